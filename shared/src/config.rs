@@ -1,0 +1,239 @@
+//! `config.json` of the BERT family, as Hugging Face writes it.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, LABELS};
+
+/// The two architectures that are computed here. They differ in names, in the segment embedding, in one dropout and in the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// `DistilBertForSequenceClassification` (Sanh et al. 2019).
+    DistilBert,
+    /// `BertForSequenceClassification` (Devlin et al. 2019).
+    Bert,
+}
+
+/// The activation between the two feed-forward layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x Φ(x) with the exact Φ, by erf: Hugging Face's `gelu` (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// max(x, 0).
+    Relu,
+}
+
+/// What an encoder and its head are made of. Everything that `config.json` holds is kept, so that a bundle's file is the base model's with our labels.
+#[derive(Debug, Clone)]
+pub struct EncoderConfig {
+    /// Which of the two architectures.
+    pub architecture: Architecture,
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+    /// Width of a token's vector.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Attention heads; they divide `hidden_size`.
+    pub heads: usize,
+    /// Width between the two feed-forward layers.
+    pub intermediate_size: usize,
+    /// Longest review in tokens, special ones included.
+    pub max_positions: usize,
+    /// Rows of the segment embedding; 0 for DistilBERT, which has none.
+    pub type_vocab_size: usize,
+    /// The feed-forward activation.
+    pub activation: Activation,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
+    /// Dropout on embeddings and on what a layer adds, in training.
+    pub hidden_dropout: f32,
+    /// Dropout on attention weights, in training.
+    pub attention_dropout: f32,
+    /// Dropout before the last linear layer of the head, in training.
+    pub classifier_dropout: f32,
+    /// Standard deviation of fresh weights.
+    pub initializer_range: f32,
+    source: Map<String, Value>,
+}
+
+impl EncoderConfig {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for broken JSON, another `model_type`, a missing or impossible size, an activation or kind of position embedding that is not computed here.
+    pub fn from_json(json: &[u8]) -> Result<EncoderConfig, Error> {
+        let source: Map<String, Value> = serde_json::from_slice(json).map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
+        let fields = Fields(&source);
+        let architecture = match fields.text("model_type")? {
+            Some("distilbert") => Architecture::DistilBert,
+            Some("bert") => Architecture::Bert,
+            Some(other) => return Err(Error::Config(format!("model_type is \"{other}\"; supported are \"distilbert\" and \"bert\""))),
+            None => return Err(Error::Config("no model_type; wanted \"distilbert\" or \"bert\"".into())),
+        };
+        let distil = architecture == Architecture::DistilBert;
+        // Hugging Face spells the same thing differently in the two files; the defaults are those of transformers' configuration classes.
+        let name = |distilbert: &'static str, bert: &'static str| if distil { distilbert } else { bert };
+        let activation = match fields.text(name("activation", "hidden_act"))?.unwrap_or("gelu") {
+            "gelu" => Activation::Gelu,
+            "relu" => Activation::Relu,
+            other => {
+                return Err(Error::Config(format!(
+                    "{} is \"{other}\"; supported are \"gelu\" and \"relu\"",
+                    name("activation", "hidden_act")
+                )));
+            }
+        };
+        if let Some(kind) = fields.text("position_embedding_type")?
+            && kind != "absolute"
+        {
+            return Err(Error::Config(format!("position_embedding_type is \"{kind}\"; supported is \"absolute\"")));
+        }
+        let hidden_dropout = fields.rate(name("dropout", "hidden_dropout_prob"), 0.1)?;
+        let config = EncoderConfig {
+            architecture,
+            vocab_size: fields.size("vocab_size")?,
+            hidden_size: fields.size(name("dim", "hidden_size"))?,
+            layers: fields.size(name("n_layers", "num_hidden_layers"))?,
+            heads: fields.size(name("n_heads", "num_attention_heads"))?,
+            intermediate_size: fields.size(name("hidden_dim", "intermediate_size"))?,
+            max_positions: fields.size("max_position_embeddings")?,
+            type_vocab_size: if distil { 0 } else { fields.size("type_vocab_size")? },
+            activation,
+            layer_norm_eps: if distil { 1e-12 } else { fields.number("layer_norm_eps", 1e-12)? },
+            hidden_dropout,
+            attention_dropout: fields.rate(name("attention_dropout", "attention_probs_dropout_prob"), 0.1)?,
+            classifier_dropout: if distil { fields.rate("seq_classif_dropout", 0.2)? } else { fields.rate("classifier_dropout", hidden_dropout)? },
+            initializer_range: fields.number("initializer_range", 0.02)?,
+            source,
+        };
+        if config.hidden_size % config.heads != 0 {
+            return Err(Error::Config(format!(
+                "a hidden size of {} is not divisible by {} attention heads",
+                config.hidden_size, config.heads
+            )));
+        }
+        // [CLS] and [SEP] must fit.
+        if config.max_positions < 2 {
+            return Err(Error::Config(format!("max_position_embeddings is {}; wanted at least 2", config.max_positions)));
+        }
+        Ok(config)
+    }
+
+    /// The `config.json` of a fine-tuned bundle: all that the base model's held, as a five-star classifier.
+    pub fn to_json(&self) -> String {
+        let mut out = self.source.clone();
+        let class = match self.architecture {
+            Architecture::DistilBert => "DistilBertForSequenceClassification",
+            Architecture::Bert => "BertForSequenceClassification",
+        };
+        let star = |label: usize| if label == 0 { "1 star".to_string() } else { format!("{} stars", label + 1) };
+        let id2label: Map<String, Value> = (0..LABELS).map(|i| (i.to_string(), json!(star(i)))).collect();
+        let label2id: Map<String, Value> = (0..LABELS).map(|i| (star(i), json!(i))).collect();
+        for key in ["_name_or_path", "num_labels", "torch_dtype"] {
+            out.remove(key);
+        }
+        out.insert("architectures".into(), json!([class]));
+        out.insert("id2label".into(), Value::Object(id2label));
+        out.insert("label2id".into(), Value::Object(label2id));
+        out.insert("problem_type".into(), json!("single_label_classification"));
+        out.insert("dtype".into(), json!("float32"));
+        serde_json::to_string_pretty(&Value::Object(out)).unwrap_or_default() + "\n"
+    }
+
+    /// Hugging Face's name of the architecture: `distilbert` or `bert`.
+    pub fn model_type(&self) -> &'static str {
+        match self.architecture {
+            Architecture::DistilBert => "distilbert",
+            Architecture::Bert => "bert",
+        }
+    }
+
+    /// Width of one attention head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.heads
+    }
+
+    /// The same model with another rate for every dropout: 0 turns dropout off.
+    pub fn with_dropout(mut self, rate: f32) -> EncoderConfig {
+        self.hidden_dropout = rate;
+        self.attention_dropout = rate;
+        self.classifier_dropout = rate;
+        self
+    }
+}
+
+/// Fields of `config.json`, each with an error that names it.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|v| !v.is_null())
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
+        let text = |v: &'a Value| v.as_str().ok_or_else(|| Error::Config(format!("{key} is {v}; wanted a text")));
+        self.get(key).map(text).transpose()
+    }
+
+    fn size(&self, key: &str) -> Result<usize, Error> {
+        // Far above any encoder of the family; keeps a broken file from asking for all memory.
+        const LARGEST: u64 = 10_000_000;
+        let value = self.get(key).ok_or_else(|| Error::Config(format!("no {key}; wanted a whole number above 0")))?;
+        match value.as_u64() {
+            Some(n @ 1..=LARGEST) => Ok(n as usize),
+            _ => Err(Error::Config(format!("{key} is {value}; wanted a whole number from 1 to {LARGEST}"))),
+        }
+    }
+
+    fn number(&self, key: &str, default: f32) -> Result<f32, Error> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => match value.as_f64() {
+                Some(x) if x >= 0.0 && x.is_finite() => Ok(x as f32),
+                _ => Err(Error::Config(format!("{key} is {value}; wanted a number of 0 or more"))),
+            },
+        }
+    }
+
+    fn rate(&self, key: &str, default: f32) -> Result<f32, Error> {
+        let rate = self.number(key, default)?;
+        if rate < 1.0 { Ok(rate) } else { Err(Error::Config(format!("{key} is {rate}; wanted a rate from 0 to below 1"))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISTILBERT: &str = r#"{"model_type":"distilbert","vocab_size":100,"dim":32,"n_layers":2,"n_heads":4,"hidden_dim":64,"max_position_embeddings":48,
+        "activation":"gelu","seq_classif_dropout":0.2,"sinusoidal_pos_embds":false,"num_labels":2,"torch_dtype":"float16"}"#;
+
+    fn error(json: &str) -> String {
+        EncoderConfig::from_json(json.as_bytes()).expect_err("a bad config").to_string()
+    }
+
+    #[test]
+    fn reads_and_writes_distilbert() {
+        let config = EncoderConfig::from_json(DISTILBERT.as_bytes()).expect("a good config");
+        assert_eq!((config.hidden_size, config.head_size(), config.type_vocab_size), (32, 8, 0));
+        assert_eq!((config.hidden_dropout, config.classifier_dropout), (0.1, 0.2));
+        let written: Value = serde_json::from_str(&config.to_json()).expect("JSON");
+        assert_eq!(written["architectures"][0], "DistilBertForSequenceClassification");
+        assert_eq!(written["id2label"]["4"], "5 stars");
+        assert_eq!(written["label2id"]["1 star"], 0);
+        assert_eq!(written["sinusoidal_pos_embds"], false);
+        assert!(written.get("torch_dtype").is_none() && written.get("num_labels").is_none());
+        assert_eq!(EncoderConfig::from_json(config.to_json().as_bytes()).expect("a good config").layers, 2);
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert!(error("[]").contains("not a JSON object"));
+        assert!(error(r#"{"model_type":"roberta"}"#).contains("\"roberta\"; supported are \"distilbert\" and \"bert\""));
+        assert!(error("{}").contains("no model_type"));
+        assert!(error(&DISTILBERT.replace("\"dim\":32", "\"dim\":0")).contains("dim is 0; wanted a whole number"));
+        assert!(error(&DISTILBERT.replace("\"dim\":32", "\"dim\":33")).contains("33 is not divisible by 4"));
+        assert!(error(&DISTILBERT.replace("\"gelu\"", "\"silu\"")).contains("activation is \"silu\""));
+        assert!(error(&DISTILBERT.replace("0.2", "1.5")).contains("seq_classif_dropout is 1.5"));
+    }
+}

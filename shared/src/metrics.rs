@@ -1,0 +1,98 @@
+//! How good ratings are, against the stars that the reviewers gave.
+
+use serde::{Deserialize, Serialize};
+
+use crate::LABELS;
+use crate::rating::{argmax, softmax};
+
+/// Bins of the calibration error.
+const CALIBRATION_BINS: usize = 15;
+
+/// Metrics over a set of rated reviews. Shares are between 0 and 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Number of reviews.
+    pub samples: usize,
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Share with the right number of stars.
+    pub accuracy: f64,
+    /// Share at most one star off.
+    pub off_by_one: f64,
+    /// Share on the right side of "4 or 5 stars" against "1 to 3".
+    pub binary_great: f64,
+    /// Share on the right side of "5 stars" against the rest: what the notebook calls binary accuracy.
+    pub binary_five: f64,
+    /// Mean absolute error in stars.
+    pub mae: f64,
+    /// F1 averaged over the classes that occur among the true or the predicted stars, each with the same weight.
+    pub macro_f1: f64,
+    /// Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, an error of two stars four times as bad as one of one.
+    pub qwk: f64,
+    /// Expected calibration error over 15 bins of equal width (Guo et al. 2017).
+    pub ece: f64,
+    /// Counts: row = true label, column = predicted label.
+    pub confusion: [[u64; LABELS]; LABELS],
+}
+
+/// Gathers logits and labels and computes their metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Scores {
+    confusion: [[u64; LABELS]; LABELS],
+    loss: f64,
+    bins: [Bin; CALIBRATION_BINS],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Bin {
+    samples: u64,
+    right: u64,
+    confidence: f64,
+}
+
+impl Scores {
+    /// Adds a review with its true label, 0 to 4.
+    pub fn add(&mut self, logits: &[f32; LABELS], label: usize) {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let log_sum = logits.iter().map(|x| f64::from(x - max).exp()).sum::<f64>().ln();
+        self.loss += log_sum - f64::from(logits[label] - max);
+        let predicted = argmax(logits);
+        self.confusion[label][predicted] += 1;
+        let confidence = f64::from(softmax(logits)[predicted]);
+        // Bins are open on the left and closed on the right, as in the paper.
+        let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
+        self.bins[bin].samples += 1;
+        self.bins[bin].right += u64::from(predicted == label);
+        self.bins[bin].confidence += confidence;
+    }
+
+    /// The metrics of all that was added; of nothing, zeros.
+    pub fn metrics(&self) -> Metrics {
+        let c = &self.confusion;
+        let cells = || (0..LABELS).flat_map(|t| (0..LABELS).map(move |p| (t, p)));
+        let samples: u64 = c.iter().flatten().sum();
+        let n = samples.max(1) as f64;
+        let share = |counts: &dyn Fn(usize, usize) -> bool| cells().filter(|&(t, p)| counts(t, p)).map(|(t, p)| c[t][p]).sum::<u64>() as f64 / n;
+        let truth: [f64; LABELS] = std::array::from_fn(|t| c[t].iter().sum::<u64>() as f64);
+        let guess: [f64; LABELS] = std::array::from_fn(|p| c.iter().map(|row| row[p]).sum::<u64>() as f64);
+        let present = (0..LABELS).filter(|&i| truth[i] + guess[i] > 0.0);
+        let f1: Vec<f64> = present.map(|i| 2.0 * c[i][i] as f64 / (truth[i] + guess[i])).collect();
+        let distance = |t: usize, p: usize| (t as f64 - p as f64).powi(2);
+        let observed: f64 = cells().map(|(t, p)| distance(t, p) * c[t][p] as f64).sum();
+        let by_chance: f64 = cells().map(|(t, p)| distance(t, p) * truth[t] * guess[p] / n).sum();
+        Metrics {
+            samples: samples as usize,
+            loss: self.loss / n,
+            accuracy: share(&|t, p| t == p),
+            off_by_one: share(&|t, p| t.abs_diff(p) <= 1),
+            binary_great: share(&|t, p| (t >= 3) == (p >= 3)),
+            binary_five: share(&|t, p| (t == 4) == (p == 4)),
+            mae: cells().map(|(t, p)| (t.abs_diff(p) as u64 * c[t][p]) as f64).sum::<f64>() / n,
+            macro_f1: f1.iter().sum::<f64>() / f1.len().max(1) as f64,
+            // All reviews of one class, all rated so: no disagreement to weigh, and none expected.
+            qwk: if by_chance > 0.0 { 1.0 - observed / by_chance } else { 0.0 },
+            ece: self.bins.iter().map(|b| (b.right as f64 - b.confidence).abs()).sum::<f64>() / n,
+            confusion: *c,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The encoder and its head, as transformers computes them: token ids of a packed batch to logits.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::batch::PackedBatch;
+use crate::config::{Activation, Architecture};
+use crate::ops::{self, AttentionDropout};
+use crate::rater::Engine;
+use crate::weights::{Names, Weights};
+use crate::{EncoderConfig, Error, LABELS, rng};
+
+/// `DistilBertForSequenceClassification` or `BertForSequenceClassification` over packed batches, in f32 by candle.
+pub struct Classifier {
+    config: EncoderConfig,
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    /// DistilBERT's pre_classifier, BERT's pooler.
+    pooler: Linear,
+    classifier: Linear,
+}
+
+/// Dropout in force: training, with a stream of random numbers for each review of the batch.
+struct Streams<'a> {
+    /// (reviews)
+    reviews: &'a [u64],
+    batch: &'a PackedBatch,
+    next_site: u64,
+}
+
+impl Streams<'_> {
+    /// A key for each review, fresh for each place in the network where something is dropped.
+    fn site(&mut self) -> Vec<u64> {
+        self.next_site += 1;
+        self.reviews.iter().map(|key| rng::stream(*key, self.next_site)).collect()
+    }
+}
+
+/// Drops elements of x (tokens, width) when training; each token has a stream of its own.
+fn dropout_tokens(x: Tensor, rate: f32, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
+    let Some(streams) = streams else { return Ok(x) };
+    let site = streams.site();
+    let keys = site.iter().zip(streams.batch.lengths()).flat_map(|(key, n)| (0..n as u64).map(|i| rng::stream(*key, i)));
+    Ok(ops::dropout(&x, rate, &keys.collect())?)
+}
+
+/// Drops elements of x (reviews, width) when training.
+fn dropout_reviews(x: Tensor, rate: f32, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
+    let Some(streams) = streams else { return Ok(x) };
+    Ok(ops::dropout(&x, rate, &streams.site().into())?)
+}
+
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    fn new(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, Error> {
+        Ok(Linear { weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?, bias: weights.get(&format!("{name}.bias"), &[outputs])? })
+    }
+
+    /// x (rows, inputs) -> (rows, outputs)
+    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        Ok(ops::add_bias(&x.matmul(&self.weight.t()?)?, &self.bias)?)
+    }
+}
+
+struct LayerNorm {
+    scale: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    fn new(weights: &Weights, name: &str, config: &EncoderConfig) -> Result<LayerNorm, Error> {
+        let get = |part: &str| weights.get(&format!("{name}.{part}"), &[config.hidden_size]);
+        Ok(LayerNorm { scale: get("weight")?, bias: get("bias")?, eps: config.layer_norm_eps })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        Ok(ops::layer_norm(x, &self.scale, &self.bias, self.eps)?)
+    }
+}
+
+struct Embeddings {
+    words: Tensor,
+    positions: Tensor,
+    /// The first row of the segment embedding: a review is always the first segment.
+    segment: Option<Tensor>,
+    norm: LayerNorm,
+    dropout: f32,
+}
+
+impl Embeddings {
+    fn new(weights: &Weights, config: &EncoderConfig, prefix: &str) -> Result<Embeddings, Error> {
+        let h = config.hidden_size;
+        let table = |name: &str, rows| weights.get(&format!("{prefix}embeddings.{name}_embeddings.weight"), &[rows, h]);
+        let segment = match config.type_vocab_size {
+            0 => None,
+            rows => Some(table("token_type", rows)?),
+        };
+        Ok(Embeddings {
+            words: table("word", config.vocab_size)?,
+            positions: table("position", config.max_positions)?,
+            segment,
+            norm: LayerNorm::new(weights, &format!("{prefix}embeddings.LayerNorm"), config)?,
+            dropout: config.hidden_dropout,
+        })
+    }
+
+    /// -> (tokens, hidden)
+    fn forward(&self, batch: &PackedBatch, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
+        let device = self.words.device();
+        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
+        let positions = Tensor::new(batch.positions(), device)?;
+        let mut x = (self.words.index_select(&ids, 0)? + self.positions.index_select(&positions, 0)?)?;
+        if let Some(segment) = &self.segment {
+            x = x.broadcast_add(&segment.narrow(0, 0, 1)?)?;
+        }
+        dropout_tokens(self.norm.forward(&x)?, self.dropout, streams)
+    }
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    feed_forward_in: Linear,
+    feed_forward_out: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Layer {
+    fn new(weights: &Weights, config: &EncoderConfig, names: &Names, index: usize) -> Result<Layer, Error> {
+        let (h, f) = (config.hidden_size, config.intermediate_size);
+        let base = names.layer(index);
+        let linear = |module: &str, outputs, inputs| Linear::new(weights, &format!("{base}{module}"), outputs, inputs);
+        let norm = |module: &str| LayerNorm::new(weights, &format!("{base}{module}"), config);
+        Ok(Layer {
+            query: linear(names.query, h, h)?,
+            key: linear(names.key, h, h)?,
+            value: linear(names.value, h, h)?,
+            attention_output: linear(names.attention_output, h, h)?,
+            attention_norm: norm(names.attention_norm)?,
+            feed_forward_in: linear(names.feed_forward_in, f, h)?,
+            feed_forward_out: linear(names.feed_forward_out, h, f)?,
+            output_norm: norm(names.output_norm)?,
+        })
+    }
+
+    /// x (tokens, hidden) -> (tokens, hidden)
+    fn forward(&self, x: &Tensor, batch: &PackedBatch, config: &EncoderConfig, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
+        let dropout = match streams {
+            Some(streams) if config.attention_dropout > 0.0 => Some(AttentionDropout::new(config.attention_dropout, streams.site().into())),
+            _ => None,
+        };
+        let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
+        let attended = ops::attention(&q, &k, &v, &batch.cu_seqlens, config.heads, dropout)?;
+        let mut attended = self.attention_output.forward(&attended)?;
+        // BERT drops here; DistilBERT does not.
+        if config.architecture == Architecture::Bert {
+            attended = dropout_tokens(attended, config.hidden_dropout, streams)?;
+        }
+        let x = self.attention_norm.forward(&(attended + x)?)?;
+        let inner = self.feed_forward_in.forward(&x)?;
+        let inner = match config.activation {
+            Activation::Gelu => ops::gelu(&inner)?,
+            Activation::Relu => inner.relu()?,
+        };
+        let outer = dropout_tokens(self.feed_forward_out.forward(&inner)?, config.hidden_dropout, streams)?;
+        self.output_norm.forward(&(outer + x)?)
+    }
+}
+
+impl Classifier {
+    /// Builds the model on `weights`. Its tensors share storage with them: a trainer that changes the weights in place changes the model.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks.
+    pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Classifier, Error> {
+        let names = Names::of(config.architecture);
+        let h = config.hidden_size;
+        Ok(Classifier {
+            embeddings: Embeddings::new(weights, config, names.prefix)?,
+            layers: (0..config.layers).map(|i| Layer::new(weights, config, names, i)).collect::<Result<_, _>>()?,
+            pooler: Linear::new(weights, names.pooler, h, h)?,
+            classifier: Linear::new(weights, "classifier", LABELS, h)?,
+            config: config.clone(),
+        })
+    }
+
+    /// Logits (reviews, 5). With `dropout_keys`, a stream of random numbers for each review, the model is in training and drops as its configuration says; without, it
+    /// rates.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions; [`Error::Compute`] when an operation fails.
+    pub fn forward(&self, batch: &PackedBatch, dropout_keys: Option<&[u64]>) -> Result<Tensor, Error> {
+        self.check(batch)?;
+        let mut streams = dropout_keys.map(|reviews| Streams { reviews, batch, next_site: 0 });
+        let mut x = self.embeddings.forward(batch, &mut streams)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, batch, &self.config, &mut streams)?;
+        }
+        let first = x.index_select(&Tensor::new(batch.first_rows(), x.device())?, 0)?; // (reviews, hidden)
+        let pooled = self.pooler.forward(&first)?;
+        let pooled = match self.config.architecture {
+            Architecture::DistilBert => pooled.relu()?,
+            Architecture::Bert => pooled.tanh()?,
+        };
+        self.classifier.forward(&dropout_reviews(pooled, self.config.classifier_dropout, &mut streams)?)
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        self.classifier.weight.device()
+    }
+
+    fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
+        if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= self.config.vocab_size) {
+            return Err(Error::Input(format!(
+                "token id {id} is beyond the vocabulary of {} pieces: tokenizer.json and config.json are not of one model",
+                self.config.vocab_size
+            )));
+        }
+        match batch.lengths().find(|n| *n > self.config.max_positions) {
+            Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {} positions", self.config.max_positions))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Engine for Classifier {
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
+        if batch.reviews() == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.forward(batch, None)?.to_vec2::<f32>()?;
+        Ok(rows.into_iter().map(|row| std::array::from_fn(|i| row[i])).collect())
+    }
+}
+
+/// The keys of a step's reviews: `rows` are their numbers in the data set, so that each draws the same however the step is packed.
+pub fn dropout_keys(seed: u64, step: u64, rows: impl Iterator<Item = usize>) -> Arc<[u64]> {
+    let step = rng::stream(seed, step);
+    rows.map(|row| rng::stream(step, row as u64)).collect()
+}

@@ -1,0 +1,65 @@
+//! GELU with the exact normal distribution (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016): Hugging Face's `gelu`, not the tanh approximation.
+
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::{TASK, elements, slice};
+use crate::parallel;
+
+/// x Φ(x) element by element; Φ is the standard normal distribution, by erf.
+///
+/// # Errors
+/// When the tensor is not contiguous f32.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    x.apply_op1(Gelu)
+}
+
+struct Gelu;
+
+/// Φ(x)
+fn normal_cdf(x: f32) -> f32 {
+    0.5 * (1.0 + libm::erff(x * FRAC_1_SQRT_2))
+}
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(storage, layout, self.name())?;
+        let mut y = vec![0f32; x.len()];
+        parallel::for_each_chunk(&mut y, TASK, |i, chunk| {
+            for (y, &x) in chunk.iter_mut().zip(&x[i * TASK..]) {
+                *y = x * normal_cdf(x);
+            }
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (values, mut grads) = (elements(x)?, elements(grad)?);
+        // d/dx x Φ(x) = Φ(x) + x φ(x), with φ the normal density
+        let density = 1.0 / (2.0 * PI).sqrt();
+        parallel::for_each_chunk(&mut grads, TASK, |i, chunk| {
+            for (g, &x) in chunk.iter_mut().zip(&values[i * TASK..]) {
+                *g *= normal_cdf(x) + x * density * (-0.5 * x * x).exp();
+            }
+        });
+        Ok(Some(Tensor::from_vec(grads, x.shape(), x.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check;
+
+    #[test]
+    fn equals_the_reference_and_finite_differences() {
+        let x = check::random(1, &[37, 19]);
+        check::same(std::slice::from_ref(&x), 1e-5, |v| gelu(&v[0]), |v| v[0].gelu_erf());
+        check::finite_differences(&[x], |v| gelu(&v[0]));
+    }
+}

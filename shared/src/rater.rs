@@ -1,0 +1,103 @@
+//! Text to rating, behind one door.
+
+use crate::batch::PackedBatch;
+use crate::bundle::Probe;
+use crate::model::Classifier;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+use crate::{EncoderConfig, Error, LABELS, Rating};
+
+/// Whatever turns a packed batch into logits. Tokenising, batching, ratings, probes and benchmarks know no more of an engine than this.
+pub trait Engine {
+    /// Logits of each review of `batch`, (reviews, 5), in its order.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the computation fails.
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
+}
+
+/// A tokeniser and an engine: what rates reviews, natively and in the browser.
+pub struct Rater {
+    tokenizer: Tokenizer,
+    config: EncoderConfig,
+    engine: Box<dyn Engine + Send + Sync>,
+    parameters: usize,
+    temperature: f32,
+}
+
+impl Rater {
+    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and [`Classifier::new`] say of the weights. A model without a five-star head is an error
+    /// here: only training may start a fresh one.
+    pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
+        let config = EncoderConfig::from_json(config_json)?;
+        let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
+        let tensors = Weights::from_safetensors(&weights, &config)?;
+        drop(weights);
+        let classifier = Classifier::new(&config, &tensors)?;
+        let parameters = tensors.parameters();
+        Ok(Rater { tokenizer, config, engine: Box::new(classifier), parameters, temperature: 1.0 })
+    }
+
+    /// The token ids of `text`, special tokens included, truncated to the model's maximum.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.encode(text)
+    }
+
+    /// Logits of each review, (reviews, 5), computed as one packed batch.
+    ///
+    /// # Errors
+    /// As [`PackedBatch::new`] and [`Engine::logits`].
+    pub fn logits(&self, token_ids: &[&[u32]]) -> Result<Vec<[f32; LABELS]>, Error> {
+        self.engine.logits(&PackedBatch::new(token_ids)?)
+    }
+
+    /// The rating of each review, computed as one packed batch.
+    ///
+    /// # Errors
+    /// As [`Rater::logits`].
+    pub fn rate(&self, token_ids: &[&[u32]]) -> Result<Vec<Rating>, Error> {
+        Ok(self.logits(token_ids)?.iter().map(|logits| Rating::from_logits(logits, self.temperature)).collect())
+    }
+
+    /// Sets the calibration temperature of the bundle's manifest.
+    pub fn set_temperature(&mut self, temperature: f32) {
+        self.temperature = temperature;
+    }
+
+    /// Compares the logits computed here for `probes` with those that the trainer computed.
+    ///
+    /// # Errors
+    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`.
+    pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
+        for probe in probes {
+            let token_ids = self.encode(&probe.text)?;
+            let found = self.logits(&[&token_ids])?[0];
+            // Written so that a NaN fails.
+            if !found.iter().zip(&probe.logits).all(|(a, b)| (a - b).abs() <= tolerance) {
+                return Err(Error::Probe { text: probe.text.clone(), wanted: probe.logits, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// The encoder's configuration.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// The tokeniser.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+}
