@@ -77,10 +77,7 @@ impl EncoderConfig {
             "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
             other => {
-                return Err(Error::Config(format!(
-                    "{} is \"{other}\"; supported are \"gelu\" and \"relu\"",
-                    name("activation", "hidden_act")
-                )));
+                return Err(Error::Config(format!("{} is \"{other}\"; supported are \"gelu\" and \"relu\"", name("activation", "hidden_act"))));
             }
         };
         if let Some(kind) = fields.text("position_embedding_type")?
@@ -107,10 +104,7 @@ impl EncoderConfig {
             source,
         };
         if config.hidden_size % config.heads != 0 {
-            return Err(Error::Config(format!(
-                "a hidden size of {} is not divisible by {} attention heads",
-                config.hidden_size, config.heads
-            )));
+            return Err(Error::Config(format!("a hidden size of {} is not divisible by {} attention heads", config.hidden_size, config.heads)));
         }
         // [CLS] and [SEP] must fit.
         if config.max_positions < 2 {

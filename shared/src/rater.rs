@@ -91,6 +91,16 @@ impl Rater {
         &self.config
     }
 
+    /// What computes the logits.
+    pub fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
+    }
+
+    /// The calibration temperature in force.
+    pub fn temperature(&self) -> f32 {
+        self.temperature
+    }
+
     /// The tokeniser.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer

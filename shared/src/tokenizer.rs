@@ -23,9 +23,7 @@ impl Tokenizer {
         let truncation =
             TruncationParams { direction: TruncationDirection::Right, max_length, strategy: TruncationStrategy::LongestFirst, stride: 0 };
         inner.with_padding(None);
-        inner
-            .with_truncation(Some(truncation))
-            .map_err(|e| Error::Tokenizer(format!("texts cannot be cut to {max_length} tokens: {e}")))?;
+        inner.with_truncation(Some(truncation)).map_err(|e| Error::Tokenizer(format!("texts cannot be cut to {max_length} tokens: {e}")))?;
         Ok(Tokenizer { inner, max_length })
     }
 

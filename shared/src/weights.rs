@@ -308,10 +308,7 @@ mod tests {
         let mut weights = Weights::fresh(&config(), 1).expect("fresh weights");
         weights.insert("bert.pooler.dense.bias".into(), Tensor::zeros(9, DType::F32, &Device::Cpu).expect("zeros"));
         let error = Weights::from_safetensors(&weights.to_safetensors().expect("bytes"), &config()).expect_err("another shape");
-        assert_eq!(
-            error.to_string(),
-            "model.safetensors: tensor `bert.pooler.dense.bias` has shape [9], but config.json asks for [8]"
-        );
+        assert_eq!(error.to_string(), "model.safetensors: tensor `bert.pooler.dense.bias` has shape [9], but config.json asks for [8]");
     }
 
     #[test]

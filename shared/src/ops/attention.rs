@@ -16,14 +16,7 @@ use crate::parallel;
 ///
 /// # Errors
 /// When the operands are not contiguous f32 of one shape, or the shape does not fit `heads` and `cu_seqlens`.
-pub fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    cu_seqlens: &Arc<[u32]>,
-    heads: usize,
-    dropout: Option<AttentionDropout>,
-) -> Result<Tensor> {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, cu_seqlens: &Arc<[u32]>, heads: usize, dropout: Option<AttentionDropout>) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
     if k.dims() != q.dims() || v.dims() != q.dims() || width % heads != 0 || cu_seqlens.last().copied().unwrap_or(0) as usize != tokens {
         bail!("attention: q {:?}, k {:?}, v {:?}, {heads} heads, boundaries up to {:?}", q.dims(), k.dims(), v.dims(), cu_seqlens.last());
@@ -151,23 +144,14 @@ impl CustomOp3 for Attention {
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, q: &Tensor, k: &Tensor, v: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, width) = q.dims2()?;
         let d = width / self.heads;
         let (qs, ks, vs, gs) = (elements(q)?, elements(k)?, elements(v)?, elements(grad)?);
         let (mut dq, mut dk, mut dv) = (vec![0f32; qs.len()], vec![0f32; qs.len()], vec![0f32; qs.len()]);
         let lengths = || self.reviews(width).map(|(_, _, n)| n * width);
-        let pieces = parallel::split(&mut dq, lengths())
-            .into_iter()
-            .zip(parallel::split(&mut dk, lengths()))
-            .zip(parallel::split(&mut dv, lengths()));
+        let pieces =
+            parallel::split(&mut dq, lengths()).into_iter().zip(parallel::split(&mut dk, lengths())).zip(parallel::split(&mut dv, lengths()));
         let scale = 1.0 / (d as f32).sqrt();
         parallel::for_each(self.reviews(width).zip(pieces).collect(), |((review, at, n), ((dq, dk), dv))| {
             let range = at..at + n * width;

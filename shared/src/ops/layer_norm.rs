@@ -61,14 +61,7 @@ impl CustomOp3 for LayerNorm {
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        scale: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, scale: &Tensor, bias: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, width) = x.dims2()?;
         let (values, s, g) = (elements(x)?, elements(scale)?, elements(grad)?);
         let rows = rows_per_task(width);

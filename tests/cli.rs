@@ -1,0 +1,246 @@
+//! The program as a user calls it, over good and bad files.
+
+mod common;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained};
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = dir.read_dir().expect("a folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_whole_way_on_small_data() {
+    let dir = trained();
+    let at = dir.path();
+    let bundle = [
+        "README.md",
+        "checkpoints",
+        "config.json",
+        "metrics.json",
+        "model.safetensors",
+        "starsight.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "train_log.jsonl",
+        "vocab.txt",
+    ];
+    assert_eq!(names(&at.join("model")), bundle);
+    let log = std::fs::read_to_string(at.join("model/train_log.jsonl")).expect("a log");
+    // 204 reviews in batches of 16 are 13 steps an epoch; each epoch adds its validation.
+    assert_eq!(log.lines().count(), 2 * 13 + 2);
+    let metrics = json(&std::fs::read_to_string(at.join("model/metrics.json")).expect("metrics"));
+    assert_eq!((metrics["steps"].as_u64(), metrics["test"]["samples"].as_u64()), (Some(26), Some(64)));
+
+    // evaluate says of the test split what train said.
+    let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--split", "test", "--json"]));
+    assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
+    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("accuracy"));
+
+    // rate: texts, a file in each format, standard input.
+    let rated = json(&good(at, &["rate", "--model", "model", "--json", "great app, love it 😍", "", "terrible, crashes all day"]));
+    let stars: Vec<u64> = rated["ratings"].as_array().expect("ratings").iter().map(|r| r["stars"].as_u64().expect("stars")).collect();
+    assert_eq!((stars.len(), stars[0], stars[2]), (3, 5, 1));
+    assert!(good(at, &["rate", "--model", "model", "great app, love it"]).starts_with("★★★★★"));
+    for out in ["rated.csv", "rated.tsv", "rated.jsonl", "rated.parquet"] {
+        assert!(good(at, &["rate", "--model", "model", "--data", "reviews.csv", "--out", out]).contains("320 reviews rated"));
+        let again = json(&good(at, &["rate", "--model", "model", "--data", out, "--out", "again.csv", "--json"]));
+        assert_eq!(again["samples"], 320, "{out} is read back");
+    }
+    let rated = std::fs::read_to_string(at.join("rated.csv")).expect("a file");
+    assert_eq!(rated.lines().next(), Some("package_name,review,date,star,stars,expected,p1,p2,p3,p4,p5"));
+    assert_eq!(rated, std::fs::read_to_string(at.join("again.csv")).expect("a file"), "the formats keep every column and value");
+
+    // publish to a folder gives the same bundle; a site needs the page, which the browser test has.
+    good(at, &["publish", "--model", "model", "--out", "copy"]);
+    assert_eq!(
+        names(&at.join("copy")),
+        bundle.into_iter().filter(|n| !["checkpoints", "metrics.json", "train_log.jsonl"].contains(n)).collect::<Vec<_>>()
+    );
+    bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
+    bad(at, &["publish", "--model", "model"], 2, &["--to"]);
+
+    // A second run needs a word.
+    bad(at, &TRAIN, 1, &["model holds an earlier run", "--resume or --overwrite"]);
+    // Every other recipe is another run.
+    let mut other = TRAIN.to_vec();
+    other[8] = "1e-3";
+    other.push("--resume");
+    bad(at, &other, 1, &["holds a run of another recipe"]);
+
+    // A bundle whose weights are cut off is refused, before it rates anything.
+    let weights = std::fs::read(at.join("copy/model.safetensors")).expect("weights");
+    std::fs::write(at.join("copy/model.safetensors"), &weights[..weights.len() / 2]).expect("written");
+    bad(at, &["rate", "--model", "copy", "x"], 1, &["model.safetensors", "cut off"]);
+    std::fs::remove_file(at.join("copy/starsight.json")).expect("removed");
+    bad(at, &["rate", "--model", "copy", "x"], 1, &["model.safetensors: cut off"]);
+    std::fs::remove_file(at.join("copy/model.safetensors")).expect("removed");
+    bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
+    bad(at, &["rate", "--model", "base", "--data", "reviews.csv", "--out", "out.xlsx"], 1, &["out.xlsx: not a kind of file that is written"]);
+    bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_resumes_to_the_same_weights() {
+    let dir = trained();
+    let at = dir.path();
+    let mut args = TRAIN.to_vec();
+    args[6] = "second";
+    args[10] = "40";
+    let whole = {
+        let mut args = args.clone();
+        args[6] = "whole";
+        good(at, &args);
+        std::fs::read(at.join("whole/model.safetensors")).expect("weights")
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
+        .args(&args)
+        .current_dir(at)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let log = at.join("second/train_log.jsonl");
+    let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
+    while lines() < 20 && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("a signal");
+    let output = child.wait_with_output().expect("ended");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("all is saved in second: go on with --resume"), "{error}");
+    assert!(!at.join("second/starsight.json").exists(), "no bundle yet");
+    args.push("--resume");
+    good(at, &args);
+    assert!(whole == std::fs::read(at.join("second/model.safetensors")).expect("weights"), "the same weights, bit for bit");
+    let steps = |run: &str| -> Vec<String> {
+        let log = std::fs::read_to_string(at.join(run).join("train_log.jsonl")).expect("a log");
+        log.lines().map(json).map(|line| format!("{} {}", line["step"], line["loss"])).collect()
+    };
+    assert_eq!(steps("whole"), steps("second"));
+}
+
+#[test]
+fn a_split_keeps_every_row_and_column() {
+    let dir = folder_with("reviews.csv", csv(101));
+    let counts = json(&good(dir.path(), &["split", "--data", "reviews.csv", "--out", "parts", "--json"]));
+    assert_eq!(counts["rows"], serde_json::json!({ "train": 64, "val": 16, "test": 21 }));
+    assert_eq!(names(&dir.path().join("parts")), ["test.parquet", "train.parquet", "val.parquet"]);
+    // Each part is read back and divided again, so its columns are there.
+    let again = json(&good(dir.path(), &["split", "--data", "parts/train.parquet", "--out", "again", "--json"]));
+    assert_eq!(again["rows"]["test"], 13);
+}
+
+#[test]
+fn bad_files_are_named_with_their_place() {
+    let cases: [(&str, &[u8], &[&str]); 16] = [
+        ("a.csv", b"text,star\nfine,5\n", &["a.csv: no column `review`; it has text, star", "--text-column"]),
+        ("a.csv", b"review,stars\nfine,5\n", &["no column `star`"]),
+        ("a.csv", b"review,star\nfine,5\nbad,6\n", &["a.csv, line 3: `star` is \"6\"; wanted a whole number from 1 to 5"]),
+        ("a.csv", b"review,star\n\"two\nlines\",5\nbad,0\n", &["a.csv, line 4: `star` is \"0\""]),
+        ("a.csv", b"review,star\nfine,good\n", &["`star` is \"good\""]),
+        ("a.csv", b"review,star\nfine,4.5\n", &["`star` is \"4.5\""]),
+        ("a.csv", b"review,star\nfine,\n", &["a.csv, line 2: `star` is empty", "--drop-empty"]),
+        ("a.csv", b"", &["a.csv: empty file"]),
+        ("a.csv", b"review,star\n", &["a.csv: no reviews"]),
+        ("a.csv", b"review,star\nfine \xff,5\n", &["a.csv, line 2: `review` is not UTF-8 (byte 0xff)"]),
+        ("a.csv", b"review,star\nfine,5,extra\n", &["a.csv, line 2: 3 fields, but the header names 2"]),
+        ("a.parquet", b"PAR1 not really", &["a.parquet: not a whole parquet file"]),
+        ("a.jsonl", b"{\"review\": \"fine\", \"star\": 5}\n{\"review\": \n", &["a.jsonl, line 2: not a JSON object"]),
+        ("a.jsonl", b"{\"review\": null, \"star\": 5}\n", &["a.jsonl, line 1: `review` is empty", "--drop-empty"]),
+        ("a.jsonl", b"{\"review\": 3, \"star\": 5}\n", &["column `review` holds Int64; wanted text"]),
+        ("a.txt", b"fine", &["a.txt: not a kind of file that is read"]),
+    ];
+    for (name, content, says) in cases {
+        let dir = folder_with(name, content);
+        bad(dir.path(), &["split", "--data", &format!("./{name}"), "--out", "parts"], 1, says);
+        assert_eq!(names(dir.path()), [name], "nothing is half written");
+    }
+    let dir = folder_with("one.csv", "review,star\n".to_string() + &"fine,5\n".repeat(20) + "bad,1\n");
+    bad(dir.path(), &["split", "--data", "one.csv", "--out", "parts"], 1, &["one.csv: too few reviews with 1 stars"]);
+    bad(dir.path(), &["split", "--data", "missing.csv", "--out", "parts"], 1, &["missing.csv: no such file"]);
+    bad(dir.path(), &["split", "--data", "one.csv"], 2, &["--out"]);
+    bad(dir.path(), &["fly"], 2, &["unrecognized subcommand"]);
+    bad(dir.path(), &["train", "--out", "x", "--lr", "-1"], 2, &["--lr"]);
+}
+
+#[test]
+fn empty_and_endless_reviews_stay_in() {
+    let mut content = csv(160);
+    content += "org.example,,2024-01-01,5\norg.example,\"   \",2024-01-01,5\n";
+    content += &format!("org.example,{},2024-01-01,1\n", "x".repeat(100_000));
+    content += "org.example,\"comma, \"\"quote\"\" and\nline break\",2024-01-01,1\n";
+    let dir = folder_with("reviews.csv", content);
+    let output = starsight(dir.path(), &["split", "--data", "reviews.csv", "--out", "all", "--json"]);
+    assert!(text(&output.stderr).contains("2 of 164 reviews have no text, and stay in; --drop-empty leaves them out"), "{}", text(&output.stderr));
+    let total = |output: &Output| {
+        ["train", "val", "test"].map(|part| json(&text(&output.stdout))["rows"][part].as_u64().expect("a count")).iter().sum::<u64>()
+    };
+    assert_eq!(total(&output), 164);
+    let dropped = starsight(dir.path(), &["split", "--data", "reviews.csv", "--out", "dropped", "--json", "--drop-empty"]);
+    assert_eq!(total(&dropped), 162);
+    good(dir.path(), &["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "16", "--vocab-size", "150"]);
+    good(dir.path(), &["train", "--model", "base", "--data", "reviews.csv", "--out", "model", "--batch", "16", "--lr", "1e-3"]);
+    let rated = json(&good(dir.path(), &["rate", "--model", "model", "--json", "", &"x".repeat(100_000)]));
+    for rating in rated["ratings"].as_array().expect("ratings") {
+        let sum: f64 = rating["probabilities"].as_array().expect("five").iter().map(|p| p.as_f64().expect("a number")).sum();
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_computed_is_told() {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let dir = folder_with("reviews.csv", csv(80));
+    let at = dir.path();
+    bad(at, &["train", "--model", "./nowhere", "--data", "reviews.csv", "--out", "out"], 1, &["./nowhere: no such folder"]);
+    bad(at, &["train", "--model", ".", "--data", "reviews.csv", "--out", "out"], 1, &["holds no model: no config.json"]);
+    let model = at.join("model");
+    std::fs::create_dir(&model).expect("a folder");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join("bert-legacy").join(name), model.join(name)).expect("copied");
+    }
+    // A bare encoder cannot rate, but training starts a head for it, and says so.
+    bad(at, &["rate", "--model", "model", "x"], 1, &["no tensor `classifier.weight`"]);
+    let output = starsight(at, &["train", "--model", "model", "--data", "reviews.csv", "--out", "tuned"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the head starts fresh, drawn from seed 42: classifier.weight, classifier.bias"));
+    let config = std::fs::read_to_string(model.join("config.json")).expect("a config");
+    std::fs::write(model.join("config.json"), config.replace("\"bert\"", "\"roberta\"")).expect("written");
+    bad(at, &["train", "--model", "model", "--data", "reviews.csv", "--out", "out"], 1, &["model_type is \"roberta\"; supported are"]);
+    std::fs::write(model.join("config.json"), config.replace("\"hidden_size\": 32", "\"hidden_size\": 64")).expect("written");
+    bad(
+        at,
+        &["train", "--model", "model", "--data", "reviews.csv", "--out", "out"],
+        1,
+        &["embeddings.word_embeddings.weight", "has shape", "config.json asks for"],
+    );
+    assert!(!at.join("out").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_half_written() {
+    let dir = trained();
+    // The limit on a file's size stands for a full disk: the write fails in the middle.
+    let limited = |args: &str| {
+        let line = format!("ulimit -f 8; trap '' XFSZ; exec '{}' {args}", env!("CARGO_BIN_EXE_starsight"));
+        Command::new("sh").args(["-c", &line]).current_dir(dir.path()).output().expect("a shell")
+    };
+    let before = names(dir.path());
+    let output = limited("rate --model model --data reviews.csv --out rated.csv");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("writing rated.csv"), "{}", text(&output.stderr));
+    assert_eq!(names(dir.path()), before);
+    let output = limited("publish --model model --out copy");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("writing copy"), "{}", text(&output.stderr));
+    assert_eq!(names(dir.path()), before);
+}

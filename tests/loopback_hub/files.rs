@@ -1,0 +1,101 @@
+//! Contents: `resolve`, and the place apart where large files lie.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use starsight_model::bundle::sha256_hex;
+use tower_http::services::ServeFile;
+
+use super::{
+    Hub,
+    api::{base, is_sha256},
+    no_entry, no_repository, no_revision, refuse,
+    store::Kind,
+};
+
+pub fn router() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/{owner}/{name}/resolve/{revision}/{*path}", get(async |hub, path, request| resolve(hub, Kind::Model, path, request).await))
+        .route(
+            "/datasets/{owner}/{name}/resolve/{revision}/{*path}",
+            get(async |hub, path, request| resolve(hub, Kind::Dataset, path, request).await),
+        )
+        .route("/lfs/{sha256}", any(large))
+        .layer(DefaultBodyLimit::disable())
+}
+
+type InRepo = Path<(String, String, String, String)>;
+
+/// A file: a small one at once; for a large one the address where it lies, as on the public Hub.
+async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, revision, path)): InRepo, request: Request) -> Response {
+    let (commit, file, blob) = {
+        let store = hub.store.lock().unwrap();
+        let Some(repo) = store.repo(kind, &format!("{owner}/{name}")) else { return no_repository() };
+        let Some((id, commit)) = repo.at(&revision) else { return no_revision(&revision) };
+        let Some(file) = commit.files.get(&path) else {
+            let mut response = no_entry();
+            insert(&mut response, "x-repo-commit", id);
+            return response;
+        };
+        (id.to_owned(), file.clone(), store.blob(&file.sha256))
+    };
+    let tag = format!("\"{}\"", if file.lfs { file.sha256.clone() } else { file.oid() });
+    let mut response = if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else if file.lfs {
+        let mut moved = (StatusCode::FOUND, [(header::LOCATION, format!("{}/lfs/{}", base(request.headers()), file.sha256))]).into_response();
+        insert(&mut moved, "x-linked-size", &file.size.to_string());
+        insert(&mut moved, "x-linked-etag", &tag);
+        moved
+    } else {
+        serve(&blob, request).await
+    };
+    insert(&mut response, "etag", &tag);
+    insert(&mut response, "x-repo-commit", &commit);
+    response
+}
+
+/// A large file, read or brought.
+async fn large(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, request: Request) -> Response {
+    if !is_sha256(&sha256) {
+        return no_entry();
+    }
+    if request.method() == axum::http::Method::PUT {
+        let body: Bytes = match axum::body::to_bytes(request.into_body(), usize::MAX).await {
+            Ok(body) => body,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string()),
+        };
+        if sha256_hex(&body) != sha256 {
+            return refuse(StatusCode::BAD_REQUEST, "BadRequest", "the content has another SHA-256");
+        }
+        return match hub.store.lock().unwrap().keep("", &body) {
+            Ok(_) => StatusCode::OK.into_response(),
+            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", &error.to_string()),
+        };
+    }
+    let blob = hub.store.lock().unwrap().blob(&sha256);
+    let mut response = serve(&blob, request).await;
+    insert(&mut response, "etag", &format!("\"{sha256}\""));
+    response
+}
+
+/// The file with its length, or the part that the request's range names.
+async fn serve(blob: &std::path::Path, request: Request) -> Response {
+    match ServeFile::new(blob).try_call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", &error.to_string()),
+    }
+}
+
+fn insert(response: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = value.parse() {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,52 @@
+"""Holds a Starsight bundle to `transformers`: loads the folder as it is and computes the logits of its probes.
+
+usage: check_bundle.py BUNDLE. Prints the largest difference; exit status 1 when it is above 1e-4.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+TOLERANCE = 1e-4
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compares a bundle's probes with what transformers computes.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    bundle = parser.parse_args().bundle
+    if not (bundle / "starsight.json").is_file():
+        parser.error(f"{bundle} is no bundle: it has no starsight.json")
+
+    probes = json.loads((bundle / "starsight.json").read_text(encoding="utf-8"))["probes"]
+    if not probes:
+        print("the bundle has no probes", file=sys.stderr)
+        return 1
+
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        bundle, local_files_only=True, output_loading_info=True
+    )
+    if any(loading.values()):
+        print(f"the weights are not those of the model: {loading}", file=sys.stderr)
+        return 1
+    model.eval()
+    tokenizer = AutoTokenizer.from_pretrained(bundle, local_files_only=True)
+
+    differences = []
+    for probe in probes:
+        ids = tokenizer(
+            probe["text"], truncation=True, max_length=model.config.max_position_embeddings, return_tensors="pt"
+        )
+        with torch.no_grad():
+            logits = model(**ids).logits[0]
+        differences.append((logits - torch.tensor(probe["logits"])).abs().max())
+    largest, worst = torch.stack(differences).max(0)  # a NaN is the largest
+    print(f"{len(probes)} probes, largest difference {largest:.3e}, at {probes[worst]['text'][:60]!r}")
+    return 0 if largest <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

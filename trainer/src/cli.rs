@@ -1,0 +1,259 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::data::SplitName;
+use crate::fresh::Shape;
+use crate::hub::RepoId;
+use crate::source::Source;
+use crate::train::Recipe;
+
+/// Fine-tunes a small encoder to rate reviews from one to five stars, publishes it, and rates reviews with it.
+#[derive(Debug, Parser)]
+#[command(name = "starsight", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a small fresh model, its vocabulary learned from the reviews, to train from scratch
+    Init(Init),
+    /// Fine-tune a model on reviews and write the bundle
+    Train(Train),
+    /// Divide reviews into train, val and test as the notebook does, and write them as parquet
+    Split(SplitArgs),
+    /// Rate reviews whose stars are known, and report how good the ratings are
+    Evaluate(Evaluate),
+    /// Rate reviews: texts, a file, or lines on standard input
+    Rate(Rate),
+    /// Publish a bundle to the Hugging Face Hub in one commit, or copy it to a folder
+    Publish(Publish),
+    /// Build a complete static site that serves a bundle
+    Site(Site),
+    /// Preview a site on this machine
+    Serve(Serve),
+}
+
+/// Which columns hold what.
+#[derive(Debug, Clone, Args)]
+pub struct Columns {
+    /// Column with the texts
+    #[arg(long, default_value = "review")]
+    pub text_column: String,
+    /// Column with the stars, 1 to 5
+    #[arg(long, default_value = "star")]
+    pub label_column: String,
+}
+
+/// Reviews with stars.
+#[derive(Debug, Clone, Args)]
+pub struct Labelled {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show it as the heading of the command")]
+    pub columns: Columns,
+    /// Use only the first rows of the file
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub rows: Option<usize>,
+    /// Leave out rows without stars, and (after the split) reviews without text
+    #[arg(long)]
+    pub drop_empty: bool,
+}
+
+/// How to reach the Hub.
+#[derive(Debug, Clone, Args)]
+pub struct HubArgs {
+    /// The Hub's address; HF_ENDPOINT or https://huggingface.co unless given
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// File that holds an access token; HF_TOKEN or the token that `hf auth login` left unless given
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `starsight init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Reviews to learn the vocabulary from
+    #[arg(long, value_name = "FILE|OWNER/NAME")]
+    pub data: Source,
+    /// Folder to write the model to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub shape: Shape,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Model to start from
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
+    pub model: Source,
+    /// Reviews with stars: .parquet, .csv, .tsv or .jsonl
+    #[arg(long, value_name = "FILE|OWNER/NAME", default_value = "sealuzh/app_reviews")]
+    pub data: Source,
+    /// Folder for the bundle, the log and the checkpoints
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint in OUT
+    #[arg(long)]
+    pub resume: bool,
+    /// Replace an earlier run in OUT
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub recipe: Recipe,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight split`
+#[derive(Debug, Args)]
+pub struct SplitArgs {
+    /// Reviews with stars
+    #[arg(long, value_name = "FILE|OWNER/NAME")]
+    pub data: Source,
+    /// Folder for train.parquet, val.parquet and test.parquet
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Seed of the split
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight evaluate`
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// Fine-tuned model
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub model: Source,
+    /// Reviews with stars
+    #[arg(long, value_name = "FILE|OWNER/NAME")]
+    pub data: Source,
+    /// The part to rate, divided as `train` does
+    #[arg(long, value_enum, default_value_t = SplitName::All)]
+    pub split: SplitName,
+    /// Seed of the split
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight rate`
+#[derive(Debug, Args)]
+pub struct Rate {
+    /// Fine-tuned model
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub model: Source,
+    /// Texts to rate
+    #[arg(conflicts_with = "data")]
+    pub text: Vec<String>,
+    /// File of reviews: .parquet, .csv, .tsv or .jsonl
+    #[arg(long, requires = "out", value_name = "FILE|OWNER/NAME")]
+    pub data: Option<Source>,
+    /// File for the reviews with their ratings; its name says the format
+    #[arg(long, requires = "data", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Column with the texts
+    #[arg(long, default_value = "review")]
+    pub text_column: String,
+    /// Use only the first rows of the file
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub rows: Option<usize>,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight publish`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub struct Publish {
+    /// The bundle
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Repository on the Hub; made when it does not exist
+    #[arg(long, value_name = "OWNER/NAME[@BRANCH]", group = "target")]
+    pub to: Option<RepoId>,
+    /// Folder to copy the bundle to
+    #[arg(long, value_name = "DIR", group = "target")]
+    pub out: Option<PathBuf>,
+    /// Make a new repository private
+    #[arg(long, requires = "to")]
+    pub private: bool,
+    /// Commit message
+    #[arg(long, default_value = "Publish with Starsight")]
+    pub message: String,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight site`
+#[derive(Debug, Args)]
+pub struct Site {
+    /// The bundle that the site serves
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub model: Source,
+    /// Folder for the site
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The site
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Port on 127.0.0.1; 0 takes any free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+}

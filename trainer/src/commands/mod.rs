@@ -1,0 +1,90 @@
+//! The commands: what each does with its arguments. Results go to stdout, everything else to stderr.
+
+mod evaluate;
+mod init;
+mod publish;
+mod rate;
+mod site;
+mod split;
+mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use starsight_model::metrics::Metrics;
+
+use crate::cli::{Columns, Command, HubArgs, Labelled};
+use crate::data::{self, Empty, Reviews};
+use crate::hub::{Event, Hub, Token};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What went wrong, fit for a user.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Init(args) => init::run(&args),
+        Command::Train(args) => train::run(args),
+        Command::Split(args) => split::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Rate(args) => rate::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Site(args) => site::run(&args),
+        Command::Serve(args) => site::serve(&args),
+    }
+}
+
+/// The Hub, with its transfers shown on stderr.
+fn hub(args: &HubArgs) -> Result<Hub> {
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{prefix:>12} {bar:32} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let shown = AtomicU64::new(0);
+    let report = move |event: Event<'_>| match event {
+        Event::Note(text) => bar.suspend(|| eprintln!("{text}")),
+        Event::Transfer { done, total } => {
+            bar.set_length(total);
+            bar.set_position(done);
+            if done == total && shown.swap(total, Ordering::Relaxed) != total {
+                bar.finish_and_clear();
+                eprintln!("transferred {}", HumanBytes(total));
+            }
+        }
+    };
+    Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(Arc::new(report)))
+}
+
+/// Reads reviews with their stars, and says how many have no text.
+fn reviews(file: &Path, labelled: &Labelled) -> Result<Reviews> {
+    let Columns { text_column, label_column } = &labelled.columns;
+    let mut table = data::read(file)?;
+    if let Some(rows) = labelled.rows {
+        table = table.head(rows);
+    }
+    let reviews = Reviews::new(table, text_column, label_column, if labelled.drop_empty { Empty::Drop } else { Empty::Keep })?;
+    match (reviews.blank(), labelled.drop_empty) {
+        (0, _) => {}
+        (n, true) => eprintln!("{n} of {} reviews have no text, and are left out after the split", reviews.len()),
+        (n, false) => eprintln!("{n} of {} reviews have no text, and stay in; --drop-empty leaves them out", reviews.len()),
+    }
+    Ok(reviews)
+}
+
+/// Metrics as a small table.
+fn print_metrics(title: &str, metrics: &Metrics) {
+    let percent = |x: f64| 100.0 * x;
+    println!("{title}: {} reviews", metrics.samples);
+    println!("  accuracy            {:6.2}%", percent(metrics.accuracy));
+    println!("  at most 1 star off  {:6.2}%", percent(metrics.off_by_one));
+    println!("  4-5 against 1-3     {:6.2}%", percent(metrics.binary_great));
+    println!("  5 against the rest  {:6.2}%", percent(metrics.binary_five));
+    println!("  mean abs. error     {:7.4} stars", metrics.mae);
+    println!("  macro F1            {:7.4}", metrics.macro_f1);
+    println!("  weighted kappa      {:7.4}", metrics.qwk);
+    println!("  calibration error   {:7.4}", metrics.ece);
+    println!("  loss                {:7.4}", metrics.loss);
+}

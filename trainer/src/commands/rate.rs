@@ -1,0 +1,90 @@
+//! `starsight rate`
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use arrow::array::{Array, ArrayRef, Float32Array, UInt8Array};
+use serde_json::json;
+use starsight_model::{LABELS, Rater, Rating};
+
+use super::hub;
+use crate::cli::Rate;
+use crate::data::{self, with_columns, write_table};
+use crate::progress::Progress;
+use crate::rating;
+use crate::source::Source;
+
+pub(super) fn run(args: &Rate) -> Result<()> {
+    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    match (&args.data, &args.out) {
+        (Some(data), Some(_)) => rate_file(args, &rater, data),
+        _ if args.text.is_empty() => rate_lines(args, &rater),
+        _ => print(args, &args.text, &ratings(&rater, &args.text)?),
+    }
+}
+
+fn ratings<T: AsRef<str> + Sync>(rater: &Rater, texts: &[T]) -> Result<Vec<Rating>> {
+    let ids = rater.tokenizer().encode_all(texts)?;
+    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let mut progress = Progress::new("rating", "reviews", ids.len());
+    let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
+    progress.finish();
+    Ok(logits.iter().map(|logits| Rating::from_logits(logits, rater.temperature())).collect())
+}
+
+fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprintln!("one review a line; Ctrl-D ends");
+    }
+    let mut texts = Vec::new();
+    for (line, number) in input.lock().split(b'\n').zip(1..) {
+        let line = line.context("reading standard input")?;
+        let text = String::from_utf8(line).ok().with_context(|| format!("standard input, line {number}: not UTF-8"))?;
+        texts.push(text.trim_end_matches('\r').to_string());
+    }
+    print(args, &texts, &ratings(rater, &texts)?)
+}
+
+fn print(args: &Rate, texts: &[String], ratings: &[Rating]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!({ "ratings": ratings }))?;
+        return Ok(());
+    }
+    for (text, rating) in texts.iter().zip(ratings) {
+        writeln!(out, "{}  {:.2}  {text}", "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)), rating.expected)?;
+    }
+    Ok(())
+}
+
+/// Rates a file, and writes it with the columns stars, expected and p1 to p5.
+fn rate_file(args: &Rate, rater: &Rater, data: &Source) -> Result<()> {
+    let out = args.out.as_ref().context("clap asks for --out beside --data")?;
+    let mut table = data::read(&data.data_file(|| hub(&args.hub))?)?;
+    if let Some(rows) = args.rows {
+        table = table.head(rows);
+    }
+    let column = table.texts(&args.text_column)?;
+    ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.path().display());
+    let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();
+    let clock = Instant::now();
+    let ratings = ratings(rater, &texts)?;
+    let seconds = clock.elapsed().as_secs_f64();
+    let floats = |value: &dyn Fn(&Rating) -> f32| -> ArrayRef { Arc::new(ratings.iter().map(|r| Some(value(r))).collect::<Float32Array>()) };
+    let stars: ArrayRef = Arc::new(ratings.iter().map(|r| Some(r.stars)).collect::<UInt8Array>());
+    let mut columns = vec![("stars", stars), ("expected", floats(&|r| r.expected))];
+    for (i, name) in ["p1", "p2", "p3", "p4", "p5"].into_iter().enumerate() {
+        columns.push((name, floats(&|r| r.probabilities[i])));
+    }
+    write_table(out, &with_columns(table.batch(), columns)?)?;
+    let rate = ratings.len() as f64 / seconds;
+    if args.json {
+        println!("{}", json!({ "samples": ratings.len(), "seconds": seconds, "samples_per_second": rate }));
+    } else {
+        println!("{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s", out.display(), ratings.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! `starsight site` and `starsight serve`
+
+use anyhow::Result;
+use indicatif::HumanBytes;
+
+use super::hub;
+use crate::cli::{Serve, Site};
+use crate::serve;
+use crate::site::write_site;
+
+pub(super) fn run(args: &Site) -> Result<()> {
+    let bundle = args.model.model_folder(|| hub(&args.hub))?;
+    let written = write_site(&bundle, &args.out)?;
+    println!("{}: {} files, {}; any static host can serve it", args.out.display(), written.files, HumanBytes(written.bytes));
+    Ok(())
+}
+
+pub(super) fn serve(args: &Serve) -> Result<()> {
+    serve::serve(&args.dir, args.port, |address| {
+        println!("http://{address}/");
+        eprintln!("a preview for this machine alone, no server for the public; Ctrl-C ends it");
+    })
+}

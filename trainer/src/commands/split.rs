@@ -1,0 +1,30 @@
+//! `starsight split`
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{hub, reviews};
+use crate::cli::SplitArgs;
+use crate::data::{split, write_table};
+
+pub(super) fn run(args: &SplitArgs) -> Result<()> {
+    let file = args.data.data_file(|| hub(&args.hub))?;
+    let reviews = reviews(&file, &args.labelled)?;
+    let split = split(reviews.stars(), args.seed).with_context(|| file.display().to_string())?;
+    let mut counts = serde_json::Map::new();
+    for (name, mut rows) in [("train", split.train), ("val", split.val), ("test", split.test)] {
+        if args.labelled.drop_empty {
+            rows.retain(|row| !reviews.is_blank(*row));
+        }
+        let path = args.out.join(format!("{name}.parquet"));
+        write_table(&path, &reviews.table.take(&rows)?)?;
+        if !args.json {
+            println!("{}: {} reviews", path.display(), rows.len());
+        }
+        counts.insert(name.into(), json!(rows.len()));
+    }
+    if args.json {
+        println!("{}", json!({ "rows": counts, "seed": args.seed }));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Writing tables: .parquet, .csv, .tsv and .jsonl.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use serde_json::{Map, Value};
+
+use crate::files;
+
+/// Writes `batch` to `path`, in the format that its name ends in; the file appears whole or not at all.
+///
+/// # Errors
+/// When the ending is unknown or the file cannot be written.
+pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("parquet") => files::write_whole(path, |out| {
+            let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
+            writer.write(batch)?;
+            writer.close()?;
+            Ok(())
+        }),
+        Some("csv") => files::write_whole(path, |out| write_delimited(out, batch, b',')),
+        Some("tsv") => files::write_whole(path, |out| write_delimited(out, batch, b'\t')),
+        Some("jsonl" | "ndjson") => files::write_whole(path, |out| write_json_lines(out, batch)),
+        _ => bail!("{}: not a kind of file that is written; wanted .parquet, .csv, .tsv or .jsonl", path.display()),
+    }
+}
+
+/// `batch` with more columns; one of a name that is there already replaces it.
+///
+/// # Errors
+/// When a column has another number of rows.
+pub fn with_columns(batch: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let kept = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| more.iter().all(|(name, _)| name != field.name()));
+    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) = kept.map(|(f, c)| (f.as_ref().clone(), c.clone())).unzip();
+    for (name, column) in more {
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).context("adding columns")
+}
+
+fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
+    // An error is shown rather than written into a cell.
+    let options = const { &FormatOptions::new().with_display_error(false) };
+    Ok(batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), options)).collect::<Result<_, _>>()?)
+}
+
+fn write_delimited(out: impl Write, batch: &RecordBatch, delimiter: u8) -> Result<()> {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(out);
+    writer.write_record(batch.schema().fields().iter().map(|f| f.name()))?;
+    let columns = formatters(batch)?;
+    for row in 0..batch.num_rows() {
+        let cells = columns.iter().map(|c| Ok(c.value(row).try_to_string()?));
+        writer.write_record(cells.collect::<Result<Vec<_>>>()?)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+fn write_json_lines(mut out: impl Write, batch: &RecordBatch) -> Result<()> {
+    let columns = formatters(batch)?;
+    let schema = batch.schema();
+    for row in 0..batch.num_rows() {
+        let mut record = Map::new();
+        for ((field, column), formatter) in schema.fields().iter().zip(batch.columns()).zip(&columns) {
+            let value = if column.is_null(row) {
+                Value::Null
+            } else {
+                let text = formatter.value(row).try_to_string()?;
+                match column.data_type() {
+                    kind if kind.is_numeric() || *kind == DataType::Boolean => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                    _ => Value::String(text),
+                }
+            };
+            record.insert(field.name().clone(), value);
+        }
+        serde_json::to_writer(&mut out, &record)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}

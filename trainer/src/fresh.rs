@@ -1,0 +1,80 @@
+//! A small encoder from scratch, with a vocabulary of its own.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::json;
+use starsight_model::tokenizer::Tokenizer;
+use starsight_model::weights::Weights;
+use starsight_model::{EncoderConfig, bundle};
+
+use crate::data::Reviews;
+use crate::{files, wordpiece};
+
+/// The shape of a fresh DistilBERT.
+#[derive(Debug, Clone, Args)]
+pub struct Shape {
+    /// Transformer layers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=48))]
+    pub layers: u16,
+    /// Width of a token's vector
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(8..=4096))]
+    pub hidden: u16,
+    /// Attention heads; they divide the width
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub heads: u16,
+    /// Pieces in the vocabulary at most
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..=200_000))]
+    pub vocab_size: u32,
+    /// Longest review in tokens
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub max_length: u32,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+}
+
+/// Writes a fresh model of `shape` to the folder `out`, its vocabulary learned from `reviews`, its weights random: what `train` then starts from. Returns its size in weights
+/// and pieces.
+///
+/// # Errors
+/// When the heads do not divide the width, the folder holds a model already, or cannot be written.
+pub fn write(reviews: &Reviews, shape: &Shape, out: &Path) -> Result<(usize, usize)> {
+    ensure!(shape.hidden % shape.heads == 0, "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
+    ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
+    let tokenizer_json = wordpiece::learn((0..reviews.len()).map(|i| reviews.text(i)), shape.vocab_size as usize)?;
+    let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(shape.max_length as usize), shape.max_length as usize)?;
+    let config = json!({
+        "model_type": "distilbert",
+        "vocab_size": tokenizer.vocab_size(),
+        "dim": shape.hidden,
+        "n_layers": shape.layers,
+        "n_heads": shape.heads,
+        "hidden_dim": 4 * u32::from(shape.hidden),
+        "max_position_embeddings": shape.max_length,
+        "activation": "gelu",
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "seq_classif_dropout": 0.2,
+        "initializer_range": 0.02,
+        "sinusoidal_pos_embds": false,
+        "pad_token_id": 0,
+    });
+    let config = EncoderConfig::from_json(config.to_string().as_bytes())?;
+    let weights = Weights::fresh(&config, shape.seed)?;
+    let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": shape.max_length });
+    let mut vocab = tokenizer.vocabulary().join("\n");
+    vocab.push('\n');
+    for (name, bytes) in [
+        (bundle::WEIGHTS, weights.to_safetensors()?),
+        (bundle::TOKENIZER, tokenizer.to_json()?.into_bytes()),
+        (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&settings)?),
+        (bundle::VOCAB, vocab.into_bytes()),
+        // Last: by it a folder is known to hold a model.
+        (bundle::CONFIG, config.to_json().into_bytes()),
+    ] {
+        files::write_bytes(&out.join(name), &bytes).context("writing a fresh model")?;
+    }
+    Ok((weights.parameters(), tokenizer.vocab_size()))
+}

@@ -1,0 +1,128 @@
+//! What a Hub can answer when it does not do as asked, in words for a user.
+
+use anyhow::{Error, anyhow};
+use hf_hub::HFError;
+
+use super::{Hub, RepoId};
+
+/// What was asked of the Hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Fetch,
+    Publish,
+}
+
+/// Why it was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The Hub refused, with a status and perhaps words of its own.
+    Status { code: u16, words: Option<String> },
+    /// No connection, or it broke.
+    Network { reason: String, connected: bool },
+    /// The Hub's answer is none that a Hub gives.
+    Answer(String),
+    /// The fault lies here: a disk that is full, a cache without the file.
+    Local(Error),
+}
+
+impl From<HFError> for Failure {
+    fn from(error: HFError) -> Failure {
+        match error {
+            HFError::Http { context }
+            | HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::Conflict { context }
+            | HFError::RateLimited { context, .. } => Failure::Status { code: context.status.as_u16(), words: context.server_message },
+            HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } | HFError::EntryNotFound { context, .. } => {
+                Failure::Status { code: 404, words: context.and_then(|context| context.server_message) }
+            }
+            HFError::Request { source, .. } => source.into(),
+            HFError::Json(error) => Failure::Answer(error.to_string()),
+            HFError::MalformedResponse { what, .. } => Failure::Answer(what),
+            other => Failure::Local(other.into()),
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Failure {
+        if error.is_decode() {
+            return Failure::Answer(innermost(&error));
+        }
+        let reason = if error.is_timeout() { "no answer in time".into() } else { innermost(&error) };
+        Failure::Network { reason, connected: !error.is_connect() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Local(error)
+    }
+}
+
+/// The cause at the bottom, such as "Connection refused": what wraps it only repeats the address.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+impl Failure {
+    /// The failure as a user reads it: what was asked, of whom, the answer, and what to do.
+    pub(super) fn explain(self, hub: &Hub, wish: Wish, repo: &RepoId) -> Error {
+        let endpoint = hub.endpoint();
+        let doing = match wish {
+            Wish::Fetch => format!("fetching {repo} from {endpoint}"),
+            Wish::Publish => format!("publishing to {repo} at {endpoint}"),
+        };
+        match self {
+            Failure::Status { code, words } => {
+                let words = words.map(|words| format!(" ({})", hub.redacted(&words))).unwrap_or_default();
+                anyhow!("{doing}: the Hub answered {code}{words}: {}", hub.advice(code, wish, repo))
+            }
+            Failure::Network { reason, connected: false } => {
+                let cache = if wish == Wish::Fetch { "; HF_HUB_OFFLINE=1 uses what was fetched before" } else { "" };
+                anyhow!("{doing}: no connection ({reason}): check the address and the network{cache}")
+            }
+            Failure::Network { reason, connected: true } => anyhow!("{doing}: the connection broke ({reason}): try again"),
+            Failure::Answer(what) => anyhow!("{doing}: the answer is none of a Hub ({what}): check the address"),
+            Failure::Local(error) => error.context(doing),
+        }
+    }
+}
+
+impl Hub {
+    fn advice(&self, code: u16, wish: Wish, repo: &RepoId) -> String {
+        let permission = match wish {
+            Wish::Fetch => "read",
+            Wish::Publish => "write",
+        };
+        let how = "by --token-file, HF_TOKEN or `hf auth login`";
+        match code {
+            401 if self.token.is_none() && wish == Wish::Publish => format!("it wants a token and got none; give one with write permission {how}"),
+            401 if self.token.is_none() => {
+                format!("there is no public repository of this name; check it, or give a token with read permission {how}")
+            }
+            401 => format!("it does not know the token; give a valid one with {permission} permission {how}"),
+            403 => format!(
+                "the token lacks {permission} permission here; use one that may {permission} repositories of {}, and accept the repository's terms if it has any",
+                repo.owner
+            ),
+            404 => format!("there is no such repository, revision or file, or the token may not see it; check {repo}"),
+            409 | 412 => "the branch moved, someone else committed meanwhile; nothing was changed, look at what is there and publish again".into(),
+            429 => "too many requests; wait a few minutes".into(),
+            500..=599 => "a fault of the Hub's own; try again later".into(),
+            _ => "an answer that this program does not know".into(),
+        }
+    }
+
+    /// The Hub's words without our token, should it have echoed it.
+    fn redacted(&self, words: &str) -> String {
+        match &self.token {
+            Some(token) => words.replace(token.secret(), "[token]"),
+            None => words.to_owned(),
+        }
+    }
+}

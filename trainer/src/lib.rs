@@ -1,0 +1,20 @@
+//! Starsight's trainer: what the program `starsight` does, as a library.
+
+pub mod base;
+pub mod card;
+pub mod cli;
+pub mod commands;
+pub mod data;
+pub mod files;
+pub mod fresh;
+pub mod hub;
+pub mod interrupt;
+pub mod package;
+pub mod progress;
+pub mod rating;
+pub mod serve;
+pub mod site;
+pub mod source;
+pub mod train;
+pub mod verify;
+pub mod wordpiece;

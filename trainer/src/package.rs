@@ -1,0 +1,96 @@
+//! The bundle: what training leaves, ready to be published.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
+use starsight_model::model::Classifier;
+use starsight_model::weights::Weights;
+use starsight_model::{Engine, batch::PackedBatch};
+
+use crate::base::BaseModel;
+use crate::train::Outcome;
+use crate::{card, files};
+
+/// Texts whose logits go into the manifest, so that whoever loads the bundle can tell whether it computes the same: plain, empty, shouted, accented, with emoji, in
+/// another script, with line breaks, and long.
+const PROBES: [&str; 8] = [
+    "",
+    "Great app, I use it every day!",
+    "Crashes every time I open it. Uninstalled.",
+    "It is okay, but the last update made it slow…",
+    "LOVE IT!!! 😍👍🎉",
+    "Très bonne appli, naïve café",
+    "很好用的应用\nвсё работает",
+    LONG,
+];
+
+const LONG: &str = "I have been using this for three years and recommended it to all of my friends. Then came version 4.2: the widget is gone, notifications arrive hours \
+    late, and the battery is empty by noon. I wrote to support twice and got the same canned answer. I would pay for the old version, really. Two stars because the maps \
+    are still the best there are, and because I hope that someone reads this and fixes it before I have to look for something else.";
+
+/// What a bundle is made of.
+pub struct Package<'a> {
+    /// Configuration, tokeniser and its settings.
+    pub base: &'a BaseModel,
+    /// The trained weights.
+    pub weights: &'a Weights,
+    /// How good they are.
+    pub outcome: &'a Outcome,
+    /// Where they come from.
+    pub provenance: Value,
+    /// The model's name, for people.
+    pub name: String,
+}
+
+impl Package<'_> {
+    /// Writes the bundle to the folder `out`, the manifest last: a folder without one is no bundle yet.
+    ///
+    /// # Errors
+    /// When a probe cannot be computed or the disk is full.
+    pub fn write(&self, out: &Path, classifier: &Classifier) -> Result<()> {
+        let probe = |text: &str| {
+            let ids = self.base.tokenizer.encode(text)?;
+            let logits = classifier.logits(&PackedBatch::new(&[&ids])?)?;
+            Ok(Probe { text: text.into(), logits: logits[0] })
+        };
+        let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;
+        let mut vocab = self.base.tokenizer.vocabulary().join("\n");
+        vocab.push('\n');
+        let contents: [(&str, Vec<u8>); 6] = [
+            (bundle::CONFIG, self.base.config.to_json().into_bytes()),
+            (bundle::WEIGHTS, self.weights.to_safetensors()?),
+            (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
+            (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
+            (bundle::VOCAB, vocab.into_bytes()),
+            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance).into_bytes()),
+        ];
+        // A manifest of an earlier run would vouch for files that are being replaced.
+        let manifest_path = out.join(MANIFEST);
+        if manifest_path.exists() {
+            std::fs::remove_file(&manifest_path)?;
+        }
+        let mut entries = Vec::new();
+        for (name, bytes) in &contents {
+            files::write_bytes(&out.join(name), bytes)?;
+            entries.push(FileEntry::of(name, bytes));
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            name: self.name.clone(),
+            files: entries,
+            probes,
+            metrics: Some(serde_json::to_value(&self.outcome.test)?),
+            temperature: 1.0,
+            provenance: self.provenance.clone(),
+        };
+        files::write_bytes(&manifest_path, &serde_json::to_vec_pretty(&manifest)?)
+    }
+}
+
+/// A model's name from the folder that it is written to.
+pub fn name_of(out: &Path) -> String {
+    let path = std::path::absolute(out).unwrap_or_else(|_| out.into());
+    path.file_name().map_or_else(|| "starsight".into(), |name| name.to_string_lossy().into_owned())
+}

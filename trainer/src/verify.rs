@@ -1,0 +1,88 @@
+//! A bundle on disk, held to its manifest.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+use starsight_model::bundle::{self, FileEntry, Manifest};
+
+use crate::files;
+
+/// Reads the manifest of the bundle in the folder `dir`.
+///
+/// # Errors
+/// When the folder has none, or an unreadable one.
+pub fn manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join(bundle::MANIFEST);
+    ensure!(path.is_file(), "{} is not a bundle: it holds no {}", dir.display(), bundle::MANIFEST);
+    Manifest::from_json(&files::read(&path)?).with_context(|| format!("in {}", dir.display()))
+}
+
+/// Checks the size and the SHA-256 of every file that the bundle in `dir` should hold.
+///
+/// # Errors
+/// When a file is missing, or is not what the manifest says.
+pub fn bundle(dir: &Path) -> Result<Manifest> {
+    let manifest = manifest(dir)?;
+    for entry in &manifest.files {
+        copy(dir, entry, &mut io::sink())?;
+    }
+    Ok(manifest)
+}
+
+/// Copies a file of the bundle in `dir` to `out`, and checks what went by against its entry.
+///
+/// # Errors
+/// When the file is missing or is not what its entry says, or `out` does not take it.
+pub fn copy(dir: &Path, entry: &FileEntry, out: &mut dyn Write) -> Result<()> {
+    let (size, sha256) = hashed(&dir.join(&entry.path), out)?;
+    entry.check(size, || sha256).with_context(|| format!("in {}", dir.display()))
+}
+
+/// Copies the file at `path` to `out`; its size and SHA-256.
+///
+/// # Errors
+/// When one cannot be read, or the other not written.
+pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let (mut hash, mut size, mut block) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        let read = file.read(&mut block).with_context(|| format!("reading {}", path.display()))?;
+        if read == 0 {
+            return Ok((size, bundle::hex(&hash.finalize())));
+        }
+        hash.update(&block[..read]);
+        out.write_all(&block[..read])?;
+        size += read as u64;
+    }
+}
+
+/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files. It appears whole or not at all.
+///
+/// # Errors
+/// When a file is missing or is not what the manifest says, or `out` holds something or cannot be written.
+pub fn copy_bundle(dir: &Path, out: &Path) -> Result<usize> {
+    let manifest = manifest(dir)?;
+    let free = !out.exists() || out.is_dir() && out.read_dir().with_context(|| format!("reading {}", out.display()))?.next().is_none();
+    ensure!(free, "{} holds something already, and is left as it is: name a new folder", out.display());
+    let failed = || format!("writing {}", out.display());
+    let parent = std::path::absolute(out)?.parent().map(Path::to_owned).with_context(failed)?;
+    std::fs::create_dir_all(&parent).with_context(failed)?;
+    let work = tempfile::Builder::new().prefix(".starsight-bundle-").tempdir_in(&parent).with_context(failed)?;
+    let fresh = work.path().join("bundle");
+    std::fs::create_dir(&fresh).with_context(failed)?;
+    for entry in &manifest.files {
+        let path = fresh.join(&entry.path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(failed)?;
+        }
+        copy(dir, entry, &mut File::create(&path).with_context(failed)?).with_context(failed)?;
+    }
+    std::fs::copy(dir.join(bundle::MANIFEST), fresh.join(bundle::MANIFEST)).with_context(failed)?;
+    std::fs::rename(&fresh, out).with_context(failed)?;
+    Ok(manifest.files.len() + 1)
+}

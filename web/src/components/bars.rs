@@ -1,0 +1,33 @@
+//! Five bars, for 5 stars down to 1.
+
+use leptos::prelude::*;
+
+use crate::words;
+
+/// A bar's share of the whole, 0 to 1, and the figure beside it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Bar {
+    /// Length.
+    pub share: f64,
+    /// Figure.
+    pub figure: String,
+}
+
+/// A list of five bars. `bars` are in the order of the stars, 1 to 5; the one at `leading` (stars) stands out.
+#[component]
+pub fn Bars(id: &'static str, label: &'static str, #[prop(into)] bars: Signal<[Bar; 5]>, #[prop(into)] leading: Signal<Option<u8>>) -> impl IntoView {
+    let rows = (1..=5u8)
+        .rev()
+        .map(|stars| {
+            let bar = Memo::new(move |_| bars.with(|bars| bars[usize::from(stars) - 1].clone()));
+            view! {
+                <li class="bar" class:bar--leading=move || leading.get() == Some(stars) data-stars=stars data-value=move || bar.with(|bar| bar.share)>
+                    <span class="bar__name"><span aria-hidden="true">{stars}<svg viewBox="0 0 24 24"><use href="#star"/></svg></span><span class="unseen">{words::stars(stars)}": "</span></span>
+                    <span class="bar__track" aria-hidden="true"><span class="bar__fill" style=move || format!("--share: {:.4}", bar.with(|bar| bar.share))></span></span>
+                    <span class="bar__figure">{move || bar.with(|bar| bar.figure.clone())}</span>
+                </li>
+            }
+        })
+        .collect_view();
+    view! { <ul class="bars" id=id data-testid=id aria-label=label role="list">{rows}</ul> }
+}

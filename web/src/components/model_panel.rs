@@ -1,0 +1,95 @@
+//! The model: on its way, at work, or why not.
+
+use leptos::prelude::*;
+
+use crate::components::announcer::Announcer;
+use crate::figures::{megabytes, millions, percent};
+use crate::model::{Model, State};
+use crate::starsight::{Info, Trouble};
+use crate::words;
+
+/// One panel of one size for all three, so that nothing below it moves.
+#[component]
+pub fn ModelPanel() -> impl IntoView {
+    let model = expect_context::<Model>();
+    let announcer = expect_context::<Announcer>();
+    Effect::new(move |_| {
+        if model.is_ready() {
+            announcer.say(words::READY);
+        }
+    });
+    let body = move || match model.state.get() {
+        State::Loading => view! { <Loading/> }.into_any(),
+        State::Ready(info) => view! { <Facts info/> }.into_any(),
+        State::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
+    };
+    view! { <section class="model" aria-label=words::MODEL>{body}</section> }
+}
+
+/// How far the download is.
+#[component]
+fn Loading() -> impl IntoView {
+    let model = expect_context::<Model>();
+    let at = model.arriving;
+    let title = move || match at.get() {
+        at if at.preparing => words::PREPARING,
+        at if at.total > 0.0 => words::FETCHING,
+        _ => words::CONNECTING,
+    };
+    let detail = move || at.with(|at| if at.total > 0.0 { words::arriving(at) } else { String::new() });
+    let percent = move || at.get().share().map(|share| format!("{:.0}", share * 100.0));
+    let reach = move || at.get().share().map(|share| format!("--share: {share:.4}"));
+    view! {
+        <div class="model__loading">
+            <p class="model__title" id="load-title">{title}</p>
+            <p class="model__detail">{detail}</p>
+            <div
+                class="progress"
+                class:progress--unknown=move || at.get().share().is_none()
+                id="load-progress"
+                data-testid="load-progress"
+                role="progressbar"
+                aria-labelledby="load-title"
+                aria-valuemin="0"
+                aria-valuemax="100"
+                aria-valuenow=percent
+                aria-valuetext=detail
+                style=reach
+            >
+                <span class="progress__fill"></span>
+            </div>
+            <button class="button" id="load-cancel" type="button" on:click=move |_| model.cancel()>{words::CANCEL}</button>
+        </div>
+    }
+}
+
+/// What the page rates with.
+#[component]
+fn Facts(info: Info) -> impl IntoView {
+    let accuracy = info.accuracy.map_or_else(|| words::UNMEASURED.to_string(), percent);
+    view! {
+        <dl class="model__facts">
+            <div class="fact fact--name"><dt>{words::MODEL}</dt><dd id="model-name" data-testid="model-name" dir="auto">{info.name}</dd></div>
+            <div class="fact"><dt>{words::WEIGHTS}</dt><dd>{millions(info.parameters)}</dd></div>
+            <div class="fact"><dt>{words::SIZE}</dt><dd>{megabytes(info.bytes)}" MB"</dd></div>
+            <div class="fact"><dt>{words::ACCURACY}</dt><dd>{accuracy}</dd></div>
+        </dl>
+    }
+}
+
+/// What happened and what to do.
+#[component]
+fn Failed(trouble: Trouble) -> impl IntoView {
+    let model = expect_context::<Model>();
+    let cancelled = trouble.is_cancel();
+    view! {
+        <div class="model__failed" class:model__failed--cancelled=cancelled>
+            <div role="alert" class="model__words">
+                <p class="model__title">{words::failure(&trouble)}</p>
+                {(!cancelled).then(|| view! { <p class="model__reason" id="load-error">{trouble.message.clone()}</p> })}
+                <p class="model__detail">{words::advice(&trouble)}</p>
+            </div>
+            <button class="button" id="load-retry" type="button" on:click=move |_| model.start()>{if cancelled { words::LOAD } else { words::RETRY }}</button>
+        </div>
+    }
+}

@@ -1,0 +1,144 @@
+//! The model that the page rates with: on its way, ready or failed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use web_sys::AbortController;
+
+use crate::address::{Wanted, wanted};
+use crate::starsight::{self, Info, LoadProgress, Rater, Trouble};
+
+/// Where the model stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// On its way.
+    Loading,
+    /// Rates.
+    Ready(Info),
+    /// Could not be loaded, broke down, or was cancelled.
+    Failed(Trouble),
+}
+
+/// How far the download is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Arriving {
+    /// Bytes so far.
+    pub loaded: f64,
+    /// Bytes in all; 0 as long as that is unknown.
+    pub total: f64,
+    /// Bytes a second of late, once there is something to measure.
+    pub speed: Option<f64>,
+    /// All is there; the model is being built and checked.
+    pub preparing: bool,
+}
+
+impl Arriving {
+    /// Share of the bytes that have arrived, once their number is known.
+    pub fn share(&self) -> Option<f64> {
+        (self.total > 0.0).then(|| (self.loaded / self.total).min(1.0))
+    }
+
+    /// Seconds still to go.
+    pub fn seconds_left(&self) -> Option<f64> {
+        self.speed.filter(|speed| *speed > 0.0).map(|speed| (self.total - self.loaded).max(0.0) / speed)
+    }
+}
+
+/// The page's model, for any component.
+#[derive(Clone, Copy)]
+pub struct Model {
+    /// Where it stands.
+    pub state: RwSignal<State>,
+    /// How far its download is.
+    pub arriving: RwSignal<Arriving>,
+    wanted: StoredValue<Wanted>,
+    rater: StoredValue<Option<Rater>, LocalStorage>,
+    loading: StoredValue<Option<AbortController>, LocalStorage>,
+}
+
+impl Model {
+    /// The model that the page's address asks for, on its way.
+    pub fn load() -> Model {
+        let model = Model {
+            state: RwSignal::new(State::Loading),
+            arriving: RwSignal::default(),
+            wanted: StoredValue::new(wanted()),
+            rater: StoredValue::new_local(None),
+            loading: StoredValue::new_local(None),
+        };
+        model.start();
+        model
+    }
+
+    /// Loads it, or loads it again.
+    pub fn start(self) {
+        let Ok(controller) = AbortController::new() else { return };
+        let signal = controller.signal();
+        self.loading.set_value(Some(controller));
+        if let Some(old) = self.rater.try_update_value(Option::take).flatten() {
+            old.free();
+        }
+        self.arriving.set(Arriving::default());
+        self.state.set(State::Loading);
+        spawn_local(async move {
+            let pace = RefCell::new(Pace::default());
+            let progress = move |progress: LoadProgress| self.arriving.set(pace.borrow_mut().measure(&progress));
+            let state = match starsight::load(&self.wanted.get_value(), &signal, progress).await {
+                Ok(rater) => {
+                    let info = rater.describe();
+                    self.rater.set_value(Some(rater));
+                    State::Ready(info)
+                }
+                Err(trouble) => State::Failed(trouble),
+            };
+            self.state.set(state);
+        });
+    }
+
+    /// Stops loading.
+    pub fn cancel(self) {
+        if let Some(controller) = self.loading.get_value() {
+            controller.abort();
+        }
+    }
+
+    /// What rates, if it is ready.
+    pub fn rater(self) -> Option<Rater> {
+        self.rater.get_value()
+    }
+
+    /// Whether it rates. Reactive.
+    pub fn is_ready(self) -> bool {
+        self.state.with(|state| matches!(state, State::Ready(_)))
+    }
+
+    /// Takes note of an error in rating: an engine that broke down rates no more.
+    pub fn note(self, trouble: &Trouble) {
+        if trouble.name == "EngineError" {
+            self.state.set(State::Failed(trouble.clone()));
+        }
+    }
+}
+
+/// Measures the speed of the download over its last seconds.
+#[derive(Default)]
+struct Pace {
+    seen: VecDeque<(f64, f64)>,
+}
+
+impl Pace {
+    /// Long enough for a steady figure, short enough to follow a change.
+    const WINDOW_MS: f64 = 4000.0;
+
+    fn measure(&mut self, progress: &LoadProgress) -> Arriving {
+        let (now, loaded) = (js_sys::Date::now(), progress.loaded());
+        self.seen.push_back((now, loaded));
+        while self.seen.front().is_some_and(|(then, _)| now - then > Self::WINDOW_MS) && self.seen.len() > 2 {
+            self.seen.pop_front();
+        }
+        let speed = self.seen.front().and_then(|(then, before)| (now - then >= 200.0).then(|| (loaded - before) / (now - then) * 1000.0));
+        Arriving { loaded, total: progress.total(), speed, preparing: progress.phase() == "prepare" }
+    }
+}

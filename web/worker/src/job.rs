@@ -1,0 +1,103 @@
+//! Rating a list of texts in steps.
+
+use std::rc::Rc;
+use std::vec::IntoIter;
+
+use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint32Array};
+use starsight_model::{Rater, batch};
+use wasm_bindgen::prelude::*;
+
+use crate::failure::Failure;
+
+/// Tokens in a packed batch. Large enough that the products run at full speed, small enough that ratings keep coming and a cancel is heard within a second.
+const TOKEN_BUDGET: usize = 2048;
+
+/// Characters (UTF-16 units) tokenised in a step.
+const CHARACTERS_A_STEP: u32 = 1 << 16;
+
+/// Texts on their way to ratings. First all are tokenised, for only then can they be sorted by length and packed; then they are rated, one packed batch a step.
+#[wasm_bindgen]
+pub struct Job {
+    rater: Rc<Rater>,
+    texts: Array,
+    token_ids: Vec<Vec<u32>>,
+    packs: Option<IntoIter<Vec<usize>>>,
+}
+
+impl Job {
+    pub(crate) fn new(rater: Rc<Rater>, texts: Array) -> Job {
+        let token_ids = Vec::with_capacity(texts.length() as usize);
+        Job { rater, texts, token_ids, packs: None }
+    }
+
+    fn tokenise_some(&mut self) -> Result<(), JsValue> {
+        let mut characters = 0;
+        while characters < CHARACTERS_A_STEP {
+            let next = self.token_ids.len();
+            if next == self.texts.length() as usize {
+                let lengths: Vec<usize> = self.token_ids.iter().map(Vec::len).collect();
+                self.packs = Some(batch::plan(&lengths, TOKEN_BUDGET).into_iter());
+                self.texts = Array::new();
+                return Ok(());
+            }
+            let text = self.texts.get(next as u32);
+            characters += text.unchecked_ref::<js_sys::JsString>().length() + 1;
+            let text = text.as_string().ok_or_else(|| Failure::Engine(format!("text {next} is not a string")))?;
+            self.token_ids.push(self.rater.encode(&text).map_err(|e| Failure::Engine(format!("text {next}: {e}")))?);
+        }
+        Ok(())
+    }
+
+    fn rate_pack(&self, indices: &[usize]) -> Result<Object, JsValue> {
+        let token_ids: Vec<&[u32]> = indices.iter().map(|&i| self.token_ids[i].as_slice()).collect();
+        let ratings = self.rater.rate(&token_ids).map_err(|e| Failure::Engine(e.to_string()))?;
+
+        let places: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
+        let stars: Vec<u8> = ratings.iter().map(|r| r.stars).collect();
+        let expected: Vec<f32> = ratings.iter().map(|r| r.expected).collect();
+        let probabilities: Vec<f32> = ratings.iter().flat_map(|r| r.probabilities).collect();
+        let tokens: usize = token_ids.iter().map(|ids| ids.len()).sum();
+
+        let pack = Object::new();
+        let fields: [(&str, JsValue); 5] = [
+            ("indices", Uint32Array::from(places.as_slice()).into()),
+            ("stars", Uint8Array::from(stars.as_slice()).into()),
+            ("expected", Float32Array::from(expected.as_slice()).into()),
+            ("probabilities", Float32Array::from(probabilities.as_slice()).into()),
+            ("tokens", (tokens as u32).into()),
+        ];
+        for (name, value) in fields {
+            Reflect::set(&pack, &name.into(), &value)?;
+        }
+        Ok(pack)
+    }
+}
+
+#[wasm_bindgen]
+impl Job {
+    /// Does the next step. Answers with the ratings of a packed batch, or with undefined after a step of tokenising.
+    ///
+    /// # Errors
+    /// An `EngineError` when a text is not a string or the computation fails.
+    pub fn step(&mut self) -> Result<Option<Object>, JsValue> {
+        match &mut self.packs {
+            None => self.tokenise_some().map(|()| None),
+            Some(packs) => match packs.next() {
+                Some(indices) => self.rate_pack(&indices).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// How many texts are tokenised.
+    #[wasm_bindgen(getter)]
+    pub fn tokenised(&self) -> usize {
+        self.token_ids.len()
+    }
+
+    /// Whether every text is rated.
+    #[wasm_bindgen(getter)]
+    pub fn done(&self) -> bool {
+        self.packs.as_ref().is_some_and(|packs| packs.len() == 0)
+    }
+}

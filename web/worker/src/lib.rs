@@ -1,0 +1,112 @@
+//! The rating worker: the model crate, as JavaScript sees it.
+//!
+//! Runs only in a Web Worker, driven by `worker.js`: [`load`] fetches and checks a bundle and answers with an [`Engine`]; [`Engine::rate`] starts a [`Job`], which works in
+//! short steps so that the worker hears its messages in between.
+
+mod failure;
+mod fetch;
+mod job;
+
+use std::rc::Rc;
+
+use js_sys::{Function, JSON, Map};
+use serde_json::json;
+use starsight_model::Rater;
+use starsight_model::bundle::{CONFIG, MANIFEST, Manifest, TOKENIZER, WEIGHTS};
+use wasm_bindgen::prelude::*;
+
+use crate::failure::Failure;
+use crate::fetch::{Progress, Source, blob};
+pub use crate::job::Job;
+
+/// What computes the ratings: candle's f32 operations, compiled to WebAssembly with SIMD.
+const BACKEND: &str = "wasm-f32";
+
+/// How far a logit may lie from the one that the trainer computed for the same probe.
+const PROBE_TOLERANCE: f32 = 1e-3;
+
+/// Has a panic say on the console where it happened.
+#[wasm_bindgen(start)]
+pub fn start() {
+    console_error_panic_hook::set_once();
+}
+
+/// A bundle, loaded and checked.
+#[wasm_bindgen]
+pub struct Engine {
+    rater: Rc<Rater>,
+    info: String,
+}
+
+/// Loads the bundle at `base`, an address that ends in a slash.
+///
+/// A bundle on the `hub` is asked for without credentials or referrer. Files `lent` (name to Blob) by a worker that has them are not fetched. `progress` is called with
+/// (phase, bytes loaded, bytes in all); the phases are `download` and `prepare`. `lend`, if given, is called once with the files as they arrived, for other workers.
+///
+/// # Errors
+/// A `DownloadError` when a file cannot be had, a `BundleError` when the files are not what the manifest says or the probes come out differently, an `EngineError` when
+/// there is not enough memory.
+#[wasm_bindgen]
+pub async fn load(base: String, hub: bool, lent: Map, progress: Function, lend: Option<Function>) -> Result<Engine, JsValue> {
+    let source = Source::new(base, hub, lent);
+    let (manifest_json, manifest) = source.manifest().await?;
+    let needed = [CONFIG, TOKENIZER, WEIGHTS].map(|path| manifest.file(path)).into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::bundle)?;
+    let total = needed.iter().map(|entry| entry.size).sum();
+
+    let mut progress = Progress::new(progress, total);
+    progress.say("download");
+    let [mut config, mut tokenizer, mut weights] = [Vec::new(), Vec::new(), Vec::new()];
+    for (entry, bytes) in needed.into_iter().zip([&mut config, &mut tokenizer, &mut weights]) {
+        *bytes = source.file(entry, &mut progress).await?;
+    }
+    progress.say("prepare");
+
+    if let Some(lend) = lend {
+        let files = Map::new();
+        for (path, bytes) in [(MANIFEST, &manifest_json), (CONFIG, &config), (TOKENIZER, &tokenizer), (WEIGHTS, &weights)] {
+            files.set(&path.into(), &blob(bytes)?.into());
+        }
+        lend.call1(&JsValue::NULL, &files)?;
+    }
+
+    let mut rater = Rater::from_bytes(&config, &tokenizer, weights).map_err(Failure::bundle)?;
+    rater.set_temperature(manifest.temperature);
+    rater
+        .check_probes(&manifest.probes, PROBE_TOLERANCE)
+        .map_err(|e| Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")))?;
+    let info = describe(&manifest, &rater, total);
+    Ok(Engine { rater: Rc::new(rater), info })
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// What the module tells of the model, as an object.
+    ///
+    /// # Errors
+    /// None in practice: the object is built from JSON that this crate wrote.
+    #[wasm_bindgen(getter)]
+    pub fn info(&self) -> Result<JsValue, JsValue> {
+        JSON::parse(&self.info)
+    }
+
+    /// Starts rating `texts`, an array of strings.
+    pub fn rate(&self, texts: js_sys::Array) -> Job {
+        Job::new(Rc::clone(&self.rater), texts)
+    }
+}
+
+fn describe(manifest: &Manifest, rater: &Rater, bytes: u64) -> String {
+    let config = rater.config();
+    json!({
+        "name": manifest.name,
+        "modelType": config.model_type(),
+        "parameters": rater.parameters(),
+        "layers": config.layers,
+        "hiddenSize": config.hidden_size,
+        "maxTokens": config.max_positions,
+        "metrics": manifest.metrics,
+        "bytes": bytes,
+        "backend": BACKEND,
+    })
+    .to_string()
+}

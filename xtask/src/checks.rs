@@ -1,0 +1,23 @@
+//! All that must hold: format, lints, documentation, tests. The last lines are those of `cargo test`.
+
+use crate::cargo;
+use crate::sh::{Result, step};
+use crate::toolchain::TARGET;
+use crate::tools::Wants;
+
+/// The crates that are built for WebAssembly.
+const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-page";
+
+/// Runs every check, up to the first that fails.
+pub fn run() -> Result {
+    step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())?;
+    let kit = crate::web(Wants { browser: true, linter: true })?;
+    step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())?;
+    step("Lints of the WebAssembly side", || {
+        let clippy = kit.cmd("cargo").words("clippy --locked --profile wasm --target").arg(TARGET);
+        clippy.words(WASM_SIDE).words("-- --deny warnings").run()
+    })?;
+    step("Documentation", || cargo("doc --locked --release --no-deps").env("RUSTDOCFLAGS", "--deny warnings").run())?;
+    eprintln!("==> Tests");
+    cargo("test --locked --release").run()
+}

@@ -1,0 +1,130 @@
+//! `cargo xtask`: the set-up, the site, the demo and the tests, in one command each.
+
+mod apt;
+mod checks;
+mod demo;
+mod sh;
+mod toolchain;
+mod tools;
+mod versions;
+mod web;
+
+use sh::{Cmd, Result};
+use std::path::Path;
+use std::process::ExitCode;
+use tools::Wants;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt; and Chromium
+  web                          build the page and its worker into web/dist
+  demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
+  test                         check, lint and test everything
+
+Each begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
+
+enum Task {
+    SetUp { browser: bool },
+    Web,
+    Demo { port: u16, serve: bool },
+    Test,
+    Help,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let task = match parse(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(task) => task,
+        Err(why) => {
+            eprintln!("{why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match task {
+        Task::SetUp { browser } => tools::set_up(Wants { browser, linter: false }).map(drop),
+        Task::Web => web(Wants::default()).map(drop),
+        Task::Demo { port, serve } => demo::run(port, serve),
+        Task::Test => checks::run(),
+        Task::Help => {
+            println!("{USAGE}");
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(args: &[&str]) -> Result<Task> {
+    if args.iter().any(|arg| ["-h", "--help", "help"].contains(arg)) {
+        return Ok(Task::Help);
+    }
+    let (command, mut rest) = args.split_first().ok_or("A command is missing.")?;
+    let mut task = match *command {
+        "setup" => Task::SetUp { browser: false },
+        "web" => Task::Web,
+        "demo" => Task::Demo { port: 8080, serve: true },
+        "test" => Task::Test,
+        other => return Err(format!("There is no command `{other}`.")),
+    };
+    loop {
+        match (&mut task, rest) {
+            (_, []) => return Ok(task),
+            (Task::SetUp { browser }, ["--browser", more @ ..]) => (*browser, rest) = (true, more),
+            (Task::Demo { serve, .. }, ["--no-serve", more @ ..]) => (*serve, rest) = (false, more),
+            (Task::Demo { port, .. }, ["--port", number, more @ ..]) => {
+                let wrong = |_| format!("`--port {number}`: a port is a number from 0 to 65535.");
+                (*port, rest) = (number.parse().map_err(wrong)?, more);
+            }
+            (Task::Demo { .. }, ["--port"]) => return Err("`--port` needs a number.".to_owned()),
+            (_, [other, ..]) => return Err(format!("`{command}` takes no `{other}`.")),
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// The workspace's own cargo, with these arguments.
+fn cargo(line: &str) -> Cmd {
+    Cmd::new("cargo").words(line).dir(root())
+}
+
+/// Sets up and builds the site without a model.
+fn web(wants: Wants) -> Result<web::Kit> {
+    let kit = web::Kit::new(tools::set_up(wants)?)?;
+    web::build(&kit)?;
+    Ok(kit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_understood_or_named() {
+        assert!(matches!(parse(&["setup", "--browser"]), Ok(Task::SetUp { browser: true })));
+        assert!(matches!(parse(&["demo"]), Ok(Task::Demo { port: 8080, serve: true })));
+        assert!(matches!(parse(&["demo", "--no-serve", "--port", "0"]), Ok(Task::Demo { port: 0, serve: false })));
+        assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
+        for (args, word) in [
+            (&[][..], "missing"),
+            (&["dmeo"], "dmeo"),
+            (&["demo", "--port"], "number"),
+            (&["demo", "--port", "70000"], "70000"),
+            (&["web", "--port", "1"], "--port"),
+        ] {
+            assert!(parse(args).is_err_and(|why| why.contains(word)), "{args:?}");
+        }
+    }
+}

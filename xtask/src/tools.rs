@@ -1,0 +1,190 @@
+//! What the commands need beside a Rust toolchain, and how it is got. Set-up keeps no record: what is there, and says the right
+//! version, is there. So it may be cut off anywhere and run again.
+
+use crate::apt;
+use crate::sh::{Cmd, Result, at, lock, on_path, step};
+use crate::toolchain::Toolchain;
+use crate::versions;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a command asks of the set-up.
+#[derive(Clone, Copy, Default)]
+pub struct Wants {
+    /// Chromium and its driver, for the tests.
+    pub browser: bool,
+    /// A linter for the WebAssembly side.
+    pub linter: bool,
+}
+
+/// A program that is wanted in one version.
+struct Tool {
+    /// What it is called on PATH.
+    program: &'static str,
+    /// The version of its package.
+    version: &'static str,
+    package: &'static str,
+    registry: Registry,
+    takes: &'static str,
+}
+
+#[derive(PartialEq)]
+enum Registry {
+    /// Crates, built here, with the lock file that the crate brings.
+    Crates,
+    /// The same with the newest dependencies that fit.
+    CratesUnlocked,
+    Npm,
+}
+
+/// Bundles the page.
+const TRUNK: Tool =
+    Tool { program: "trunk", version: versions::TRUNK, package: "trunk", registry: Registry::Crates, takes: "about 8 minutes on 2 cores" };
+
+/// Writes the JavaScript around a wasm module.
+const WASM_BINDGEN: Tool = Tool {
+    program: "wasm-bindgen",
+    version: versions::WASM_BINDGEN,
+    package: "wasm-bindgen-cli",
+    // A dependency that its lock file names is gone.
+    registry: Registry::CratesUnlocked,
+    takes: "about 2 minutes on 2 cores",
+};
+
+/// Makes a wasm module smaller and faster.
+const WASM_OPT: Tool =
+    Tool { program: "wasm-opt", version: versions::BINARYEN, package: "binaryen", registry: Registry::Npm, takes: "23 MB, some seconds" };
+
+const CHROMIUM: [&str; 2] = ["chromium", "chromium-driver"];
+const NPM: [&str; 2] = ["nodejs", "npm"];
+
+/// What the commands build with.
+pub struct Tools {
+    /// The compiler for WebAssembly.
+    pub toolchain: Toolchain,
+    /// trunk, wasm-bindgen and wasm-opt.
+    pub programs: Vec<PathBuf>,
+}
+
+/// Gets what is missing.
+pub fn set_up(wants: Wants) -> Result<Tools> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache).map_err(at(&cache))?;
+    let _alone = lock(&cache.join("lock"))?;
+
+    let toolchain = Toolchain::choose()?;
+    let tools = [TRUNK, WASM_BINDGEN, WASM_OPT].map(|tool| (tool.find(&cache), tool));
+
+    let mut packages = toolchain.packages(wants.linter);
+    let npm = tools.iter().any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
+    if npm && on_path("npm").next().is_none() {
+        packages.extend(NPM);
+    }
+    if wants.browser && !has_browser() {
+        packages.extend(CHROMIUM);
+    }
+    let missing = apt::missing(&packages);
+    if !missing.is_empty() {
+        let what = format!("apt-get installs {} (1 to 3 minutes)", missing.join(" "));
+        step(&what, || apt::install(&missing))?;
+    }
+
+    let mut programs = Vec::new();
+    for (found, tool) in tools {
+        programs.push(match found {
+            Some(program) => program,
+            None => {
+                let what = format!("Getting {} {} ({})", tool.program, tool.version, tool.takes);
+                step(&what, || tool.get(&cache))?
+            }
+        });
+    }
+    // It is large, and has done its work.
+    let build = build_dir(&cache);
+    if build.is_dir() {
+        fs::remove_dir_all(&build).map_err(at(&build))?;
+    }
+    eprintln!("Set-up: all is there ({}; tools in {}).", toolchain.name(), cache.display());
+    Ok(Tools { toolchain, programs })
+}
+
+impl Tool {
+    /// The program in the wanted version, from our own folder or from PATH.
+    fn find(&self, cache: &Path) -> Option<PathBuf> {
+        let ours = self.folder(cache).join(self.bin()).join(self.program);
+        std::iter::once(ours).chain(on_path(self.program)).find(|file| self.is(file))
+    }
+
+    /// Whether this file is the program in the wanted version. Binaryen's programs say 132 where its package says 132.0.0.
+    fn is(&self, file: &Path) -> bool {
+        let said = Cmd::new(file).arg("--version").read().unwrap_or_default();
+        let version = self.version.strip_suffix(".0.0").unwrap_or(self.version);
+        said.split_whitespace().any(|word| word == version)
+    }
+
+    fn get(&self, cache: &Path) -> Result<PathBuf> {
+        let folder = self.folder(cache);
+        let package = format!("{}@{}", self.package, self.version);
+        let again = "What is done so far is kept: run the command again to go on.";
+        match self.registry {
+            Registry::Crates | Registry::CratesUnlocked => Cmd::new("cargo")
+                .words("install --force")
+                .args((self.registry == Registry::Crates).then_some("--locked"))
+                .arg("--root")
+                .arg(&folder)
+                .arg(package)
+                .env("CARGO_TARGET_DIR", build_dir(cache))
+                .hint(again)
+                .run()?,
+            Registry::Npm => {
+                // What a cut-off install left, npm would take for whole.
+                if folder.is_dir() {
+                    fs::remove_dir_all(&folder).map_err(at(&folder))?;
+                }
+                fs::create_dir_all(&folder).map_err(at(&folder))?;
+                Cmd::new("npm")
+                    .words("install --no-save --no-audit --no-fund --ignore-scripts --prefix")
+                    .arg(&folder)
+                    .arg(package)
+                    .hint(again)
+                    .run()?;
+            }
+        }
+        self.find(cache).ok_or_else(|| {
+            let (program, version) = (self.program, self.version);
+            let folder = folder.display();
+            format!("{program} was installed in {folder}, but does not run, or is not version {version}.\nTry `{program} --version` there.")
+        })
+    }
+
+    fn folder(&self, cache: &Path) -> PathBuf {
+        let name = if self.registry == Registry::Npm { self.package } else { self.program };
+        cache.join(format!("{name}-{}", self.version))
+    }
+
+    fn bin(&self) -> &'static str {
+        if self.registry == Registry::Npm { "node_modules/.bin" } else { "bin" }
+    }
+}
+
+/// Where tools are kept, for all checkouts.
+fn cache() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("STARSIGHT_TOOLS")
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("starsight")))
+        .or_else(|| set("HOME").map(|folder| folder.join(".cache/starsight")))
+        .ok_or("No place for the tools: HOME is not set. Set STARSIGHT_TOOLS to a folder.")?;
+    std::path::absolute(&folder).map_err(at(&folder))
+}
+
+/// Where crates are built; kept until all are installed, so that a build that was cut off goes on.
+fn build_dir(cache: &Path) -> PathBuf {
+    cache.join("build")
+}
+
+/// Whether the tests find a browser and its driver: on PATH, or where these variables say.
+fn has_browser() -> bool {
+    let there = |variable, programs: &[&str]| env::var_os(variable).is_some() || programs.iter().any(|program| on_path(program).next().is_some());
+    there("STARSIGHT_CHROMIUM", &["chromium"]) && there("STARSIGHT_CHROMEDRIVER", &["chromedriver"])
+}

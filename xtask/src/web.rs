@@ -1,0 +1,197 @@
+//! Builds the site without a model: the worker's module, then the page around it, into `web/dist`.
+
+use crate::sh::{Cmd, Result, at, lock, step};
+use crate::toolchain::{TARGET, Toolchain};
+use crate::tools::Tools;
+use crate::versions;
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// How hard `wasm-opt` tries. Which features it may use it reads from the module.
+const OPTIMISE: &str = "-O3";
+
+/// Stands in `starsight.js` for the version of the engine, which its addresses carry: trunk hashes the names of the page's files,
+/// not of these, and without it a new page could run a worker that the browser kept.
+const VERSION_MARK: &str = "__STARSIGHT_VERSION__";
+
+/// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
+pub struct Kit {
+    toolchain: Toolchain,
+    /// Where everything is built: apart from the native side, whose compiler may be another version.
+    target: PathBuf,
+    bin: PathBuf,
+    path: OsString,
+}
+
+impl Kit {
+    /// Collects the programs of the set-up.
+    pub fn new(tools: Tools) -> Result<Kit> {
+        let target = crate::root().join("target/web");
+        let bin = target.join("bin");
+        renew(&bin)?;
+        for program in tools.programs.into_iter().chain(tools.toolchain.programs()) {
+            let link = bin.join(program.file_name().unwrap_or_default());
+            symlink(&program, &link).map_err(at(&link))?;
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths(std::iter::once(bin.clone()).chain(env::split_paths(&path)))
+            .map_err(|e| format!("{} cannot be on PATH: {e}. Move the checkout.", bin.display()))?;
+        Ok(Kit { toolchain: tools.toolchain, target, bin, path })
+    }
+
+    /// A program, ours before others of its name, in the environment that builds for WebAssembly.
+    pub fn cmd(&self, program: &str) -> Cmd {
+        let ours = self.bin.join(program);
+        let cmd = if ours.exists() { Cmd::new(ours) } else { Cmd::new(program) };
+        let cmd = self.toolchain.prepare(cmd).dir(crate::root());
+        cmd.env("PATH", &self.path).env("CARGO_TARGET_DIR", &self.target)
+    }
+}
+
+/// Builds `web/dist`.
+pub fn build(kit: &Kit) -> Result {
+    let web = crate::root().join("web");
+    let _alone = lock(&kit.target.join("lock"))?;
+    step("Fetching the crates of the page", || kit.cmd("cargo").words("fetch --locked --quiet").run())?;
+    step("Compiling the worker (2 minutes the first time)", || compile(kit, "starsight-worker"))?;
+    let engine = step("Binding the worker to JavaScript, optimising it", || engine(kit))?;
+    lay_out(&web, &engine)?;
+    // Trunk would compile it too, but keeps cargo's progress to itself.
+    step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page"))?;
+    step("Bundling the page", || {
+        let new = kit.target.join("dist");
+        renew(&new)?;
+        kit.cmd("trunk").words("build --offline --dist").arg(&new).dir(&web).run()?;
+        replace(&web.join("dist"), &new)
+    })
+}
+
+fn compile(kit: &Kit, package: &str) -> Result {
+    let cargo = kit.cmd("cargo").words("build --locked --profile wasm");
+    cargo.args(["--target", TARGET, "--package", package]).run()
+}
+
+/// The worker's JavaScript and module, in a folder named after all that they are made from.
+fn engine(kit: &Kit) -> Result<PathBuf> {
+    let raw = kit.target.join(TARGET).join("wasm/starsight_worker.wasm");
+    let mut hasher = DefaultHasher::new();
+    fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
+    (versions::WASM_BINDGEN, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
+    let engines = kit.target.join("engine");
+    let engine = engines.join(format!("{:016x}", hasher.finish()));
+    if engine.is_dir() {
+        return Ok(engine);
+    }
+
+    renew(&engines)?;
+    let new = engines.join("new");
+    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-dir");
+    bind.arg(&new).arg(&raw).run()?;
+    let module = new.join("starsight_worker_bg.wasm");
+    kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
+    fs::rename(&new, &engine).map_err(at(&new))?;
+    Ok(engine)
+}
+
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`.
+fn lay_out(web: &Path, engine: &Path) -> Result {
+    let module = web.join("module");
+    renew(&module)?;
+    renew(&module.join("engine"))?;
+    let mut sources = vec![web.join("worker/worker.js")];
+    for entry in fs::read_dir(engine).map_err(at(engine))? {
+        sources.push(entry.map_err(at(engine))?.path());
+    }
+    sources.sort();
+    let mut hasher = DefaultHasher::new();
+    for source in &sources {
+        let bytes = fs::read(source).map_err(at(source))?;
+        bytes.hash(&mut hasher);
+        let to = module.join("engine").join(source.file_name().unwrap_or_default());
+        fs::write(&to, bytes).map_err(at(&to))?;
+    }
+    let version = format!("{:016x}", hasher.finish());
+
+    for name in ["starsight.js", "starsight.d.ts"] {
+        let (from, to) = (web.join(name), module.join(name));
+        let text = fs::read_to_string(&from).map_err(at(&from))?;
+        fs::write(&to, text.replace(VERSION_MARK, &version)).map_err(at(&to))?;
+    }
+    Ok(())
+}
+
+/// An empty folder.
+fn renew(folder: &Path) -> Result {
+    if folder.is_dir() {
+        fs::remove_dir_all(folder).map_err(at(folder))?;
+    }
+    fs::create_dir_all(folder).map_err(at(folder))
+}
+
+/// Puts a finished folder in the place of another: whoever looks finds the old one or the new one, never a half. An old one that is
+/// the same stays, with the times of its files: the trainer, which carries the page, is then not compiled again.
+fn replace(folder: &Path, new: &Path) -> Result {
+    if folder.is_dir() {
+        if same(folder, new).map_err(at(folder))? {
+            return Ok(());
+        }
+        let old = new.with_extension("old");
+        renew(&old)?;
+        fs::rename(folder, &old).map_err(at(folder))?;
+    }
+    fs::rename(new, folder).map_err(at(folder))
+}
+
+/// Whether two folders hold the same.
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    let names = |folder| -> io::Result<BTreeSet<OsString>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect() };
+    let inside = names(one)?;
+    if inside != names(other)? {
+        return Ok(false);
+    }
+    for name in inside {
+        let (one, other) = (one.join(&name), other.join(&name));
+        let equal = match (one.is_dir(), other.is_dir()) {
+            (true, true) => same(&one, &other)?,
+            (false, false) => fs::read(&one)? == fs::read(&other)?,
+            _ => false,
+        };
+        if !equal {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_folder_is_replaced_only_by_another_content() {
+        let work = env::temp_dir().join(format!("xtask-replace-{}", std::process::id()));
+        let (folder, new) = (work.join("dist"), work.join("new"));
+        let fill = |text| {
+            renew(&new.join("engine")).expect("a folder is made");
+            fs::write(new.join("engine/worker.js"), text).expect("a file is written");
+            replace(&folder, &new).expect("the folder is put in place");
+        };
+        let identity = || fs::metadata(&folder).expect("the folder is there").ino();
+
+        fill("one");
+        let first = identity();
+        fill("one");
+        assert_eq!(identity(), first);
+        fill("two");
+        assert_ne!(identity(), first);
+        assert_eq!(fs::read_to_string(folder.join("engine/worker.js")).expect("the file is there"), "two");
+        fs::remove_dir_all(&work).expect("the folder is removed");
+    }
+}
