@@ -63,7 +63,7 @@ impl Linear {
 
     /// x (rows, inputs) -> (rows, outputs)
     fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(ops::add_bias(&x.matmul(&self.weight.t()?)?, &self.bias)?)
+        Ok(ops::linear(x, &self.weight, &self.bias)?)
     }
 }
 

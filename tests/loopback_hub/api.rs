@@ -60,11 +60,13 @@ async fn create(State(hub): State<Arc<Hub>>, headers: HeaderMap, Json(request): 
     let kind = if request.kind.as_deref() == Some("dataset") { Kind::Dataset } else { Kind::Model };
     let id = format!("{}/{}", request.organization.unwrap_or_else(|| "me".into()), request.name);
     let new = hub.store.lock().unwrap().create(kind, &id, request.private.unwrap_or(false)).map_err(failed)?;
-    if !new {
-        return Err(refuse(StatusCode::CONFLICT, "RepoExists", "You already created this model repo"));
-    }
     let prefix = if kind == Kind::Dataset { "datasets/" } else { "" };
-    Ok(Json(json!({ "url": format!("{}/{prefix}{id}", base(&headers)), "name": id, "id": id })).into_response())
+    let url = format!("{}/{prefix}{id}", base(&headers));
+    if !new {
+        // With the address: Python's client reads it.
+        return Ok((StatusCode::CONFLICT, Json(json!({ "error": "You already created this repo", "url": url }))).into_response());
+    }
+    Ok(Json(json!({ "url": url, "name": id, "id": id })).into_response())
 }
 
 async fn info_of_head(hub: State<Arc<Hub>>, Path((kind, owner, name)): Path<(String, String, String)>, query: Query<Blobs>) -> Answer {

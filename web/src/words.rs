@@ -35,11 +35,11 @@ pub const PROBABILITIES: &str = "Probability of each number of stars";
 
 /// Reviews to try with a click, from glad to angry and back.
 pub const EXAMPLES: [&str; 5] = [
-    "Absolutely love it, I use it every day 😍",
-    "Good app, but the new menu takes some getting used to.",
-    "It's okay. Does what it says, nothing more.",
-    "Too many ads, and it drains my battery.",
-    "Crashes on start since the update. Lost all my notes. Uninstalled!",
+    "Absolutely love it, use it every day 😍",
+    "Good app, but the new menu is confusing",
+    "It's okay, nothing more",
+    "Too many ads, and it drains my battery",
+    "Crashes on start. Lost all my notes!",
 ];
 
 pub const MANY_TITLE: &str = "Rate many";
@@ -51,6 +51,8 @@ pub const DOWNLOAD: &str = "Download as CSV";
 pub const FILE_NAME: &str = "ratings.csv";
 pub const NOTHING_PASTED: &str = "Paste some reviews first, one a line.";
 pub const NOT_READY: &str = "The model is not ready yet.";
+pub const WHAT_COMES: &str = "The ratings appear below, and can be downloaded as CSV.";
+pub const NO_VALUE: &str = "–";
 pub const SUMMARY: &str = "Summary";
 pub const AVERAGE: &str = "stars on average";
 pub const DISTRIBUTION: &str = "How many reviews got each number of stars";
@@ -77,6 +79,11 @@ pub fn of_five(value: f32) -> String {
 /// The expected value, as the large figure beside the stars.
 pub fn expected(value: f32) -> String {
     format!("{value:.1}")
+}
+
+/// The mean number of stars, as the large figure of the summary.
+pub fn mean(value: f32) -> String {
+    format!("{value:.2}")
 }
 
 /// The rating in plain words: `4 stars, fairly sure`.

@@ -9,7 +9,10 @@ const OUT: &str = "out/demo";
 /// What is done, as one would type it after `starsight` in the folder of the workspace.
 const STEPS: [(&str, &str); 3] = [
     ("Making a small encoder, with a vocabulary of its own", "init --data samples/reviews.csv --out out/demo/base"),
-    ("Fine-tuning it, and testing what it learned", "train --model out/demo/base --data samples/reviews.csv --out out/demo/model"),
+    (
+        "Fine-tuning it, and testing what it learned",
+        "train --model out/demo/base --data samples/reviews.csv --out out/demo/model --lr 1e-3 --epochs 4 --batch 32 --accum 1",
+    ),
     ("Building the site around it", "site --model out/demo/model --out out/demo/site"),
 ];
 const SERVE: &str = "serve out/demo/site";

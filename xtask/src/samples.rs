@@ -41,7 +41,7 @@ const APPS: [(&str, &str); 16] = [
 ];
 
 /// The share of each star among the reviews, in percent, as lopsided as in app stores.
-const STARS: [(u8, u32); 5] = [(1, 19), (2, 7), (3, 8), (4, 11), (5, 55)];
+const STARS: [(u8, u32); 5] = [(1, 19), (2, 7), (3, 8), (4, 10), (5, 56)];
 /// How many sentences follow the first one, in percent. `None` is a review of a word or two.
 const LENGTHS: [(Option<u32>, u32); 8] = [
     (None, 21),
@@ -54,9 +54,9 @@ const LENGTHS: [(Option<u32>, u32); 8] = [
     (Some(16), 1),
 ];
 /// The share of reviews whose stars do not fit what they say: people misclick, and some take one star for the best.
-const MISLABELLED: f64 = 0.03;
+const MISLABELLED: f64 = 0.025;
 /// The share of reviewers who are a star milder or harsher than their words.
-const MILDER_OR_HARSHER: f64 = 0.05;
+const MILDER_OR_HARSHER: f64 = 0.035;
 const LONGEST_IN_WORDS: usize = 120;
 const ATTEMPTS_TO_BE_NEW: usize = 40;
 

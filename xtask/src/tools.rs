@@ -126,7 +126,7 @@ impl Tool {
     fn get(&self, cache: &Path) -> Result<PathBuf> {
         let folder = self.folder(cache);
         let package = format!("{}@{}", self.package, self.version);
-        let again = "What is done so far is kept: run the command again to go on.";
+        let again = "It needs the network. Run the command again: what is done is kept.";
         match self.registry {
             Registry::Crates | Registry::CratesUnlocked => Cmd::new("cargo")
                 .words("install --force")
@@ -185,6 +185,6 @@ fn build_dir(cache: &Path) -> PathBuf {
 
 /// Whether the tests find a browser and its driver: on PATH, or where these variables say.
 fn has_browser() -> bool {
-    let there = |variable, programs: &[&str]| env::var_os(variable).is_some() || programs.iter().any(|program| on_path(program).next().is_some());
-    there("STARSIGHT_CHROMIUM", &["chromium"]) && there("STARSIGHT_CHROMEDRIVER", &["chromedriver"])
+    let there = |variable, program| env::var_os(variable).is_some() || on_path(program).next().is_some();
+    there("STARSIGHT_CHROMIUM", "chromium") && there("STARSIGHT_CHROMEDRIVER", "chromedriver")
 }

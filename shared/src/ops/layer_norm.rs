@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::bias::column_sums;
+use super::linear::column_sums;
 use super::{elements, rows_per_task, slice};
 use crate::parallel;
 

@@ -4,16 +4,16 @@
 //! sequences. Each operation here runs on all cores, is held by a test to a plain reference of candle's differentiable primitives, and its gradient to finite differences.
 
 mod attention;
-mod bias;
 mod dropout;
 mod gelu;
 mod layer_norm;
+mod linear;
 
 pub use attention::attention;
-pub use bias::add_bias;
 pub use dropout::{AttentionDropout, dropout};
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
+pub use linear::linear;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 

@@ -92,9 +92,10 @@ fn read_json_lines(path: &Path) -> Result<(RecordBatch, Rows)> {
     Ok((table(path, names, arrays)?, Rows::Lines(lines)))
 }
 
-/// A column of the narrowest type that holds all values: whole numbers, numbers, truth values, or text.
+/// A column of the narrowest type that holds all values: whole numbers, numbers, truth values, or text. Without any value it is text.
 fn json_column<'a>(values: impl Iterator<Item = Option<&'a Value>> + Clone) -> ArrayRef {
-    let all = |holds: fn(&Value) -> bool| values.clone().flatten().all(holds);
+    let some = values.clone().flatten().next().is_some();
+    let all = |holds: fn(&Value) -> bool| some && values.clone().flatten().all(holds);
     if all(Value::is_i64) {
         Arc::new(values.map(|v| v.and_then(Value::as_i64)).collect::<Int64Array>())
     } else if all(Value::is_number) {

@@ -88,6 +88,7 @@ impl Failure {
             }
             Failure::Network { reason, connected: true } => anyhow!("{doing}: the connection broke ({reason}): try again"),
             Failure::Answer(what) => anyhow!("{doing}: the answer is none of a Hub ({what}): check the address"),
+            Failure::Local(error) if wish == Wish::Fetch => error.context(format!("{doing} into {}", hub.cache_dir().display())),
             Failure::Local(error) => error.context(doing),
         }
     }

@@ -119,6 +119,10 @@ impl Hub {
         &self.endpoint
     }
 
+    fn cache_dir(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(hf_hub::resolve_cache_dir)
+    }
+
     fn note(&self, text: &str) {
         (self.report)(Event::Note(text));
     }
@@ -135,10 +139,7 @@ impl Hub {
         if let Some(token) = &self.token {
             builder = builder.token(token.secret());
         }
-        if let Some(cache) = &self.cache {
-            builder = builder.cache_dir(cache);
-        }
-        Ok(builder.build_sync()?)
+        Ok(builder.cache_dir(self.cache_dir()).build_sync()?)
     }
 
     fn progress(&self) -> progress::Progress {

@@ -5,12 +5,18 @@ use leptos::prelude::*;
 use crate::words;
 
 /// A bar's share of the whole, 0 to 1, and the figure beside it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
     /// Length.
     pub share: f64,
     /// Figure.
     pub figure: String,
+}
+
+impl Default for Bar {
+    fn default() -> Bar {
+        Bar { share: 0.0, figure: words::NO_VALUE.into() }
+    }
 }
 
 /// A list of five bars. `bars` are in the order of the stars, 1 to 5; the one at `leading` (stars) stands out.

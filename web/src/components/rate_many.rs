@@ -83,12 +83,14 @@ pub fn RateMany() -> impl IntoView {
                 ></textarea>
                 <div class="many__controls">
                     <p class="many__note" id="many-note" class:many__note--hint=move || !hint.get().is_empty()>{note}</p>
-                    <button class="button" id="stop-many" data-testid="stop-many" type="button" aria-disabled=move || (!run.is_running()).to_string() on:click=move |_| run.stop()>
-                        {words::STOP}
-                    </button>
-                    <button class="button button--main" id="rate-many" data-testid="rate-many" type="button" aria-disabled=move || (!can_rate()).to_string() on:click=rate>
-                        {words::RATE}
-                    </button>
+                    <div class="many__buttons">
+                        <button class="button" id="stop-many" data-testid="stop-many" type="button" aria-disabled=move || (!run.is_running()).to_string() on:click=move |_| run.stop()>
+                            {words::STOP}
+                        </button>
+                        <button class="button button--main" id="rate-many" data-testid="rate-many" type="button" aria-disabled=move || (!can_rate()).to_string() on:click=rate>
+                            {words::RATE}
+                        </button>
+                    </div>
                 </div>
                 <Going run/>
             </div>
@@ -102,7 +104,7 @@ pub fn RateMany() -> impl IntoView {
 fn status(run: Run) -> String {
     let (total, figures) = (run.total.get() as f64, run.figures.get());
     match run.phase.get() {
-        Phase::Idle => String::new(),
+        Phase::Idle => words::WHAT_COMES.into(),
         Phase::Running if figures.rated == 0.0 => words::reading(figures.tokenised, total),
         Phase::Running => words::rated_of(figures.rated, total),
         Phase::Done => words::rated_all(total, figures.seconds),
@@ -125,6 +127,10 @@ fn Going(run: Run) -> impl IntoView {
     let failed = move || run.phase.with(|phase| matches!(phase, Phase::Failed(_)));
     view! {
         <div class="going" class:going--idle=move || run.phase.with(|phase| *phase == Phase::Idle)>
+            <p class="going__words">
+                <span id="many-status" data-testid="many-status" class:going__failed=failed>{move || status(run)}</span>
+                <span id="throughput" data-testid="throughput">{speed}</span>
+            </p>
             <div
                 class="progress"
                 role="progressbar"
@@ -136,10 +142,6 @@ fn Going(run: Run) -> impl IntoView {
             >
                 <span class="progress__fill"></span>
             </div>
-            <p class="going__words">
-                <span id="many-status" data-testid="many-status" class:going__failed=failed>{move || status(run)}</span>
-                <span id="throughput" data-testid="throughput">{speed}</span>
-            </p>
         </div>
     }
 }

@@ -152,8 +152,8 @@ fn Verdict(draft: Draft) -> impl IntoView {
     view! {
         <div class="one__rating" class:one__rating--none=move || rating.get().is_none() role="group" aria-label=words::RATING>
             <div class="score">
-                <span class="score__value" aria-hidden="true">{move || expected.get().map_or_else(|| "–".into(), words::expected)}</span>
                 <span id="stars" data-testid="stars" data-expected=move || expected.get()><Stars value=expected/></span>
+                <span class="score__value" aria-hidden="true">{move || expected.get().map(words::expected)}</span>
             </div>
             <p class="verdict" id="verdict" data-testid="verdict" data-stars=move || rating.get().map(|rating| rating.stars)>{verdict}</p>
             <Bars id="probabilities" label=words::PROBABILITIES bars leading=Signal::derive(move || rating.get().map(|rating| rating.stars))/>

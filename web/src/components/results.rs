@@ -65,7 +65,7 @@ fn ResultRow(row: Row) -> impl IntoView {
             <td role="cell" class="table__number">{whole((row.key.1 + 1) as f64)}</td>
             <td role="cell" class="table__review" dir="auto">{row.review}</td>
             <td role="cell" class="table__stars"><Stars value=stars/></td>
-            <td role="cell" class="table__figure" data-label=words::COLUMN_EXPECTED>{expected}</td>
+            <td role="cell" class="table__figure">{expected}</td>
             <td role="cell" class="table__figure" data-label=words::COLUMN_SURE>{sure}</td>
         </tr>
     }

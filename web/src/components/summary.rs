@@ -26,8 +26,8 @@ pub fn Summary(run: Run) -> impl IntoView {
     view! {
         <div class="summary" class:summary--none=move || rated() == 0 role="group" aria-label=words::SUMMARY>
             <div class="score">
-                <span class="score__value" id="mean" data-testid="mean">{move || mean.get().map_or_else(|| "–".into(), |mean| format!("{mean:.2}"))}</span>
                 <Stars value=mean/>
+                <span class="score__value" id="mean" data-testid="mean">{move || mean.get().map(words::mean)}</span>
             </div>
             <p class="verdict">{words::AVERAGE}</p>
             <Bars id="distribution" label=words::DISTRIBUTION bars leading=Signal::derive(|| None)/>
