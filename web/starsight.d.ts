@@ -79,7 +79,7 @@ export interface ModelInfo {
 export interface RateOptions {
   /** Called after each step of the work. */
   onProgress?: (progress: RateProgress) => void;
-  /** Called with the ratings of each batch as soon as it is done; shortest and longest texts do not come in the order of `texts`. */
+  /** Called with the ratings of each batch as soon as it is done. Texts are rated longest first, so batches do not come in the order of `texts`. */
   onRatings?: (ratings: RatingColumns) => void;
   /** Cancels rating. */
   signal?: AbortSignal;

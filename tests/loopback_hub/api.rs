@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Hub, no_repository, no_revision, refuse,
+    Hub, Refusal, bad, failed, no_repository, no_revision, refuse,
     store::{File, Kind, is_large},
 };
 
@@ -35,15 +35,11 @@ pub fn router() -> Router<Arc<Hub>> {
         .layer(DefaultBodyLimit::disable())
 }
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Refusal>;
 type AtRevision = Path<(String, String, String, String)>;
 
-fn kind_of(plural: &str) -> Result<Kind, Response> {
+fn kind_of(plural: &str) -> Result<Kind, Refusal> {
     Kind::of(plural).ok_or_else(no_repository)
-}
-
-fn failed(error: impl std::fmt::Display) -> Response {
-    refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", &error.to_string())
 }
 
 #[derive(Deserialize)]
@@ -169,7 +165,7 @@ async fn paths_info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revisi
 }
 
 /// The paths asked for: in JSON, or, as Python's client sends them, in a form.
-async fn paths_of(request: Request) -> Result<Vec<String>, Response> {
+async fn paths_of(request: Request) -> Result<Vec<String>, Refusal> {
     let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.map_err(failed)?;
     if is_form {
@@ -177,10 +173,6 @@ async fn paths_of(request: Request) -> Result<Vec<String>, Response> {
         return Ok(fields.query_pairs().filter(|(name, _)| name == "paths").map(|(_, path)| path.into_owned()).collect());
     }
     serde_json::from_slice::<Paths>(&body).map(|request| request.paths).map_err(bad)
-}
-
-fn bad(error: impl std::fmt::Display) -> Response {
-    refuse(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
 }
 
 async fn preupload(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, Json(request): Json<Value>) -> Answer {

@@ -16,7 +16,7 @@ use tower_http::services::ServeFile;
 use super::{
     Hub,
     api::{base, is_sha256},
-    no_entry, no_repository, no_revision, refuse,
+    bad, failed, no_entry, no_repository, no_revision,
     store::Kind,
 };
 
@@ -37,10 +37,10 @@ type InRepo = Path<(String, String, String, String)>;
 async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, revision, path)): InRepo, request: Request) -> Response {
     let (commit, file, blob) = {
         let store = hub.store.lock().unwrap();
-        let Some(repo) = store.repo(kind, &format!("{owner}/{name}")) else { return no_repository() };
-        let Some((id, commit)) = repo.at(&revision) else { return no_revision(&revision) };
+        let Some(repo) = store.repo(kind, &format!("{owner}/{name}")) else { return no_repository().into_response() };
+        let Some((id, commit)) = repo.at(&revision) else { return no_revision(&revision).into_response() };
         let Some(file) = commit.files.get(&path) else {
-            let mut response = no_entry();
+            let mut response = no_entry().into_response();
             insert(&mut response, "x-repo-commit", id);
             return response;
         };
@@ -65,19 +65,19 @@ async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, rev
 /// A large file, read or brought.
 async fn large(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, request: Request) -> Response {
     if !is_sha256(&sha256) {
-        return no_entry();
+        return no_entry().into_response();
     }
     if request.method() == axum::http::Method::PUT {
         let body: Bytes = match axum::body::to_bytes(request.into_body(), usize::MAX).await {
             Ok(body) => body,
-            Err(error) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string()),
+            Err(error) => return bad(error).into_response(),
         };
         if sha256_hex(&body) != sha256 {
-            return refuse(StatusCode::BAD_REQUEST, "BadRequest", "the content has another SHA-256");
+            return bad("the content has another SHA-256").into_response();
         }
         return match hub.store.lock().unwrap().keep("", &body) {
             Ok(_) => StatusCode::OK.into_response(),
-            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", &error.to_string()),
+            Err(error) => failed(error).into_response(),
         };
     }
     let blob = hub.store.lock().unwrap().blob(&sha256);
@@ -90,7 +90,7 @@ async fn large(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, request:
 async fn serve(blob: &std::path::Path, request: Request) -> Response {
     match ServeFile::new(blob).try_call(request).await {
         Ok(response) => response.into_response(),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", &error.to_string()),
+        Err(error) => failed(error).into_response(),
     }
 }
 

@@ -18,9 +18,9 @@ use std::{
 };
 
 use axum::{
-    body::Body,
+    Json,
     extract::{Request, State},
-    http::{HeaderName, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -162,7 +162,7 @@ async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Resp
         })
     };
     if let Some((status, false)) = fault {
-        return refuse(status, "Fault", "this Hub was told to answer so");
+        return refuse(status, "Fault", "this Hub was told to answer so").into_response();
     }
     let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default().to_owned());
     let known = sent.as_deref() == Some(&format!("Bearer {}", hub.token));
@@ -172,32 +172,53 @@ async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Resp
     let reads = matches!(*request.method(), Method::GET | Method::HEAD) || path.contains("/paths-info/") || path == "/api/validate-yaml";
     let open = presigned || (sent.is_none() && reads && !hub.store.lock().unwrap().is_private(&path));
     if !known && !open {
-        return refuse(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid username or password.");
+        return refuse(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid username or password.").into_response();
     }
     let response = next.run(request).await;
     match fault {
-        Some((status, true)) => refuse(status, "Fault", "this Hub was told to lose its answer"),
+        Some((status, true)) => refuse(status, "Fault", "this Hub was told to lose its answer").into_response(),
         _ => response,
     }
 }
 
 /// A refusal as the public Hub words it: its clients read the headers.
-fn refuse(status: StatusCode, code: &'static str, words: &str) -> Response {
-    let body = serde_json::json!({ "error": words }).to_string();
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
-    response.headers_mut().insert("x-error-code", code.parse().expect("a header"));
-    response.headers_mut().insert("x-error-message", words.parse().expect("a header"));
-    response
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    words: String,
 }
 
-fn no_repository() -> Response {
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(serde_json::json!({ "error": self.words }))).into_response();
+        response.headers_mut().insert("x-error-code", HeaderValue::from_static(self.code));
+        if let Ok(words) = HeaderValue::from_str(&self.words) {
+            response.headers_mut().insert("x-error-message", words);
+        }
+        response
+    }
+}
+
+fn refuse(status: StatusCode, code: &'static str, words: impl std::fmt::Display) -> Refusal {
+    Refusal { status, code, words: words.to_string() }
+}
+
+fn no_repository() -> Refusal {
     refuse(StatusCode::NOT_FOUND, "RepoNotFound", "Repository not found")
 }
 
-fn no_revision(revision: &str) -> Response {
-    refuse(StatusCode::NOT_FOUND, "RevisionNotFound", &format!("Invalid rev id: {revision}"))
+fn no_revision(revision: &str) -> Refusal {
+    refuse(StatusCode::NOT_FOUND, "RevisionNotFound", format!("Invalid rev id: {revision}"))
 }
 
-fn no_entry() -> Response {
+fn no_entry() -> Refusal {
     refuse(StatusCode::NOT_FOUND, "EntryNotFound", "Entry not found")
+}
+
+fn bad(error: impl std::fmt::Display) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, "BadRequest", error)
+}
+
+fn failed(error: impl std::fmt::Display) -> Refusal {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "Store", error)
 }

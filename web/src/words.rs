@@ -1,6 +1,6 @@
 //! What the page says: all of it, so that a translation is a change to this file.
 
-use crate::figures::{duration, percent, speed, time_left, whole};
+use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
 use crate::model::Arriving;
 use crate::starsight::{Rating, Trouble};
 
@@ -116,7 +116,6 @@ pub fn cut_off(max_tokens: f64) -> String {
 
 /// How far the download is: `12.3 of 91.0 MB, 8.2 MB/s, 9 s left`.
 pub fn arriving(at: &Arriving) -> String {
-    use crate::figures::megabytes;
     let mut out = format!("{} of {} MB", megabytes(at.loaded), megabytes(at.total));
     if let (Some(speed), Some(left)) = (at.speed, at.seconds_left()) {
         out += &format!(" · {} MB/s · {} left", megabytes(speed), time_left(left));

@@ -3,6 +3,7 @@
 mod apt;
 mod checks;
 mod demo;
+mod samples;
 mod sh;
 mod toolchain;
 mod tools;
@@ -22,8 +23,9 @@ Commands:
   web                          build the page and its worker into web/dist
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   test                         check, lint and test everything
+  samples                      write samples/reviews.csv anew, the same each time
 
-Each begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+Each but `samples` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
 Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
 
 enum Task {
@@ -31,6 +33,7 @@ enum Task {
     Web,
     Demo { port: u16, serve: bool },
     Test,
+    Samples,
     Help,
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Web => web(Wants::default()).map(drop),
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Test => checks::run(),
+        Task::Samples => write_samples(),
         Task::Help => {
             println!("{USAGE}");
             Ok(())
@@ -72,6 +76,7 @@ fn parse(args: &[&str]) -> Result<Task> {
         "web" => Task::Web,
         "demo" => Task::Demo { port: 8080, serve: true },
         "test" => Task::Test,
+        "samples" => Task::Samples,
         other => return Err(format!("There is no command `{other}`.")),
     };
     loop {
@@ -87,6 +92,16 @@ fn parse(args: &[&str]) -> Result<Task> {
             (_, [other, ..]) => return Err(format!("`{command}` takes no `{other}`.")),
         }
     }
+}
+
+/// Writes the sample reviews: beside, then renamed.
+fn write_samples() -> Result {
+    let path = root().join("samples/reviews.csv");
+    let fresh = path.with_extension("csv.part");
+    std::fs::write(&fresh, samples::generate(samples::ROWS, samples::SEED)).map_err(sh::at(&fresh))?;
+    std::fs::rename(&fresh, &path).map_err(sh::at(&path))?;
+    eprintln!("{}: {} reviews", path.display(), samples::ROWS);
+    Ok(())
 }
 
 /// The folder of the workspace.
