@@ -103,7 +103,7 @@ impl EncoderConfig {
             initializer_range: fields.number("initializer_range", 0.02)?,
             source,
         };
-        if config.hidden_size % config.heads != 0 {
+        if !config.hidden_size.is_multiple_of(config.heads) {
             return Err(Error::Config(format!("a hidden size of {} is not divisible by {} attention heads", config.hidden_size, config.heads)));
         }
         // [CLS] and [SEP] must fit.

@@ -34,7 +34,7 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync +
 }
 
 /// Splits `data` into consecutive pieces of the given lengths, which add up to `data.len()`.
-pub(crate) fn split<'a, T>(mut data: &'a mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [T]> {
+pub(crate) fn split<T>(mut data: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     lengths
         .map(|n| {
             let (head, tail) = std::mem::take(&mut data).split_at_mut(n);

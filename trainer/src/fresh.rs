@@ -41,7 +41,7 @@ pub struct Shape {
 /// # Errors
 /// When the heads do not divide the width, the folder holds a model already, or cannot be written.
 pub fn write(reviews: &Reviews, shape: &Shape, out: &Path) -> Result<(usize, usize)> {
-    ensure!(shape.hidden % shape.heads == 0, "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
+    ensure!(shape.hidden.is_multiple_of(shape.heads), "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
     ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
     let tokenizer_json = wordpiece::learn((0..reviews.len()).map(|i| reviews.text(i)), shape.vocab_size as usize)?;
     let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(shape.max_length as usize), shape.max_length as usize)?;

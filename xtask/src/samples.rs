@@ -43,16 +43,8 @@ const APPS: [(&str, &str); 16] = [
 /// The share of each star among the reviews, in percent, as lopsided as in app stores.
 const STARS: [(u8, u32); 5] = [(1, 19), (2, 7), (3, 8), (4, 10), (5, 56)];
 /// How many sentences follow the first one, in percent. `None` is a review of a word or two.
-const LENGTHS: [(Option<u32>, u32); 8] = [
-    (None, 21),
-    (Some(0), 46),
-    (Some(1), 18),
-    (Some(2), 6),
-    (Some(3), 3),
-    (Some(4), 3),
-    (Some(8), 2),
-    (Some(16), 1),
-];
+const LENGTHS: [(Option<u32>, u32); 8] =
+    [(None, 21), (Some(0), 46), (Some(1), 18), (Some(2), 6), (Some(3), 3), (Some(4), 3), (Some(8), 2), (Some(16), 1)];
 /// The share of reviews whose stars do not fit what they say: people misclick, and some take one star for the best.
 const MISLABELLED: f64 = 0.025;
 /// The share of reviewers who are a star milder or harsher than their words.

@@ -18,7 +18,7 @@ use crate::parallel;
 /// When the operands are not contiguous f32 of one shape, or the shape does not fit `heads` and `cu_seqlens`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, cu_seqlens: &Arc<[u32]>, heads: usize, dropout: Option<AttentionDropout>) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
-    if k.dims() != q.dims() || v.dims() != q.dims() || width % heads != 0 || cu_seqlens.last().copied().unwrap_or(0) as usize != tokens {
+    if k.dims() != q.dims() || v.dims() != q.dims() || !width.is_multiple_of(heads) || cu_seqlens.last().copied().unwrap_or(0) as usize != tokens {
         bail!("attention: q {:?}, k {:?}, v {:?}, {heads} heads, boundaries up to {:?}", q.dims(), k.dims(), v.dims(), cu_seqlens.last());
     }
     q.apply_op3(k, v, Attention { cu_seqlens: cu_seqlens.clone(), heads, dropout })

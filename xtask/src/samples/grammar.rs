@@ -127,7 +127,8 @@ fn tidy(text: &str) -> String {
 
 fn takes_an(word: &str) -> bool {
     let word = word.to_lowercase();
-    let sounds_like_a_consonant = ["one", "once", "uni", "use", "usa", "usu", "eu"].iter().any(|start| word.starts_with(start)) && !word.starts_with("unin");
+    let sounds_like_a_consonant =
+        ["one", "once", "uni", "use", "usa", "usu", "eu"].iter().any(|start| word.starts_with(start)) && !word.starts_with("unin");
     (word.starts_with(['a', 'e', 'i', 'o', 'u', '8']) || word.starts_with("hour") || word.starts_with("honest")) && !sounds_like_a_consonant
 }
 

@@ -265,7 +265,10 @@ mod tests {
         let sentences = ["I love it", "why doesn't it sync?"];
         assert_eq!(say(&plain(), &sentences), "I love it. Why doesn't it sync?");
         assert_eq!(say(&Voice { case: Case::Upper, ..plain() }, &sentences), "I LOVE IT. WHY DOESN'T IT SYNC?");
-        assert_eq!(say(&Voice { case: Case::Lower, ending: Ending::Comma, apostrophes: false, ..plain() }, &sentences), "i love it, why doesnt it sync?");
+        assert_eq!(
+            say(&Voice { case: Case::Lower, ending: Ending::Comma, apostrophes: false, ..plain() }, &sentences),
+            "i love it, why doesnt it sync?"
+        );
         assert!(say(&Voice { stretches: true, ..plain() }, &sentences).starts_with("I loo"));
         assert!(say(&Voice { emoji: true, ..plain() }, &sentences).contains('👍'));
     }
