@@ -50,7 +50,10 @@ async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, rev
     let mut response = if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if file.lfs {
-        let mut moved = (StatusCode::FOUND, [(header::LOCATION, format!("{}/lfs/{}", base(request.headers()), file.sha256))]).into_response();
+        // On the public Hub that is another host. So it is here: loopback's other name.
+        let here = base(request.headers());
+        let there = if here.contains("localhost") { here.replace("localhost", "127.0.0.1") } else { here.replace("127.0.0.1", "localhost") };
+        let mut moved = (StatusCode::FOUND, [(header::LOCATION, format!("{there}/lfs/{}", file.sha256))]).into_response();
         insert(&mut moved, "x-linked-size", &file.size.to_string());
         insert(&mut moved, "x-linked-etag", &tag);
         moved

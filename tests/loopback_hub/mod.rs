@@ -1,7 +1,7 @@
 //! A small Hub on loopback, in this process: repositories with commits and large files, speaking what hf-hub, `starsight.js` and Python's huggingface_hub ask for.
 //!
 //! Unlike the public Hub it has no Xet, keeps one branch, and takes a large file that comes inside a commit request. Its object ids are cut-off SHA-256s instead of git's
-//! SHA-1s: to its clients they are opaque.
+//! SHA-1s: to its clients they are opaque. Python's huggingface_hub 2 uploads to it with `HF_HUB_DISABLE_XET=1`.
 
 // Each test and the example use their own part.
 #![allow(dead_code, missing_docs)]

@@ -68,7 +68,7 @@ pub struct Labelled {
 /// How to reach the Hub.
 #[derive(Debug, Clone, Args)]
 pub struct HubArgs {
-    /// The Hub's address; HF_ENDPOINT or https://huggingface.co unless given
+    /// The Hub's address; `HF_ENDPOINT` or the public Hub unless given
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// File that holds an access token; HF_TOKEN or the token that `hf auth login` left unless given

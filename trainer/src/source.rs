@@ -12,7 +12,7 @@ use crate::hub::{Hub, RepoId};
 pub enum Source {
     /// A folder or file.
     Path(PathBuf),
-    /// A repository, OWNER/NAME[@REV].
+    /// A repository, `OWNER/NAME[@REV]`.
     Repo(RepoId),
 }
 

@@ -109,7 +109,7 @@ impl Hub {
         if size > INLINE_LIMIT {
             bail!(
                 "publishing to {repo}: {endpoint} does not take large files by Xet, and {:.1} GB are too much for a commit request (at most {:.1} GB); \
-                 publish with `hf upload {} DIR` instead",
+                 publish with `HF_HUB_DISABLE_XET=1 hf upload {} DIR` instead",
                 size as f64 / 1e9,
                 INLINE_LIMIT as f64 / 1e9,
                 repo.path()
