@@ -185,7 +185,7 @@ pub fn throughput(samples: f64, tokens: f64) -> String {
 
 /// A count and its share: `120 (34.2%)`.
 pub fn count_and_share(count: u32, total: u32) -> String {
-    if total == 0 { "0".into() } else { format!("{} ({})", whole(count.into()), percent(f64::from(count) / f64::from(total))) }
+    if count == 0 { "0".into() } else { format!("{} ({})", whole(count.into()), percent(f64::from(count) / f64::from(total))) }
 }
 
 /// Under a table that does not show everything.
@@ -214,6 +214,8 @@ mod tests {
     fn counts() {
         assert_eq!(counted(0, 0), "0 reviews");
         assert_eq!(counted(1, 1), "1 review, 1 empty line skipped");
+        assert_eq!(count_and_share(0, 0), "0");
+        assert_eq!(count_and_share(120, 351), "120 (34.2%)");
         assert_eq!(counted(1200, 3), "1,200 reviews, 3 empty lines skipped");
     }
 }
