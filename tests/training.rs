@@ -4,11 +4,13 @@ use candle_core::{Tensor, Var};
 use serde_json::Value;
 use starsight::train::optimizer::AdamW;
 use starsight::train::schedule::LinearSchedule;
-use starsight::train::step::{Step, gradient};
-use starsight_model::EncoderConfig;
-use starsight_model::model::Classifier;
+use starsight::train::step::{Step, Workspace, gradient};
+use starsight_model::batch::PackedBatch;
+use starsight_model::fused::Fused;
+use starsight_model::model::{Classifier, dropout_keys};
 use starsight_model::tokenizer::Tokenizer;
-use starsight_model::weights::{Role, Weights, specs};
+use starsight_model::weights::Weights;
+use starsight_model::{EncoderConfig, Engine};
 
 fn fixture(path: &str) -> Vec<u8> {
     let path = format!("{}/../tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -16,9 +18,9 @@ fn fixture(path: &str) -> Vec<u8> {
 }
 
 struct Run {
-    names: Vec<String>,
     optimizer: AdamW,
-    model: Classifier,
+    model: Fused,
+    workspace: Workspace,
     ids: Vec<Vec<u32>>,
     labels: Vec<usize>,
 }
@@ -27,30 +29,37 @@ impl Run {
     fn new(name: &str, dropout: f32, recorded: &Value) -> Run {
         let config = EncoderConfig::from_json(&fixture(&format!("{name}/config.json"))).expect("a config").with_dropout(dropout);
         let weights = Weights::from_safetensors(&fixture(&format!("{name}/model.safetensors")), &config).expect("weights");
-        let (mut trained, mut variables) = (Weights::default(), Vec::new());
-        for spec in specs(&config) {
-            let variable = Var::from_tensor(&weights.get(&spec.name, &spec.shape).expect("a tensor")).expect("a variable");
-            trained.insert(spec.name.clone(), variable.as_tensor().clone());
-            variables.push((spec.name, variable.as_tensor().clone(), spec.role == Role::Matrix));
-        }
-        let recipe = &recorded["recipe"];
-        let number = |key: &str| recipe[key].as_f64().expect("a number");
-        let names = variables.iter().map(|(name, ..)| name.clone()).collect();
-        let optimizer = AdamW::new(variables, number("weight_decay"), number("max_grad_norm")).expect("an optimiser");
+        let model = Fused::new(&config, &weights).expect("a model");
+        let number = |key: &str| recorded["recipe"][key].as_f64().expect("a number");
+        let optimizer = AdamW::new(model.layout(), number("weight_decay"), number("max_grad_norm"));
         let tokenizer = Tokenizer::from_json(&fixture(&format!("{name}/tokenizer.json")), None, config.max_positions).expect("a tokeniser");
         let reviews = recorded["reviews"].as_array().expect("reviews");
         let ids = reviews.iter().map(|r| tokenizer.encode(r["text"].as_str().expect("a text")).expect("ids")).collect();
         let labels = reviews.iter().map(|r| r["label"].as_u64().expect("a label") as usize).collect();
-        Run { names, optimizer, model: Classifier::new(&config, &trained).expect("a model"), ids, labels }
+        Run { optimizer, workspace: Workspace::new(&model), model, ids, labels }
     }
 
-    fn gradient(&self, rows: &[usize], token_budget: usize, number: usize) -> (f64, Vec<Tensor>) {
+    /// The loss of a step; its gradient is in the workspace.
+    fn gradient(&mut self, rows: &[usize], token_budget: usize, number: usize) -> f64 {
         let step = Step {
             rows,
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
             labels: rows.iter().map(|row| self.labels[*row]).collect(),
         };
-        gradient(&self.model, self.optimizer.tensors(), &step, token_budget, 42, number).expect("a gradient")
+        self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
+        gradient(&self.model, &mut self.workspace, &step, token_budget, 42, number).expect("a gradient")
+    }
+
+    /// The gradient in the workspace by the names of its tensors.
+    fn gradients(&self) -> Vec<(String, Vec<f32>)> {
+        let all = self.workspace.gradients.to_dense();
+        self.model.layout().tensors().iter().map(|t| (t.spec.name.clone(), all[t.range.clone()].to_vec())).collect()
+    }
+
+    fn weights(&mut self) -> Vec<(String, Vec<f32>)> {
+        self.optimizer.settle(&mut self.model);
+        let tensors = self.model.layout().tensors().iter();
+        tensors.map(|t| (t.spec.name.clone(), self.model.values()[t.range.clone()].to_vec())).collect()
     }
 }
 
@@ -58,20 +67,16 @@ fn recorded() -> Value {
     serde_json::from_slice(&fixture("steps.json")).expect("JSON")
 }
 
-fn floats(tensor: &Tensor) -> Vec<f64> {
-    tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32").into_iter().map(f64::from).collect()
-}
-
 /// Sum, L2 norm, and a sum weighted by position, which a transposed tensor would change: as tests/record/steps.py.
-fn summary(tensor: &Tensor) -> [f64; 3] {
-    let x = floats(tensor);
-    let weighted = x.iter().enumerate().map(|(i, x)| x * (((i * 7919) % 1009) as f64 / 1009.0 - 0.5)).sum();
-    [x.iter().sum(), x.iter().map(|x| x * x).sum::<f64>().sqrt(), weighted]
+fn summary(x: &[f32]) -> [f64; 3] {
+    let x = || x.iter().map(|x| f64::from(*x));
+    let weighted = x().enumerate().map(|(i, x)| x * (((i * 7919) % 1009) as f64 / 1009.0 - 0.5)).sum();
+    [x().sum(), x().map(|x| x * x).sum::<f64>().sqrt(), weighted]
 }
 
-fn assert_summary(tensor: &Tensor, wanted: &Value, tolerance: f64, what: &str) {
+fn assert_summary(tensor: &[f32], wanted: &Value, tolerance: f64, what: &str) {
     let wanted: Vec<f64> = wanted.as_array().expect("three numbers").iter().map(|v| v.as_f64().expect("a number")).collect();
-    let root = (tensor.elem_count() as f64).sqrt();
+    let root = (tensor.len() as f64).sqrt();
     for (i, (found, wanted_i)) in summary(tensor).iter().zip(&wanted).enumerate() {
         // A sum of n elements can be off by the square root of n where their norm is off by 1.
         let scale = wanted[1] * if i == 1 { 1.0 } else { root };
@@ -90,26 +95,25 @@ fn six_steps_are_those_of_transformers() {
         assert_eq!(schedule.warmup as u64, recipe["warmup_steps"].as_u64().expect("steps"));
         for (number, step) in model["steps"].as_array().expect("steps").iter().enumerate() {
             let rows: Vec<usize> = step["reviews"].as_array().expect("rows").iter().map(|r| r.as_u64().expect("a row") as usize).collect();
-            let (loss, gradients) = run.gradient(&rows, 40, number);
+            let loss = run.gradient(&rows, 40, number);
             if number == 0 {
-                for (tensor, gradient) in run.names.iter().zip(&gradients) {
-                    if !in_doubt.iter().any(|n| n == tensor) {
-                        assert_summary(gradient, &model["first_gradients"][tensor], 1e-4, &format!("{name}: gradient of {tensor}"));
+                for (tensor, gradient) in run.gradients() {
+                    if !in_doubt.iter().any(|n| *n == tensor) {
+                        assert_summary(&gradient, &model["first_gradients"][&tensor], 1e-4, &format!("{name}: gradient of {tensor}"));
                     }
                 }
             }
             let rate = schedule.rate(number);
-            let norm = run.optimizer.step(&gradients, rate).expect("a step");
+            let norm = run.optimizer.step(&mut run.model, &run.workspace.gradients, rate).expect("a step");
             for (what, found) in [("lr", rate), ("loss", loss), ("grad_norm", norm)] {
                 let wanted = step[what].as_f64().expect("a number");
                 assert!((found - wanted).abs() <= 1e-4 * (1.0 + wanted), "{name}, step {number}: {what} is {found}, recorded {wanted}");
             }
         }
-        let weights = run.optimizer.weights();
         let mut seen = 0;
-        for (tensor, value) in weights.iter() {
-            if !in_doubt.iter().any(|n| n == tensor) {
-                assert_summary(value, &model["parameters"][tensor], 1e-5, &format!("{name}: {tensor} after six steps"));
+        for (tensor, value) in run.weights() {
+            if !in_doubt.iter().any(|n| *n == tensor) {
+                assert_summary(&value, &model["parameters"][&tensor], 1e-5, &format!("{name}: {tensor} after six steps"));
                 seen += 1;
             }
         }
@@ -122,20 +126,21 @@ fn a_gradient_does_not_depend_on_the_packing() {
     let recorded = recorded();
     for name in ["distilbert", "bert"] {
         // Dropout on: what a review draws must not depend on where it lies either.
-        let run = Run::new(name, 0.3, &recorded);
+        let mut run = Run::new(name, 0.3, &recorded);
         let rows = [7, 0, 5, 3, 8, 2, 11, 4];
-        let (loss, together) = run.gradient(&rows, 10_000, 3);
-        let (apart_loss, apart) = run.gradient(&rows, 1, 3);
+        let loss = run.gradient(&rows, 10_000, 3);
+        let together = run.gradients();
+        let apart_loss = run.gradient(&rows, 1, 3);
         assert!((loss - apart_loss).abs() < 1e-6, "{loss} {apart_loss}");
-        for ((a, b), tensor) in together.iter().zip(&apart).zip(&run.names) {
+        for ((tensor, a), (_, b)) in together.iter().zip(&run.gradients()) {
             let norm = summary(a)[1];
-            for (x, y) in floats(a).iter().zip(floats(b)) {
-                assert!((x - y).abs() <= 1e-5 * (1.0 + norm), "{name}, {tensor}: {x} {y}");
+            for (x, y) in a.iter().zip(b) {
+                assert!(f64::from((x - y).abs()) <= 1e-5 * (1.0 + norm), "{name}, {tensor}: {x} {y}");
             }
         }
-        let (other, _) = run.gradient(&rows, 10_000, 4);
+        let other = run.gradient(&rows, 10_000, 4);
         assert!((loss - other).abs() > 1e-6, "another step draws another dropout");
-        let (without, _) = Run::new(name, 0.0, &recorded).gradient(&rows, 10_000, 3);
+        let without = Run::new(name, 0.0, &recorded).gradient(&rows, 10_000, 3);
         assert!((loss - without).abs() > 1e-6, "dropout does something");
     }
 }
@@ -144,19 +149,60 @@ fn a_gradient_does_not_depend_on_the_packing() {
 fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
     let recorded = recorded();
     let mut run = Run::new("bert", 0.1, &recorded);
-    let (_, gradients) = run.gradient(&[0, 1, 2, 3], 64, 0);
-    for (gradient, name) in gradients.iter().zip(&run.names) {
-        let [_, norm, _] = summary(gradient);
+    run.gradient(&[0, 1, 2, 3], 64, 0);
+    for (name, gradient) in run.gradients() {
+        let [_, norm, _] = summary(&gradient);
         assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
     }
     // The first AdamW step moves every weight by about the learning rate, however long the gradient is.
-    let before = floats(&run.optimizer.weights().get("classifier.weight", &[5, 32]).expect("a tensor"));
-    let tiny: Vec<Tensor> = gradients.iter().map(|g| (g * 1e-4).expect("a tensor")).collect();
-    let norm = run.optimizer.step(&tiny, 1e-3).expect("a step");
-    assert!(norm < 1.0, "not clipped: {norm}");
-    let after = floats(&run.optimizer.weights().get("classifier.weight", &[5, 32]).expect("a tensor"));
-    let moved = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let classifier = |weights: Vec<(String, Vec<f32>)>| weights.into_iter().find(|(name, _)| name == "classifier.weight").expect("a tensor").1;
+    let before = classifier(run.weights());
+    run.optimizer.step(&mut run.model, &run.workspace.gradients, 1e-3).expect("a step");
+    let moved = classifier(run.weights()).iter().zip(&before).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!((0.5e-3..1.5e-3).contains(&moved), "{moved}");
-    let bad: Vec<Tensor> = gradients.iter().map(|g| (g * f64::NAN).expect("a tensor")).collect();
-    assert!(run.optimizer.step(&bad, 1e-3).expect_err("an error").to_string().contains("not finite"));
+    run.model.values_mut().fill(f32::NAN);
+    let step = Step { rows: &[0], token_ids: vec![&run.ids[0]], labels: vec![0] };
+    let error = gradient(&run.model, &mut run.workspace, &step, 64, 42, 0).expect_err("a NaN is noticed");
+    assert!(error.to_string().contains("exploded"), "{error}");
+}
+
+/// The same model on candle's graph, whose gradients are candle's.
+#[test]
+fn logits_and_gradients_are_those_of_candles_graph() {
+    let recorded = recorded();
+    for name in ["distilbert", "bert"] {
+        for dropout in [0.0, 0.25] {
+            let mut run = Run::new(name, dropout, &recorded);
+            let rows = [3, 9, 1, 0, 10, 6, 2];
+            let mut variables = Weights::default();
+            for (name, tensor) in run.model.name_values(run.model.values()).expect("weights").iter() {
+                variables.insert(name.to_string(), Var::from_tensor(tensor).expect("a variable").as_tensor().clone());
+            }
+            let graph = Classifier::new(run.model.config(), &variables).expect("a model");
+            let batch = PackedBatch::new(&rows.map(|row| run.ids[row].as_slice())).expect("a batch");
+            let labels = Tensor::from_iter(rows.iter().map(|row| run.labels[*row] as u32), graph.device()).expect("labels");
+            let keys = dropout_keys(42, 5, rows.iter().copied());
+            let logits = graph.forward(&batch, Some(&keys)).expect("logits");
+            let loss = candle_nn::loss::cross_entropy(&logits, &labels).expect("a loss");
+            let wanted = loss.backward().expect("gradients");
+
+            // A budget of few tokens: several batches.
+            let found = run.gradient(&rows, 30, 5);
+            let loss = f64::from(loss.to_scalar::<f32>().expect("a number"));
+            assert!((found - loss).abs() < 1e-5, "{name}: a loss of {found}, candle's {loss}");
+            for (tensor, gradient) in run.gradients() {
+                let shape = &run.model.layout().tensors().iter().find(|t| t.spec.name == tensor).expect("a tensor").spec.shape;
+                let wanted = wanted.get(&variables.get(&tensor, shape).expect("a tensor")).expect("a gradient");
+                let wanted = wanted.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+                let norm = summary(&wanted)[1] as f32;
+                for (i, (found, wanted)) in gradient.iter().zip(&wanted).enumerate() {
+                    assert!((found - wanted).abs() <= 2e-5 * (0.1 + norm), "{name}, dropout {dropout}, {tensor}[{i}]: {found}, candle's {wanted}");
+                }
+            }
+            let rated = run.model.logits(&batch).expect("logits");
+            for (found, wanted) in rated.iter().zip(graph.logits(&batch).expect("logits")) {
+                assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{name}: logits {found:?}, candle's {wanted:?}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::batch::PackedBatch;
 use crate::{Error, LABELS};
 
 /// The two architectures that are computed here. They differ in names, in the segment embedding, in one dropout and in the head.
@@ -57,6 +58,20 @@ pub struct EncoderConfig {
 }
 
 impl EncoderConfig {
+    /// Whether a batch fits the model.
+    pub(crate) fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
+        if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            return Err(Error::Input(format!(
+                "token id {id} is beyond the vocabulary of {} pieces: tokenizer.json and config.json are not of one model",
+                self.vocab_size
+            )));
+        }
+        match batch.lengths().find(|n| *n > self.max_positions) {
+            Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {} positions", self.max_positions))),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a `config.json`.
     ///
     /// # Errors

@@ -6,10 +6,15 @@
 //! A text goes through [`tokenizer`] (token ids), [`batch`] (many reviews end to end, no padding), [`model`] (encoder and head: logits) and [`rating`] (stars, expected
 //! value, probabilities). [`Rater`] is all of that behind one door.
 
+#[macro_use]
+mod kernels;
+
 pub mod batch;
 pub mod bundle;
 pub mod config;
 mod error;
+#[cfg(feature = "native")]
+pub mod fused;
 pub mod metrics;
 pub mod model;
 pub mod ops;

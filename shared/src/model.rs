@@ -1,4 +1,4 @@
-//! The encoder and its head, as transformers computes them: token ids of a packed batch to logits.
+//! The encoder and its head, as transformers computes them, as a graph of candle's: the reference for the fused encoder, and what the browser runs.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 
 use crate::batch::PackedBatch;
 use crate::config::{Activation, Architecture};
-use crate::ops::{self, AttentionDropout};
+use crate::kernels::dropout::{Dropout, site, token_stream};
+use crate::ops;
 use crate::rater::Engine;
 use crate::weights::{Names, Weights};
 use crate::{EncoderConfig, Error, LABELS, rng};
@@ -22,33 +23,18 @@ pub struct Classifier {
 }
 
 /// Dropout in force: training, with a stream of random numbers for each review of the batch.
+#[derive(Clone, Copy)]
 struct Streams<'a> {
     /// (reviews)
     reviews: &'a [u64],
     batch: &'a PackedBatch,
-    next_site: u64,
-}
-
-impl Streams<'_> {
-    /// A key for each review, fresh for each place in the network where something is dropped.
-    fn site(&mut self) -> Vec<u64> {
-        self.next_site += 1;
-        self.reviews.iter().map(|key| rng::stream(*key, self.next_site)).collect()
-    }
 }
 
 /// Drops elements of x (tokens, width) when training; each token has a stream of its own.
-fn dropout_tokens(x: Tensor, rate: f32, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
-    let Some(streams) = streams else { return Ok(x) };
-    let site = streams.site();
-    let keys = site.iter().zip(streams.batch.lengths()).flat_map(|(key, n)| (0..n as u64).map(|i| rng::stream(*key, i)));
+fn dropout_tokens(x: Tensor, rate: f32, site: u64, streams: Option<Streams<'_>>) -> Result<Tensor, Error> {
+    let Some(Streams { reviews, batch }) = streams else { return Ok(x) };
+    let keys = reviews.iter().zip(batch.lengths()).flat_map(|(key, n)| (0..n).map(|i| token_stream(*key, site, i)));
     Ok(ops::dropout(&x, rate, &keys.collect())?)
-}
-
-/// Drops elements of x (reviews, width) when training.
-fn dropout_reviews(x: Tensor, rate: f32, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
-    let Some(streams) = streams else { return Ok(x) };
-    Ok(ops::dropout(&x, rate, &streams.site().into())?)
 }
 
 struct Linear {
@@ -63,7 +49,7 @@ impl Linear {
 
     /// x (rows, inputs) -> (rows, outputs)
     fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(ops::linear(x, &self.weight, &self.bias)?)
+        Ok(x.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
     }
 }
 
@@ -111,7 +97,7 @@ impl Embeddings {
     }
 
     /// -> (tokens, hidden)
-    fn forward(&self, batch: &PackedBatch, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
+    fn forward(&self, batch: &PackedBatch, streams: Option<Streams<'_>>) -> Result<Tensor, Error> {
         let device = self.words.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let positions = Tensor::new(batch.positions(), device)?;
@@ -119,7 +105,7 @@ impl Embeddings {
         if let Some(segment) = &self.segment {
             x = x.broadcast_add(&segment.narrow(0, 0, 1)?)?;
         }
-        dropout_tokens(self.norm.forward(&x)?, self.dropout, streams)
+        dropout_tokens(self.norm.forward(&x)?, self.dropout, site::EMBEDDINGS, streams)
     }
 }
 
@@ -153,17 +139,15 @@ impl Layer {
     }
 
     /// x (tokens, hidden) -> (tokens, hidden)
-    fn forward(&self, x: &Tensor, batch: &PackedBatch, config: &EncoderConfig, streams: &mut Option<Streams<'_>>) -> Result<Tensor, Error> {
-        let dropout = match streams {
-            Some(streams) if config.attention_dropout > 0.0 => Some(AttentionDropout::new(config.attention_dropout, streams.site().into())),
-            _ => None,
-        };
-        let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
-        let attended = ops::attention(&q, &k, &v, &batch.cu_seqlens, config.heads, dropout)?;
+    fn forward(&self, index: usize, x: &Tensor, batch: &PackedBatch, config: &EncoderConfig, streams: Option<Streams<'_>>) -> Result<Tensor, Error> {
+        let keys = |reviews: &[u64]| reviews.iter().map(|key| rng::stream(*key, site::attention(index))).collect();
+        let dropout = Dropout::new(config.attention_dropout).zip(streams.map(|streams| keys(streams.reviews)));
+        let key_value = Tensor::cat(&[self.key.forward(x)?, self.value.forward(x)?], 1)?;
+        let attended = ops::attention(&self.query.forward(x)?, &key_value, &batch.cu_seqlens, config.heads, dropout)?;
         let mut attended = self.attention_output.forward(&attended)?;
         // BERT drops here; DistilBERT does not.
         if config.architecture == Architecture::Bert {
-            attended = dropout_tokens(attended, config.hidden_dropout, streams)?;
+            attended = dropout_tokens(attended, config.hidden_dropout, site::attention_output(index), streams)?;
         }
         let x = self.attention_norm.forward(&(attended + x)?)?;
         let inner = self.feed_forward_in.forward(&x)?;
@@ -171,7 +155,7 @@ impl Layer {
             Activation::Gelu => ops::gelu(&inner)?,
             Activation::Relu => inner.relu()?,
         };
-        let outer = dropout_tokens(self.feed_forward_out.forward(&inner)?, config.hidden_dropout, streams)?;
+        let outer = dropout_tokens(self.feed_forward_out.forward(&inner)?, config.hidden_dropout, site::output(index), streams)?;
         self.output_norm.forward(&(outer + x)?)
     }
 }
@@ -199,11 +183,11 @@ impl Classifier {
     /// # Errors
     /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions; [`Error::Compute`] when an operation fails.
     pub fn forward(&self, batch: &PackedBatch, dropout_keys: Option<&[u64]>) -> Result<Tensor, Error> {
-        self.check(batch)?;
-        let mut streams = dropout_keys.map(|reviews| Streams { reviews, batch, next_site: 0 });
-        let mut x = self.embeddings.forward(batch, &mut streams)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, batch, &self.config, &mut streams)?;
+        self.config.check(batch)?;
+        let streams = dropout_keys.map(|reviews| Streams { reviews, batch });
+        let mut x = self.embeddings.forward(batch, streams)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(i, &x, batch, &self.config, streams)?;
         }
         let first = x.index_select(&Tensor::new(batch.first_rows(), x.device())?, 0)?; // (reviews, hidden)
         let pooled = self.pooler.forward(&first)?;
@@ -211,25 +195,17 @@ impl Classifier {
             Architecture::DistilBert => pooled.relu()?,
             Architecture::Bert => pooled.tanh()?,
         };
-        self.classifier.forward(&dropout_reviews(pooled, self.config.classifier_dropout, &mut streams)?)
+        let dropped = match dropout_keys {
+            // As in all its places: the first token's stream.
+            Some(keys) => ops::dropout(&pooled, self.config.classifier_dropout, &keys.iter().map(|key| token_stream(*key, site::HEAD, 0)).collect())?,
+            None => pooled,
+        };
+        self.classifier.forward(&dropped)
     }
 
     /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         self.classifier.weight.device()
-    }
-
-    fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
-        if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= self.config.vocab_size) {
-            return Err(Error::Input(format!(
-                "token id {id} is beyond the vocabulary of {} pieces: tokenizer.json and config.json are not of one model",
-                self.config.vocab_size
-            )));
-        }
-        match batch.lengths().find(|n| *n > self.config.max_positions) {
-            Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {} positions", self.config.max_positions))),
-            None => Ok(()),
-        }
     }
 }
 

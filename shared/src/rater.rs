@@ -2,7 +2,6 @@
 
 use crate::batch::PackedBatch;
 use crate::bundle::Probe;
-use crate::model::Classifier;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, Rating};
@@ -29,16 +28,20 @@ impl Rater {
     /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and [`Classifier::new`] say of the weights. A model without a five-star head is an error
+    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and the engine say of the weights. A model without a five-star head is an error
     /// here: only training may start a fresh one.
     pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
         let tensors = Weights::from_safetensors(&weights, &config)?;
         drop(weights);
-        let classifier = Classifier::new(&config, &tensors)?;
+        // The same model, computed in the way that suits the processor best.
+        #[cfg(feature = "native")]
+        let engine = crate::fused::Fused::new(&config, &tensors)?;
+        #[cfg(not(feature = "native"))]
+        let engine = crate::model::Classifier::new(&config, &tensors)?;
         let parameters = tensors.parameters();
-        Ok(Rater { tokenizer, config, engine: Box::new(classifier), parameters, temperature: 1.0 })
+        Ok(Rater { tokenizer, config, engine: Box::new(engine), parameters, temperature: 1.0 })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.

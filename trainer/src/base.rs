@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
+use starsight_model::fused::Fused;
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, bundle};
@@ -73,7 +74,7 @@ impl BaseModel {
         let mut weights = Weights::from_safetensors(&files::read(&path)?, &config).with_context(in_dir)?;
         let fresh = weights.fill_head(&config, seed)?;
         // Names what else is missing, before any work starts.
-        starsight_model::model::Classifier::new(&config, &weights).with_context(in_dir)?;
+        Fused::new(&config, &weights).with_context(in_dir)?;
         Ok(BaseModel { config, tokenizer, tokenizer_config: settings, weights, fresh })
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
-use starsight_model::model::Classifier;
 use starsight_model::weights::Weights;
 use starsight_model::{Engine, batch::PackedBatch};
 
@@ -49,10 +48,10 @@ impl Package<'_> {
     ///
     /// # Errors
     /// When a probe cannot be computed or the disk is full.
-    pub fn write(&self, out: &Path, classifier: &Classifier) -> Result<()> {
+    pub fn write(&self, out: &Path, engine: &dyn Engine) -> Result<()> {
         let probe = |text: &str| {
             let ids = self.base.tokenizer.encode(text)?;
-            let logits = classifier.logits(&PackedBatch::new(&[&ids])?)?;
+            let logits = engine.logits(&PackedBatch::new(&[&ids])?)?;
             Ok(Probe { text: text.into(), logits: logits[0] })
         };
         let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;

@@ -135,6 +135,10 @@ impl Tool {
                 .arg(&folder)
                 .arg(package)
                 .env("CARGO_TARGET_DIR", build_dir(cache))
+                // They run for seconds: time spent on making them faster would never come back.
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
                 .hint(again)
                 .run()?,
             Registry::Npm => {

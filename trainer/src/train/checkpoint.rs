@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use starsight_model::EncoderConfig;
+use starsight_model::fused::Fused;
 use starsight_model::metrics::Metrics;
 use starsight_model::weights::Weights;
 
@@ -83,13 +84,13 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the disk is full or cannot be written: earlier checkpoints stay.
-    pub fn save(&self, state: &State, optimizer: &AdamW) -> Result<()> {
+    pub fn save(&self, state: &State, model: &Fused, optimizer: &AdamW) -> Result<()> {
         let path = self.path(state.step);
         let failed = || format!("saving the checkpoint {}", path.display());
         fs::create_dir_all(&self.dir).with_context(failed)?;
         let work = tempfile::Builder::new().prefix(".saving-").tempdir_in(&self.dir).with_context(failed)?;
-        let (first, second, _) = optimizer.state();
-        for (name, weights) in [(WEIGHTS, optimizer.weights()), (FIRST_MOMENT, first), (SECOND_MOMENT, second)] {
+        let [first, second] = optimizer.moments(model)?;
+        for (name, weights) in [(WEIGHTS, model.name_values(model.values())?), (FIRST_MOMENT, first), (SECOND_MOMENT, second)] {
             files::write_bytes(&work.path().join(name), &weights.to_safetensors()?)?;
         }
         files::write_bytes(&work.path().join(STATE), &serde_json::to_vec_pretty(state)?)?;
@@ -141,8 +142,8 @@ impl Checkpoints {
     /// # Errors
     /// When the checkpoint cannot be read.
     pub fn restore(&self, state: &State, optimizer: &mut AdamW, config: &EncoderConfig) -> Result<()> {
-        let [weights, first, second] = [WEIGHTS, FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
-        optimizer.restore(&weights?, &first?, &second?, state.updates)
+        let [first, second] = [FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
+        optimizer.restore(&first?, &second?, state.updates)
     }
 
     fn read(&self, step: usize, name: &str, config: &EncoderConfig) -> Result<Weights> {

@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Var;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
+use starsight_model::fused::Fused;
 use starsight_model::metrics::{Metrics, Scores};
-use starsight_model::model::Classifier;
-use starsight_model::weights::{Role, Weights, specs};
+use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, Engine, bundle, rng};
 
 use self::checkpoint::{Checkpoints, Epoch, Run, State};
@@ -26,7 +25,7 @@ use self::log::{Line, Log};
 use self::optimizer::AdamW;
 pub use self::recipe::Recipe;
 use self::schedule::LinearSchedule;
-use self::step::Step;
+use self::step::{Step, Workspace};
 use crate::base::BaseModel;
 use crate::data::{Reviews, Split, SplitName, split};
 use crate::progress::Progress;
@@ -146,9 +145,9 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
 
     let best = state.best().context("a run has at least one epoch")?.clone();
     let weights = checkpoints.weights(best.step, &config)?;
-    let classifier = Classifier::new(&config, &weights)?;
+    let model = Fused::new(&config, &weights)?;
     let clock = Instant::now();
-    let test = tokens.evaluate(&classifier, &parts.test, "test")?;
+    let test = tokens.evaluate(&model, &parts.test, "test")?;
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test,
@@ -160,7 +159,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         tokens_per_second: state.tokens as f64 / state.seconds,
         seconds: state.seconds,
     };
-    write(&training, &classifier, &weights, &outcome)?;
+    write(&training, &model, &weights, &outcome)?;
     Ok(outcome)
 }
 
@@ -198,16 +197,13 @@ fn learn(
     tokens: &Tokens,
 ) -> Result<State> {
     let recipe = &training.recipe;
-    let (mut trained, mut variables) = (Weights::default(), Vec::new());
-    for spec in specs(config) {
-        let variable = Var::from_tensor(&training.base.weights.get(&spec.name, &spec.shape)?)?;
-        trained.insert(spec.name.clone(), variable.as_tensor().clone());
-        variables.push((spec.name, variable.as_tensor().clone(), spec.role == Role::Matrix));
-    }
-    let mut optimizer = AdamW::new(variables, recipe.weight_decay, recipe.max_grad_norm)?;
-    let model = Classifier::new(config, &trained)?;
-    // The same weights, off the graph: validation then keeps no intermediate results for a backward pass.
-    let rater = Classifier::new(config, &optimizer.weights())?;
+    let weights = match &resumed {
+        Some(state) => &checkpoints.weights(state.step, config)?,
+        None => &training.base.weights,
+    };
+    let mut model = Fused::new(config, weights)?;
+    let mut optimizer = AdamW::new(model.layout(), recipe.weight_decay, recipe.max_grad_norm);
+    let mut workspace = Workspace::new(&model);
 
     let reviews_a_step = recipe.batch * recipe.accum;
     let steps_an_epoch = parts.train.len().div_ceil(reviews_a_step);
@@ -228,9 +224,10 @@ fn learn(
         let epoch = state.step / steps_an_epoch;
         // An epoch that was interrupted between its last step and its evaluation is evaluated first.
         if state.epochs.len() < epoch {
-            state.epochs.push(Epoch { step: state.step, validation: tokens.evaluate(&rater, &parts.val, "validation")? });
+            optimizer.settle(&mut model);
+            state.epochs.push(Epoch { step: state.step, validation: tokens.evaluate(&model, &parts.val, "validation")? });
             state.seconds = before + clock.elapsed().as_secs_f64();
-            checkpoints.save(&state, &optimizer)?;
+            checkpoints.save(&state, &model, &optimizer)?;
             let Some(Epoch { validation, .. }) = state.epochs.last() else { continue };
             eprintln!("epoch {epoch}: validation loss {:.4}, accuracy {:.2}%", validation.loss, 100.0 * validation.accuracy);
             log.write(&json!({ "step": state.step, "epoch": epoch, "validation": validation }))?;
@@ -245,10 +242,10 @@ fn learn(
                     rows: &rows,
                 };
                 let at = || format!("step {} of {total}", state.step + 1);
-                let (loss, gradients) =
-                    step::gradient(&model, optimizer.tensors(), &step, recipe.token_budget, recipe.seed, state.step).with_context(at)?;
+                optimizer.prepare(&mut model, step.token_ids.iter().copied().flatten());
+                let loss = step::gradient(&model, &mut workspace, &step, recipe.token_budget, recipe.seed, state.step).with_context(at)?;
                 let learning_rate = schedule.rate(state.step);
-                let grad_norm = optimizer.step(&gradients, learning_rate).with_context(at)?;
+                let grad_norm = optimizer.step(&mut model, &workspace.gradients, learning_rate).with_context(at)?;
                 let count = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
                 state.step += 1;
                 state.updates += 1;
@@ -268,7 +265,8 @@ fn learn(
                 })?;
                 progress.advance(rows.len(), &format!("loss {loss:.3}"));
                 if interrupt::requested() {
-                    checkpoints.save(&state, &optimizer)?;
+                    optimizer.settle(&mut model);
+                    checkpoints.save(&state, &model, &optimizer)?;
                     bail!("interrupted after step {} of {total}; all is saved in {}: go on with --resume", state.step, training.out.display());
                 }
             }
@@ -279,7 +277,7 @@ fn learn(
 }
 
 /// The bundle and `metrics.json`.
-fn write(training: &Training<'_>, classifier: &Classifier, weights: &Weights, outcome: &Outcome) -> Result<()> {
+fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome) -> Result<()> {
     let out: &Path = &training.out;
     let provenance = json!({
         "base_model": training.base_name,
@@ -292,7 +290,7 @@ fn write(training: &Training<'_>, classifier: &Classifier, weights: &Weights, ou
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
     });
     files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
-    package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, classifier)
+    package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, model)
 }
 
 /// The rows of one part of `reviews`, in the order of the split.

@@ -1,203 +1,225 @@
-//! AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019) as PyTorch computes it, in place, with gradients clipped by their global norm.
+//! AdamW with gradients clipped by their global norm, over all weights in one sweep.
+//!
+//! Most words of a vocabulary do not occur in a step. Their rows of the word embedding get no gradient, but AdamW moves them all the same: moments fade, weights decay. Such
+//! updates are put off until the row is needed, and then made in one go: to the bit what they would have been, but the row is read and written once.
 
-use anyhow::{Context, Result, ensure};
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, bail};
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
 use rayon::prelude::*;
-use starsight_model::weights::Weights;
+use starsight_model::fused::layout::Layout;
+use starsight_model::fused::update::{self, BETA1, BETA2, Update};
+use starsight_model::fused::{Fused, Gradients};
+use starsight_model::weights::{Role, Weights};
 
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.999;
-const EPS: f32 = 1e-8;
 /// Elements a task works on, and the unit in which norms are summed: fixed, so that a sum does not depend on the number of cores.
 const TASK: usize = 64 * 1024;
 
-/// A trainable tensor with what AdamW remembers of it.
-struct Parameter {
-    name: String,
-    value: Tensor,
-    first_moment: Tensor,
-    second_moment: Tensor,
-    decays: bool,
-}
-
-/// The optimiser and the weights that it moves.
+/// The optimiser's memory of each weight.
 pub struct AdamW {
-    parameters: Vec<Parameter>,
+    layout: Arc<Layout>,
+    first_moment: Vec<f32>,
+    second_moment: Vec<f32>,
     weight_decay: f32,
     max_norm: f64,
     /// Updates made so far.
-    steps: i32,
+    updates: i32,
+    /// The last updates of the word embedding; some of its rows have yet to make some of them.
+    recent: Vec<Update>,
+    rows: Vec<Row>,
+}
+
+/// Where a row of the word embedding stands.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    /// How many of the recent updates it made.
+    made: usize,
+    /// Whether it ever had a gradient. If not, its moments are zero.
+    moved: bool,
+}
+
+/// A row of the word embedding with its moments.
+struct RowMut<'a> {
+    row: &'a mut Row,
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl RowMut<'_> {
+    /// Makes the updates that were put off.
+    fn catch_up(&mut self, recent: &[Update]) {
+        let due = &recent[self.row.made..];
+        match self.row.moved {
+            true => update::apply_without_gradient(due, self.values, self.first, self.second),
+            false => update::apply_decay(due, self.values),
+        }
+        self.row.made = recent.len();
+    }
 }
 
 impl AdamW {
-    /// An optimiser of `tensors`: name, tensor, and whether weight decay applies to it. Gradients are clipped to a global norm of `max_norm`.
-    ///
-    /// # Errors
-    /// When memory for the moments cannot be had.
-    pub fn new(tensors: Vec<(String, Tensor, bool)>, weight_decay: f64, max_norm: f64) -> Result<AdamW> {
-        let parameter = |(name, value, decays): (String, Tensor, bool)| {
-            Ok(Parameter { first_moment: value.zeros_like()?, second_moment: value.zeros_like()?, name, value, decays })
-        };
-        let parameters = tensors.into_iter().map(parameter).collect::<Result<_>>()?;
-        Ok(AdamW { parameters, weight_decay: weight_decay as f32, max_norm, steps: 0 })
+    /// An optimiser of weights that lie as in `layout`. Gradients are clipped to a global norm of `max_norm`.
+    pub fn new(layout: &Arc<Layout>, weight_decay: f64, max_norm: f64) -> AdamW {
+        let zeros = || vec![0.0; layout.len()];
+        AdamW {
+            layout: layout.clone(),
+            first_moment: zeros(),
+            second_moment: zeros(),
+            weight_decay: weight_decay as f32,
+            max_norm,
+            updates: 0,
+            recent: Vec::new(),
+            rows: vec![Row::default(); layout.words().len() / layout.width()],
+        }
     }
 
-    /// The tensors that are trained, in the order in which [`AdamW::step`] wants their gradients.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> + Clone {
-        self.parameters.iter().map(|p| &p.value)
+    /// Brings the word embedding's rows of these token ids up to date, as a forward pass over them wants them.
+    pub fn prepare<'a>(&mut self, model: &mut Fused, token_ids: impl Iterator<Item = &'a u32>) {
+        let mut ids: Vec<u32> = token_ids.copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let AdamW { layout, recent, first_moment, second_moment, rows, .. } = self;
+        let due = rows_mut(layout, rows, model.values_mut(), first_moment, second_moment, &ids);
+        due.into_par_iter().for_each(|mut row| row.catch_up(recent));
     }
 
-    /// Moves the weights against `gradients` (one for each tensor, contiguous) at the learning rate `rate`, and returns the gradients' norm before clipping.
+    /// Brings all weights up to date, as an evaluation or a checkpoint wants them.
+    pub fn settle(&mut self, model: &mut Fused) {
+        let ids: Vec<u32> = (0..self.rows.len() as u32).collect();
+        let AdamW { layout, recent, first_moment, second_moment, rows, .. } = self;
+        rows_mut(layout, rows, model.values_mut(), first_moment, second_moment, &ids).into_par_iter().for_each(|mut row| row.catch_up(recent));
+        self.recent.clear();
+        self.rows.iter_mut().for_each(|row| row.made = 0);
+    }
+
+    /// Moves the weights against `gradients` at the learning rate `rate`, and returns the gradients' norm before clipping. The rows of the word embedding that have a gradient
+    /// must be up to date, as [`AdamW::prepare`] leaves them.
     ///
     /// # Errors
     /// When a gradient is not finite: nothing is moved then.
-    pub fn step(&mut self, gradients: &[Tensor], rate: f64) -> Result<f64> {
-        ensure!(gradients.len() == self.parameters.len(), "{} gradients for {} tensors", gradients.len(), self.parameters.len());
-        let mut squares = 0.0;
-        for (parameter, gradient) in self.parameters.iter().zip(gradients) {
-            let sum = sum_of_squares(gradient).with_context(|| format!("gradient of `{}`", parameter.name))?;
-            ensure!(sum.is_finite(), "the gradient of `{}` is not finite: the loss has exploded; a lower learning rate may help", parameter.name);
-            squares += sum;
+    pub fn step(&mut self, model: &mut Fused, gradients: &Gradients, rate: f64) -> Result<f64> {
+        let (ids, word_gradients) = gradients.words();
+        let norm = self.norm(gradients)?;
+        self.updates += 1;
+        let make = |decays: bool| Update {
+            // As torch.nn.utils.clip_grad_norm_.
+            clip: (self.max_norm / (norm + 1e-6)).min(1.0) as f32,
+            shrink: 1.0 - rate as f32 * if decays { self.weight_decay } else { 0.0 },
+            size: rate as f32 / (1.0 - BETA1.powi(self.updates)),
+            root: (1.0 - f64::from(BETA2).powi(self.updates)).sqrt() as f32,
+        };
+        let (matrix, vector) = (make(true), make(false));
+        let (layout, words) = (self.layout.clone(), self.layout.words());
+        let (values, word_values) = model.values_mut().split_at_mut(words.start);
+        let (first, word_first) = self.first_moment.split_at_mut(words.start);
+        let (second, word_second) = self.second_moment.split_at_mut(words.start);
+
+        let mut tasks = Vec::new();
+        let mut rest = (values, gradients.dense(), first, second);
+        for tensor in layout.tensors().iter().filter(|tensor| tensor.range.start < words.start) {
+            let update = if tensor.spec.role == Role::Matrix { &matrix } else { &vector };
+            let n = tensor.range.len();
+            let (p, g, m, v) = rest;
+            let ((p, p_rest), (g, g_rest)) = (p.split_at_mut(n), g.split_at(n));
+            let ((m, m_rest), (v, v_rest)) = (m.split_at_mut(n), v.split_at_mut(n));
+            let parts = p.chunks_mut(TASK).zip(g.chunks(TASK)).zip(m.chunks_mut(TASK)).zip(v.chunks_mut(TASK));
+            tasks.extend(parts.map(|(((p, g), m), v)| (update, p, g, m, v)));
+            rest = (p_rest, g_rest, m_rest, v_rest);
         }
-        let norm = squares.sqrt();
-        // As torch.nn.utils.clip_grad_norm_.
-        let clip = (self.max_norm / (norm + 1e-6)).min(1.0) as f32;
-        self.steps += 1;
-        let (correction1, correction2) = (1.0 - BETA1.powi(self.steps), 1.0 - f64::from(BETA2).powi(self.steps));
-        for (parameter, gradient) in self.parameters.iter().zip(gradients) {
-            parameter.first_moment.inplace_op2(gradient, &Average { keep: BETA1, scale: clip, squared: false })?;
-            parameter.second_moment.inplace_op2(gradient, &Average { keep: BETA2, scale: clip, squared: true })?;
-            let update = Update {
-                shrink: 1.0 - rate as f32 * if parameter.decays { self.weight_decay } else { 0.0 },
-                size: rate as f32 / correction1,
-                root: correction2.sqrt() as f32,
-            };
-            parameter.value.inplace_op3(&parameter.first_moment, &parameter.second_moment, &update)?;
-        }
+        tasks.into_par_iter().for_each(|(update, p, g, m, v)| update::apply(update, p, g, m, v));
+
+        let width = layout.width();
+        let mut order: Vec<(u32, &[f32])> = ids.iter().copied().zip(word_gradients.chunks_exact(width)).collect();
+        order.sort_unstable_by_key(|(id, _)| *id);
+        let sorted: Vec<u32> = order.iter().map(|(id, _)| *id).collect();
+        let made = self.recent.len() + 1;
+        let rows = split_rows(&mut self.rows, word_values, word_first, word_second, width, &sorted);
+        rows.into_par_iter().zip(order).for_each(|(row, (_, g))| {
+            update::apply(&matrix, row.values, g, row.first, row.second);
+            *row.row = Row { made, moved: true };
+        });
+        self.recent.push(matrix);
         Ok(norm)
     }
 
-    /// The weights by their names, sharing storage with those that are trained.
-    pub fn weights(&self) -> Weights {
-        self.gather(|p| &p.value)
-    }
-
-    /// First and second moments by the names of their tensors, and the number of updates: all that a resumed run needs.
-    pub fn state(&self) -> (Weights, Weights, i32) {
-        (self.gather(|p| &p.first_moment), self.gather(|p| &p.second_moment), self.steps)
-    }
-
-    fn gather(&self, part: impl Fn(&Parameter) -> &Tensor) -> Weights {
-        let mut out = Weights::default();
-        for parameter in &self.parameters {
-            out.insert(parameter.name.clone(), part(parameter).detach());
+    /// The norm of all gradients, in f64, in an order that does not depend on the number of cores.
+    fn norm(&self, gradients: &Gradients) -> Result<f64> {
+        let sum_of_squares = |x: &[f32]| -> f64 {
+            let parts: Vec<f64> = x.par_chunks(TASK).map(|part| part.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
+            parts.iter().sum()
+        };
+        let mut squares = 0.0;
+        for tensor in self.layout.tensors() {
+            let words = tensor.range == self.layout.words();
+            let sum = sum_of_squares(if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] });
+            let name = &tensor.spec.name;
+            ensure!(sum.is_finite(), "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help");
+            squares += sum;
         }
-        out
+        Ok(squares.sqrt())
     }
 
-    /// Puts back weights, moments and the number of updates.
+    /// First and second moments by the names of their tensors. All weights must be up to date, as [`AdamW::settle`] leaves them.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn moments(&self, model: &Fused) -> Result<[Weights; 2]> {
+        ensure!(self.recent.is_empty(), "some weights are not up to date");
+        Ok([model.name_values(&self.first_moment)?, model.name_values(&self.second_moment)?])
+    }
+
+    /// Goes on from moments that were saved after `updates` updates.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.
-    pub fn restore(&mut self, weights: &Weights, first: &Weights, second: &Weights, steps: i32) -> Result<()> {
-        for p in &self.parameters {
-            for (to, from) in [(&p.value, weights), (&p.first_moment, first), (&p.second_moment, second)] {
-                to.inplace_op2(&from.get(&p.name, p.value.dims())?, &Copy)?;
+    pub fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {
+        for tensor in self.layout.tensors() {
+            for (to, from) in [(&mut self.first_moment, first), (&mut self.second_moment, second)] {
+                let from = from.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
+                to[tensor.range.clone()].copy_from_slice(&from);
             }
         }
-        self.steps = steps;
+        let words = self.layout.words();
+        let width = self.layout.width();
+        let moments = self.first_moment[words.clone()].chunks_exact(width).zip(self.second_moment[words].chunks_exact(width));
+        for (row, (m, v)) in self.rows.iter_mut().zip(moments) {
+            *row = Row { made: 0, moved: m.iter().chain(v).any(|x| *x != 0.0) };
+        }
+        (self.updates, self.recent) = (updates, Vec::new());
         Ok(())
     }
 }
 
-/// The sum of squares of a tensor's elements, in f64, in an order that does not depend on the number of cores.
-fn sum_of_squares(tensor: &Tensor) -> candle_core::Result<f64> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let candle_core::Storage::Cpu(storage) = &*storage else { bail!("the optimiser runs on the CPU") };
-    let parts: Vec<f64> = elements(storage, layout)?.par_chunks(TASK).map(|chunk| chunk.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
-    Ok(parts.iter().sum())
+/// The rows of these token ids, ascending, out of all weights and moments.
+fn rows_mut<'a>(
+    layout: &Layout,
+    rows: &'a mut [Row],
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    ids: &[u32],
+) -> Vec<RowMut<'a>> {
+    let words = layout.words();
+    split_rows(rows, &mut values[words.clone()], &mut first[words.clone()], &mut second[words], layout.width(), ids)
 }
 
-fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("the optimiser wants contiguous tensors"),
+/// The rows of these token ids, ascending, out of a word embedding and its moments.
+fn split_rows<'a>(
+    rows: &'a mut [Row],
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    width: usize,
+    ids: &[u32],
+) -> Vec<RowMut<'a>> {
+    let all = rows.iter_mut().zip(values.chunks_exact_mut(width)).zip(first.chunks_exact_mut(width)).zip(second.chunks_exact_mut(width));
+    let mut wanted = ids.iter().peekable();
+    let mut out = Vec::with_capacity(ids.len());
+    for (id, (((row, values), first), second)) in (0u32..).zip(all) {
+        if wanted.next_if(|wanted| **wanted == id).is_some() {
+            out.push(RowMut { row, values, first, second });
+        }
     }
-}
-
-fn elements_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
-    match (layout.contiguous_offsets(), storage) {
-        (Some((start, end)), CpuStorage::F32(values)) => Ok(&mut values[start..end]),
-        _ => bail!("the optimiser wants contiguous f32 tensors"),
-    }
-}
-
-/// m <- keep m + (1 - keep) g, or g² for the second moment, with g the gradient times `scale`
-struct Average {
-    keep: f32,
-    scale: f32,
-    squared: bool,
-}
-
-impl InplaceOp2 for Average {
-    fn name(&self) -> &'static str {
-        "adamw_moment"
-    }
-
-    fn cpu_fwd(&self, moment: &mut CpuStorage, layout: &Layout, gradient: &CpuStorage, gradient_layout: &Layout) -> candle_core::Result<()> {
-        let (m, g) = (elements_mut(moment, layout)?, elements(gradient, gradient_layout)?);
-        let new = 1.0 - self.keep;
-        m.par_chunks_mut(TASK).zip(g.par_chunks(TASK)).for_each(|(m, g)| {
-            for (m, g) in m.iter_mut().zip(g) {
-                let g = g * self.scale;
-                *m = self.keep * *m + new * if self.squared { g * g } else { g };
-            }
-        });
-        Ok(())
-    }
-}
-
-/// p <- shrink p - size m / (sqrt(v) / root + eps)
-struct Update {
-    shrink: f32,
-    size: f32,
-    root: f32,
-}
-
-impl InplaceOp3 for Update {
-    fn name(&self) -> &'static str {
-        "adamw_update"
-    }
-
-    fn cpu_fwd(
-        &self,
-        value: &mut CpuStorage,
-        layout: &Layout,
-        first: &CpuStorage,
-        first_layout: &Layout,
-        second: &CpuStorage,
-        second_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let p = elements_mut(value, layout)?;
-        let (m, v) = (elements(first, first_layout)?, elements(second, second_layout)?);
-        p.par_chunks_mut(TASK).zip(m.par_chunks(TASK)).zip(v.par_chunks(TASK)).for_each(|((p, m), v)| {
-            for ((p, m), v) in p.iter_mut().zip(m).zip(v) {
-                *p = *p * self.shrink - self.size * m / (v.sqrt() / self.root + EPS);
-            }
-        });
-        Ok(())
-    }
-}
-
-struct Copy;
-
-impl InplaceOp2 for Copy {
-    fn name(&self) -> &'static str {
-        "copy"
-    }
-
-    fn cpu_fwd(&self, to: &mut CpuStorage, layout: &Layout, from: &CpuStorage, from_layout: &Layout) -> candle_core::Result<()> {
-        elements_mut(to, layout)?.copy_from_slice(elements(from, from_layout)?);
-        Ok(())
-    }
+    out
 }

@@ -1,10 +1,10 @@
 //! One optimisation step: the gradient of the mean loss over its reviews, however they are packed.
 
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
-use candle_nn::loss::cross_entropy;
+use starsight_model::LABELS;
 use starsight_model::batch::{PackedBatch, plan};
-use starsight_model::model::{Classifier, dropout_keys};
+use starsight_model::fused::{Fused, Gradients, Tape};
+use starsight_model::model::dropout_keys;
 
 /// The reviews of a step.
 pub struct Step<'a> {
@@ -16,47 +16,53 @@ pub struct Step<'a> {
     pub labels: Vec<usize>,
 }
 
-/// The mean cross-entropy of the step's reviews, and its gradient with respect to each of `tensors`.
+/// What a step is computed in; kept from step to step, so that its memory is.
+pub struct Workspace {
+    /// The step's gradient.
+    pub gradients: Gradients,
+    tape: Tape,
+}
+
+impl Workspace {
+    /// Room for the steps of `model`.
+    pub fn new(model: &Fused) -> Workspace {
+        Workspace { gradients: Gradients::new(model.layout()), tape: Tape::default() }
+    }
+}
+
+/// The mean cross-entropy of the step's reviews; its gradient is left in `workspace`.
 ///
-/// The reviews are computed in packed batches of at most `token_budget` tokens. Each batch weighs as many reviews as it holds, and a review's dropout is drawn from (seed,
-/// step, row), so another budget changes nothing but rounding.
+/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review weighs the same, and its dropout is drawn from (seed, step, row), so another budget
+/// changes nothing but rounding.
 ///
 /// # Errors
-/// When a review does not fit the model, or a tensor gets no gradient at all: it would stay untrained in silence.
-pub fn gradient<'t>(
-    model: &Classifier,
-    tensors: impl Iterator<Item = &'t Tensor> + Clone,
-    step: &Step<'_>,
-    token_budget: usize,
-    seed: u64,
-    number: usize,
-) -> Result<(f64, Vec<Tensor>)> {
+/// When a review does not fit the model, or the loss is not finite.
+pub fn gradient(model: &Fused, workspace: &mut Workspace, step: &Step<'_>, token_budget: usize, seed: u64, number: usize) -> Result<f64> {
     let lengths: Vec<usize> = step.token_ids.iter().map(|ids| ids.len()).collect();
+    let weight = 1.0 / step.rows.len() as f64;
     let mut loss = 0.0;
-    let mut sums: Vec<Option<Tensor>> = tensors.clone().map(|_| None).collect();
+    workspace.gradients.clear();
     for group in plan(&lengths, token_budget) {
         let reviews: Vec<&[u32]> = group.iter().map(|i| step.token_ids[*i]).collect();
-        let labels: Vec<u32> = group.iter().map(|i| step.labels[*i] as u32).collect();
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
-        let logits = model.forward(&PackedBatch::new(&reviews)?, Some(&keys))?;
-        let weight = group.len() as f64 / step.rows.len() as f64;
-        let part = (cross_entropy(&logits, &Tensor::new(labels, model.device())?)? * weight)?;
-        let mut gradients = part.backward()?;
-        loss += f64::from(part.to_scalar::<f32>()?);
-        for (tensor, sum) in tensors.clone().zip(&mut sums) {
-            if let Some(gradient) = gradients.remove(tensor) {
-                *sum = Some(match sum.take() {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient.contiguous()?,
-                });
-            }
+        let mut logits = model.forward(&PackedBatch::new(&reviews)?, &keys, &mut workspace.tape)?;
+        for (logits, i) in logits.iter_mut().zip(&group) {
+            loss += weight * cross_entropy(logits, step.labels[*i], weight);
         }
-    }
-    let mut out = Vec::with_capacity(sums.len());
-    for (sum, tensor) in sums.into_iter().zip(tensors) {
-        ensure!(sum.is_some(), "a tensor of shape {:?} got no gradient", tensor.dims());
-        out.extend(sum);
+        model.backward(&logits, &mut workspace.tape, &mut workspace.gradients);
     }
     ensure!(loss.is_finite(), "the loss is {loss}: it has exploded; a lower learning rate may help");
-    Ok((loss, out))
+    Ok(loss)
+}
+
+/// The cross-entropy of a review, whose logits become the gradient with respect to them times `weight`: softmax less the true label.
+fn cross_entropy(logits: &mut [f32; LABELS], label: usize, weight: f64) -> f64 {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let exps = logits.map(|x| (f64::from(x) - max).exp());
+    let sum: f64 = exps.iter().sum();
+    let loss = sum.ln() + max - f64::from(logits[label]);
+    for (i, (x, exp)) in logits.iter_mut().zip(exps).enumerate() {
+        *x = (weight * (exp / sum - f64::from(u8::from(i == label)))) as f32;
+    }
+    loss
 }

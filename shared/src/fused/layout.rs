@@ -1,0 +1,167 @@
+//! All weights of a model in one slice: so that an optimiser goes over them in one sweep, and gradients and moments lie as they do.
+
+use std::ops::Range;
+
+use crate::config::Architecture;
+use crate::weights::{Names, TensorSpec, specs};
+use crate::{EncoderConfig, LABELS};
+
+/// A tensor and where it lies.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its name, shape and role.
+    pub spec: TensorSpec,
+    /// Its elements.
+    pub range: Range<usize>,
+}
+
+/// Where each tensor lies: matrices first, then vectors, and last the word embedding, whose gradient is sparse.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    tensors: Vec<Placed>,
+    pub(super) positions: Range<usize>,
+    pub(super) segments: Option<Range<usize>>,
+    pub(super) embedding_norm: NormAt,
+    pub(super) layers: Vec<LayerAt>,
+    pub(super) pooler: LinearAt,
+    pub(super) classifier: LinearAt,
+    pub(super) vectors: Range<usize>,
+    words: Range<usize>,
+    width: usize,
+}
+
+/// A linear layer: weight (outputs, inputs) and bias (outputs).
+#[derive(Debug, Clone)]
+pub(super) struct LinearAt {
+    pub weight: Range<usize>,
+    pub bias: Range<usize>,
+    pub outputs: usize,
+    pub inputs: usize,
+}
+
+/// A LayerNorm: scale and bias.
+#[derive(Debug, Clone)]
+pub(super) struct NormAt {
+    pub scale: Range<usize>,
+    pub bias: Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct LayerAt {
+    pub query: LinearAt,
+    /// Key and value as one layer of twice the outputs.
+    pub key_value: LinearAt,
+    pub attention_output: LinearAt,
+    pub attention_norm: NormAt,
+    pub feed_forward_in: LinearAt,
+    pub feed_forward_out: LinearAt,
+    pub output_norm: NormAt,
+}
+
+impl Layout {
+    /// The layout of a classifier of this configuration.
+    pub fn of(config: &EncoderConfig) -> Layout {
+        let names = Names::of(config.architecture);
+        let (h, f) = (config.hidden_size, config.intermediate_size);
+        let word_name = format!("{}embeddings.word_embeddings.weight", names.prefix);
+        // Stable: within each part they stay in the order of computation, in which key and value are neighbours.
+        let mut ordered = specs(config);
+        ordered.sort_by_key(|spec| if spec.name == word_name { 2 } else { usize::from(spec.shape.len() == 1) });
+        let mut at = 0;
+        let place = |spec: TensorSpec| {
+            let start = at;
+            at += spec.shape.iter().product::<usize>();
+            Placed { spec, range: start..at }
+        };
+        let tensors: Vec<Placed> = ordered.into_iter().map(place).collect();
+        let range = |name: &str| tensors.iter().find(|t| t.spec.name == name).map_or(0..0, |t| t.range.clone());
+        let linear = |first: &str, last: &str, outputs, inputs| {
+            let span = |part: &str| range(&format!("{first}.{part}")).start..range(&format!("{last}.{part}")).end;
+            LinearAt { weight: span("weight"), bias: span("bias"), outputs, inputs }
+        };
+        let norm = |name: &str| NormAt { scale: range(&format!("{name}.weight")), bias: range(&format!("{name}.bias")) };
+        let layer = |index| {
+            let name = |module: &str| format!("{}{module}", names.layer(index));
+            let one = |module: &str, outputs, inputs| linear(&name(module), &name(module), outputs, inputs);
+            LayerAt {
+                query: one(names.query, h, h),
+                key_value: linear(&name(names.key), &name(names.value), 2 * h, h),
+                attention_output: one(names.attention_output, h, h),
+                attention_norm: norm(&name(names.attention_norm)),
+                feed_forward_in: one(names.feed_forward_in, f, h),
+                feed_forward_out: one(names.feed_forward_out, h, f),
+                output_norm: norm(&name(names.output_norm)),
+            }
+        };
+        let embedding = |kind: &str| range(&format!("{}embeddings.{kind}_embeddings.weight", names.prefix));
+        Layout {
+            positions: embedding("position"),
+            segments: (config.architecture == Architecture::Bert).then(|| embedding("token_type")),
+            embedding_norm: norm(&format!("{}embeddings.LayerNorm", names.prefix)),
+            layers: (0..config.layers).map(layer).collect(),
+            pooler: linear(names.pooler, names.pooler, h, h),
+            classifier: linear("classifier", "classifier", LABELS, h),
+            vectors: tensors.iter().find(|t| t.spec.shape.len() == 1).map_or(0, |t| t.range.start)..embedding("word").start,
+            words: embedding("word"),
+            width: h,
+            tensors,
+        }
+    }
+
+    /// Number of weights.
+    pub fn len(&self) -> usize {
+        self.words.end
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All tensors, in the order in which they lie.
+    pub fn tensors(&self) -> &[Placed] {
+        &self.tensors
+    }
+
+    /// The word embedding, (vocabulary, width).
+    pub fn words(&self) -> Range<usize> {
+        self.words.clone()
+    }
+
+    /// Width of a token's vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_lie_end_to_end_and_what_is_used_as_one_is_one() {
+        for json in [
+            r#"{"model_type":"bert","vocab_size":20,"hidden_size":8,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":12,
+            "max_position_embeddings":10,"type_vocab_size":2}"#,
+            r#"{"model_type":"distilbert","vocab_size":20,"dim":8,"n_layers":2,"n_heads":2,"hidden_dim":12,"max_position_embeddings":10}"#,
+        ] {
+            let config = EncoderConfig::from_json(json.as_bytes()).expect("a good config");
+            let layout = Layout::of(&config);
+            let mut end = 0;
+            for tensor in layout.tensors() {
+                assert_eq!(tensor.range.start, end, "{}", tensor.spec.name);
+                end = tensor.range.end;
+            }
+            assert_eq!((end, layout.words()), (layout.len(), end - 160..end));
+            for layer in &layout.layers {
+                let all = [&layer.query, &layer.key_value, &layer.attention_output, &layer.feed_forward_in, &layer.feed_forward_out];
+                for linear in all.into_iter().chain([&layout.pooler, &layout.classifier]) {
+                    assert_eq!(linear.weight.len(), linear.outputs * linear.inputs);
+                    assert_eq!(linear.bias.len(), linear.outputs);
+                    assert!(layout.vectors.start <= linear.bias.start && linear.bias.end <= layout.vectors.end);
+                }
+            }
+            assert_eq!(layout.segments.is_some(), config.type_vocab_size > 0);
+        }
+    }
+}

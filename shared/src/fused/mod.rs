@@ -1,0 +1,157 @@
+//! The fused encoder: forward and backward by hand, on slices, on all cores of a processor. What training and native rating run on.
+//!
+//! candle's graph (see [`crate::model`]) allocates each intermediate result, adds gradients up in dense tensors of the whole vocabulary, and runs much of what lies between its
+//! matrix products on one thread. Here a batch is cut into [shards](shard) of some hundred tokens; a thread takes a shard through the whole network, since nothing but the
+//! gradients of the weights crosses from one review to another, and all memory is kept from step to step. Candle's graph is the reference: tests hold logits and gradients
+//! to it.
+//!
+//! - [`layout`]: all weights in one slice, and where each tensor lies in it.
+//! - `product`: matrix products.
+//! - `shard`: what a group of reviews keeps of the forward pass.
+//! - `forward`, `backward`: the two passes of a shard.
+//! - [`gradients`]: the sums over shards.
+
+mod backward;
+mod forward;
+pub mod gradients;
+pub mod layout;
+pub mod update;
+mod product;
+mod shard;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::batch::PackedBatch;
+use crate::rater::Engine;
+use crate::weights::Weights;
+use crate::{EncoderConfig, Error, LABELS};
+
+pub use self::gradients::Gradients;
+use self::layout::Layout;
+use self::shard::Shard;
+
+/// An encoder with its head and its weights.
+pub struct Fused {
+    config: EncoderConfig,
+    layout: Arc<Layout>,
+    values: Vec<f32>,
+    /// Shards that rating used and may use again.
+    idle: Mutex<Vec<Shard>>,
+}
+
+/// What the forward pass of a batch leaves for the backward pass; kept from batch to batch, so that its memory is.
+#[derive(Default)]
+pub struct Tape {
+    shards: Vec<Shard>,
+    /// How many of the shards the last batch took.
+    used: usize,
+}
+
+impl Fused {
+    /// Builds the model on a copy of `weights`.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks.
+    pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Fused, Error> {
+        let layout = Layout::of(config);
+        let mut values = vec![0.0; layout.len()];
+        for tensor in layout.tensors() {
+            let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
+            values[tensor.range.clone()].copy_from_slice(&from);
+        }
+        Ok(Fused { config: config.clone(), layout: Arc::new(layout), values, idle: Mutex::default() })
+    }
+
+    /// Where each tensor lies in [`Fused::values`].
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// All weights.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All weights, to be changed.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The encoder's configuration.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// Logits (reviews, 5), in training: the model drops as its configuration says, each review from the stream of random numbers that `dropout_keys` holds for it, and `tape`
+    /// keeps what [`Fused::backward`] needs.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions.
+    pub fn forward(&self, batch: &PackedBatch, dropout_keys: &[u64], tape: &mut Tape) -> Result<Vec<[f32; LABELS]>, Error> {
+        self.config.check(batch)?;
+        let ranges = shard::divide(batch, shard::TRAINING_TOKENS);
+        tape.used = ranges.len();
+        if tape.shards.len() < ranges.len() {
+            tape.shards.resize_with(ranges.len(), Shard::default);
+        }
+        let pass = self.pass(ranges.len());
+        tape.shards.par_iter_mut().zip(&ranges).for_each(|(shard, reviews)| {
+            shard.load(batch, reviews.clone(), Some(dropout_keys));
+            forward::run(&pass, shard, true);
+        });
+        Ok(tape.shards[..tape.used].iter().flat_map(|shard| &shard.logits).copied().collect())
+    }
+
+    /// Adds to `gradients` those that follow from `d_logits` (reviews, 5), the gradient of the loss with respect to the logits of the batch that `tape` holds.
+    pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
+        backward::run(&self.pass(tape.used), d_logits, &mut tape.shards[..tape.used], gradients);
+    }
+
+    fn pass(&self, shards: usize) -> Pass<'_> {
+        // A batch that is one shard leaves the other cores idle, unless they take part in its products.
+        let alone = shards < rayon::current_num_threads();
+        Pass { config: &self.config, layout: &self.layout, values: &self.values, alone }
+    }
+
+    /// `values`, laid out as those of this model, as named tensors.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when a tensor cannot be made.
+    pub fn name_values(&self, values: &[f32]) -> Result<Weights, Error> {
+        let mut out = Weights::default();
+        for tensor in self.layout.tensors() {
+            out.insert(tensor.spec.name.clone(), Tensor::from_slice(&values[tensor.range.clone()], tensor.spec.shape.as_slice(), &Device::Cpu)?);
+        }
+        Ok(out)
+    }
+}
+
+/// What the passes of a shard share.
+struct Pass<'a> {
+    config: &'a EncoderConfig,
+    layout: &'a Layout,
+    values: &'a [f32],
+    /// Whether there are fewer shards than threads.
+    alone: bool,
+}
+
+impl Engine for Fused {
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
+        self.config.check(batch)?;
+        let ranges = shard::divide(batch, shard::RATING_TOKENS);
+        let pass = self.pass(ranges.len());
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = |reviews: &std::ops::Range<usize>| {
+            let mut shard = idle().pop().unwrap_or_default();
+            shard.load(batch, reviews.clone(), None);
+            forward::run(&pass, &mut shard, false);
+            let logits = shard.logits.clone();
+            idle().push(shard);
+            logits
+        };
+        Ok(ranges.par_iter().map(rate).collect::<Vec<_>>().concat())
+    }
+}

@@ -1,0 +1,113 @@
+//! Matrix products, by the gemm crate: row-major operands of whole rows.
+
+use gemm::Parallelism;
+
+use super::layout::LinearAt;
+
+/// How a result is written.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Write {
+    /// Over what is there.
+    Set,
+    /// Added to what is there.
+    Add,
+}
+
+/// A matrix in memory: elements between neighbours in a row, and in a column.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    data: &'a [f32],
+    columns: usize,
+    rows: usize,
+}
+
+/// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
+fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+    let last = |v: View<'_>, i: usize, j: usize| i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns;
+    assert!(y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1), "operands of a product of {m} x {k} x {n}");
+    if k == 0 && write == Write::Set {
+        y[..m * n].fill(0.0);
+    }
+    if m * n * k == 0 {
+        return;
+    }
+    // The thread pool is entered only for a product that is worth it.
+    let parallelism = if alone && m * n * k > 1 << 18 { Parallelism::Rayon(0) } else { Parallelism::None };
+    // SAFETY: y holds m rows of n, and the last elements that are read of a and b lie within them, as asserted.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            y.as_mut_ptr(),
+            1,
+            n as isize,
+            write == Write::Add,
+            a.data.as_ptr(),
+            a.columns as isize,
+            a.rows as isize,
+            b.data.as_ptr(),
+            b.columns as isize,
+            b.rows as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// y (rows, outputs) = x (rows, inputs) wᵀ, with w (outputs, inputs) the linear layer's weight; without the bias.
+pub(super) fn linear(at: &LinearAt, values: &[f32], x: &[f32], y: &mut [f32], alone: bool) {
+    let rows = x.len() / at.inputs;
+    let w = View { data: &values[at.weight.clone()], columns: at.inputs, rows: 1 };
+    product(Write::Set, y, (rows, at.outputs, at.inputs), View { data: x, columns: 1, rows: at.inputs }, w, alone);
+}
+
+/// dx (rows, inputs) = dy (rows, outputs) w: the gradient with respect to a linear layer's input.
+pub(super) fn linear_input(at: &LinearAt, values: &[f32], dy: &[f32], write: Write, dx: &mut [f32], alone: bool) {
+    let rows = dy.len() / at.outputs;
+    let w = View { data: &values[at.weight.clone()], columns: 1, rows: at.inputs };
+    product(write, dx, (rows, at.inputs, at.outputs), View { data: dy, columns: 1, rows: at.outputs }, w, alone);
+}
+
+/// dw (outputs', inputs) = dyᵀ x for the columns of dy (rows, outputs) from `first` on, as many as dw has rows: part of the gradient with respect to a linear layer's weight.
+pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32]) {
+    let rows = x.len() / at.inputs;
+    let dy = View { data: dy.get(first..).unwrap_or_default(), columns: at.outputs, rows: 1 };
+    product(write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, false);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn the_three_products_of_a_linear_layer_are_their_sums() {
+        let (rows, outputs, inputs) = (7, 5, 6);
+        let at = LinearAt { weight: 3..3 + outputs * inputs, bias: 0..0, outputs, inputs };
+        let (values, x, dy) = (rng::normals(1, 3 + outputs * inputs, 1.0), rng::normals(2, rows * inputs, 1.0), rng::normals(3, rows * outputs, 1.0));
+        let w = |o: usize, i: usize| values[3 + o * inputs + i];
+        let close = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
+        let (mut y, mut dx, mut dw) = (vec![0.0; rows * outputs], vec![1.0; rows * inputs], vec![1.0; 2 * inputs]);
+        linear(&at, &values, &x, &mut y, false);
+        linear_input(&at, &values, &dy, Write::Add, &mut dx, true);
+        linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw);
+        for r in 0..rows {
+            for o in 0..outputs {
+                close(y[r * outputs + o], (0..inputs).map(|i| x[r * inputs + i] * w(o, i)).sum());
+            }
+            for i in 0..inputs {
+                close(dx[r * inputs + i], 1.0 + (0..outputs).map(|o| dy[r * outputs + o] * w(o, i)).sum::<f32>());
+            }
+        }
+        for o in 0..2 {
+            for i in 0..inputs {
+                close(dw[o * inputs + i], (0..rows).map(|r| dy[r * outputs + 3 + o] * x[r * inputs + i]).sum());
+            }
+        }
+    }
+}

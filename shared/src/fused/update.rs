@@ -1,0 +1,94 @@
+//! AdamW's update of a weight (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019), as PyTorch computes it.
+
+/// How much of the first moment is kept.
+pub const BETA1: f32 = 0.9;
+/// How much of the second moment is kept.
+pub const BETA2: f32 = 0.999;
+const EPS: f32 = 1e-8;
+
+/// What one update of the optimiser is made of, for the weights of one group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Update {
+    /// The gradient's factor, which clips its norm.
+    pub clip: f32,
+    /// 1 - learning rate * weight decay
+    pub shrink: f32,
+    /// Learning rate / (1 - beta1^t)
+    pub size: f32,
+    /// sqrt(1 - beta2^t)
+    pub root: f32,
+}
+
+/// p <- shrink p - size m / (sqrt(v) / root + eps), with m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g²
+#[inline(always)]
+fn step(update: &Update, p: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
+    let g = g * update.clip;
+    *m = BETA1 * *m + (1.0 - BETA1) * g;
+    *v = BETA2 * *v + (1.0 - BETA2) * (g * g);
+    *p = *p * update.shrink - update.size * *m / (v.sqrt() / update.root + EPS);
+}
+
+multiversion! {
+    /// Updates weights p and their moments m and v by their gradients g, all of one length.
+    pub fn apply(update: &Update, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            step(update, p, *g, m, v);
+        }
+    }
+}
+
+/// Elements that go through all updates before the next are touched.
+const BLOCK: usize = 32;
+
+multiversion! {
+    /// The same by several updates in turn in which these weights had no gradient: as [`apply`] with zeros, to the bit, but memory is read and written once.
+    pub fn apply_without_gradient(updates: &[Update], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+        for ((p, m), v) in p.chunks_mut(BLOCK).zip(m.chunks_mut(BLOCK)).zip(v.chunks_mut(BLOCK)) {
+            for update in updates {
+                for ((p, m), v) in p.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()) {
+                    step(update, p, 0.0, m, v);
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The same for weights that never had a gradient, whose moments are zero.
+    pub fn apply_decay(updates: &[Update], p: &mut [f32]) {
+        for p in p.chunks_mut(BLOCK) {
+            for update in updates {
+                p.iter_mut().for_each(|p| *p *= update.shrink);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn idle_weights_end_where_updates_by_zero_take_them() {
+        let updates: Vec<Update> = (1..=20)
+            .map(|t| Update { clip: 0.7, shrink: 1.0 - 1e-5 * t as f32, size: 1e-3 * t as f32, root: (1.0 - BETA2.powi(t)).sqrt() })
+            .collect();
+        for n in [1, 32, 71] {
+            let (p, g) = (rng::normals(1, n, 1.0), rng::normals(2, n, 1.0));
+            for moved in [false, true] {
+                let (mut one, mut m, mut v) = (p.clone(), vec![0.0; n], vec![0.0; n]);
+                if moved {
+                    apply(&updates[0], &mut one, &g, &mut m, &mut v);
+                }
+                let (mut other, mut other_m, mut other_v) = (one.clone(), m.clone(), v.clone());
+                updates.iter().for_each(|update| apply(update, &mut one, &vec![0.0; n], &mut m, &mut v));
+                match moved {
+                    true => apply_without_gradient(&updates, &mut other, &mut other_m, &mut other_v),
+                    false => apply_decay(&updates, &mut other),
+                }
+                assert_eq!((one, m, v), (other, other_m, other_v));
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Dropout (Srivastava et al., 2014) by a counter-based generator: no mask is stored, a resumed run draws the same, and a review draws the same wherever it lies in a
+//! batch, so that a step's gradient does not depend on how its reviews are packed.
+
+use crate::rng;
+
+/// Elements that are drawn for at once.
+const BLOCK: usize = 64;
+
+/// Zeroes each element with some probability and scales the others so that their mean stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// A draw below this of 2^16 is dropped.
+    threshold: u16,
+    scale: f32,
+}
+
+impl Dropout {
+    /// Dropout at `rate`, from 0 to below 1, rounded to a multiple of 2^-16; `None` when nothing is dropped.
+    pub fn new(rate: f32) -> Option<Dropout> {
+        let threshold = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
+        (threshold > 0).then(|| Dropout { threshold, scale: 1.0 / (1.0 - f32::from(threshold) / 65_536.0) })
+    }
+
+    /// Multiplies element i of `row` by 0 or the scale, as the i-th 16 bits of the stream `key` say. The same call turns a gradient into that before dropout.
+    pub fn apply(self, row: &mut [f32], key: u64) {
+        apply(row, key, self.threshold, self.scale);
+    }
+}
+
+multiversion! {
+    fn apply(row: &mut [f32], key: u64, threshold: u16, scale: f32) {
+        let mut draws = [0u16; BLOCK];
+        for (block, chunk) in row.chunks_mut(BLOCK).enumerate() {
+            let first = (block * (BLOCK / 4)) as u64;
+            for (i, four) in draws.chunks_exact_mut(4).take(chunk.len().div_ceil(4)).enumerate() {
+                let bits = rng::bits(key, first + i as u64);
+                for (lane, draw) in four.iter_mut().enumerate() {
+                    *draw = (bits >> (16 * lane)) as u16;
+                }
+            }
+            for (x, draw) in chunk.iter_mut().zip(&draws) {
+                *x *= if *draw < threshold { 0.0 } else { scale };
+            }
+        }
+    }
+}
+
+/// Where in the network something is dropped: each place draws from a stream of its own.
+pub(crate) mod site {
+    /// The embeddings.
+    pub const EMBEDDINGS: u64 = 1;
+    /// Before the last linear layer.
+    pub const HEAD: u64 = 2;
+
+    /// The attention weights of a layer.
+    pub fn attention(layer: usize) -> u64 {
+        3 * (layer as u64 + 1)
+    }
+
+    /// What attention adds (BERT).
+    pub fn attention_output(layer: usize) -> u64 {
+        attention(layer) + 1
+    }
+
+    /// What the feed-forward layers add.
+    pub fn output(layer: usize) -> u64 {
+        attention(layer) + 2
+    }
+}
+
+/// The stream of a review's token at a site.
+pub(crate) fn token_stream(review: u64, site: u64, token: usize) -> u64 {
+    rng::stream(rng::stream(review, site), token as u64)
+}
