@@ -85,7 +85,7 @@ fn assert_summary(tensor: &[f32], wanted: &Value, tolerance: f64, what: &str) {
 }
 
 #[test]
-fn six_steps_are_those_of_transformers() {
+fn twenty_steps_are_those_of_transformers() {
     let recorded = recorded();
     for (name, model) in recorded["models"].as_object().expect("models") {
         let mut run = Run::new(name, 0.0, &recorded);
@@ -113,7 +113,7 @@ fn six_steps_are_those_of_transformers() {
         let mut seen = 0;
         for (tensor, value) in run.weights() {
             if !in_doubt.iter().any(|n| *n == tensor) {
-                assert_summary(&value, &model["parameters"][&tensor], 1e-5, &format!("{name}: {tensor} after six steps"));
+                assert_summary(&value, &model["parameters"][&tensor], 1e-5, &format!("{name}: {tensor} after twenty steps"));
                 seen += 1;
             }
         }

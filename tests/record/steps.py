@@ -1,4 +1,4 @@
-"""Records six optimisation steps of the tiny models by the notebook's recipe, with every dropout at 0.
+"""Records the twenty optimisation steps of a run of the tiny models by the notebook's recipe, with every dropout at 0.
 
 Writes fixtures/steps.json. The loop is plain torch; `check_against_trainer` holds it to `transformers.Trainer` itself.
 """
@@ -14,13 +14,12 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     get_linear_schedule_with_warmup,
 )
 from transformers.trainer_pt_utils import get_parameter_names
 
-STEPS, TOTAL_STEPS, WARMUP = 6, 20, 0.1
+STEPS, WARMUP = 20, 0.1
 BATCH, ACCUMULATION = 4, 2
 LEARNING_RATE, WEIGHT_DECAY, MAX_GRAD_NORM = 1e-3, 0.01, 1.0
 NO_DROPOUT = {
@@ -45,8 +44,8 @@ REVIEWS = [
     ("I don't love it: 5/10", 1),
     ("works one time", 3),
 ]
-# The reviews of each step, micro-batch after micro-batch: three rounds over the twelve, then three more in other orders.
-ORDER = [
+# The reviews of each step, micro-batch after micro-batch: three rounds over the twelve, then three more in other orders, and so on.
+ROUNDS = [
     [0, 1, 2, 3, 4, 5, 6, 7],
     [8, 9, 10, 11, 0, 3, 6, 9],
     [1, 4, 7, 10, 2, 5, 8, 11],
@@ -54,6 +53,7 @@ ORDER = [
     [1, 8, 4, 0, 5, 10, 0, 7],
     [3, 6, 11, 1, 9, 2, 8, 4],
 ]
+ORDER = [ROUNDS[step % len(ROUNDS)] for step in range(STEPS)]
 
 
 def load(name: str, dtype=torch.float32):
@@ -86,9 +86,9 @@ def train(name: str, dtype=torch.float32):
         betas=(0.9, 0.999),
         eps=1e-8,
     )
-    scheduler = get_linear_schedule_with_warmup(optimizer, math.ceil(WARMUP * TOTAL_STEPS), TOTAL_STEPS)
+    scheduler = get_linear_schedule_with_warmup(optimizer, math.ceil(WARMUP * STEPS), STEPS)
     steps, first_gradients = [], None
-    for rows in ORDER[:STEPS]:
+    for rows in ORDER:
         step_loss = 0.0
         for start in range(0, len(rows), BATCH):
             reviews = [REVIEWS[row] for row in rows[start : start + BATCH]]
@@ -104,12 +104,6 @@ def train(name: str, dtype=torch.float32):
         scheduler.step()
         optimizer.zero_grad()
     return model, decayed, steps, first_gradients
-
-
-class StopAfter(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step == STEPS
-        return control
 
 
 class InOrder(Trainer):
@@ -133,7 +127,7 @@ def check_against_trainer(name: str, expected, steps: list[dict], skip: list[str
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            max_steps=TOTAL_STEPS,
+            max_steps=STEPS,
             per_device_train_batch_size=BATCH,
             gradient_accumulation_steps=ACCUMULATION,
             learning_rate=LEARNING_RATE,
@@ -147,7 +141,7 @@ def check_against_trainer(name: str, expected, steps: list[dict], skip: list[str
             disable_tqdm=True,
         )
         collator = DataCollatorWithPadding(tokenizer)
-        trainer = InOrder(model, arguments, collator, rows, callbacks=[StopAfter()])
+        trainer = InOrder(model, arguments, collator, rows)
         trainer.train()
     for step, entry in zip(steps, trainer.state.log_history, strict=False):
         for ours, theirs in (("lr", "learning_rate"), ("loss", "loss"), ("grad_norm", "grad_norm")):
@@ -189,8 +183,8 @@ def main() -> None:
                 "micro_batch": BATCH,
                 "accumulation": ACCUMULATION,
                 "learning_rate": LEARNING_RATE,
-                "warmup_steps": math.ceil(WARMUP * TOTAL_STEPS),
-                "total_steps": TOTAL_STEPS,
+                "warmup_steps": math.ceil(WARMUP * STEPS),
+                "total_steps": STEPS,
                 "beta1": 0.9,
                 "beta2": 0.999,
                 "eps": 1e-8,

@@ -1,5 +1,7 @@
 //! AdamW's update of a weight (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019), as PyTorch computes it.
 
+use rayon::prelude::*;
+
 /// How much of the first moment is kept.
 pub const BETA1: f32 = 0.9;
 /// How much of the second moment is kept.
@@ -35,6 +37,15 @@ multiversion! {
             step(update, p, *g, m, v);
         }
     }
+}
+
+/// Elements whose squares are summed side by side.
+const TASK: usize = 64 * 1024;
+
+/// The sum of squares, in f64, in an order that does not depend on the number of cores.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    let parts: Vec<f64> = x.par_chunks(TASK).map(|part| part.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
+    parts.iter().sum()
 }
 
 /// Elements that go through all updates before the next are touched.

@@ -12,7 +12,7 @@ use starsight_model::fused::update::{self, BETA1, BETA2, Update};
 use starsight_model::fused::{Fused, Gradients};
 use starsight_model::weights::{Role, Weights};
 
-/// Elements a task works on, and the unit in which norms are summed: fixed, so that a sum does not depend on the number of cores.
+/// Elements that a task moves.
 const TASK: usize = 64 * 1024;
 
 /// The optimiser's memory of each weight.
@@ -145,14 +145,10 @@ impl AdamW {
 
     /// The norm of all gradients, in f64, in an order that does not depend on the number of cores.
     fn norm(&self, gradients: &Gradients) -> Result<f64> {
-        let sum_of_squares = |x: &[f32]| -> f64 {
-            let parts: Vec<f64> = x.par_chunks(TASK).map(|part| part.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
-            parts.iter().sum()
-        };
         let mut squares = 0.0;
         for tensor in self.layout.tensors() {
             let words = tensor.range == self.layout.words();
-            let sum = sum_of_squares(if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] });
+            let sum = update::sum_of_squares(if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] });
             let name = &tensor.spec.name;
             ensure!(sum.is_finite(), "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help");
             squares += sum;
