@@ -80,8 +80,8 @@ pub struct HubArgs {
 #[derive(Debug, Args)]
 pub struct Init {
     /// Reviews to learn the vocabulary from
-    #[arg(long, value_name = "FILE|OWNER/NAME")]
-    pub data: Source,
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
     /// Folder to write the model to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -102,9 +102,9 @@ pub struct Train {
     /// Model to start from
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
     pub model: Source,
-    /// Reviews with stars: .parquet, .csv, .tsv or .jsonl
-    #[arg(long, value_name = "FILE|OWNER/NAME", default_value = "sealuzh/app_reviews")]
-    pub data: Source,
+    /// Reviews with stars: files (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
+    pub data: Vec<Source>,
     /// Folder for the bundle, the log and the checkpoints
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -132,8 +132,8 @@ pub struct Train {
 #[derive(Debug, Args)]
 pub struct SplitArgs {
     /// Reviews with stars
-    #[arg(long, value_name = "FILE|OWNER/NAME")]
-    pub data: Source,
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
     /// Folder for train.parquet, val.parquet and test.parquet
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -158,8 +158,8 @@ pub struct Evaluate {
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
     /// Reviews with stars
-    #[arg(long, value_name = "FILE|OWNER/NAME")]
-    pub data: Source,
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
     /// The part to rate, divided as `train` does
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
@@ -186,9 +186,9 @@ pub struct Rate {
     /// Texts to rate
     #[arg(conflicts_with = "data")]
     pub text: Vec<String>,
-    /// File of reviews: .parquet, .csv, .tsv or .jsonl
-    #[arg(long, requires = "out", value_name = "FILE|OWNER/NAME")]
-    pub data: Option<Source>,
+    /// Files of reviews (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
+    #[arg(long, requires = "out", num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
     /// File for the reviews with their ratings; its name says the format
     #[arg(long, requires = "data", value_name = "FILE")]
     pub out: Option<PathBuf>,

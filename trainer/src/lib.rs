@@ -15,6 +15,7 @@ pub mod rating;
 pub mod serve;
 pub mod site;
 pub mod source;
+mod tokens;
 pub mod train;
 pub mod verify;
 pub mod wordpiece;

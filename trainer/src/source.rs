@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::hub::{Hub, RepoId};
 
@@ -22,8 +22,7 @@ impl FromStr for Source {
     /// A path if there is something, else a repository if it looks like one.
     fn from_str(text: &str) -> Result<Source> {
         let path = Path::new(text);
-        let names_a_file = path.extension().is_some_and(|e| ["parquet", "csv", "tsv", "jsonl", "ndjson"].iter().any(|kind| e == *kind));
-        if path.exists() || text.starts_with(['.', '/', '~']) || names_a_file {
+        if path.exists() || text.starts_with(['.', '/', '~']) || is_data(path) || is_pattern(text) {
             return Ok(Source::Path(path.into()));
         }
         match text.parse() {
@@ -55,20 +54,50 @@ impl Source {
         }
     }
 
-    /// The one file of a data set, fetched if need be.
+    /// The files of a data set, fetched if need be: a file, the data files of a folder, those that fit a pattern such as `shards/*.parquet`, or those of a repository.
     ///
     /// # Errors
-    /// When there is no such file, the Hub does not give it, or it has several.
-    pub fn data_file(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<PathBuf> {
-        match self {
-            Source::Path(path) if path.is_file() => Ok(path.clone()),
-            Source::Path(path) => {
-                bail!("{}: no such file; wanted a .parquet, .csv, .tsv or .jsonl file, or OWNER/NAME of a data set on the Hub", path.display())
-            }
-            Source::Repo(repo) => match &hub()?.fetch_dataset(repo)?.files[..] {
-                [file] => Ok(file.clone()),
-                files => bail!("{repo} has {} data files; wanted one: fetch it and name the file", files.len()),
-            },
+    /// When there is none, or the Hub does not give them.
+    fn data_files(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<Vec<PathBuf>> {
+        let path = match self {
+            Source::Path(path) => path,
+            Source::Repo(repo) => return Ok(hub()?.fetch_dataset(repo)?.files),
+        };
+        if path.is_file() {
+            return Ok(vec![path.clone()]);
         }
+        let pattern = if path.is_dir() { path.join("*") } else { path.clone() };
+        let pattern = pattern.to_string_lossy().into_owned();
+        let found = glob::glob(&pattern).with_context(|| format!("{}: not a pattern of paths", path.display()))?;
+        let files: Vec<PathBuf> = found.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|file| file.is_file() && is_data(file)).collect();
+        ensure!(
+            !files.is_empty(),
+            "{}: no such file; wanted a .parquet, .csv, .tsv or .jsonl file, a folder or pattern of such files, or OWNER/NAME of a data set on the Hub",
+            path.display()
+        );
+        Ok(files)
     }
+}
+
+/// The files of all `sources`, in their order.
+///
+/// # Errors
+/// When one of them has none, or the Hub does not give them.
+pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<Vec<PathBuf>> {
+    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source.data_files(&hub)).collect::<Result<_>>()?;
+    Ok(files.concat())
+}
+
+/// What to call several sources.
+pub fn names(sources: &[Source]) -> String {
+    sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether reviews are read from a file of this name.
+fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["parquet", "csv", "tsv", "jsonl", "ndjson"].iter().any(|kind| e.eq_ignore_ascii_case(kind)))
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
 }

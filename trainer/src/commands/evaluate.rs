@@ -10,16 +10,17 @@ use super::{hub, print_metrics, reviews};
 use crate::cli::Evaluate;
 use crate::progress::Progress;
 use crate::rating;
+use crate::source::{data_files, names};
 use crate::train::part_of;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
-    let reviews = reviews(&args.data.data_file(|| hub(&args.hub))?, &args.labelled)?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
     let mut rows = part_of(&reviews, args.split, args.seed)?;
     if args.labelled.drop_empty {
         rows.retain(|row| !reviews.is_blank(*row));
     }
-    ensure!(!rows.is_empty(), "{}: no review with text is left to rate", reviews.table.path().display());
+    ensure!(!rows.is_empty(), "{}: no review with text is left to rate", reviews.table.name());
     let clock = Instant::now();
     let mut progress = Progress::new("evaluating", "reviews", rows.len());
     let texts: Vec<&str> = rows.iter().map(|row| reviews.text(*row)).collect();
@@ -40,7 +41,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         let tokens_per_second = tokens as f64 / seconds;
         println!("{}", json!({ "metrics": metrics, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second }));
     } else {
-        print_metrics(&args.data.to_string(), &metrics);
+        print_metrics(&names(&args.data), &metrics);
         println!("rated in {seconds:.1} s: {rate:.1} reviews/s");
     }
     Ok(())

@@ -8,7 +8,7 @@ mod site;
 mod split;
 mod train;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,9 +59,9 @@ fn hub(args: &HubArgs) -> Result<Hub> {
 }
 
 /// Reads reviews with their stars, and says how many have no text.
-fn reviews(file: &Path, labelled: &Labelled) -> Result<Reviews> {
+fn reviews(files: &[PathBuf], labelled: &Labelled) -> Result<Reviews> {
     let Columns { text_column, label_column } = &labelled.columns;
-    let mut table = data::read(file)?;
+    let mut table = data::read_all(files)?;
     if let Some(rows) = labelled.rows {
         table = table.head(rows);
     }

@@ -1,6 +1,7 @@
 //! `starsight rate`
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,14 +15,14 @@ use crate::cli::Rate;
 use crate::data::{self, with_columns, write_table};
 use crate::progress::Progress;
 use crate::rating;
-use crate::source::Source;
+use crate::source::data_files;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
-    match (&args.data, &args.out) {
-        (Some(data), Some(_)) => rate_file(args, &rater, data),
-        _ if args.text.is_empty() => rate_lines(args, &rater),
-        _ => print(args, &args.text, &ratings(&rater, &args.text)?),
+    match &args.out {
+        Some(out) => rate_files(args, &rater, out),
+        None if args.text.is_empty() => rate_lines(args, &rater),
+        None => print(args, &args.text, &ratings(&rater, &args.text)?),
     }
 }
 
@@ -60,15 +61,14 @@ fn print(args: &Rate, texts: &[String], ratings: &[Rating]) -> Result<()> {
     Ok(())
 }
 
-/// Rates a file, and writes it with the columns stars, expected and p1 to p5.
-fn rate_file(args: &Rate, rater: &Rater, data: &Source) -> Result<()> {
-    let out = args.out.as_ref().context("clap asks for --out beside --data")?;
-    let mut table = data::read(&data.data_file(|| hub(&args.hub))?)?;
+/// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
+fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
+    let mut table = data::read_all(&data_files(&args.data, || hub(&args.hub))?)?;
     if let Some(rows) = args.rows {
         table = table.head(rows);
     }
     let column = table.texts(&args.text_column)?;
-    ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.path().display());
+    ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
     let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();
     let clock = Instant::now();
     let ratings = ratings(rater, &texts)?;

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::{hub, reviews};
 use crate::cli::SplitArgs;
 use crate::data::{split, write_table};
+use crate::source::data_files;
 
 pub(super) fn run(args: &SplitArgs) -> Result<()> {
-    let file = args.data.data_file(|| hub(&args.hub))?;
-    let reviews = reviews(&file, &args.labelled)?;
-    let split = split(reviews.stars(), args.seed).with_context(|| file.display().to_string())?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let split = split(reviews.stars(), args.seed).with_context(|| reviews.table.name())?;
     let mut counts = serde_json::Map::new();
     for (name, mut rows) in [("train", split.train), ("val", split.val), ("test", split.test)] {
         if args.labelled.drop_empty {

@@ -6,10 +6,11 @@ use super::{hub, print_metrics, reviews};
 use crate::base::BaseModel;
 use crate::cli::Train;
 use crate::interrupt;
+use crate::source::{data_files, names};
 use crate::train::{Training, train};
 
 pub(super) fn run(args: Train) -> Result<()> {
-    let data = args.data.data_file(|| hub(&args.hub))?;
+    let data = data_files(&args.data, || hub(&args.hub))?;
     let reviews = reviews(&data, &args.labelled)?;
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let base = BaseModel::read(&folder, args.recipe.max_length, args.recipe.seed)?;
@@ -30,7 +31,7 @@ pub(super) fn run(args: Train) -> Result<()> {
         base,
         base_name: args.model.to_string(),
         reviews: &reviews,
-        data_name: args.data.to_string(),
+        data_name: names(&args.data),
         drop_empty: args.labelled.drop_empty,
         recipe: args.recipe,
         out: args.out.clone(),

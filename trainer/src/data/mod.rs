@@ -1,11 +1,12 @@
 //! Reviews in files: reading, dividing, writing.
 
+mod join;
 mod numpy;
 mod read;
 mod split;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow::array::{Array, ArrayRef, LargeStringArray, UInt64Array};
@@ -13,29 +14,42 @@ use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 
-pub use read::read;
+pub use join::read_all;
 pub use split::{Split, SplitName, split};
 pub use write::{with_columns, write_table};
 
-/// A file's rows, all columns kept.
+/// The rows of one or several files, all columns kept.
 pub struct Table {
-    path: PathBuf,
+    files: Vec<Part>,
     batch: RecordBatch,
-    rows: Rows,
+    /// Where each row stood among all rows of the files, when some were left out.
+    places: Option<Vec<usize>>,
 }
 
-/// How a row is called in an error.
+/// The rows that come from one file.
+struct Part {
+    path: PathBuf,
+    rows: Rows,
+    /// How many there are.
+    len: usize,
+}
+
+/// How rows are called in an error.
 enum Rows {
-    /// By its number from 1: parquet.
+    /// By their numbers, from 1: parquet.
     Numbered,
-    /// By the line that it starts on, from 1: text files.
+    /// By the lines that they start on, from 1: text files.
     Lines(Vec<u64>),
 }
 
 impl Table {
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What to call it: the path of its file, or of the first of several.
+    pub fn name(&self) -> String {
+        match &self.files[..] {
+            [] => "no file".into(),
+            [part] => part.path.display().to_string(),
+            [first, rest @ ..] => format!("{} and {} more", first.path.display(), rest.len()),
+        }
     }
 
     /// All columns.
@@ -59,28 +73,45 @@ impl Table {
         self
     }
 
+    /// The rows of the given indices, ascending, and no others.
+    fn keep(&mut self, indices: &[usize]) -> Result<()> {
+        self.batch = self.take(indices)?;
+        self.places = Some(match &self.places {
+            Some(places) => indices.iter().map(|i| places[*i]).collect(),
+            None => indices.to_vec(),
+        });
+        Ok(())
+    }
+
     /// The rows of the given indices, in that order, for writing elsewhere.
     ///
     /// # Errors
     /// When an index is beyond the last row.
     pub fn take(&self, indices: &[usize]) -> Result<RecordBatch> {
         let indices: UInt64Array = indices.iter().map(|i| *i as u64).collect::<Vec<_>>().into();
-        take_record_batch(&self.batch, &indices).with_context(|| format!("selecting rows of {}", self.path.display()))
+        take_record_batch(&self.batch, &indices).with_context(|| format!("selecting rows of {}", self.name()))
     }
 
     /// The place of row `i`, for an error: `reviews.csv, line 17`.
     pub fn place(&self, i: usize) -> String {
-        match &self.rows {
-            Rows::Numbered => format!("{}, row {}", self.path.display(), i + 1),
-            Rows::Lines(lines) => format!("{}, line {}", self.path.display(), lines[i]),
+        let mut i = self.places.as_ref().map_or(i, |places| places[i]);
+        for part in &self.files {
+            if i < part.len {
+                return match &part.rows {
+                    Rows::Numbered => format!("{}, row {}", part.path.display(), i + 1),
+                    Rows::Lines(lines) => format!("{}, line {}", part.path.display(), lines[i]),
+                };
+            }
+            i -= part.len;
         }
+        self.name()
     }
 
     fn column(&self, name: &str) -> Result<&ArrayRef> {
         let names = || self.batch.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
         let column = self.batch.column_by_name(name);
         column.with_context(|| {
-            format!("{}: no column `{name}`; it has {}. Name the right one by --text-column or --label-column", self.path.display(), names())
+            format!("{}: no column `{name}`; it has {}. Name the right one by --text-column or --label-column", self.name(), names())
         })
     }
 
@@ -95,8 +126,8 @@ impl Table {
             DataType::Dictionary(_, values) => matches!(**values, DataType::Utf8 | DataType::LargeUtf8),
             _ => false,
         };
-        ensure!(text, "{}: column `{column}` holds {}; wanted text", self.path.display(), array.data_type());
-        let array = cast(array, &DataType::LargeUtf8).with_context(|| format!("{}: column `{column}`", self.path.display()))?;
+        ensure!(text, "{}: column `{column}` holds {}; wanted text", self.name(), array.data_type());
+        let array = cast(array, &DataType::LargeUtf8).with_context(|| format!("{}: column `{column}`", self.name()))?;
         Ok(array.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone())
     }
 
@@ -107,7 +138,7 @@ impl Table {
     pub fn stars(&self, column: &str) -> Result<Vec<Option<u8>>> {
         let array = self.column(column)?;
         let text = cast(array, &DataType::LargeUtf8)
-            .with_context(|| format!("{}: column `{column}` holds {}; wanted whole numbers from 1 to 5", self.path.display(), array.data_type()))?;
+            .with_context(|| format!("{}: column `{column}` holds {}; wanted whole numbers from 1 to 5", self.name(), array.data_type()))?;
         let text = text.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone();
         let star = |(i, value): (usize, Option<&str>)| match value.map(str::trim) {
             None | Some("") => Ok(None),
@@ -144,7 +175,7 @@ impl Reviews {
     /// # Errors
     /// When the table is empty, lacks a column, has a star that is not 1 to 5, or (with [`Empty::Keep`]) a row without text or stars. The error names the row.
     pub fn new(mut table: Table, text_column: &str, label_column: &str, empty: Empty) -> Result<Reviews> {
-        ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.path.display());
+        ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
         let mut texts = table.texts(text_column)?;
         let mut stars = table.stars(label_column)?;
         let gap = |column: &str, i| format!("{}: `{column}` is empty; --drop-empty leaves such rows out", table.place(i));
@@ -157,11 +188,8 @@ impl Reviews {
             }
         } else if stars.contains(&None) {
             let kept: Vec<usize> = (0..stars.len()).filter(|i| stars[*i].is_some()).collect();
-            ensure!(!kept.is_empty(), "{}: no row has stars in `{label_column}`", table.path.display());
-            table.batch = table.take(&kept)?;
-            if let Rows::Lines(lines) = &table.rows {
-                table.rows = Rows::Lines(kept.iter().map(|i| lines[*i]).collect());
-            }
+            ensure!(!kept.is_empty(), "{}: no row has stars in `{label_column}`", table.name());
+            table.keep(&kept)?;
             texts = table.texts(text_column)?;
             stars.retain(Option::is_some);
         }

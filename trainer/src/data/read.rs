@@ -11,22 +11,21 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
-use super::{Rows, Table};
+use super::Rows;
 use crate::files;
 
 /// Reads the file at `path`, by the ending of its name.
 ///
 /// # Errors
 /// When the file is missing, of another kind, broken, not UTF-8, or its rows do not fit its header. The error names the line where there is one.
-pub fn read(path: &Path) -> Result<Table> {
-    let (batch, rows) = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("parquet") => (read_parquet(path)?, Rows::Numbered),
-        Some("csv") => read_delimited(path, b',')?,
-        Some("tsv") => read_delimited(path, b'\t')?,
-        Some("jsonl" | "ndjson") => read_json_lines(path)?,
+pub(super) fn read(path: &Path) -> Result<(RecordBatch, Rows)> {
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("parquet") => Ok((read_parquet(path)?, Rows::Numbered)),
+        Some("csv") => read_delimited(path, b','),
+        Some("tsv") => read_delimited(path, b'\t'),
+        Some("jsonl" | "ndjson") => read_json_lines(path),
         _ => bail!("{}: not a kind of file that is read; wanted .parquet, .csv, .tsv or .jsonl", path.display()),
-    };
-    Ok(Table { path: path.into(), batch, rows })
+    }
 }
 
 fn read_parquet(path: &Path) -> Result<RecordBatch> {

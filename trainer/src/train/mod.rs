@@ -115,11 +115,11 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
 
-    let mut parts = split(reviews.stars(), recipe.seed).with_context(|| reviews.table.path().display().to_string())?;
+    let mut parts = split(reviews.stars(), recipe.seed).with_context(|| reviews.table.name())?;
     if training.drop_empty {
         for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
             part.retain(|row| !reviews.is_blank(*row));
-            ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.table.path().display());
+            ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.table.name());
         }
     }
     eprintln!("{} reviews: {} to train, {} to validate, {} to test", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
@@ -301,5 +301,5 @@ pub fn part_of(reviews: &Reviews, name: SplitName, seed: u64) -> Result<Vec<usiz
     if name == SplitName::All {
         return Ok((0..reviews.len()).collect());
     }
-    Ok(split(reviews.stars(), seed).with_context(|| reviews.table.path().display().to_string())?.part(name))
+    Ok(split(reviews.stars(), seed).with_context(|| reviews.table.name())?.part(name))
 }
