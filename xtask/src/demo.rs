@@ -11,9 +11,9 @@ const STEPS: [(&str, &str); 3] = [
     ("Making a small encoder, with a vocabulary of its own", "init --data samples/reviews.csv --out out/demo/base"),
     (
         "Fine-tuning it, and testing what it learned",
-        "train --model out/demo/base --data samples/reviews.csv --out out/demo/model --lr 5e-4 --epochs 4 --batch 32 --accum 1",
+        "train --model out/demo/base --data samples/reviews.csv --out out/demo/demo-stars --lr 5e-4 --epochs 4 --batch 32 --accum 1",
     ),
-    ("Building the site around it", "site --model out/demo/model --out out/demo/site"),
+    ("Building the site around it", "site --model out/demo/demo-stars --out out/demo/site"),
 ];
 const SERVE: &str = "serve out/demo/site";
 

@@ -4,7 +4,7 @@
 //! review, not with its square.
 
 use super::dropout::Dropout;
-use super::simd::{exp, sum, sum2};
+use super::simd::{exp, mul_add, sum, sum2};
 use crate::rng;
 
 /// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
@@ -49,22 +49,22 @@ fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
 
 /// out[c] = Σ_i a[i] rows[i * stride + c]
 #[inline(always)]
-fn weighted_rows(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize) {
+fn weighted_rows<const FMA: bool>(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize) {
     let mut at = 0;
-    at = weighted_blocks::<32>(out, a, rows, stride, at);
-    at = weighted_blocks::<16>(out, a, rows, stride, at);
-    at = weighted_blocks::<8>(out, a, rows, stride, at);
-    weighted_blocks::<1>(out, a, rows, stride, at);
+    at = weighted_blocks::<FMA, 32>(out, a, rows, stride, at);
+    at = weighted_blocks::<FMA, 16>(out, a, rows, stride, at);
+    at = weighted_blocks::<FMA, 8>(out, a, rows, stride, at);
+    weighted_blocks::<FMA, 1>(out, a, rows, stride, at);
 }
 
 /// The same for as many whole blocks of `N` columns as there are from column `at` on; their sums stay in registers. Returns the column after them.
 #[inline(always)]
-fn weighted_blocks<const N: usize>(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize, mut at: usize) -> usize {
+fn weighted_blocks<const FMA: bool, const N: usize>(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize, mut at: usize) -> usize {
     while at + N <= out.len() {
         let mut sums = [0f32; N];
         for (a, row) in a.iter().zip(rows[at..].chunks(stride)) {
             for (sum, x) in sums.iter_mut().zip(&row[..N]) {
-                *sum += a * x;
+                *sum = mul_add::<FMA>(*a, *x, *sum);
             }
         }
         out[at..at + N].copy_from_slice(&sums);
@@ -112,13 +112,13 @@ multiversion! {
             transpose(of.kv, 2 * width, at, d, padded, columns);
             for (i, (q, out)) in of.q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
                 query.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
-                weighted_rows(weights, query, columns, padded);
+                weighted_rows::<FMA>(weights, query, columns, padded);
                 let weights = &mut weights[..tokens];
                 softmax(weights);
                 if let Some((dropout, key)) = of.dropout {
                     dropout.apply(weights, stream(key, head, i));
                 }
-                weighted_rows(&mut out[at..at + d], weights, &of.kv[width + at..], 2 * width);
+                weighted_rows::<FMA>(&mut out[at..at + d], weights, &of.kv[width + at..], 2 * width);
             }
         }
     }
@@ -143,8 +143,8 @@ multiversion! {
             for i in 0..queries {
                 let row = i * width + at..i * width + at + d;
                 query.iter_mut().zip(&of.q[row.clone()]).for_each(|(to, q)| *to = q * scale);
-                weighted_rows(weights, query, k_columns, padded);
-                weighted_rows(d_weights, &grad[row.clone()], v_columns, padded);
+                weighted_rows::<FMA>(weights, query, k_columns, padded);
+                weighted_rows::<FMA>(d_weights, &grad[row.clone()], v_columns, padded);
                 let (p, dp) = (&mut weights[..tokens], &mut d_weights[..tokens]);
                 softmax(p);
                 // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
@@ -158,7 +158,7 @@ multiversion! {
                 if let Some((dropout, key)) = of.dropout {
                     dropout.apply(p, stream(key, head, i));
                 }
-                weighted_rows(&mut dq[row], dp, &of.kv[at..], 2 * width);
+                weighted_rows::<FMA>(&mut dq[row], dp, &of.kv[at..], 2 * width);
                 for (j, (p, ds)) in p.iter().zip(dp.iter()).enumerate() {
                     dropped_columns[j * queries + i] = *p;
                     d_score_columns[j * queries + i] = *ds;
@@ -166,8 +166,8 @@ multiversion! {
             }
             for (j, row) in dkv.chunks_exact_mut(2 * width).enumerate() {
                 let column = j * queries..(j + 1) * queries;
-                weighted_rows(&mut row[at..at + d], &d_score_columns[column.clone()], &of.q[at..], width);
-                weighted_rows(&mut row[width + at..width + at + d], &dropped_columns[column], &grad[at..], width);
+                weighted_rows::<FMA>(&mut row[at..at + d], &d_score_columns[column.clone()], &of.q[at..], width);
+                weighted_rows::<FMA>(&mut row[width + at..width + at + d], &dropped_columns[column], &grad[at..], width);
             }
         }
     }

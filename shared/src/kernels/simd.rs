@@ -1,23 +1,24 @@
 //! Vector code from plain loops: one source, compiled for several instruction sets, chosen when it runs; and the functions that such loops need in a form that vectorises.
 
 /// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and which runs the best that the processor has. WebAssembly has one instruction set,
-/// fixed when it is compiled.
+/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
         $vis fn $name($($arg: $ty),*) {
             #[allow(clippy::too_many_arguments, reason = "as above")]
+            #[allow(clippy::extra_unused_type_parameters, reason = "not every body has products")]
             #[inline(always)]
-            fn body($($arg: $ty),*) $body
+            fn body<const FMA: bool>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($arg: $ty),*) { body($($arg),*) }
+                fn avx512($($arg: $ty),*) { body::<true>($($arg),*) }
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $ty),*) { body($($arg),*) }
+                fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
@@ -31,9 +32,15 @@ macro_rules! multiversion {
                     return unsafe { avx2($($arg),*) };
                 }
             }
-            body($($arg),*)
+            body::<false>($($arg),*)
         }
     };
+}
+
+/// a b + c, in one instruction where there is one: `f32::mul_add` would call a function where there is none.
+#[inline(always)]
+pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// Sums run in this many lanes, so that they need not wait for each other.
