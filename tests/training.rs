@@ -2,8 +2,10 @@
 
 use candle_core::{Tensor, Var};
 use serde_json::Value;
+use starsight::train::groups::Group;
+use starsight::train::loss::Loss;
 use starsight::train::optimizer::AdamW;
-use starsight::train::schedule::LinearSchedule;
+use starsight::train::schedule::{Decay, Schedule};
 use starsight::train::step::{Step, gradient};
 use starsight_model::EncoderConfig;
 use starsight_model::model::Classifier;
@@ -18,6 +20,7 @@ fn fixture(path: &str) -> Vec<u8> {
 struct Run {
     names: Vec<String>,
     optimizer: AdamW,
+    loss: Loss,
     model: Classifier,
     ids: Vec<Vec<u32>>,
     labels: Vec<usize>,
@@ -31,7 +34,7 @@ impl Run {
         for spec in specs(&config) {
             let variable = Var::from_tensor(&weights.get(&spec.name, &spec.shape).expect("a tensor")).expect("a variable");
             trained.insert(spec.name.clone(), variable.as_tensor().clone());
-            variables.push((spec.name, variable.as_tensor().clone(), spec.role == Role::Matrix));
+            variables.push((spec.name, variable.as_tensor().clone(), Group { rate: 1.0, decays: spec.role == Role::Matrix, trained: true }));
         }
         let recipe = &recorded["recipe"];
         let number = |key: &str| recipe[key].as_f64().expect("a number");
@@ -41,7 +44,7 @@ impl Run {
         let reviews = recorded["reviews"].as_array().expect("reviews");
         let ids = reviews.iter().map(|r| tokenizer.encode(r["text"].as_str().expect("a text")).expect("ids")).collect();
         let labels = reviews.iter().map(|r| r["label"].as_u64().expect("a label") as usize).collect();
-        Run { names, optimizer, model: Classifier::new(&config, &trained).expect("a model"), ids, labels }
+        Run { names, optimizer, loss: Loss::plain(), model: Classifier::new(&config, &trained).expect("a model"), ids, labels }
     }
 
     fn gradient(&self, rows: &[usize], token_budget: usize, number: usize) -> (f64, Vec<Tensor>) {
@@ -50,7 +53,7 @@ impl Run {
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
             labels: rows.iter().map(|row| self.labels[*row]).collect(),
         };
-        gradient(&self.model, self.optimizer.tensors(), &step, token_budget, 42, number).expect("a gradient")
+        gradient(&self.model, self.optimizer.tensors(), &step, &self.loss, token_budget, 42, number).expect("a gradient")
     }
 }
 
@@ -86,8 +89,9 @@ fn six_steps_are_those_of_transformers() {
         let mut run = Run::new(name, 0.0, &recorded);
         let in_doubt = model["rounding"].as_array().expect("names");
         let recipe = &recorded["recipe"];
-        let schedule = LinearSchedule::new(recipe["learning_rate"].as_f64().expect("a rate"), 0.1, 20);
-        assert_eq!(schedule.warmup as u64, recipe["warmup_steps"].as_u64().expect("steps"));
+        let warmup = recipe["warmup_steps"].as_u64().expect("steps") as usize;
+        let schedule =
+            Schedule { decay: Decay::Linear, peak: recipe["learning_rate"].as_f64().expect("a rate"), end: 0.0, power: 1.0, warmup, total: 20 };
         for (number, step) in model["steps"].as_array().expect("steps").iter().enumerate() {
             let rows: Vec<usize> = step["reviews"].as_array().expect("rows").iter().map(|r| r.as_u64().expect("a row") as usize).collect();
             let (loss, gradients) = run.gradient(&rows, 40, number);
@@ -121,8 +125,9 @@ fn six_steps_are_those_of_transformers() {
 fn a_gradient_does_not_depend_on_the_packing() {
     let recorded = recorded();
     for name in ["distilbert", "bert"] {
-        // Dropout on: what a review draws must not depend on where it lies either.
-        let run = Run::new(name, 0.3, &recorded);
+        // Dropout on, reviews of unequal weight: what a review draws and counts must not depend on where it lies either.
+        let mut run = Run::new(name, 0.3, &recorded);
+        run.loss = Loss::new(0.1, [1.0, 2.0, 2.5, 2.0, 0.5]);
         let rows = [7, 0, 5, 3, 8, 2, 11, 4];
         let (loss, together) = run.gradient(&rows, 10_000, 3);
         let (apart_loss, apart) = run.gradient(&rows, 1, 3);
@@ -135,8 +140,9 @@ fn a_gradient_does_not_depend_on_the_packing() {
         }
         let (other, _) = run.gradient(&rows, 10_000, 4);
         assert!((loss - other).abs() > 1e-6, "another step draws another dropout");
-        let (without, _) = Run::new(name, 0.0, &recorded).gradient(&rows, 10_000, 3);
-        assert!((loss - without).abs() > 1e-6, "dropout does something");
+        let mut without = Run::new(name, 0.0, &recorded);
+        without.loss = run.loss;
+        assert!((loss - without.gradient(&rows, 10_000, 3).0).abs() > 1e-6, "dropout does something");
     }
 }
 
@@ -149,6 +155,10 @@ fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
         let [_, norm, _] = summary(gradient);
         assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
     }
+    assert!(run.optimizer.unmoved(&gradients).expect("names").is_empty());
+    let mut silent = gradients.clone();
+    silent[3] = silent[3].zeros_like().expect("a tensor");
+    assert_eq!(run.optimizer.unmoved(&silent).expect("names"), [&run.names[3]]);
     // The first AdamW step moves every weight by about the learning rate, however long the gradient is.
     let before = floats(&run.optimizer.weights().get("classifier.weight", &[5, 32]).expect("a tensor"));
     let tiny: Vec<Tensor> = gradients.iter().map(|g| (g * 1e-4).expect("a tensor")).collect();

@@ -4,6 +4,7 @@ pub mod base;
 pub mod card;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod data;
 pub mod files;
 pub mod fresh;

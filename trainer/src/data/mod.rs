@@ -76,6 +76,15 @@ impl Table {
         }
     }
 
+    /// The places of `rows`, for an error: `reviews.csv, lines 17, 4, 5`.
+    pub fn places(&self, rows: &[usize]) -> String {
+        let (unit, numbers): (_, Vec<String>) = match &self.rows {
+            Rows::Numbered => ("rows", rows.iter().map(|i| (i + 1).to_string()).collect()),
+            Rows::Lines(lines) => ("lines", rows.iter().map(|i| lines[*i].to_string()).collect()),
+        };
+        format!("{}, {unit} {}", self.path.display(), numbers.join(", "))
+    }
+
     fn column(&self, name: &str) -> Result<&ArrayRef> {
         let names = || self.batch.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
         let column = self.batch.column_by_name(name);

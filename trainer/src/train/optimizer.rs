@@ -5,19 +5,21 @@ use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, bail};
 use rayon::prelude::*;
 use starsight_model::weights::Weights;
 
+use super::groups::Group;
+
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
 const EPS: f32 = 1e-8;
 /// Elements a task works on, and the unit in which norms are summed: fixed, so that a sum does not depend on the number of cores.
 const TASK: usize = 64 * 1024;
 
-/// A trainable tensor with what AdamW remembers of it.
+/// A tensor with what AdamW remembers of it.
 struct Parameter {
     name: String,
     value: Tensor,
     first_moment: Tensor,
     second_moment: Tensor,
-    decays: bool,
+    group: Group,
 }
 
 /// The optimiser and the weights that it moves.
@@ -30,13 +32,13 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser of `tensors`: name, tensor, and whether weight decay applies to it. Gradients are clipped to a global norm of `max_norm`.
+    /// An optimiser of `tensors`: name, tensor, and how it is treated. Gradients are clipped to a global norm of `max_norm`.
     ///
     /// # Errors
     /// When memory for the moments cannot be had.
-    pub fn new(tensors: Vec<(String, Tensor, bool)>, weight_decay: f64, max_norm: f64) -> Result<AdamW> {
-        let parameter = |(name, value, decays): (String, Tensor, bool)| {
-            Ok(Parameter { first_moment: value.zeros_like()?, second_moment: value.zeros_like()?, name, value, decays })
+    pub fn new(tensors: Vec<(String, Tensor, Group)>, weight_decay: f64, max_norm: f64) -> Result<AdamW> {
+        let parameter = |(name, value, group): (String, Tensor, Group)| {
+            Ok(Parameter { first_moment: value.zeros_like()?, second_moment: value.zeros_like()?, name, value, group })
         };
         let parameters = tensors.into_iter().map(parameter).collect::<Result<_>>()?;
         Ok(AdamW { parameters, weight_decay: weight_decay as f32, max_norm, steps: 0 })
@@ -44,17 +46,35 @@ impl AdamW {
 
     /// The tensors that are trained, in the order in which [`AdamW::step`] wants their gradients.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> + Clone {
-        self.parameters.iter().map(|p| &p.value)
+        self.trained().map(|p| &p.value)
     }
 
-    /// Moves the weights against `gradients` (one for each tensor, contiguous) at the learning rate `rate`, and returns the gradients' norm before clipping.
+    fn trained(&self) -> impl Iterator<Item = &Parameter> + Clone {
+        self.parameters.iter().filter(|p| p.group.trained)
+    }
+
+    /// The names of the trained tensors whose gradient is zero throughout: they stay as they are.
+    ///
+    /// # Errors
+    /// When a gradient cannot be read.
+    pub fn unmoved(&self, gradients: &[Tensor]) -> Result<Vec<&str>> {
+        let mut out = Vec::new();
+        for (parameter, gradient) in self.trained().zip(gradients) {
+            if sum_of_squares(gradient)? == 0.0 {
+                out.push(parameter.name.as_str());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Moves the weights against `gradients` (one for each trained tensor, contiguous) at the learning rate `rate`, and returns the gradients' norm before clipping.
     ///
     /// # Errors
     /// When a gradient is not finite: nothing is moved then.
     pub fn step(&mut self, gradients: &[Tensor], rate: f64) -> Result<f64> {
-        ensure!(gradients.len() == self.parameters.len(), "{} gradients for {} tensors", gradients.len(), self.parameters.len());
+        ensure!(gradients.len() == self.trained().count(), "{} gradients for {} tensors", gradients.len(), self.trained().count());
         let mut squares = 0.0;
-        for (parameter, gradient) in self.parameters.iter().zip(gradients) {
+        for (parameter, gradient) in self.trained().zip(gradients) {
             let sum = sum_of_squares(gradient).with_context(|| format!("gradient of `{}`", parameter.name))?;
             ensure!(sum.is_finite(), "the gradient of `{}` is not finite: the loss has exploded; a lower learning rate may help", parameter.name);
             squares += sum;
@@ -64,11 +84,12 @@ impl AdamW {
         let clip = (self.max_norm / (norm + 1e-6)).min(1.0) as f32;
         self.steps += 1;
         let (correction1, correction2) = (1.0 - BETA1.powi(self.steps), 1.0 - f64::from(BETA2).powi(self.steps));
-        for (parameter, gradient) in self.parameters.iter().zip(gradients) {
+        for (parameter, gradient) in self.trained().zip(gradients) {
             parameter.first_moment.inplace_op2(gradient, &Average { keep: BETA1, scale: clip, squared: false })?;
             parameter.second_moment.inplace_op2(gradient, &Average { keep: BETA2, scale: clip, squared: true })?;
+            let rate = rate * parameter.group.rate;
             let update = Update {
-                shrink: 1.0 - rate as f32 * if parameter.decays { self.weight_decay } else { 0.0 },
+                shrink: 1.0 - rate as f32 * if parameter.group.decays { self.weight_decay } else { 0.0 },
                 size: rate as f32 / correction1,
                 root: correction2.sqrt() as f32,
             };

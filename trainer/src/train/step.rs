@@ -2,9 +2,11 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
-use candle_nn::loss::cross_entropy;
+use starsight_model::LABELS;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::model::{Classifier, dropout_keys};
+
+use super::loss::Loss;
 
 /// The reviews of a step.
 pub struct Step<'a> {
@@ -16,9 +18,9 @@ pub struct Step<'a> {
     pub labels: Vec<usize>,
 }
 
-/// The mean cross-entropy of the step's reviews, and its gradient with respect to each of `tensors`.
+/// The mean of `loss` over the step's reviews, and its gradient with respect to each of `tensors`.
 ///
-/// The reviews are computed in packed batches of at most `token_budget` tokens. Each batch weighs as many reviews as it holds, and a review's dropout is drawn from (seed,
+/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review weighs what `loss` says of its label, and its dropout is drawn from (seed,
 /// step, row), so another budget changes nothing but rounding.
 ///
 /// # Errors
@@ -27,22 +29,27 @@ pub fn gradient<'t>(
     model: &Classifier,
     tensors: impl Iterator<Item = &'t Tensor> + Clone,
     step: &Step<'_>,
+    loss: &Loss,
     token_budget: usize,
     seed: u64,
     number: usize,
 ) -> Result<(f64, Vec<Tensor>)> {
     let lengths: Vec<usize> = step.token_ids.iter().map(|ids| ids.len()).collect();
-    let mut loss = 0.0;
+    let total: f64 = step.labels.iter().map(|label| loss.weight(*label)).sum();
+    let mut mean = 0.0;
     let mut sums: Vec<Option<Tensor>> = tensors.clone().map(|_| None).collect();
     for group in plan(&lengths, token_budget) {
         let reviews: Vec<&[u32]> = group.iter().map(|i| step.token_ids[*i]).collect();
-        let labels: Vec<u32> = group.iter().map(|i| step.labels[*i] as u32).collect();
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
         let logits = model.forward(&PackedBatch::new(&reviews)?, Some(&keys))?;
-        let weight = group.len() as f64 / step.rows.len() as f64;
-        let part = (cross_entropy(&logits, &Tensor::new(labels, model.device())?)? * weight)?;
-        let mut gradients = part.backward()?;
-        loss += f64::from(part.to_scalar::<f32>()?);
+        let mut slopes = Vec::with_capacity(group.len() * LABELS);
+        for (i, row) in group.iter().zip(logits.to_vec2::<f32>()?) {
+            let (value, slope) = loss.of(&std::array::from_fn(|c| row[c]), step.labels[*i]);
+            mean += value / total;
+            slopes.extend(slope.map(|x| (f64::from(x) / total) as f32));
+        }
+        // The gradient of this sum is that of the loss.
+        let mut gradients = (&logits * Tensor::from_vec(slopes, logits.shape(), model.device())?)?.sum_all()?.backward()?;
         for (tensor, sum) in tensors.clone().zip(&mut sums) {
             if let Some(gradient) = gradients.remove(tensor) {
                 *sum = Some(match sum.take() {
@@ -57,6 +64,5 @@ pub fn gradient<'t>(
         ensure!(sum.is_some(), "a tensor of shape {:?} got no gradient", tensor.dims());
         out.extend(sum);
     }
-    ensure!(loss.is_finite(), "the loss is {loss}: it has exploded; a lower learning rate may help");
-    Ok((loss, out))
+    Ok((mean, out))
 }
