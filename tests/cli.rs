@@ -24,6 +24,7 @@ fn the_whole_way_on_small_data() {
         "config.json",
         "metrics.json",
         "model.safetensors",
+        "recipe.toml",
         "starsight.json",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -60,7 +61,7 @@ fn the_whole_way_on_small_data() {
     good(at, &["publish", "--model", "model", "--out", "copy"]);
     assert_eq!(
         names(&at.join("copy")),
-        bundle.into_iter().filter(|n| !["checkpoints", "metrics.json", "train_log.jsonl"].contains(n)).collect::<Vec<_>>()
+        bundle.into_iter().filter(|n| !["checkpoints", "metrics.json", "recipe.toml", "train_log.jsonl"].contains(n)).collect::<Vec<_>>()
     );
     bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);

@@ -2,11 +2,13 @@
 
 use candle_core::{Tensor, Var};
 use serde_json::Value;
+use starsight::train::groups::Grouping;
+use starsight::train::loss::Loss;
 use starsight::train::optimizer::AdamW;
-use starsight::train::schedule::LinearSchedule;
+use starsight::train::schedule::{Decay, Schedule};
 use starsight::train::step::{Step, Workspace, gradient};
 use starsight_model::batch::PackedBatch;
-use starsight_model::fused::Fused;
+use starsight_model::fused::{Depth, Fused};
 use starsight_model::model::{Classifier, dropout_keys};
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
@@ -19,6 +21,7 @@ fn fixture(path: &str) -> Vec<u8> {
 
 struct Run {
     optimizer: AdamW,
+    loss: Loss,
     model: Fused,
     workspace: Workspace,
     ids: Vec<Vec<u32>>,
@@ -31,12 +34,14 @@ impl Run {
         let weights = Weights::from_safetensors(&fixture(&format!("{name}/model.safetensors")), &config).expect("weights");
         let model = Fused::new(&config, &weights).expect("a model");
         let number = |key: &str| recorded["recipe"][key].as_f64().expect("a number");
-        let optimizer = AdamW::new(model.layout(), number("weight_decay"), number("max_grad_norm"));
+        let grouping = Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 0 };
+        let groups = grouping.of(&config, model.layout().tensors().iter().map(|t| &t.spec)).expect("groups");
+        let optimizer = AdamW::new(model.layout(), groups, number("weight_decay"), number("max_grad_norm"));
         let tokenizer = Tokenizer::from_json(&fixture(&format!("{name}/tokenizer.json")), None, config.max_positions).expect("a tokeniser");
         let reviews = recorded["reviews"].as_array().expect("reviews");
         let ids = reviews.iter().map(|r| tokenizer.encode(r["text"].as_str().expect("a text")).expect("ids")).collect();
         let labels = reviews.iter().map(|r| r["label"].as_u64().expect("a label") as usize).collect();
-        Run { optimizer, workspace: Workspace::new(&model), model, ids, labels }
+        Run { optimizer, loss: Loss::plain(), workspace: Workspace::new(&model, Depth::Embeddings), model, ids, labels }
     }
 
     /// The loss of a step; its gradient is in the workspace.
@@ -47,7 +52,7 @@ impl Run {
             labels: rows.iter().map(|row| self.labels[*row]).collect(),
         };
         self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
-        gradient(&self.model, &mut self.workspace, &step, token_budget, 42, number).expect("a gradient")
+        gradient(&self.model, &mut self.workspace, &step, &self.loss, token_budget, 42, number).expect("a gradient")
     }
 
     /// The gradient in the workspace by the names of its tensors.
@@ -91,8 +96,9 @@ fn twenty_steps_are_those_of_transformers() {
         let mut run = Run::new(name, 0.0, &recorded);
         let in_doubt = model["rounding"].as_array().expect("names");
         let recipe = &recorded["recipe"];
-        let schedule = LinearSchedule::new(recipe["learning_rate"].as_f64().expect("a rate"), 0.1, 20);
-        assert_eq!(schedule.warmup as u64, recipe["warmup_steps"].as_u64().expect("steps"));
+        let warmup = recipe["warmup_steps"].as_u64().expect("steps") as usize;
+        let schedule =
+            Schedule { decay: Decay::Linear, peak: recipe["learning_rate"].as_f64().expect("a rate"), end: 0.0, power: 1.0, warmup, total: 20 };
         for (number, step) in model["steps"].as_array().expect("steps").iter().enumerate() {
             let rows: Vec<usize> = step["reviews"].as_array().expect("rows").iter().map(|r| r.as_u64().expect("a row") as usize).collect();
             let loss = run.gradient(&rows, 40, number);
@@ -125,8 +131,9 @@ fn twenty_steps_are_those_of_transformers() {
 fn a_gradient_does_not_depend_on_the_packing() {
     let recorded = recorded();
     for name in ["distilbert", "bert"] {
-        // Dropout on: what a review draws must not depend on where it lies either.
+        // Dropout on, reviews of unequal weight: what a review draws and counts must not depend on where it lies either.
         let mut run = Run::new(name, 0.3, &recorded);
+        run.loss = Loss::new(0.1, [1.0, 2.0, 2.5, 2.0, 0.5]);
         let rows = [7, 0, 5, 3, 8, 2, 11, 4];
         let loss = run.gradient(&rows, 10_000, 3);
         let together = run.gradients();
@@ -140,7 +147,9 @@ fn a_gradient_does_not_depend_on_the_packing() {
         }
         let other = run.gradient(&rows, 10_000, 4);
         assert!((loss - other).abs() > 1e-6, "another step draws another dropout");
-        let without = Run::new(name, 0.0, &recorded).gradient(&rows, 10_000, 3);
+        let mut without = Run::new(name, 0.0, &recorded);
+        without.loss = run.loss;
+        let without = without.gradient(&rows, 10_000, 3);
         assert!((loss - without).abs() > 1e-6, "dropout does something");
     }
 }
@@ -160,10 +169,11 @@ fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
     run.optimizer.step(&mut run.model, &run.workspace.gradients, 1e-3).expect("a step");
     let moved = classifier(run.weights()).iter().zip(&before).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!((0.5e-3..1.5e-3).contains(&moved), "{moved}");
+    assert!(run.optimizer.unmoved(&run.workspace.gradients).is_empty());
     run.model.values_mut().fill(f32::NAN);
-    let step = Step { rows: &[0], token_ids: vec![&run.ids[0]], labels: vec![0] };
-    let error = gradient(&run.model, &mut run.workspace, &step, 64, 42, 0).expect_err("a NaN is noticed");
-    assert!(error.to_string().contains("exploded"), "{error}");
+    assert!(run.gradient(&[0, 1], 64, 1).is_nan());
+    let error = run.optimizer.step(&mut run.model, &run.workspace.gradients, 1e-3).expect_err("a NaN is noticed");
+    assert!(error.to_string().contains("not finite"), "{error}");
 }
 
 /// The same model on candle's graph, whose gradients are candle's.
@@ -204,5 +214,32 @@ fn logits_and_gradients_are_those_of_candles_graph() {
                 assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{name}: logits {found:?}, candle's {wanted:?}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_frozen_costs_nothing_and_stays() {
+    let recorded = recorded();
+    let mut run = Run::new("bert", 0.1, &recorded);
+    run.gradient(&[0, 1, 2, 3, 4], 64, 0);
+    let all = run.gradients();
+    for (grouping, lowest) in [
+        (Grouping { layer_decay: 1.0, freeze_embeddings: true, freeze_layers: 0 }, "bert.encoder"),
+        (Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 1 }, "bert.encoder.layer.1"),
+    ] {
+        run.workspace = Workspace::new(&run.model, grouping.depth());
+        run.gradient(&[0, 1, 2, 3, 4], 64, 0);
+        for ((name, found), (_, wanted)) in run.gradients().iter().zip(&all) {
+            let trained = !name.starts_with("bert.e") || name.starts_with(lowest);
+            assert!(if trained { found == wanted } else { found.iter().all(|x| *x == 0.0) }, "{name}");
+        }
+        let groups = grouping.of(run.model.config(), run.model.layout().tensors().iter().map(|t| &t.spec)).expect("groups");
+        run.optimizer = AdamW::new(run.model.layout(), groups, 0.01, 1.0);
+        let before = run.weights();
+        run.optimizer.step(&mut run.model, &run.workspace.gradients, 1e-3).expect("a step");
+        for ((name, before), (_, after)) in before.iter().zip(run.weights()) {
+            assert_eq!(*before != after, !name.starts_with("bert.e") || name.starts_with(lowest), "{name}");
+        }
+        run.model = Run::new("bert", 0.1, &recorded).model;
     }
 }

@@ -42,12 +42,13 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
     let _ = write!(
         out,
         "## How it was made\n\n{} reviews were divided as `datasets.train_test_split(test_size=0.2, stratify_by_column=\"star\")` does, twice, with seed {}: {} to train, {} to \
-         validate, {} to test. The epoch with the lowest validation loss was kept (step {} of {}).\n\n```json\n{recipe}\n```\n\n",
+         validate, {} to test. Of the evaluations along the way the best was kept, by validation {} (step {} of {}).\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],
         provenance["split_seed"],
         outcome.train_samples,
         outcome.validation.samples,
         test.samples,
+        provenance["recipe"]["best-by"].as_str().unwrap_or("loss"),
         outcome.best_step,
         outcome.steps
     );

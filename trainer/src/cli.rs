@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
+use crate::config::Configured;
 use crate::data::SplitName;
 use crate::fresh::Shape;
 use crate::hub::RepoId;
@@ -25,7 +27,7 @@ pub enum Command {
     /// Write a small fresh model, its vocabulary learned from the reviews, to train from scratch
     Init(Init),
     /// Fine-tune a model on reviews and write the bundle
-    Train(Train),
+    Train(Box<Train>),
     /// Divide reviews into train, val and test as the notebook does, and write them as parquet
     Split(SplitArgs),
     /// Rate reviews whose stars are known, and report how good the ratings are
@@ -41,7 +43,8 @@ pub enum Command {
 }
 
 /// Which columns hold what.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Args)]
+#[serde(rename_all = "kebab-case")]
 pub struct Columns {
     /// Column with the texts
     #[arg(long, default_value = "review")]
@@ -52,16 +55,19 @@ pub struct Columns {
 }
 
 /// Reviews with stars.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Args)]
+#[serde(rename_all = "kebab-case")]
 pub struct Labelled {
     #[command(flatten)]
+    #[serde(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the heading of the command")]
     pub columns: Columns,
     /// Use only the first rows of the file
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
     /// Leave out rows without stars, and (after the split) reviews without text
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub drop_empty: bool,
 }
 
@@ -119,13 +125,23 @@ pub struct Train {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
-    pub labelled: Labelled,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "see Labelled")]
-    pub recipe: Recipe,
+    pub settings: Configured<Settings>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
+}
+
+/// What of `starsight train` may stand in a `--config` file, and is kept in `OUT/recipe.toml`.
+#[derive(Debug, Clone, Serialize, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub recipe: Recipe,
 }
 
 /// `starsight split`

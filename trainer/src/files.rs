@@ -6,6 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+/// How the name of a file begins that is being written.
+const UNFINISHED: &str = ".starsight-";
+
 /// Writes the file `path` through `write`. It appears under its name only when all of it is on the disk; on an error what was there before stays.
 ///
 /// # Errors
@@ -18,7 +21,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) ->
     };
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".starsight-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -32,6 +35,35 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) ->
     drop(out);
     file.as_file().sync_all().with_context(failed)?;
     file.persist(path).map_err(|e| e.error).with_context(failed)?;
+    sync_folder(folder)
+}
+
+/// Returns when the names in `folder` are on the disk: a rename that came before then outlives a power cut.
+///
+/// # Errors
+/// When the disk fails.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    // Elsewhere a folder cannot be opened as a file, and the system sees to it.
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("writing {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes from `folder` the files that a program left unfinished which was killed while it wrote them.
+///
+/// # Errors
+/// When the folder is there but cannot be read, or a file not be removed.
+pub fn sweep(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
+        if path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 
@@ -66,6 +98,11 @@ mod tests {
         });
         assert!(format!("{:#}", failed.expect_err("an error")).contains("file.txt: the disk is full"));
         assert_eq!(read(&path).expect("read"), b"first");
-        assert_eq!(fs::read_dir(home.path().join("new")).expect("a folder").count(), 1, "nothing is left beside it");
+        let names = || fs::read_dir(home.path().join("new")).expect("a folder").count();
+        assert_eq!(names(), 1, "nothing is left beside it");
+        fs::write(home.path().join("new/.starsight-abc"), "ha").expect("written");
+        sweep(&home.path().join("new")).expect("swept");
+        assert_eq!(names(), 1, "nor by a killed program");
+        sweep(&home.path().join("none")).expect("nothing to sweep");
     }
 }

@@ -87,10 +87,8 @@ impl Tokens {
     fn write(&self, path: &Path) -> Result<()> {
         let bytes = |x: &[u32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
         let (ids, ends) = (bytes(&self.ids), self.ends.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
-        let views = [
-            ("ids", TensorView::new(Dtype::U32, vec![self.ids.len()], &ids)?),
-            ("ends", TensorView::new(Dtype::U64, vec![self.ends.len()], &ends)?),
-        ];
+        let views =
+            [("ids", TensorView::new(Dtype::U32, vec![self.ids.len()], &ids)?), ("ends", TensorView::new(Dtype::U64, vec![self.ends.len()], &ends)?)];
         files::write_bytes(path, &safetensors::serialize(views, None)?)
     }
 

@@ -7,7 +7,7 @@ use super::forward::{drop_tokens, single_tokens};
 use super::layout::{LayerAt, LinearAt, NormAt};
 use super::product::{self, Write};
 use super::shard::{Normed, Shard, sized, spans};
-use super::{Gradients, Pass};
+use super::{Depth, Gradients, Pass};
 use crate::config::Architecture;
 use crate::kernels::attention::{self, Operands};
 use crate::kernels::dropout::{Dropout, site};
@@ -31,7 +31,11 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], shards: &mut [Sha
         Weight { at: &layout.pooler, dy: |s, _| &s.backward.pooled, x: |s, _| &s.first, layer: 0 },
     ];
     sum_weights(&weights, shards, write, gradients.dense_mut());
-    for (i, at) in layout.layers.iter().enumerate().rev() {
+    let lowest = match gradients.depth() {
+        Depth::Embeddings => 0,
+        Depth::Layer(layer) => layer,
+    };
+    for (i, at) in layout.layers.iter().enumerate().skip(lowest).rev() {
         let last = i + 1 == layout.layers.len();
         shards.par_iter_mut().for_each(|shard| layer(pass, shard, i, at, last));
         let weights = [
@@ -48,10 +52,12 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], shards: &mut [Sha
         ];
         sum_weights(&weights, shards, write, gradients.dense_mut());
     }
-    shards.par_iter_mut().for_each(|shard| embedding_norm(pass, shard));
+    if gradients.depth() == Depth::Embeddings {
+        shards.par_iter_mut().for_each(|shard| embedding_norm(pass, shard));
+        shards.iter().for_each(|shard| embeddings(pass, shard, gradients));
+    }
     for shard in shards {
         add(&mut gradients.dense_mut()[layout.vectors.clone()], &shard.backward.vectors);
-        embeddings(pass, shard, gradients);
     }
 }
 

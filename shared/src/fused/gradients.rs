@@ -5,9 +5,19 @@ use std::sync::Arc;
 
 use super::layout::Layout;
 
+/// How far down gradients are asked for: what lies below is not computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything.
+    Embeddings,
+    /// Encoder layers from this one on (from 0), and the head; with the number of layers, the head alone.
+    Layer(usize),
+}
+
 /// The gradient of a step, added up over its batches.
 pub struct Gradients {
     layout: Arc<Layout>,
+    depth: Depth,
     /// All but the word embedding, laid out as the values.
     dense: Vec<f32>,
     /// Where in `rows` the gradient of a token id lies.
@@ -20,10 +30,11 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Room for the gradients of a model of this layout, empty.
-    pub fn new(layout: &Arc<Layout>) -> Gradients {
+    /// Room for the gradients of a model of this layout, empty; those below `depth` stay zero.
+    pub fn new(layout: &Arc<Layout>, depth: Depth) -> Gradients {
         Gradients {
             layout: layout.clone(),
+            depth,
             dense: vec![0.0; layout.words().start],
             slots: HashMap::new(),
             ids: Vec::new(),
@@ -59,6 +70,10 @@ impl Gradients {
             out[self.layout.words()][*id as usize * width..][..width].copy_from_slice(row);
         }
         out
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        self.depth
     }
 
     /// Starts a batch: whether it is the first. What is not written but only added to is then zero.

@@ -15,9 +15,9 @@ mod backward;
 mod forward;
 pub mod gradients;
 pub mod layout;
-pub mod update;
 mod product;
 mod shard;
+pub mod update;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,7 +29,7 @@ use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
 
-pub use self::gradients::Gradients;
+pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
 use self::shard::Shard;
 

@@ -24,7 +24,10 @@ struct View<'a> {
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
 fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
     let last = |v: View<'_>, i: usize, j: usize| i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns;
-    assert!(y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1), "operands of a product of {m} x {k} x {n}");
+    assert!(
+        y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1),
+        "operands of a product of {m} x {k} x {n}"
+    );
     if k == 0 && write == Write::Set {
         y[..m * n].fill(0.0);
     }

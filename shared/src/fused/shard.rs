@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::LABELS;
 use crate::batch::PackedBatch;
 use crate::kernels::attention::Scratch;
 use crate::kernels::norm::Moments;
-use crate::LABELS;
 
 /// Tokens that a shard of a training batch holds at least, if there are so many: the longer the sums of a weight's gradient, the less often that gradient is read and written.
 pub(super) const TRAINING_TOKENS: usize = 512;

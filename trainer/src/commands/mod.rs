@@ -27,7 +27,7 @@ use crate::hub::{Event, Hub, Token};
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(&args),
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(*args),
         Command::Split(args) => split::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Rate(args) => rate::run(&args),

@@ -4,16 +4,19 @@ use anyhow::Result;
 
 use super::{hub, print_metrics, reviews};
 use crate::base::BaseModel;
-use crate::cli::Train;
+use crate::cli::{Settings, Train};
 use crate::interrupt;
 use crate::source::{data_files, names};
 use crate::train::{Training, train};
 
 pub(super) fn run(args: Train) -> Result<()> {
-    let data = data_files(&args.data, || hub(&args.hub))?;
-    let reviews = reviews(&data, &args.labelled)?;
+    let data_name = names(&args.data);
+    let made = format!("starsight train --model {} --data {data_name} --out {} --config recipe.toml", args.model, args.out.display());
+    let recipe_toml = args.settings.to_toml(&made)?;
+    let Settings { labelled, recipe } = args.settings.0;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &labelled)?;
     let folder = args.model.model_folder(|| hub(&args.hub))?;
-    let base = BaseModel::read(&folder, args.recipe.max_length, args.recipe.seed)?;
+    let base = BaseModel::read(&folder, recipe.max_length, recipe.seed)?;
     eprintln!(
         "{}: {} of {} layers, {} wide, {} weights, texts up to {} tokens",
         args.model,
@@ -24,16 +27,17 @@ pub(super) fn run(args: Train) -> Result<()> {
         base.tokenizer.max_length()
     );
     if !base.fresh.is_empty() {
-        eprintln!("the head starts fresh, drawn from seed {}: {}", args.recipe.seed, base.fresh.join(", "));
+        eprintln!("the head starts fresh, drawn from seed {}: {}", recipe.seed, base.fresh.join(", "));
     }
     interrupt::listen()?;
     let outcome = train(Training {
         base,
         base_name: args.model.to_string(),
         reviews: &reviews,
-        data_name: names(&args.data),
-        drop_empty: args.labelled.drop_empty,
-        recipe: args.recipe,
+        data_name,
+        drop_empty: labelled.drop_empty,
+        recipe,
+        recipe_toml,
         out: args.out.clone(),
         resume: args.resume,
         overwrite: args.overwrite,

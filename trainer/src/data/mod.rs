@@ -20,6 +20,7 @@ pub use write::{with_columns, write_table};
 
 /// The rows of one or several files, all columns kept.
 pub struct Table {
+    /// One at least.
     files: Vec<Part>,
     batch: RecordBatch,
     /// Where each row stood among all rows of the files, when some were left out.
@@ -40,6 +41,15 @@ enum Rows {
     Numbered,
     /// By the lines that they start on, from 1: text files.
     Lines(Vec<u64>),
+}
+
+impl Rows {
+    fn unit(&self) -> &'static str {
+        match self {
+            Rows::Numbered => "row",
+            Rows::Lines(_) => "line",
+        }
+    }
 }
 
 impl Table {
@@ -92,19 +102,41 @@ impl Table {
         take_record_batch(&self.batch, &indices).with_context(|| format!("selecting rows of {}", self.name()))
     }
 
-    /// The place of row `i`, for an error: `reviews.csv, line 17`.
-    pub fn place(&self, i: usize) -> String {
+    /// The file that row `i` comes from, and its number there: a line of a text file, else a row, from 1.
+    fn origin(&self, i: usize) -> (&Part, u64) {
         let mut i = self.places.as_ref().map_or(i, |places| places[i]);
-        for part in &self.files {
+        let mut part = &self.files[0];
+        for next in &self.files[1..] {
             if i < part.len {
-                return match &part.rows {
-                    Rows::Numbered => format!("{}, row {}", part.path.display(), i + 1),
-                    Rows::Lines(lines) => format!("{}, line {}", part.path.display(), lines[i]),
-                };
+                break;
             }
             i -= part.len;
+            part = next;
         }
-        self.name()
+        let number = match &part.rows {
+            Rows::Numbered => i as u64 + 1,
+            Rows::Lines(lines) => lines[i],
+        };
+        (part, number)
+    }
+
+    /// The place of row `i`, for an error: `reviews.csv, line 17`.
+    pub fn place(&self, i: usize) -> String {
+        let (part, number) = self.origin(i);
+        format!("{}, {} {number}", part.path.display(), part.rows.unit())
+    }
+
+    /// The places of `rows`, for an error: `reviews.csv, lines 17, 4, 5`.
+    pub fn places(&self, rows: &[usize]) -> String {
+        let mut files: Vec<(&Part, Vec<String>)> = Vec::new();
+        for (part, number) in rows.iter().map(|i| self.origin(*i)) {
+            match files.iter_mut().find(|(known, _)| known.path == part.path) {
+                Some((_, numbers)) => numbers.push(number.to_string()),
+                None => files.push((part, vec![number.to_string()])),
+            }
+        }
+        let place = |(part, numbers): &(&Part, Vec<String>)| format!("{}, {}s {}", part.path.display(), part.rows.unit(), numbers.join(", "));
+        files.iter().map(place).collect::<Vec<_>>().join("; ")
     }
 
     fn column(&self, name: &str) -> Result<&ArrayRef> {

@@ -1,23 +1,31 @@
 //! Checkpoints: all that a run needs to go on as if it had never stopped.
+//!
+//! Whenever the program is killed, `newest` finds a whole one, if ever one was saved. A folder is filled under another name, brought to the disk, and then renamed; what is
+//! there is never written over, but for the state, by a rename too. Each file's SHA-256 stands in the state, so that one which was damaged later is not taken either.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use starsight_model::EncoderConfig;
+use starsight_model::bundle::FileEntry;
 use starsight_model::fused::Fused;
 use starsight_model::metrics::Metrics;
 use starsight_model::weights::Weights;
 
 use super::optimizer::AdamW;
 use super::recipe::Recipe;
-use crate::files;
+use super::watch::LossWatch;
+use crate::{files, verify};
 
 const WEIGHTS: &str = "model.safetensors";
 const FIRST_MOMENT: &str = "first_moment.safetensors";
 const SECOND_MOMENT: &str = "second_moment.safetensors";
 const STATE: &str = "state.json";
+
+/// How the name of a folder begins that is being filled.
+const UNFINISHED: &str = ".saving-";
 
 /// Where a run stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,20 +38,24 @@ pub struct State {
     pub samples: usize,
     /// Tokens learned from.
     pub tokens: usize,
-    /// Seconds spent on training steps.
+    /// Seconds spent on training, validation and checkpoints included.
     pub seconds: f64,
-    /// The evaluation of each epoch that is over.
-    pub epochs: Vec<Epoch>,
+    /// What the loss was like.
+    pub watch: LossWatch,
+    /// The evaluations so far.
+    pub evaluations: Vec<Evaluation>,
     /// What the run is made of; another one cannot go on from here.
     pub run: Run,
 }
 
-/// An epoch that is over.
+/// An evaluation on the validation split.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Epoch {
-    /// The step that ended it.
+pub struct Evaluation {
+    /// Steps done.
     pub step: usize,
-    /// Metrics on the validation split.
+    /// Epochs done, as a fraction.
+    pub epoch: f64,
+    /// The metrics.
     pub validation: Metrics,
 }
 
@@ -59,10 +71,35 @@ pub struct Run {
 }
 
 impl State {
-    /// The epoch with the lowest validation loss, the first of equals.
-    pub fn best(&self) -> Option<&Epoch> {
-        self.epochs.iter().min_by(|a, b| a.validation.loss.total_cmp(&b.validation.loss))
+    /// A run that has not begun.
+    pub fn new(run: Run) -> State {
+        State { step: 0, updates: 0, samples: 0, tokens: 0, seconds: 0.0, watch: LossWatch::default(), evaluations: Vec::new(), run }
     }
+
+    /// The best evaluation so far, as the recipe's criterion says; the first of equals.
+    pub fn best(&self) -> Option<&Evaluation> {
+        self.best_until(self.step)
+    }
+
+    /// The best evaluation after `step` steps.
+    fn best_until(&self, step: usize) -> Option<&Evaluation> {
+        let criterion = self.run.recipe.best_by;
+        self.evaluations.iter().filter(|e| e.step <= step).min_by(|a, b| criterion.compare(&a.validation, &b.validation))
+    }
+
+    /// Evaluations since the best one.
+    pub fn stale(&self) -> usize {
+        let best = self.best().map(|e| e.step);
+        self.evaluations.iter().rev().take_while(|e| Some(e.step) != best).count()
+    }
+}
+
+/// `state.json`, which is written last.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    state: State,
+    /// The other files.
+    files: Vec<FileEntry>,
 }
 
 /// The folder of a run's checkpoints.
@@ -80,53 +117,120 @@ impl Checkpoints {
         self.dir.join(format!("step-{step:08}"))
     }
 
-    /// Saves where the run stands. The folder appears under its name only when all of it is on the disk; then those are removed that are neither the newest nor the best.
+    /// Saves where the run stands. The folder appears under its name only when all of it is on the disk; then those are removed that are neither one of the two newest nor the
+    /// best for one of these.
     ///
     /// # Errors
     /// When the disk is full or cannot be written: earlier checkpoints stay.
     pub fn save(&self, state: &State, model: &Fused, optimizer: &AdamW) -> Result<()> {
-        let path = self.path(state.step);
-        let failed = || format!("saving the checkpoint {}", path.display());
-        fs::create_dir_all(&self.dir).with_context(failed)?;
-        let work = tempfile::Builder::new().prefix(".saving-").tempdir_in(&self.dir).with_context(failed)?;
-        let [first, second] = optimizer.moments(model)?;
-        for (name, weights) in [(WEIGHTS, model.name_values(model.values())?), (FIRST_MOMENT, first), (SECOND_MOMENT, second)] {
-            files::write_bytes(&work.path().join(name), &weights.to_safetensors()?)?;
-        }
-        files::write_bytes(&work.path().join(STATE), &serde_json::to_vec_pretty(state)?)?;
-        if path.exists() {
-            fs::remove_dir_all(&path).with_context(failed)?;
-        }
-        fs::rename(work.path(), &path).with_context(failed)?;
-        let kept = [Some(state.step), state.best().map(|e| e.step)];
-        for step in self.steps()?.into_iter().filter(|step| !kept.contains(&Some(*step))) {
+        self.write(state, model, optimizer).with_context(|| format!("saving the checkpoint {}", self.path(state.step).display()))?;
+        let steps = self.steps()?;
+        let newest = [Some(state.step), steps.iter().copied().filter(|step| *step < state.step).max()].into_iter().flatten();
+        let kept: Vec<usize> = newest.flat_map(|step| [Some(step), state.best_until(step).map(|e| e.step)]).flatten().collect();
+        for step in steps.into_iter().filter(|step| !kept.contains(step)) {
             fs::remove_dir_all(self.path(step)).with_context(|| format!("removing {}", self.path(step).display()))?;
         }
         Ok(())
     }
 
+    fn write(&self, state: &State, model: &Fused, optimizer: &AdamW) -> Result<()> {
+        let path = self.path(state.step);
+        let json = |files| serde_json::to_vec_pretty(&Saved { state: state.clone(), files });
+        // Nothing has moved between two saves of one step: what is new is the evaluation.
+        if let Ok(saved) = self.whole(state.step)
+            && saved.state.run == state.run
+        {
+            return files::write_bytes(&path.join(STATE), &json(saved.files)?);
+        }
+        fs::create_dir_all(&self.dir)?;
+        let work = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.dir)?;
+        let [first, second] = optimizer.moments(model)?;
+        let mut entries = Vec::new();
+        for (name, weights) in [(WEIGHTS, model.name_values(model.values())?), (FIRST_MOMENT, first), (SECOND_MOMENT, second)] {
+            let bytes = weights.to_safetensors()?;
+            files::write_bytes(&work.path().join(name), &bytes)?;
+            entries.push(FileEntry::of(name, &bytes));
+        }
+        files::write_bytes(&work.path().join(STATE), &json(entries)?)?;
+        // Only one that is damaged, or another run's, has this name.
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(work.path(), &path)?;
+        files::sync_folder(&self.dir)
+    }
+
     /// The steps of the checkpoints that are there, ascending.
     fn steps(&self) -> Result<Vec<usize>> {
-        if !self.dir.is_dir() {
-            return Ok(Vec::new());
-        }
-        let entries = fs::read_dir(&self.dir).with_context(|| format!("reading {}", self.dir.display()))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut steps: Vec<usize> = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
+        let mut steps: Vec<usize> = self.names()?.iter().filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
         steps.sort_unstable();
         Ok(steps)
     }
 
-    /// Where the newest checkpoint stands; `None` when there is none.
+    fn names(&self) -> Result<Vec<String>> {
+        if !self.dir.is_dir() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let entries = entries.with_context(|| format!("reading {}", self.dir.display()))?;
+        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    /// Whether there is a checkpoint, whole or not.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the folder cannot be read.
+    pub fn any(&self) -> Result<bool> {
+        Ok(!self.steps()?.is_empty())
+    }
+
+    /// Removes what a run left unfinished that was killed while it saved.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or something not be removed.
+    pub fn sweep(&self) -> Result<()> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+            let path = self.dir.join(name);
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        self.steps()?.into_iter().try_for_each(|step| files::sweep(&self.path(step)))
+    }
+
+    /// Where the newest whole checkpoint stands; `None` when there is none at all. Newer ones that are damaged are named on standard error.
+    ///
+    /// # Errors
+    /// When there are checkpoints, but not a whole one.
     pub fn newest(&self) -> Result<Option<State>> {
-        let Some(step) = self.steps()?.pop() else { return Ok(None) };
+        let steps = self.steps()?;
+        for step in steps.iter().rev() {
+            match self.whole(*step).and_then(|saved| self.with_best(saved.state)) {
+                Ok(state) => return Ok(Some(state)),
+                Err(error) => eprintln!("the checkpoint {} cannot be used: {error:#}", self.path(*step).display()),
+            }
+        }
+        ensure!(steps.is_empty(), "{} holds no whole checkpoint; --overwrite starts from the beginning", self.dir.display());
+        Ok(None)
+    }
+
+    /// The checkpoint of `step`, when each of its files is as it was saved.
+    fn whole(&self, step: usize) -> Result<Saved> {
         let path = self.path(step).join(STATE);
-        let state: State = serde_json::from_slice(&files::read(&path)?).with_context(|| format!("{} is not readable", path.display()))?;
-        ensure!(state.step == step, "{} says step {}", path.display(), state.step);
-        Ok(Some(state))
+        let saved: Saved = serde_json::from_slice(&files::read(&path)?).with_context(|| format!("{} is not readable", path.display()))?;
+        ensure!(saved.state.step == step, "{} says step {}", path.display(), saved.state.step);
+        for entry in &saved.files {
+            let path = self.path(step).join(&entry.path);
+            let (size, sha256) = verify::hashed(&path, &mut io::sink())?;
+            ensure!(size == entry.size && sha256 == entry.sha256, "{} is damaged: it is not as it was saved", path.display());
+        }
+        Ok(saved)
+    }
+
+    /// `state`, when the weights that it would publish are whole too.
+    fn with_best(&self, state: State) -> Result<State> {
+        if let Some(best) = state.best().filter(|best| best.step != state.step) {
+            self.whole(best.step).context("the best one so far cannot be used")?;
+        }
+        Ok(state)
     }
 
     /// The weights saved at `step`.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::checkpoint::State;
 use crate::files;
 
 /// The log of a run, written as it goes.
@@ -38,17 +39,24 @@ pub struct Line {
 }
 
 impl Log {
-    /// Opens the log in `out`, keeping the lines of the first `step` steps: those that a resumed run does not make again.
+    /// Opens the log in `out`, keeping the lines of what was done up to `state`: a resumed run does not do it again.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn open(out: &Path, step: usize) -> Result<Log> {
+    pub fn open(out: &Path, state: &State) -> Result<Log> {
         let path = out.join("train_log.jsonl");
+        let done = |line: &Value| {
+            let Some(step) = line["step"].as_u64().map(|step| step as usize) else { return false };
+            match line["validation"].is_null() {
+                true => step <= state.step,
+                false => state.evaluations.iter().any(|evaluation| evaluation.step == step),
+            }
+        };
         let kept = match path.is_file() {
             true => String::from_utf8_lossy(&files::read(&path)?)
                 .lines()
                 // The last line of a killed run may be half a line.
-                .filter(|line| serde_json::from_str::<Value>(line).is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step as u64)))
+                .filter(|line| serde_json::from_str(line).is_ok_and(|line| done(&line)))
                 .map(|line| format!("{line}\n"))
                 .collect(),
             false => String::new(),

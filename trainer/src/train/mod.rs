@@ -1,16 +1,21 @@
 //! Fine-tuning: from a base model and reviews to a bundle.
 
 mod checkpoint;
+pub mod criterion;
+pub mod groups;
+mod learn;
 mod log;
+pub mod loss;
 pub mod optimizer;
 mod recipe;
 pub mod schedule;
 pub mod step;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -18,18 +23,16 @@ use starsight_model::bundle::hex;
 use starsight_model::fused::Fused;
 use starsight_model::metrics::{Metrics, Scores};
 use starsight_model::weights::Weights;
-use starsight_model::{EncoderConfig, Engine, bundle, rng};
+use starsight_model::{Engine, bundle};
 
-use self::checkpoint::{Checkpoints, Epoch, Run, State};
-use self::log::{Line, Log};
-use self::optimizer::AdamW;
+use self::checkpoint::{Checkpoints, Run, State};
+use self::learn::Plan;
 pub use self::recipe::Recipe;
-use self::schedule::LinearSchedule;
-use self::step::{Step, Workspace};
 use crate::base::BaseModel;
-use crate::data::{Reviews, Split, SplitName, split};
+use crate::data::{Reviews, SplitName, split};
 use crate::progress::Progress;
-use crate::{files, interrupt, package, rating};
+use crate::tokens::Tokens;
+use crate::{files, package, rating};
 
 /// A run of training.
 pub struct Training<'a> {
@@ -45,6 +48,8 @@ pub struct Training<'a> {
     pub drop_empty: bool,
     /// The hyperparameters.
     pub recipe: Recipe,
+    /// What `recipe.toml` will hold: the flags of this run, as `--config` reads them.
+    pub recipe_toml: String,
     /// Where the bundle goes.
     pub out: PathBuf,
     /// Go on from the newest checkpoint in `out`.
@@ -58,10 +63,12 @@ pub struct Training<'a> {
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
     pub test: Metrics,
-    /// On the validation split, by which the best epoch was chosen.
+    /// On the validation split, by which the weights were chosen.
     pub validation: Metrics,
-    /// The step of the best epoch.
+    /// Steps after which the weights are those that were kept.
     pub best_step: usize,
+    /// Epochs after which they are, as a fraction.
+    pub best_epoch: f64,
     /// Steps in all.
     pub steps: usize,
     /// Reviews that the training split holds.
@@ -77,26 +84,27 @@ pub struct Outcome {
 }
 
 /// Token ids and labels of every review.
-struct Tokens {
-    ids: Vec<Vec<u32>>,
+struct Examples {
+    ids: Tokens,
     labels: Vec<usize>,
 }
 
-impl Tokens {
+impl Examples {
     /// SHA-256 of the ids and labels of `rows`, in that order.
     fn fingerprint(&self, rows: impl Iterator<Item = usize>) -> String {
         let mut hash = Sha256::new();
         for row in rows {
-            hash.update((self.ids[row].len() as u64).to_le_bytes());
+            let ids = self.ids.get(row);
+            hash.update((ids.len() as u64).to_le_bytes());
             hash.update((self.labels[row] as u64).to_le_bytes());
-            self.ids[row].iter().for_each(|id| hash.update(id.to_le_bytes()));
+            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         }
         hex(&hash.finalize())
     }
 
     fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
         let mut progress = Progress::new(label, "reviews", rows.len());
-        let ids: Vec<&[u32]> = rows.iter().map(|row| self.ids[*row].as_slice()).collect();
+        let ids: Vec<&[u32]> = rows.iter().map(|row| self.ids.get(*row)).collect();
         let logits = rating::logits(engine, &ids, &mut progress)?;
         progress.finish();
         let mut scores = Scores::default();
@@ -112,9 +120,6 @@ impl Tokens {
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training { base, reviews, recipe, out, .. } = &training;
-    let checkpoints = Checkpoints::under(out);
-    let resumed = prepare(&training, &checkpoints)?;
-
     let mut parts = split(reviews.stars(), recipe.seed).with_context(|| reviews.table.name())?;
     if training.drop_empty {
         for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
@@ -122,12 +127,20 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
             ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.table.name());
         }
     }
+    let config = match recipe.dropout {
+        Some(rate) => base.config.clone().with_dropout(rate as f32),
+        None => base.config.clone(),
+    };
+    let plan = Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)))?;
+    let checkpoints = Checkpoints::under(out);
+    let resumed = prepare(&training, &checkpoints)?;
+
     eprintln!("{} reviews: {} to train, {} to validate, {} to test", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
     let texts: Vec<&str> = (0..reviews.len()).map(|i| reviews.text(i)).collect();
-    let tokens = Tokens { ids: base.tokenizer.encode_all(&texts)?, labels: (0..reviews.len()).map(|i| reviews.label(i)).collect() };
+    let examples = Examples { ids: Tokens::of(&base.tokenizer, &texts)?, labels: (0..reviews.len()).map(|i| reviews.label(i)).collect() };
 
     let run =
-        Run { recipe: recipe.clone(), model: training.base_name.clone(), data: tokens.fingerprint(parts.train.iter().chain(&parts.val).copied()) };
+        Run { recipe: recipe.clone(), model: training.base_name.clone(), data: examples.fingerprint(parts.train.iter().chain(&parts.val).copied()) };
     if let Some(state) = &resumed {
         ensure!(
             state.run == run,
@@ -137,22 +150,22 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
             serde_json::to_string(&run)?
         );
     }
-    let config = match recipe.dropout {
-        Some(rate) => base.config.clone().with_dropout(rate),
-        None => base.config.clone(),
-    };
-    let state = learn(&training, &config, &checkpoints, resumed, run, &parts, &tokens)?;
+    files::write_bytes(&out.join("recipe.toml"), training.recipe_toml.as_bytes())?;
+    let state = learn::learn(&training, &config, plan, &checkpoints, resumed.unwrap_or_else(|| State::new(run)), &parts, &examples)?;
 
-    let best = state.best().context("a run has at least one epoch")?.clone();
+    let best = state.best().context("a run has at least one evaluation")?.clone();
+    let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
+    eprintln!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
     let weights = checkpoints.weights(best.step, &config)?;
     let model = Fused::new(&config, &weights)?;
     let clock = Instant::now();
-    let test = tokens.evaluate(&model, &parts.test, "test")?;
+    let test = examples.evaluate(&model, &parts.test, "test")?;
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test,
         validation: best.validation,
         best_step: best.step,
+        best_epoch: best.epoch,
         steps: state.step,
         train_samples: parts.train.len(),
         train_samples_per_second: state.samples as f64 / state.seconds,
@@ -166,17 +179,22 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
 /// Settles what becomes of an earlier run in `out`; where it stands when it is to be resumed.
 fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<State>> {
     let out = &training.out;
-    let newest = checkpoints.newest();
+    let used = out.join(bundle::MANIFEST).exists() || checkpoints.any()?;
+    ensure!(
+        !used || training.overwrite || training.resume,
+        "{} holds an earlier run; choose another folder, or say --resume or --overwrite",
+        out.display()
+    );
+    files::sweep(out)?;
+    checkpoints.sweep()?;
     if training.resume {
-        let state = newest?;
+        let state = checkpoints.newest()?;
         match &state {
             Some(state) => eprintln!("going on after step {}", state.step),
             None => eprintln!("{} holds no checkpoint: starting from the beginning", out.display()),
         }
         return Ok(state);
     }
-    let used = out.join(bundle::MANIFEST).exists() || newest.as_ref().map_or(true, Option::is_some);
-    ensure!(!used || training.overwrite, "{} holds an earlier run; choose another folder, or say --resume or --overwrite", out.display());
     let folder = out.join("checkpoints");
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -184,96 +202,6 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
     // Found now rather than after the first epoch.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     Ok(None)
-}
-
-/// The epochs: steps, evaluation, checkpoint.
-fn learn(
-    training: &Training<'_>,
-    config: &EncoderConfig,
-    checkpoints: &Checkpoints,
-    resumed: Option<State>,
-    run: Run,
-    parts: &Split,
-    tokens: &Tokens,
-) -> Result<State> {
-    let recipe = &training.recipe;
-    let weights = match &resumed {
-        Some(state) => &checkpoints.weights(state.step, config)?,
-        None => &training.base.weights,
-    };
-    let mut model = Fused::new(config, weights)?;
-    let mut optimizer = AdamW::new(model.layout(), recipe.weight_decay, recipe.max_grad_norm);
-    let mut workspace = Workspace::new(&model);
-
-    let reviews_a_step = recipe.batch * recipe.accum;
-    let steps_an_epoch = parts.train.len().div_ceil(reviews_a_step);
-    let total = steps_an_epoch * recipe.epochs as usize;
-    let schedule = LinearSchedule::new(recipe.lr, recipe.warmup, total);
-    let mut state = match resumed {
-        Some(state) => {
-            checkpoints.restore(&state, &mut optimizer, config)?;
-            state
-        }
-        None => State { step: 0, updates: 0, samples: 0, tokens: 0, seconds: 0.0, epochs: Vec::new(), run },
-    };
-    let mut log = Log::open(&training.out, state.step)?;
-    let before = state.seconds;
-    let clock = Instant::now();
-    let mut progress = Progress::new("training", "reviews", parts.train.len() * recipe.epochs as usize).from(state.samples);
-    while state.step < total || state.epochs.len() < recipe.epochs as usize {
-        let epoch = state.step / steps_an_epoch;
-        // An epoch that was interrupted between its last step and its evaluation is evaluated first.
-        if state.epochs.len() < epoch {
-            optimizer.settle(&mut model);
-            state.epochs.push(Epoch { step: state.step, validation: tokens.evaluate(&model, &parts.val, "validation")? });
-            state.seconds = before + clock.elapsed().as_secs_f64();
-            checkpoints.save(&state, &model, &optimizer)?;
-            let Some(Epoch { validation, .. }) = state.epochs.last() else { continue };
-            eprintln!("epoch {epoch}: validation loss {:.4}, accuracy {:.2}%", validation.loss, 100.0 * validation.accuracy);
-            log.write(&json!({ "step": state.step, "epoch": epoch, "validation": validation }))?;
-        } else {
-            let order = rng::permutation(rng::stream(recipe.seed, epoch as u64), parts.train.len());
-            let first = (state.step % steps_an_epoch) * reviews_a_step;
-            for chosen in order[first..].chunks(reviews_a_step) {
-                let rows: Vec<usize> = chosen.iter().map(|i| parts.train[*i]).collect();
-                let step = Step {
-                    token_ids: rows.iter().map(|row| tokens.ids[*row].as_slice()).collect(),
-                    labels: rows.iter().map(|row| tokens.labels[*row]).collect(),
-                    rows: &rows,
-                };
-                let at = || format!("step {} of {total}", state.step + 1);
-                optimizer.prepare(&mut model, step.token_ids.iter().copied().flatten());
-                let loss = step::gradient(&model, &mut workspace, &step, recipe.token_budget, recipe.seed, state.step).with_context(at)?;
-                let learning_rate = schedule.rate(state.step);
-                let grad_norm = optimizer.step(&mut model, &workspace.gradients, learning_rate).with_context(at)?;
-                let count = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
-                state.step += 1;
-                state.updates += 1;
-                state.samples += rows.len();
-                state.tokens += count;
-                state.seconds = before + clock.elapsed().as_secs_f64();
-                let epoch = state.step as f64 / steps_an_epoch as f64;
-                log.write(&Line {
-                    step: state.step,
-                    epoch,
-                    loss,
-                    learning_rate,
-                    grad_norm,
-                    samples: rows.len(),
-                    tokens: count,
-                    seconds: state.seconds,
-                })?;
-                progress.advance(rows.len(), &format!("loss {loss:.3}"));
-                if interrupt::requested() {
-                    optimizer.settle(&mut model);
-                    checkpoints.save(&state, &model, &optimizer)?;
-                    bail!("interrupted after step {} of {total}; all is saved in {}: go on with --resume", state.step, training.out.display());
-                }
-            }
-        }
-    }
-    progress.finish();
-    Ok(state)
 }
 
 /// The bundle and `metrics.json`.

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 use starsight_model::fused::layout::Layout;
 use starsight_model::fused::update::{self, BETA1, BETA2, Update};
 use starsight_model::fused::{Fused, Gradients};
-use starsight_model::weights::{Role, Weights};
+use starsight_model::weights::Weights;
+
+use super::groups::Group;
 
 /// Elements that a task moves.
 const TASK: usize = 64 * 1024;
@@ -18,6 +20,8 @@ const TASK: usize = 64 * 1024;
 /// The optimiser's memory of each weight.
 pub struct AdamW {
     layout: Arc<Layout>,
+    /// How each tensor of the layout is treated.
+    groups: Vec<Group>,
     first_moment: Vec<f32>,
     second_moment: Vec<f32>,
     weight_decay: f32,
@@ -59,11 +63,12 @@ impl RowMut<'_> {
 }
 
 impl AdamW {
-    /// An optimiser of weights that lie as in `layout`. Gradients are clipped to a global norm of `max_norm`.
-    pub fn new(layout: &Arc<Layout>, weight_decay: f64, max_norm: f64) -> AdamW {
+    /// An optimiser of weights that lie as in `layout`, with the group of each of its tensors. Gradients are clipped to a global norm of `max_norm`.
+    pub fn new(layout: &Arc<Layout>, groups: Vec<Group>, weight_decay: f64, max_norm: f64) -> AdamW {
         let zeros = || vec![0.0; layout.len()];
         AdamW {
             layout: layout.clone(),
+            groups,
             first_moment: zeros(),
             second_moment: zeros(),
             weight_decay: weight_decay as f32,
@@ -102,14 +107,17 @@ impl AdamW {
         let (ids, word_gradients) = gradients.words();
         let norm = self.norm(gradients)?;
         self.updates += 1;
-        let make = |decays: bool| Update {
-            // As torch.nn.utils.clip_grad_norm_.
-            clip: (self.max_norm / (norm + 1e-6)).min(1.0) as f32,
-            shrink: 1.0 - rate as f32 * if decays { self.weight_decay } else { 0.0 },
-            size: rate as f32 / (1.0 - BETA1.powi(self.updates)),
-            root: (1.0 - f64::from(BETA2).powi(self.updates)).sqrt() as f32,
+        let make = |group: &Group| {
+            let rate = (rate * group.rate) as f32;
+            Update {
+                // As torch.nn.utils.clip_grad_norm_.
+                clip: (self.max_norm / (norm + 1e-6)).min(1.0) as f32,
+                shrink: 1.0 - rate * if group.decays { self.weight_decay } else { 0.0 },
+                size: rate / (1.0 - BETA1.powi(self.updates)),
+                root: (1.0 - f64::from(BETA2).powi(self.updates)).sqrt() as f32,
+            }
         };
-        let (matrix, vector) = (make(true), make(false));
+        let updates: Vec<Option<Update>> = self.groups.iter().map(|group| group.trained.then(|| make(group))).collect();
         let (layout, words) = (self.layout.clone(), self.layout.words());
         let (values, word_values) = model.values_mut().split_at_mut(words.start);
         let (first, word_first) = self.first_moment.split_at_mut(words.start);
@@ -117,18 +125,21 @@ impl AdamW {
 
         let mut tasks = Vec::new();
         let mut rest = (values, gradients.dense(), first, second);
-        for tensor in layout.tensors().iter().filter(|tensor| tensor.range.start < words.start) {
-            let update = if tensor.spec.role == Role::Matrix { &matrix } else { &vector };
+        for (tensor, update) in layout.tensors().iter().zip(&updates).filter(|(tensor, _)| tensor.range.start < words.start) {
             let n = tensor.range.len();
             let (p, g, m, v) = rest;
             let ((p, p_rest), (g, g_rest)) = (p.split_at_mut(n), g.split_at(n));
             let ((m, m_rest), (v, v_rest)) = (m.split_at_mut(n), v.split_at_mut(n));
-            let parts = p.chunks_mut(TASK).zip(g.chunks(TASK)).zip(m.chunks_mut(TASK)).zip(v.chunks_mut(TASK));
-            tasks.extend(parts.map(|(((p, g), m), v)| (update, p, g, m, v)));
+            if let Some(update) = update {
+                let parts = p.chunks_mut(TASK).zip(g.chunks(TASK)).zip(m.chunks_mut(TASK)).zip(v.chunks_mut(TASK));
+                tasks.extend(parts.map(|(((p, g), m), v)| (update, p, g, m, v)));
+            }
             rest = (p_rest, g_rest, m_rest, v_rest);
         }
         tasks.into_par_iter().for_each(|(update, p, g, m, v)| update::apply(update, p, g, m, v));
 
+        // The word embedding is the last tensor.
+        let Some(Some(update)) = updates.last() else { return Ok(norm) };
         let width = layout.width();
         let mut order: Vec<(u32, &[f32])> = ids.iter().copied().zip(word_gradients.chunks_exact(width)).collect();
         order.sort_unstable_by_key(|(id, _)| *id);
@@ -136,24 +147,35 @@ impl AdamW {
         let made = self.recent.len() + 1;
         let rows = split_rows(&mut self.rows, word_values, word_first, word_second, width, &sorted);
         rows.into_par_iter().zip(order).for_each(|(row, (_, g))| {
-            update::apply(&matrix, row.values, g, row.first, row.second);
+            update::apply(update, row.values, g, row.first, row.second);
             *row.row = Row { made, moved: true };
         });
-        self.recent.push(matrix);
+        self.recent.push(*update);
         Ok(norm)
     }
 
-    /// The norm of all gradients, in f64, in an order that does not depend on the number of cores.
+    /// The names of the trained tensors and the sums of their gradients' squares.
+    fn squares<'a>(&'a self, gradients: &'a Gradients) -> impl Iterator<Item = (&'a str, f64)> {
+        let trained = self.layout.tensors().iter().zip(&self.groups).filter(|(_, group)| group.trained);
+        trained.map(|(tensor, _)| {
+            let words = tensor.range == self.layout.words();
+            let gradient = if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] };
+            (tensor.spec.name.as_str(), update::sum_of_squares(gradient))
+        })
+    }
+
     fn norm(&self, gradients: &Gradients) -> Result<f64> {
         let mut squares = 0.0;
-        for tensor in self.layout.tensors() {
-            let words = tensor.range == self.layout.words();
-            let sum = update::sum_of_squares(if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] });
-            let name = &tensor.spec.name;
+        for (name, sum) in self.squares(gradients) {
             ensure!(sum.is_finite(), "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help");
             squares += sum;
         }
         Ok(squares.sqrt())
+    }
+
+    /// The names of the trained tensors whose gradient is zero throughout: they stay as they are.
+    pub fn unmoved<'a>(&'a self, gradients: &'a Gradients) -> Vec<&'a str> {
+        self.squares(gradients).filter(|(_, sum)| *sum == 0.0).map(|(name, _)| name).collect()
     }
 
     /// First and second moments by the names of their tensors. All weights must be up to date, as [`AdamW::settle`] leaves them.

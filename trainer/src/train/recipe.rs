@@ -1,13 +1,24 @@
 //! What decides a run: the notebook's recipe, unless told otherwise.
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use super::criterion::Criterion;
+use super::groups::Grouping;
+use super::loss::{ClassWeights, Loss};
+use super::schedule::{Decay, Schedule};
 
 /// Hyperparameters of a run. The same recipe on the same data and base model gives the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "kebab-case")]
 pub struct Recipe {
     /// Passes over the training split
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
+    /// Steps of the whole run, however many passes that takes; --epochs then says nothing
+    #[arg(long, value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<usize>,
     /// Reviews in a batch
     #[arg(long, default_value_t = 64, value_parser = positive)]
     pub batch: usize,
@@ -17,27 +28,124 @@ pub struct Recipe {
     /// Highest learning rate
     #[arg(long, default_value_t = 2e-5, value_parser = above_zero)]
     pub lr: f64,
+    /// How the learning rate goes on after the warm-up
+    #[arg(long, value_enum, default_value_t = Decay::Linear)]
+    pub schedule: Decay,
+    /// Learning rate at which the polynomial schedule ends
+    #[arg(long, default_value_t = 1e-7, value_parser = zero_or_more)]
+    pub lr_end: f64,
+    /// Power of the polynomial schedule
+    #[arg(long, default_value_t = 1.0, value_parser = above_zero)]
+    pub lr_power: f64,
     /// Share of the steps over which the learning rate rises
     #[arg(long, default_value_t = 0.1, value_parser = share)]
     pub warmup: f64,
+    /// Steps over which the learning rate rises; --warmup then says nothing
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<usize>,
+    /// Factor of the learning rate from each layer to the one below it
+    #[arg(long, default_value_t = 1.0, value_parser = factor)]
+    pub layer_decay: f64,
+    /// Leave the embeddings as they are
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub freeze_embeddings: bool,
+    /// Leave this many of the lowest layers, and the embeddings below them, as they are
+    #[arg(long, default_value_t = 0)]
+    pub freeze_layers: usize,
     /// Weight decay, of matrices and embeddings only
     #[arg(long, default_value_t = 0.01, value_parser = share)]
     pub weight_decay: f64,
     /// Gradients are clipped to this norm
     #[arg(long, default_value_t = 1.0, value_parser = above_zero)]
     pub max_grad_norm: f64,
+    /// Share of the truth that is spread evenly over the stars
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    pub label_smoothing: f64,
+    /// What an error costs, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced`, the rarer the dearer
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
+    /// Steps between two evaluations, each with its checkpoint; the end of each epoch unless given
+    #[arg(long, value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<usize>,
+    /// Steps between two checkpoints besides
+    #[arg(long, value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<usize>,
+    /// Metric on the validation split that chooses the weights to keep
+    #[arg(long, value_enum, default_value_t = Criterion::Loss)]
+    pub best_by: Criterion,
+    /// Stop after this many evaluations without a better one
+    #[arg(long, value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Seed of the split, of the order of reviews, of dropout and of a fresh head
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     pub seed: u64,
     /// Longest review in tokens; the base model's maximum unless given
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
     /// Every dropout rate; the base model's own unless given
     #[arg(long, value_parser = rate)]
-    pub dropout: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
     /// Tokens computed at once; bounds the memory, and does not change the result but for rounding
     #[arg(long, default_value_t = 2048, value_parser = positive)]
     pub token_budget: usize,
+}
+
+/// The largest whole number that a TOML file holds.
+const TOML_MAX: u64 = i64::MAX as u64;
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// Reviews of a step; the last step of an epoch has what is left.
+    pub reviews_a_step: usize,
+    /// Steps in which every review of the training split is seen once.
+    pub steps_an_epoch: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Reviews of the whole run, each as often as it is seen.
+    pub reviews: usize,
+}
+
+impl Recipe {
+    /// The length of a run over `reviews` reviews, at least one.
+    pub fn length(&self, reviews: usize) -> Length {
+        let reviews_a_step = self.batch.saturating_mul(self.accum);
+        let steps_an_epoch = reviews.div_ceil(reviews_a_step);
+        let steps = self.max_steps.unwrap_or(steps_an_epoch * self.epochs as usize);
+        let last = (steps % steps_an_epoch).saturating_mul(reviews_a_step).min(reviews);
+        Length { reviews_a_step, steps_an_epoch, steps, reviews: steps / steps_an_epoch * reviews + last }
+    }
+
+    /// The learning rate over a run of `steps` steps.
+    ///
+    /// # Errors
+    /// When it would never reach its highest, or end above it.
+    pub fn schedule(&self, steps: usize) -> Result<Schedule> {
+        // Rounded up as `Trainer` does.
+        let warmup = self.warmup_steps.unwrap_or((self.warmup * steps as f64).ceil() as usize);
+        ensure!(warmup <= steps, "--warmup-steps {warmup} is more than the run's {steps} steps");
+        let (decay, peak, end) = (self.schedule, self.lr, self.lr_end);
+        ensure!(decay != Decay::Polynomial || end < peak, "--lr-end {end} is not below --lr {peak}");
+        Ok(Schedule { decay, peak, end, power: self.lr_power, warmup, total: steps })
+    }
+
+    /// The loss, given the labels of the training split.
+    pub fn loss(&self, labels: impl Iterator<Item = usize>) -> Loss {
+        let plain = ClassWeights::Given([1.0; 5]);
+        Loss::new(self.label_smoothing, self.class_weights.as_ref().unwrap_or(&plain).resolve(labels))
+    }
+
+    /// Which tensors move, and how fast.
+    pub fn grouping(&self) -> Grouping {
+        Grouping { layer_decay: self.layer_decay, freeze_embeddings: self.freeze_embeddings, freeze_layers: self.freeze_layers }
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -55,10 +163,65 @@ fn above_zero(text: &str) -> Result<f64, String> {
     number(text, |x| x > 0.0, "a number above 0")
 }
 
+fn zero_or_more(text: &str) -> Result<f64, String> {
+    number(text, |x| x >= 0.0, "a number from 0")
+}
+
 fn share(text: &str) -> Result<f64, String> {
     number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
 }
 
-fn rate(text: &str) -> Result<f32, String> {
-    Ok(number(text, |x| (0.0..1.0).contains(&x), "a rate from 0 to below 1")? as f32)
+fn factor(text: &str) -> Result<f64, String> {
+    number(text, |x| x > 0.0 && x <= 1.0, "a number above 0, up to 1")
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..1.0).contains(&x), "a rate from 0 to below 1")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    /// The recipe of these flags.
+    pub fn recipe(flags: &[&str]) -> Recipe {
+        let command = Recipe::augment_args(Command::new("train").no_binary_name(true));
+        Recipe::from_arg_matches(&command.get_matches_from(flags)).expect("a recipe")
+    }
+
+    #[test]
+    fn a_run_is_as_long_as_its_epochs_or_steps() {
+        let length = |flags: &[&str]| recipe(flags).length(1000);
+        // 1000 reviews in steps of 128 are 7 whole steps and one of 104.
+        assert_eq!(length(&[]), Length { reviews_a_step: 128, steps_an_epoch: 8, steps: 8, reviews: 1000 });
+        assert_eq!(length(&["--epochs", "3"]).reviews, 3000);
+        let short = length(&["--max-steps", "3", "--epochs", "5"]);
+        assert_eq!((short.steps, short.reviews), (3, 384));
+        let long = length(&["--max-steps", "17"]);
+        assert_eq!((long.steps, long.reviews), (17, 2128));
+        let large = length(&["--batch", "18446744073709551615"]);
+        assert_eq!((large.steps, large.reviews), (1, 1000));
+    }
+
+    #[test]
+    fn a_warm_up_is_a_share_or_steps() {
+        let warmup = |flags: &[&str]| recipe(flags).schedule(15).map(|schedule| schedule.warmup).map_err(|e| e.to_string());
+        assert_eq!(warmup(&[]), Ok(2));
+        assert_eq!(warmup(&["--warmup", "0"]), Ok(0));
+        assert_eq!(warmup(&["--warmup", "0.5", "--warmup-steps", "3"]), Ok(3));
+        assert_eq!(warmup(&["--warmup-steps", "16"]), Err("--warmup-steps 16 is more than the run's 15 steps".into()));
+        assert_eq!(warmup(&["--schedule", "polynomial", "--lr-end", "2e-5"]), Err("--lr-end 0.00002 is not below --lr 0.00002".into()));
+    }
+
+    #[test]
+    fn the_default_is_the_notebooks() {
+        let recipe = recipe(&[]);
+        assert_eq!((recipe.epochs, recipe.batch, recipe.accum, recipe.lr, recipe.seed), (1, 64, 2, 2e-5, 42));
+        assert_eq!(recipe.loss([0, 4].into_iter()), Loss::plain());
+        assert_eq!(recipe.grouping().layer_decay, 1.0);
+        assert!(!recipe.freeze_embeddings && !super::tests::recipe(&["--freeze-embeddings=false"]).freeze_embeddings);
+        assert!(super::tests::recipe(&["--freeze-embeddings"]).freeze_embeddings);
+    }
 }

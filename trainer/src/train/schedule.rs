@@ -1,30 +1,56 @@
-//! The learning rate over a run.
+//! The learning rate over a run, by the formulas of transformers' `optimization.py`.
 
-/// transformers' `get_linear_schedule_with_warmup`: up from 0 in a line over the first steps, then down to 0 in a line.
+use std::f64::consts::PI;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Down to 0 in a line
+    Linear,
+    /// Down to 0 along half a cosine
+    Cosine,
+    /// Not at all
+    Constant,
+    /// Down to --lr-end along a power of what is left of the run
+    Polynomial,
+}
+
+/// The learning rate of each step: up from 0 in a line over the first `warmup` steps, then as `decay` says.
 #[derive(Debug, Clone, Copy)]
-pub struct LinearSchedule {
+pub struct Schedule {
+    /// transformers' `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup`, `get_constant_schedule_with_warmup` or
+    /// `get_polynomial_decay_schedule_with_warmup`.
+    pub decay: Decay,
     /// The highest rate.
     pub peak: f64,
+    /// The rate at which the polynomial ends.
+    pub end: f64,
+    /// The power of the polynomial.
+    pub power: f64,
     /// Steps of the rise.
     pub warmup: usize,
     /// Steps of the whole run.
     pub total: usize,
 }
 
-impl LinearSchedule {
-    /// A run of `total` steps whose first `share` warms up, rounded up as `Trainer` does.
-    pub fn new(peak: f64, share: f64, total: usize) -> LinearSchedule {
-        LinearSchedule { peak, warmup: (share * total as f64).ceil() as usize, total }
-    }
-
+impl Schedule {
     /// The rate of step `step`, counted from 0: the first step's is 0 when there is a warm-up.
     pub fn rate(&self, step: usize) -> f64 {
-        let factor = if step < self.warmup {
-            step as f64 / self.warmup as f64
-        } else {
-            self.total.saturating_sub(step) as f64 / (self.total - self.warmup).max(1) as f64
-        };
-        self.peak * factor
+        if step < self.warmup {
+            return self.peak * step as f64 / self.warmup as f64;
+        }
+        // 1 at the end of the warm-up, 0 at the end of the run.
+        let left = self.total.saturating_sub(step) as f64 / self.total.saturating_sub(self.warmup).max(1) as f64;
+        match self.decay {
+            Decay::Linear => self.peak * left,
+            Decay::Cosine => self.peak * 0.5 * (1.0 + (PI * (1.0 - left)).cos()),
+            Decay::Constant => self.peak,
+            Decay::Polynomial => (self.peak - self.end) * left.powf(self.power) + self.end,
+        }
     }
 }
 
@@ -32,12 +58,31 @@ impl LinearSchedule {
 mod tests {
     use super::*;
 
+    /// Steps at which the rates of transformers 5.23 were recorded, by `LambdaLR.lr_lambdas[0](step)` of the four functions that [`Schedule::decay`] names: 15 steps, 2 of them
+    /// warm-up, a peak of 2, an end of 0.5, a power of 2.
+    const STEPS: [usize; 6] = [0, 1, 2, 7, 14, 15];
+
     #[test]
-    fn rises_and_falls() {
-        let schedule = LinearSchedule::new(2.0, 0.1, 15);
-        assert_eq!(schedule.warmup, 2);
-        assert_eq!([0, 1, 2, 15].map(|step| schedule.rate(step)), [0.0, 1.0, 2.0, 0.0]);
-        assert!((schedule.rate(14) - 2.0 / 13.0).abs() < 1e-12);
-        assert_eq!(LinearSchedule::new(1.0, 0.0, 1).rate(0), 1.0);
+    fn rates_are_those_of_transformers() {
+        for (decay, wanted) in [
+            (Decay::Linear, [0.0, 1.0, 2.0, 1.230_769_230_769_230_8, 0.153_846_153_846_153_85, 0.0]),
+            (Decay::Cosine, [0.0, 1.0, 2.0, 1.354_604_887_042_535_6, 0.029_058_182_573_947_988, 0.0]),
+            (Decay::Constant, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0]),
+            (Decay::Polynomial, [0.0, 1.0, 2.0, 1.068_047_337_278_106_6, 0.508_875_739_644_970_4, 0.5]),
+        ] {
+            let schedule = Schedule { decay, peak: 2.0, end: 0.5, power: 2.0, warmup: 2, total: 15 };
+            for (step, wanted) in STEPS.into_iter().zip(wanted) {
+                let found = schedule.rate(step);
+                assert!((found - wanted).abs() < 1e-12, "{decay:?}, step {step}: {found}, recorded {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn short_runs_have_a_rate_too() {
+        let schedule = Schedule { decay: Decay::Linear, peak: 1.0, end: 0.0, power: 1.0, warmup: 0, total: 1 };
+        assert_eq!(schedule.rate(0), 1.0);
+        assert_eq!(Schedule { warmup: 1, ..schedule }.rate(0), 0.0);
+        assert_eq!(Schedule { warmup: 3, total: 3, ..schedule }.rate(3), 0.0);
     }
 }

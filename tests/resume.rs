@@ -1,0 +1,184 @@
+//! Runs that are cut off at any instant, and go on to the same weights.
+
+mod common;
+
+#[cfg(unix)]
+mod unix {
+    use std::fs;
+    use std::path::Path;
+    use std::process::{Command, Output, Stdio};
+    use std::time::{Duration, Instant};
+
+    use starsight_model::rng;
+
+    use crate::common::{bad, csv, folder_with, good, json, starsight, text};
+
+    /// Dropout, an evaluation within the epoch, and checkpoints besides: the more often the program saves, the more often a kill falls into saving.
+    #[rustfmt::skip]
+    const TRAIN: [&str; 23] = [
+        "train", "--resume", "--model", "base", "--data", "reviews.csv", "--lr", "5e-3", "--epochs", "5", "--batch", "16", "--accum", "1", "--dropout", "0.2",
+        "--eval-every", "9", "--save-every", "2", "--best-by", "macro-f1", "--out",
+    ];
+
+    fn train(out: &str) -> Vec<&str> {
+        TRAIN.into_iter().chain([out]).collect()
+    }
+
+    /// A folder with reviews.csv, base/, and whole/, a run that nothing cut off; its time.
+    fn whole() -> (tempfile::TempDir, Duration) {
+        let dir = folder_with("reviews.csv", csv(320));
+        let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+        good(dir.path(), &init);
+        let clock = Instant::now();
+        good(dir.path(), &train("whole"));
+        let time = clock.elapsed();
+        (dir, time)
+    }
+
+    /// Asserts that the run in `out` came to what whole/ did, and left nothing beside it.
+    fn assert_whole(at: &Path, out: &str) {
+        let read = |run: &str, name: &str| fs::read(at.join(run).join(name)).expect("a file");
+        assert!(read("whole", "model.safetensors") == read(out, "model.safetensors"), "the same weights, bit for bit");
+        let steps = |run: &str| -> Vec<String> {
+            let told = |line| {
+                let line = json(line);
+                format!("{} {} {}", line["step"], line["loss"], line["validation"])
+            };
+            text(&read(run, "train_log.jsonl")).lines().map(told).collect()
+        };
+        assert_eq!(steps("whole"), steps(out));
+        let entries = |dir: &Path| fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()).collect::<Vec<_>>();
+        let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let mut folders = vec![at.join(out)];
+        while let Some(folder) = folders.pop() {
+            for path in entries(&folder) {
+                assert!(!hidden(&path), "{} is left", path.display());
+                folders.extend(path.is_dir().then_some(path));
+            }
+        }
+        assert_eq!(checkpoints(at, out), checkpoints(at, "whole"));
+    }
+
+    fn checkpoints(at: &Path, out: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(at.join(out).join("checkpoints")) else { return Vec::new() };
+        let mut names: Vec<String> = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.retain(|name| name.starts_with("step-"));
+        names
+    }
+
+    /// Starts the run, and kills it after `time`.
+    fn killed_after(at: &Path, out: &str, time: Duration) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
+            .args(train(out))
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(time);
+        // SIGKILL; it may have come to its end before.
+        child.kill().expect("killed");
+        child.wait_with_output().expect("ended")
+    }
+
+    #[test]
+    fn a_run_that_is_killed_again_and_again_ends_with_the_same_weights() {
+        let (dir, time) = whole();
+        let at = dir.path();
+        // Drawn from a seed, so that a failure can be looked for again; the clock still has its say.
+        for i in 0..8 {
+            let share = rng::bits(2026, i) as f64 / u64::MAX as f64;
+            let output = killed_after(at, "killed", time.mul_f64(0.6 * share));
+            assert!(!text(&output.stderr).contains("error:"), "{}", text(&output.stderr));
+            assert!(!text(&output.stderr).contains("cannot be used"), "no half checkpoint has a checkpoint's name: {}", text(&output.stderr));
+        }
+        good(at, &train("killed"));
+        assert_whole(at, "killed");
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_told_and_passed_over() {
+        let (dir, _) = whole();
+        let at = dir.path();
+        let resumed = |what: &str| {
+            let output = starsight(at, &train("copy"));
+            assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+            assert_whole(at, "copy");
+            text(&output.stderr)
+        };
+        let copy = || {
+            let _ = fs::remove_dir_all(at.join("copy"));
+            assert!(Command::new("cp").args(["-r", "whole", "copy"]).current_dir(at).status().expect("cp").success());
+            let names = checkpoints(at, "copy");
+            names[names.len() - 2..].iter().map(|name| at.join("copy/checkpoints").join(name)).collect::<Vec<_>>()
+        };
+        let damages: [(&str, fn(&Path)); 5] = [
+            ("one bit", |path| {
+                let path = path.join("first_moment.safetensors");
+                let mut bytes = fs::read(&path).expect("moments");
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(&path, bytes).expect("written");
+            }),
+            ("cut off", |path| {
+                let path = path.join("model.safetensors");
+                let bytes = fs::read(&path).expect("weights");
+                fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
+            }),
+            ("a file is gone", |path| fs::remove_file(path.join("second_moment.safetensors")).expect("removed")),
+            ("no state", |path| fs::remove_file(path.join("state.json")).expect("removed")),
+            ("half a state", |path| {
+                let bytes = fs::read(path.join("state.json")).expect("a state");
+                fs::write(path.join("state.json"), &bytes[..bytes.len() / 2]).expect("written");
+            }),
+        ];
+        for (what, damage) in damages {
+            let newest = copy();
+            damage(&newest[1]);
+            let said = resumed(what);
+            assert!(
+                said.contains(&format!("the checkpoint copy/checkpoints/{}", newest[1].file_name().expect("a name").display())),
+                "{what}: {said}"
+            );
+            assert!(said.contains("cannot be used") && said.contains("going on after step"), "{what}: {said}");
+        }
+        // What a killed program left unfinished is swept.
+        copy();
+        fs::create_dir(at.join("copy/checkpoints/.saving-abc")).expect("a folder");
+        fs::write(at.join("copy/checkpoints/.saving-abc/model.safetensors"), "half").expect("written");
+        fs::write(at.join("copy/.starsight-abc"), "half").expect("written");
+        resumed("leftovers");
+        // Without a whole one, nothing is taken in its place.
+        copy();
+        for name in checkpoints(at, "copy") {
+            fs::remove_file(at.join("copy/checkpoints").join(name).join("state.json")).expect("removed");
+        }
+        bad(at, &train("copy"), 1, &["copy/checkpoints holds no whole checkpoint; --overwrite starts from the beginning"]);
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
+        let (dir, _) = whole();
+        let at = dir.path();
+        // The limit on a file's size stands for a full disk: the log fits, the weights do not.
+        let limited = || {
+            let line = format!("ulimit -f 64; trap '' XFSZ; exec '{}' {}", env!("CARGO_BIN_EXE_starsight"), train("full").join(" "));
+            let output = Command::new("sh").args(["-c", &line]).current_dir(at).output().expect("a shell");
+            assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+            assert!(text(&output.stderr).contains("saving the checkpoint full/checkpoints/step-"), "{}", text(&output.stderr));
+        };
+        limited();
+        assert!(checkpoints(at, "full").is_empty());
+        let mut time = Duration::from_millis(50);
+        while checkpoints(at, "full").is_empty() {
+            killed_after(at, "full", time);
+            time += Duration::from_millis(50);
+        }
+        let before = checkpoints(at, "full");
+        limited();
+        assert_eq!(checkpoints(at, "full"), before);
+        good(at, &train("full"));
+        assert_whole(at, "full");
+    }
+}

@@ -1,0 +1,121 @@
+//! What the optimiser does with each tensor: how fast it moves, whether it decays, whether it moves at all.
+
+use anyhow::{Result, ensure};
+use starsight_model::EncoderConfig;
+use starsight_model::fused::Depth;
+use starsight_model::weights::{Role, TensorSpec};
+
+/// How the optimiser treats a tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Its learning rate is the schedule's times this.
+    pub rate: f64,
+    /// Whether weight decay applies.
+    pub decays: bool,
+    /// Whether it moves. A frozen tensor gets no gradient and has no share in the gradient's norm.
+    pub trained: bool,
+}
+
+/// Which tensors move, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Grouping {
+    /// Layer-wise learning-rate decay d (Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019): the head, pooler included, learns at the full rate, encoder
+    /// layer i of n (from 0) at d^(n - i) of it, the embeddings at d^(n + 1). 1 is none.
+    pub layer_decay: f64,
+    /// Whether the embeddings, their LayerNorm included, stay as they are.
+    pub freeze_embeddings: bool,
+    /// How many of the lowest encoder layers stay as they are; above 0, the embeddings below them do too.
+    pub freeze_layers: usize,
+}
+
+impl Grouping {
+    /// How far down gradients are needed.
+    pub fn depth(&self) -> Depth {
+        match self.freeze_layers {
+            0 if !self.freeze_embeddings => Depth::Embeddings,
+            lowest => Depth::Layer(lowest),
+        }
+    }
+
+    /// The group of each of `specs`, which are those of a model of this configuration.
+    ///
+    /// # Errors
+    /// When more layers are to be frozen than there are.
+    pub fn of<'a>(&self, config: &EncoderConfig, specs: impl Iterator<Item = &'a TensorSpec>) -> Result<Vec<Group>> {
+        let Grouping { layer_decay, freeze_embeddings, freeze_layers } = *self;
+        let layers = config.layers;
+        ensure!(freeze_layers <= layers, "--freeze-layers {freeze_layers} is more than the model's {layers} layers");
+        let group = |spec: &TensorSpec| {
+            let (below_head, trained) = match layer(&spec.name) {
+                _ if spec.head => (0, true),
+                Some(i) => (layers - i, i >= freeze_layers),
+                None => (layers + 1, !freeze_embeddings && freeze_layers == 0),
+            };
+            Group { rate: layer_decay.powi(below_head as i32), decays: spec.role == Role::Matrix, trained }
+        };
+        Ok(specs.map(group).collect())
+    }
+}
+
+/// The encoder layer, from 0, that a tensor belongs to: 3 of `bert.encoder.layer.3.output.dense.bias`.
+fn layer(name: &str) -> Option<usize> {
+    let (_, rest) = name.split_once(".layer.")?;
+    rest.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use starsight_model::weights::specs;
+
+    use super::*;
+
+    fn groups(architecture: &str, grouping: Grouping) -> Result<Vec<(String, Group)>> {
+        let json = format!(
+            r#"{{"model_type": "{architecture}", "vocab_size": 30, "dim": 8, "n_layers": 3, "n_heads": 2, "hidden_dim": 16, "hidden_size": 8, "num_hidden_layers": 3,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 12, "type_vocab_size": 2, "activation": "gelu", "hidden_act": "gelu"}}"#
+        );
+        let config = EncoderConfig::from_json(json.as_bytes()).expect("a config");
+        let specs = specs(&config);
+        let groups = grouping.of(&config, specs.iter())?;
+        Ok(specs.into_iter().map(|spec| spec.name).zip(groups).collect())
+    }
+
+    #[test]
+    fn the_rate_falls_from_the_head_down() {
+        for (architecture, layer, pooler) in
+            [("distilbert", "distilbert.transformer.layer", "pre_classifier.weight"), ("bert", "bert.encoder.layer", "bert.pooler.dense.weight")]
+        {
+            let groups = groups(architecture, Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 0 }).expect("groups");
+            let rate = |name: &str| groups.iter().find(|(n, _)| n.starts_with(name)).unwrap_or_else(|| panic!("no {name}")).1.rate;
+            let found = [
+                rate("classifier.bias"),
+                rate(pooler),
+                rate(&format!("{layer}.2.")),
+                rate(&format!("{layer}.1.")),
+                rate(&format!("{layer}.0.")),
+                rate(&format!("{architecture}.embeddings.LayerNorm")),
+            ];
+            assert_eq!(found, [1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]);
+            for (name, group) in &groups {
+                assert!(group.trained);
+                assert_eq!(group.decays, !name.ends_with("bias") && !name.to_lowercase().contains("norm"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_frozen_is_the_lower_part() {
+        let frozen = |freeze_embeddings, freeze_layers| -> Vec<&'static str> {
+            let groups = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings, freeze_layers }).expect("groups");
+            let parts = ["bert.embeddings.", "layer.0.", "layer.1.", "layer.2.", "bert.pooler", "classifier."];
+            let whole = |part: &&str| groups.iter().filter(|(name, _)| name.contains(*part)).all(|(_, group)| !group.trained);
+            parts.into_iter().filter(whole).collect()
+        };
+        assert!(frozen(false, 0).is_empty());
+        assert_eq!(frozen(true, 0), ["bert.embeddings."]);
+        assert_eq!(frozen(false, 2), ["bert.embeddings.", "layer.0.", "layer.1."]);
+        assert_eq!(frozen(true, 3).len(), 4, "the head is always trained");
+        let error = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 4 }).expect_err("an error").to_string();
+        assert_eq!(error, "--freeze-layers 4 is more than the model's 3 layers");
+    }
+}

@@ -1,0 +1,217 @@
+//! The loop: steps, evaluations and checkpoints, until the run is over.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use starsight_model::fused::layout::Layout;
+use starsight_model::fused::{Depth, Fused};
+use starsight_model::{EncoderConfig, rng};
+
+use super::checkpoint::{Checkpoints, Evaluation, State};
+use super::groups::Group;
+use super::log::{Line, Log};
+use super::loss::Loss;
+use super::optimizer::AdamW;
+use super::recipe::{Length, Recipe};
+use super::schedule::Schedule;
+use super::step::{self, Step, Workspace};
+use super::{Examples, Training, watch};
+use crate::data::Split;
+use crate::interrupt;
+use crate::progress::Progress;
+
+/// What a recipe comes to for one model and one training split.
+pub(super) struct Plan {
+    length: Length,
+    schedule: Schedule,
+    loss: Loss,
+    groups: Vec<Group>,
+    depth: Depth,
+}
+
+impl Plan {
+    /// The plan for a model of this configuration and a training split with these labels.
+    ///
+    /// # Errors
+    /// When a flag does not fit the model or the length of the run.
+    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl ExactSizeIterator<Item = usize>) -> Result<Plan> {
+        let length = recipe.length(labels.len());
+        let (grouping, layout) = (recipe.grouping(), Layout::of(config));
+        let groups = grouping.of(config, layout.tensors().iter().map(|tensor| &tensor.spec))?;
+        Ok(Plan { length, schedule: recipe.schedule(length.steps)?, loss: recipe.loss(labels), groups, depth: grouping.depth() })
+    }
+}
+
+/// A run under way.
+struct Learner<'a> {
+    training: &'a Training<'a>,
+    checkpoints: &'a Checkpoints,
+    parts: &'a Split,
+    examples: &'a Examples,
+    plan: Plan,
+    model: Fused,
+    workspace: Workspace,
+    optimizer: AdamW,
+    state: State,
+    log: Log,
+    /// An epoch, and the order in which it sees the training split.
+    order: (usize, Vec<usize>),
+    /// Whether a gradient was looked at tensor by tensor.
+    gradient_checked: bool,
+    /// Seconds that the run took before this program took it up.
+    seconds_before: f64,
+    clock: Instant,
+}
+
+/// Goes on from `state` to the end of the run; where it then stands.
+///
+/// # Errors
+/// When the checkpoint of `state` cannot be read, the disk is full, the loss explodes, or someone interrupts the run (its state is saved first).
+pub(super) fn learn(
+    training: &Training<'_>,
+    config: &EncoderConfig,
+    plan: Plan,
+    checkpoints: &Checkpoints,
+    state: State,
+    parts: &Split,
+    examples: &Examples,
+) -> Result<State> {
+    let recipe = &training.recipe;
+    let resumed = state.step > 0;
+    let weights = if resumed { &checkpoints.weights(state.step, config)? } else { &training.base.weights };
+    let model = Fused::new(config, weights)?;
+    let mut optimizer = AdamW::new(model.layout(), plan.groups.clone(), recipe.weight_decay, recipe.max_grad_norm);
+    if resumed {
+        checkpoints.restore(&state, &mut optimizer, config)?;
+    }
+    let learner = Learner {
+        training,
+        checkpoints,
+        parts,
+        examples,
+        workspace: Workspace::new(&model, plan.depth),
+        model,
+        optimizer,
+        log: Log::open(&training.out, &state)?,
+        order: order(recipe, state.step / plan.length.steps_an_epoch, parts),
+        plan,
+        gradient_checked: false,
+        seconds_before: state.seconds,
+        clock: Instant::now(),
+        state,
+    };
+    learner.run()
+}
+
+fn order(recipe: &Recipe, epoch: usize, parts: &Split) -> (usize, Vec<usize>) {
+    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), parts.train.len()))
+}
+
+impl Learner<'_> {
+    fn run(mut self) -> Result<State> {
+        let recipe = &self.training.recipe;
+        let mut progress = Progress::new("training", "reviews", self.plan.length.reviews).from(self.state.samples);
+        while !self.over() {
+            // An evaluation that an interruption left out comes first.
+            let save = if self.evaluation_due() {
+                self.evaluate()?;
+                true
+            } else {
+                self.step(&mut progress)?;
+                recipe.save_every.is_some_and(|steps| self.state.step.is_multiple_of(steps))
+            };
+            let interrupted = interrupt::requested();
+            if save || interrupted {
+                self.optimizer.settle(&mut self.model);
+                self.checkpoints.save(&self.state, &self.model, &self.optimizer)?;
+            }
+            if interrupted {
+                let (step, out) = (self.state.step, self.training.out.display());
+                bail!("interrupted after step {step} of {}; all is saved in {out}: go on with --resume", self.plan.length.steps);
+            }
+        }
+        progress.finish();
+        if self.state.step < self.plan.length.steps {
+            let stale = self.state.stale();
+            eprintln!(
+                "stopped after step {} of {}: {stale} evaluations without a better {}",
+                self.state.step, self.plan.length.steps, recipe.best_by
+            );
+        }
+        Ok(self.state)
+    }
+
+    fn over(&self) -> bool {
+        let patience = self.training.recipe.patience;
+        patience.is_some_and(|patience| self.state.stale() >= patience) || self.state.step >= self.plan.length.steps && !self.evaluation_due()
+    }
+
+    /// Whether the validation split is to be rated before the next step.
+    fn evaluation_due(&self) -> bool {
+        let Length { steps, steps_an_epoch, .. } = self.plan.length;
+        let step = self.state.step;
+        let every = self.training.recipe.eval_every.unwrap_or(steps_an_epoch);
+        let evaluated = self.state.evaluations.last().is_some_and(|evaluation| evaluation.step == step);
+        step > 0 && !evaluated && (step.is_multiple_of(every) || step >= steps)
+    }
+
+    fn epoch(&self) -> f64 {
+        self.state.step as f64 / self.plan.length.steps_an_epoch as f64
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        self.optimizer.settle(&mut self.model);
+        let validation = self.examples.evaluate(&self.model, &self.parts.val, "validation")?;
+        let (step, epoch) = (self.state.step, self.epoch());
+        watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
+        self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation }))?;
+        let (loss, accuracy) = (validation.loss, 100.0 * validation.accuracy);
+        self.state.evaluations.push(Evaluation { step, epoch, validation });
+        self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
+        let best = if self.state.stale() == 0 { ", the best so far" } else { "" };
+        eprintln!("step {step}, epoch {epoch:.2}: validation loss {loss:.4}, accuracy {accuracy:.2}%{best}");
+        Ok(())
+    }
+
+    fn step(&mut self, progress: &mut Progress) -> Result<()> {
+        let recipe = &self.training.recipe;
+        let Length { reviews_a_step, steps_an_epoch, steps, .. } = self.plan.length;
+        let number = self.state.step;
+        if self.order.0 != number / steps_an_epoch {
+            self.order = order(recipe, number / steps_an_epoch, self.parts);
+        }
+        let first = number % steps_an_epoch * reviews_a_step;
+        let rows: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).map(|i| self.parts.train[*i]).collect();
+        let step = Step {
+            token_ids: rows.iter().map(|row| self.examples.ids.get(*row)).collect(),
+            labels: rows.iter().map(|row| self.examples.labels[*row]).collect(),
+            rows: &rows,
+        };
+        let at = || format!("step {} of {steps}, on {}", number + 1, self.training.reviews.table.places(&rows));
+        self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
+        let loss =
+            step::gradient(&self.model, &mut self.workspace, &step, &self.plan.loss, recipe.token_budget, recipe.seed, number).with_context(at)?;
+        // Before the weights move, so that what is saved is sound.
+        self.state.watch.check(loss).with_context(at)?;
+        let learning_rate = self.plan.schedule.rate(number);
+        if !self.gradient_checked {
+            let unmoved = self.optimizer.unmoved(&self.workspace.gradients);
+            if !unmoved.is_empty() {
+                eprintln!("step {}: no gradient reaches {}: they stay as they are", number + 1, unmoved.join(", "));
+            }
+            self.gradient_checked = true;
+        }
+        let grad_norm = self.optimizer.step(&mut self.model, &self.workspace.gradients, learning_rate).with_context(at)?;
+        let tokens = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
+        self.state.step += 1;
+        self.state.updates += 1;
+        self.state.samples += rows.len();
+        self.state.tokens += tokens;
+        self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
+        let (step, epoch, seconds) = (self.state.step, self.epoch(), self.state.seconds);
+        self.log.write(&Line { step, epoch, loss, learning_rate, grad_norm, samples: rows.len(), tokens, seconds })?;
+        progress.advance(rows.len(), &format!("loss {loss:.3}"));
+        Ok(())
+    }
+}
