@@ -4,8 +4,10 @@ mod checkpoint;
 mod log;
 pub mod optimizer;
 mod recipe;
+mod report;
 pub mod schedule;
 pub mod step;
+mod tensorboard;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -19,16 +21,18 @@ use starsight_model::bundle::hex;
 use starsight_model::metrics::{Metrics, Scores};
 use starsight_model::model::Classifier;
 use starsight_model::weights::{Role, Weights, specs};
-use starsight_model::{EncoderConfig, Engine, bundle, rng};
+use starsight_model::{EncoderConfig, Engine, LABELS, bundle, rng};
 
 use self::checkpoint::{Checkpoints, Epoch, Run, State};
-use self::log::{Line, Log};
+use self::log::Log;
+pub use self::log::{Evaluated, Line};
 use self::optimizer::AdamW;
 pub use self::recipe::Recipe;
 use self::schedule::LinearSchedule;
 use self::step::Step;
 use crate::base::BaseModel;
 use crate::data::{Reviews, Split, SplitName, split};
+use crate::evaluation::Evaluation;
 use crate::progress::Progress;
 use crate::{files, interrupt, package, rating};
 
@@ -58,7 +62,7 @@ pub struct Training<'a> {
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
-    pub test: Metrics,
+    pub test: Evaluation,
     /// On the validation split, by which the best epoch was chosen.
     pub validation: Metrics,
     /// The step of the best epoch.
@@ -95,18 +99,23 @@ impl Tokens {
         hex(&hash.finalize())
     }
 
-    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
+    fn logits(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Vec<[f32; LABELS]>> {
         let mut progress = Progress::new(label, "reviews", rows.len());
         let ids: Vec<&[u32]> = rows.iter().map(|row| self.ids[*row].as_slice()).collect();
         let logits = rating::logits(engine, &ids, &mut progress)?;
         progress.finish();
+        Ok(logits)
+    }
+
+    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
+        let logits = self.logits(engine, rows, label)?;
         let mut scores = Scores::default();
         rows.iter().zip(&logits).for_each(|(row, logits)| scores.add(logits, self.labels[*row]));
         Ok(scores.metrics())
     }
 }
 
-/// Trains, writes the bundle and `metrics.json` to `out`, and returns what came of it.
+/// Trains, writes the bundle, `metrics.json` and `report.html` to `out`, and returns what came of it.
 ///
 /// # Errors
 /// When the data cannot be divided, `out` holds an earlier run and neither `resume` nor `overwrite` is said, the disk is full, the loss explodes, or someone interrupts the run
@@ -148,10 +157,11 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let weights = checkpoints.weights(best.step, &config)?;
     let classifier = Classifier::new(&config, &weights)?;
     let clock = Instant::now();
-    let test = tokens.evaluate(&classifier, &parts.test, "test")?;
+    let logits = tokens.logits(&classifier, &parts.test, "test")?;
+    let labels: Vec<usize> = parts.test.iter().map(|row| tokens.labels[*row]).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
-        test,
+        test: Evaluation::new(&logits, &labels),
         validation: best.validation,
         best_step: best.step,
         steps: state.step,
@@ -160,7 +170,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         tokens_per_second: state.tokens as f64 / state.seconds,
         seconds: state.seconds,
     };
-    write(&training, &classifier, &weights, &outcome)?;
+    write(&training, &classifier, &weights, &outcome, &parts.test, &logits)?;
     Ok(outcome)
 }
 
@@ -278,8 +288,15 @@ fn learn(
     Ok(state)
 }
 
-/// The bundle and `metrics.json`.
-fn write(training: &Training<'_>, classifier: &Classifier, weights: &Weights, outcome: &Outcome) -> Result<()> {
+/// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`.
+fn write(
+    training: &Training<'_>,
+    classifier: &Classifier,
+    weights: &Weights,
+    outcome: &Outcome,
+    rows: &[usize],
+    logits: &[[f32; LABELS]],
+) -> Result<()> {
     let out: &Path = &training.out;
     let provenance = json!({
         "base_model": training.base_name,
@@ -292,6 +309,7 @@ fn write(training: &Training<'_>, classifier: &Classifier, weights: &Weights, ou
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
     });
     files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
+    report::write(training, outcome, &provenance, rows, logits)?;
     package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, classifier)
 }
 
