@@ -25,7 +25,9 @@ fn the_whole_way_on_small_data() {
         "metrics.json",
         "model.safetensors",
         "recipe.toml",
+        "report.html",
         "starsight.json",
+        "tensorboard",
         "tokenizer.json",
         "tokenizer_config.json",
         "train_log.jsonl",
@@ -38,10 +40,17 @@ fn the_whole_way_on_small_data() {
     let metrics = json(&std::fs::read_to_string(at.join("model/metrics.json")).expect("metrics"));
     assert_eq!((metrics["steps"].as_u64(), metrics["test"]["samples"].as_u64()), (Some(104), Some(64)));
 
+    let [low, high] = [0, 1].map(|end| metrics["test"]["intervals"]["loss"][end].as_f64().expect("an end"));
+    let loss = metrics["test"]["loss"].as_f64().expect("a loss");
+    assert!(low < loss && loss < high, "{low} {loss} {high}");
+    let report = std::fs::read_to_string(at.join("model/report.html")).expect("a report");
+    assert!(report.contains("<h1>model</h1>") && report.contains("How it learned") && report.contains("64 others that nothing was chosen by"));
+
     // evaluate says of the test split what train said.
     let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--split", "test", "--json"]));
     assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
-    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("accuracy"));
+    assert_eq!(evaluated["metrics"]["intervals"]["accuracy"], metrics["test"]["intervals"]["accuracy"]);
+    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("Accuracy"));
 
     // rate: texts, a file in each format, standard input.
     let rated = json(&good(at, &["rate", "--model", "model", "--json", "great app, love it 😍", "", "terrible, crashes all day"]));
@@ -61,7 +70,10 @@ fn the_whole_way_on_small_data() {
     good(at, &["publish", "--model", "model", "--out", "copy"]);
     assert_eq!(
         names(&at.join("copy")),
-        bundle.into_iter().filter(|n| !["checkpoints", "metrics.json", "recipe.toml", "train_log.jsonl"].contains(n)).collect::<Vec<_>>()
+        bundle
+            .into_iter()
+            .filter(|n| !["checkpoints", "metrics.json", "recipe.toml", "report.html", "tensorboard", "train_log.jsonl"].contains(n))
+            .collect::<Vec<_>>()
     );
     bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);
@@ -84,6 +96,63 @@ fn the_whole_way_on_small_data() {
     bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
     bad(at, &["rate", "--model", "base", "--data", "reviews.csv", "--out", "out.xlsx"], 1, &["out.xlsx: not a kind of file that is written"]);
     bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
+}
+
+#[test]
+fn evaluation_by_group_and_as_a_report() {
+    let dir = trained();
+    let at = dir.path();
+    let evaluate = ["evaluate", "--model", "model", "--data", "reviews.csv"];
+    let with = |more: &[&'static str]| [&evaluate[..], more].concat();
+    let groups = json(&good(at, &with(&["--by", "package_name", "--by", "length", "--by", "date", "--json"])))["groups"].clone();
+    assert_eq!(groups["package_name"][0]["group"], "org.example");
+    assert_eq!(groups["package_name"][0]["samples"], 320);
+    for by in ["length", "date"] {
+        let groups = groups[by].as_array().expect("groups");
+        assert_eq!(groups.iter().map(|g| g["samples"].as_u64().expect("a count")).sum::<u64>(), 320, "{by}");
+        assert!(groups.len() > 1, "{by}");
+        assert!(groups.iter().all(|g| (0.0..=1.0).contains(&g["accuracy"].as_f64().expect("a share"))), "{by}");
+    }
+    let table = good(at, &with(&["--by", "length", "--report", "report.html"]));
+    assert!(table.contains("tokens") && table.contains("95%: "), "{table}");
+    let page = std::fs::read_to_string(at.join("report.html")).expect("a report");
+    assert!(page.contains("Confusion matrix") && !page.contains("How it learned"));
+    bad(
+        at,
+        &with(&["--by", "app"]),
+        1,
+        &["reviews.csv: no column `app`; --by takes one of its columns (package_name, review, date, star), or `length`"],
+    );
+    bad(at, &with(&["--report", "reviews.csv/report.html"]), 1, &["reviews.csv"]);
+}
+
+#[test]
+fn a_benchmark_shows_each_way() {
+    let dir = trained();
+    let at = dir.path();
+    let bench = ["bench", "--model", "model", "--data", "reviews.csv", "--rows", "40", "--repeats", "2"];
+    let with = |more: &[&'static str]| [&bench[..], more].concat();
+    let table = json(&good(at, &with(&["--batch-sizes", "32,1", "--json"])));
+    let figures = table["measured"]["figures"].as_array().expect("figures");
+    // Four ways for a batch of 32, one for a single review, and one by tokens.
+    assert_eq!(figures.len(), 6);
+    for figure in figures {
+        let number = |name: &str| figure[name].as_f64().expect("a number");
+        assert!(figure["spread"][0].as_f64() <= Some(number("samples_per_second")), "{figure}");
+        assert!(number("samples_per_second") > 0.0 && number("peak_share") > 0.0, "{figure}");
+        assert_eq!(number("padding") > 1.0, figure["layout"] == "padded", "{figure}");
+    }
+    assert_eq!(figures[0]["lag"]["milliseconds"], 500);
+    assert_eq!(figures[4]["lag"]["milliseconds"], 20);
+    assert!(figures[5]["lag"].is_null(), "the notebook has none for this");
+    // 40 single reviews that wait a second each.
+    let slow = json(&good(at, &with(&["--batch-sizes", "1", "--lag-ms", "1000", "--json"])));
+    let rate = slow["measured"]["figures"][0]["lag"]["samples_per_second"].as_f64().expect("a rate");
+    assert!((0.9..1.0).contains(&rate), "{rate}");
+    assert_eq!(table["quoted"][0]["measured"], false);
+    assert!(good(at, &bench).contains("ChatGPT (quoted, not measured)"));
+    bad(at, &with(&["--batch-sizes", "32,0"]), 2, &["--batch-sizes", "1..=4096"]);
+    bad(at, &with(&["--text-column", "text"]), 1, &["reviews.csv: no column `text`"]);
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use crate::LABELS;
 use crate::rating::{argmax, softmax};
 
 /// Bins of the calibration error.
-const CALIBRATION_BINS: usize = 15;
+pub const CALIBRATION_BINS: usize = 15;
 
 /// Metrics over a set of rated reviews. Shares are between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,19 +43,21 @@ pub struct Scores {
     bins: [Bin; CALIBRATION_BINS],
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Bin {
-    samples: u64,
-    right: u64,
-    confidence: f64,
+/// Reviews of like confidence: a bin of the calibration curve.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bin {
+    /// Number of reviews.
+    pub samples: u64,
+    /// How many of them were rated right.
+    pub right: u64,
+    /// Sum of the probabilities of the stars that they were rated with.
+    pub confidence: f64,
 }
 
 impl Scores {
     /// Adds a review with its true label, 0 to 4.
     pub fn add(&mut self, logits: &[f32; LABELS], label: usize) {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let log_sum = logits.iter().map(|x| f64::from(x - max).exp()).sum::<f64>().ln();
-        self.loss += log_sum - f64::from(logits[label] - max);
+        self.loss += cross_entropy(logits, label);
         let predicted = argmax(logits);
         self.confusion[label][predicted] += 1;
         let confidence = f64::from(softmax(logits)[predicted]);
@@ -68,7 +70,21 @@ impl Scores {
 
     /// The metrics of all that was added; of nothing, zeros.
     pub fn metrics(&self) -> Metrics {
-        let c = &self.confusion;
+        let samples = self.bins.iter().map(|b| b.samples).sum::<u64>().max(1) as f64;
+        let ece = self.bins.iter().map(|b| (b.right as f64 - b.confidence).abs()).sum::<f64>() / samples;
+        Metrics::of(&self.confusion, self.loss / samples, ece)
+    }
+
+    /// The calibration curve: bins of equal width over the confidence, from 0 to 1.
+    pub fn calibration(&self) -> &[Bin; CALIBRATION_BINS] {
+        &self.bins
+    }
+}
+
+impl Metrics {
+    /// The metrics of a confusion matrix (row = true label, column = predicted label), with the two that it does not tell: the mean loss and the calibration error.
+    pub fn of(confusion: &[[u64; LABELS]; LABELS], loss: f64, ece: f64) -> Metrics {
+        let c = confusion;
         let cells = || (0..LABELS).flat_map(|t| (0..LABELS).map(move |p| (t, p)));
         let samples: u64 = c.iter().flatten().sum();
         let n = samples.max(1) as f64;
@@ -82,7 +98,7 @@ impl Scores {
         let by_chance: f64 = cells().map(|(t, p)| distance(t, p) * truth[t] * guess[p] / n).sum();
         Metrics {
             samples: samples as usize,
-            loss: self.loss / n,
+            loss,
             accuracy: share(&|t, p| t == p),
             off_by_one: share(&|t, p| t.abs_diff(p) <= 1),
             binary_great: share(&|t, p| (t >= 3) == (p >= 3)),
@@ -91,8 +107,15 @@ impl Scores {
             macro_f1: f1.iter().sum::<f64>() / f1.len().max(1) as f64,
             // All reviews of one class, all rated so: no disagreement to weigh, and none expected.
             qwk: if by_chance > 0.0 { 1.0 - observed / by_chance } else { 0.0 },
-            ece: self.bins.iter().map(|b| (b.right as f64 - b.confidence).abs()).sum::<f64>() / n,
+            ece,
             confusion: *c,
         }
     }
+}
+
+/// The loss of one review: the negative logarithm of the probability of its true label, in nats.
+pub fn cross_entropy(logits: &[f32; LABELS], label: usize) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let log_sum = logits.iter().map(|x| f64::from(x - max).exp()).sum::<f64>().ln();
+    log_sum - f64::from(logits[label] - max)
 }

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use serde_json::Value;
 use starsight_model::metrics::Metrics;
 
+use crate::evaluation::Evaluation;
 use crate::train::Outcome;
 
 /// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, limits and use.
 pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
-    let test = &outcome.test;
+    let test = &outcome.test.metrics;
     let text = |key: &str| provenance[key].as_str().unwrap_or("unknown").to_string();
     let (base, data) = (text("base_model"), text("data"));
     // A path on someone's disk is no repository on the Hub.
@@ -35,7 +36,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
          ## How good it is\n\n{} reviews of the test split, which nothing was chosen by.\n\n{}\n### Confusion matrix\n\nRows: the stars that the reviewer gave. Columns: the stars \
          that the model gives.\n\n{}\n",
         test.samples,
-        metrics_table(test, &outcome.validation),
+        metrics_table(&outcome.test, &outcome.validation),
         confusion_table(test)
     );
     let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
@@ -61,23 +62,11 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
     out
 }
 
-fn metrics_table(test: &Metrics, validation: &Metrics) -> String {
-    let percent = |x: f64| format!("{:.2}%", 100.0 * x);
-    let number = |x: f64| format!("{x:.4}");
-    let rows: [(&str, String, String); 9] = [
-        ("Accuracy", percent(test.accuracy), percent(validation.accuracy)),
-        ("At most one star off", percent(test.off_by_one), percent(validation.off_by_one)),
-        ("4-5 stars against 1-3", percent(test.binary_great), percent(validation.binary_great)),
-        ("5 stars against the rest", percent(test.binary_five), percent(validation.binary_five)),
-        ("Mean absolute error, stars", number(test.mae), number(validation.mae)),
-        ("Macro F1", number(test.macro_f1), number(validation.macro_f1)),
-        ("Quadratic weighted kappa", number(test.qwk), number(validation.qwk)),
-        ("Expected calibration error", number(test.ece), number(validation.ece)),
-        ("Loss", number(test.loss), number(validation.loss)),
-    ];
-    let mut out = String::from("| | test | validation |\n|---|---|---|\n");
-    for (name, test, validation) in rows {
-        let _ = writeln!(out, "| {name} | {test} | {validation} |");
+fn metrics_table(test: &Evaluation, validation: &Metrics) -> String {
+    let mut out = String::from("| | test | 95% confidence | validation |\n|---|---|---|---|\n");
+    for measure in test.measures() {
+        let [test, validation] = [&test.metrics, validation].map(|metrics| measure.show((measure.of)(metrics)));
+        let _ = writeln!(out, "| {} | {test} | {} | {validation} |", measure.name, measure.show_interval());
     }
     out
 }

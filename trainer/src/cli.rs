@@ -34,6 +34,8 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Rate reviews: texts, a file, or lines on standard input
     Rate(Rate),
+    /// Measure how many reviews a second a model rates, in batches of several sizes, packed and padded
+    Bench(Bench),
     /// Publish a bundle to the Hugging Face Hub in one commit, or copy it to a folder
     Publish(Publish),
     /// Build a complete static site that serves a bundle
@@ -182,6 +184,12 @@ pub struct Evaluate {
     /// Seed of the split
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
+    #[arg(long, value_name = "COLUMN|length")]
+    pub by: Vec<String>,
+    /// Write a report to this file, one HTML page that opens by double click
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -214,6 +222,38 @@ pub struct Rate {
     /// Use only the first rows of the file
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: Option<usize>,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Fine-tuned model
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub model: Source,
+    /// Reviews to rate
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
+    /// Reviews in a batch
+    #[arg(long, value_delimiter = ',', default_values_t = [64, 32, 1], value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub batch_sizes: Vec<usize>,
+    /// Milliseconds that every batch waits for a network; the notebook's (500 for a batch of 32, 20 for a single review) unless given
+    #[arg(long, value_name = "N")]
+    pub lag_ms: Option<u64>,
+    /// Use the first rows of the file
+    #[arg(long, default_value_t = 512, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub rows: usize,
+    /// How often each way is measured, after a warm-up
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub repeats: usize,
+    /// Column with the texts
+    #[arg(long, default_value = "review")]
+    pub text_column: String,
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,

@@ -3,19 +3,29 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
-use starsight_model::metrics::Scores;
+use clap::ValueEnum;
+use indicatif::HumanCount;
+use serde_json::{Map, json};
+use starsight_model::Rater;
 
 use super::{hub, print_metrics, reviews};
+use crate::breakdown::{Group, Grouping};
 use crate::cli::Evaluate;
+use crate::evaluation::Evaluation;
+use crate::files;
 use crate::progress::Progress;
 use crate::rating;
+use crate::report::{Mistake, Report, WORST};
 use crate::source::{data_files, names};
 use crate::train::part_of;
+
+/// Groups that are printed; `--json` has all.
+const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
     let mut rows = part_of(&reviews, args.split, args.seed)?;
     if args.labelled.drop_empty {
         rows.retain(|row| !reviews.is_blank(*row));
@@ -26,23 +36,78 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let texts: Vec<&str> = rows.iter().map(|row| reviews.text(*row)).collect();
     let ids = rater.tokenizer().encode_all(&texts)?;
     let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
+    let mut logits = rating::logits(rater.engine(), &ids, &mut progress)?;
     let seconds = clock.elapsed().as_secs_f64();
     progress.finish();
-    let mut scores = Scores::default();
-    for (row, logits) in rows.iter().zip(&logits) {
-        // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
-        scores.add(&logits.map(|x| x / rater.temperature()), reviews.label(*row));
-    }
-    let metrics = scores.metrics();
-    let tokens: usize = ids.iter().map(|ids| ids.len()).sum();
+    // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
+    logits.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
+    let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
+    let evaluation = Evaluation::new(&logits, &labels);
+    let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
+    let groups: Vec<(&str, Vec<Group>)> =
+        groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
     let rate = rows.len() as f64 / seconds;
     if args.json {
-        let tokens_per_second = tokens as f64 / seconds;
-        println!("{}", json!({ "metrics": metrics, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second }));
+        let tokens_per_second = lengths.iter().sum::<usize>() as f64 / seconds;
+        let groups: Map<_, _> = groups.into_iter().map(|(by, groups)| (by.to_string(), json!(groups))).collect();
+        println!(
+            "{}",
+            json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second })
+        );
     } else {
-        print_metrics(&names(&args.data), &metrics);
+        print_metrics(&names(&args.data), &evaluation);
+        groups.iter().for_each(|(by, groups)| print_groups(by, groups));
         println!("rated in {seconds:.1} s: {rate:.1} reviews/s");
     }
+    // Last: a report that cannot be written does not cost the figures.
+    if let Some(path) = &args.report {
+        let mistake = |i: usize| Mistake { text: texts[i], label: labels[i], logits: logits[i], loss: evaluation.reviews[i].loss };
+        let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
+        files::write_bytes(path, report(args, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
+        eprintln!("the report is in {}", path.display());
+    }
     Ok(())
+}
+
+/// The report of an evaluation: what training's has, but for the training.
+fn report<'a>(args: &Evaluate, rater: &Rater, evaluation: &'a Evaluation, mistakes: Vec<Mistake<'a>>, rate: f64) -> Report<'a> {
+    let part = args.split.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
+    let config = rater.config();
+    let facts = json!({
+        "model": args.model.to_string(),
+        "architecture": config.model_type(),
+        "layers": config.layers,
+        "width": config.hidden_size,
+        "weights": rater.parameters(),
+        "temperature": rater.temperature(),
+        "data": names(&args.data),
+        "part_of_the_data": part,
+        "seed_of_the_split": args.seed,
+        "reviews_without_text": if args.labelled.drop_empty { "left out" } else { "kept" },
+    });
+    Report {
+        title: args.model.to_string(),
+        lead: format!("Held against the stars of {} reviews of {}.", HumanCount(evaluation.metrics.samples as u64), names(&args.data)),
+        speed: rate,
+        speed_of: "rated",
+        evaluation,
+        mistakes,
+        learning: None,
+        facts: vec![("Provenance", facts.as_object().cloned().unwrap_or_default())],
+    }
+}
+
+fn print_groups(by: &str, groups: &[Group]) {
+    let shown = &groups[..groups.len().min(SHOWN)];
+    // Wide enough for the names, but a name that is a whole review does not push the figures away.
+    let width = shown.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).clamp(by.len(), 48);
+    println!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error");
+    for Group { group, samples, accuracy, off_by_one, mae } in shown {
+        let name: String = group.chars().take(width).collect();
+        println!("{name:<width$}{:>10}{:>10.2}%{:>15.2}%{mae:>18.4}", HumanCount(*samples as u64).to_string(), 100.0 * accuracy, 100.0 * off_by_one);
+    }
+    if groups.len() > SHOWN {
+        println!("and {} smaller groups; --json lists all", groups.len() - SHOWN);
+    }
+    println!();
 }

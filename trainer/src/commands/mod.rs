@@ -1,5 +1,6 @@
 //! The commands: what each does with its arguments. Results go to stdout, everything else to stderr.
 
+mod bench;
 mod evaluate;
 mod init;
 mod publish;
@@ -14,10 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use starsight_model::metrics::Metrics;
 
 use crate::cli::{Columns, Command, HubArgs, Labelled};
 use crate::data::{self, Empty, Reviews};
+use crate::evaluation::Evaluation;
 use crate::hub::{Event, Hub, Token};
 
 /// Does what the command line says.
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Split(args) => split::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Rate(args) => rate::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Site(args) => site::run(&args),
         Command::Serve(args) => site::serve(&args),
@@ -75,16 +77,10 @@ fn reviews(files: &[PathBuf], labelled: &Labelled) -> Result<Reviews> {
 }
 
 /// Metrics as a small table.
-fn print_metrics(title: &str, metrics: &Metrics) {
-    let percent = |x: f64| 100.0 * x;
-    println!("{title}: {} reviews", metrics.samples);
-    println!("  accuracy            {:6.2}%", percent(metrics.accuracy));
-    println!("  at most 1 star off  {:6.2}%", percent(metrics.off_by_one));
-    println!("  4-5 against 1-3     {:6.2}%", percent(metrics.binary_great));
-    println!("  5 against the rest  {:6.2}%", percent(metrics.binary_five));
-    println!("  mean abs. error     {:7.4} stars", metrics.mae);
-    println!("  macro F1            {:7.4}", metrics.macro_f1);
-    println!("  weighted kappa      {:7.4}", metrics.qwk);
-    println!("  calibration error   {:7.4}", metrics.ece);
-    println!("  loss                {:7.4}", metrics.loss);
+fn print_metrics(title: &str, evaluation: &Evaluation) {
+    println!("{title}: {} reviews", evaluation.metrics.samples);
+    for measure in evaluation.measures() {
+        let interval = if measure.interval.is_some() { format!("   95%: {}", measure.show_interval()) } else { String::new() };
+        println!("  {:<28}{:>8}{interval}", measure.name, measure.show((measure.of)(&evaluation.metrics)));
+    }
 }

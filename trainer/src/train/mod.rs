@@ -8,8 +8,10 @@ mod log;
 pub mod loss;
 pub mod optimizer;
 mod recipe;
+mod report;
 pub mod schedule;
 pub mod step;
+mod tensorboard;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -23,13 +25,15 @@ use starsight_model::bundle::hex;
 use starsight_model::fused::Fused;
 use starsight_model::metrics::{Metrics, Scores};
 use starsight_model::weights::Weights;
-use starsight_model::{Engine, bundle};
+use starsight_model::{Engine, LABELS, bundle};
 
 use self::checkpoint::{Checkpoints, Run, State};
 use self::learn::Plan;
+pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
 use crate::base::BaseModel;
 use crate::data::{Reviews, SplitName, split};
+use crate::evaluation::Evaluation;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
 use crate::{files, package, rating};
@@ -62,7 +66,7 @@ pub struct Training<'a> {
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
-    pub test: Metrics,
+    pub test: Evaluation,
     /// On the validation split, by which the weights were chosen.
     pub validation: Metrics,
     /// Steps after which the weights are those that were kept.
@@ -102,18 +106,23 @@ impl Examples {
         hex(&hash.finalize())
     }
 
-    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
+    fn logits(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Vec<[f32; LABELS]>> {
         let mut progress = Progress::new(label, "reviews", rows.len());
         let ids: Vec<&[u32]> = rows.iter().map(|row| self.ids.get(*row)).collect();
         let logits = rating::logits(engine, &ids, &mut progress)?;
         progress.finish();
+        Ok(logits)
+    }
+
+    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
+        let logits = self.logits(engine, rows, label)?;
         let mut scores = Scores::default();
         rows.iter().zip(&logits).for_each(|(row, logits)| scores.add(logits, self.labels[*row]));
         Ok(scores.metrics())
     }
 }
 
-/// Trains, writes the bundle and `metrics.json` to `out`, and returns what came of it.
+/// Trains, writes the bundle, `metrics.json` and `report.html` to `out`, and returns what came of it.
 ///
 /// # Errors
 /// When the data cannot be divided, `out` holds an earlier run and neither `resume` nor `overwrite` is said, the disk is full, the loss explodes, or someone interrupts the run
@@ -159,10 +168,11 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let weights = checkpoints.weights(best.step, &config)?;
     let model = Fused::new(&config, &weights)?;
     let clock = Instant::now();
-    let test = examples.evaluate(&model, &parts.test, "test")?;
+    let logits = examples.logits(&model, &parts.test, "test")?;
+    let labels: Vec<usize> = parts.test.iter().map(|row| examples.labels[*row]).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
-        test,
+        test: Evaluation::new(&logits, &labels),
         validation: best.validation,
         best_step: best.step,
         best_epoch: best.epoch,
@@ -172,7 +182,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         tokens_per_second: state.tokens as f64 / state.seconds,
         seconds: state.seconds,
     };
-    write(&training, &model, &weights, &outcome)?;
+    write(&training, &model, &weights, &outcome, &parts.test, &logits)?;
     Ok(outcome)
 }
 
@@ -204,8 +214,8 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
     Ok(None)
 }
 
-/// The bundle and `metrics.json`.
-fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome) -> Result<()> {
+/// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`.
+fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
     let out: &Path = &training.out;
     let provenance = json!({
         "base_model": training.base_name,
@@ -218,6 +228,7 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
     });
     files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
+    report::write(training, outcome, &provenance, rows, logits)?;
     package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, model)
 }
 

@@ -1,0 +1,290 @@
+//! How many reviews a second a model rates, from text to logits: the notebook's table of batches of 64, 32 and 1, packed and padded side by side.
+//!
+//! It knows of an engine no more than [`Engine`](starsight_model::Engine) does. That hands its logits over as numbers in the machine's own memory, so whatever device
+//! computes them has finished when the clock is read.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use serde::Serialize;
+use starsight_model::batch::{PackedBatch, plan};
+use starsight_model::{EncoderConfig, Rater};
+
+use crate::rating::TOKEN_BUDGET;
+
+/// How reviews come together in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// End to end, as Starsight rates.
+    Packed,
+    /// Each as long as the longest of its batch. There is no padding in the engine, so the shorter reviews are lengthened with the id of `[PAD]`: the work is that of a padded
+    /// batch, but the logits are not those of the reviews, and are not used.
+    Padded,
+}
+
+/// The order in which reviews come into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// That of the file. Each batch is tokenised when its turn comes.
+    AsTheyCome,
+    /// Longest first, as `rate` does. All are tokenised before the first batch.
+    ByLength,
+}
+
+/// How large a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Size {
+    /// This many reviews.
+    Reviews(usize),
+    /// As many as hold this many tokens, as `rate` does.
+    Tokens(usize),
+}
+
+/// One way of rating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// Reviews or tokens in a batch.
+    pub batch: Size,
+    /// Packed or padded.
+    pub layout: Layout,
+    /// As they come or sorted.
+    pub order: Order,
+}
+
+/// What one way came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// The way.
+    #[serde(flatten)]
+    pub way: Way,
+    /// Reviews a second: the median of the repeats.
+    pub samples_per_second: f64,
+    /// Reviews a second in the slowest and the fastest repeat.
+    pub spread: [f64; 2],
+    /// Tokens of the reviews a second.
+    pub tokens_per_second: f64,
+    /// Tokens that were computed for one token of the reviews: 1 without padding.
+    pub padding: f64,
+    /// Share of the machine's peak that the encoder's products reached, padding included.
+    pub peak_share: f64,
+    /// Milliseconds of lag that every batch would wait for a network, and reviews a second with it.
+    pub lag: Option<Lag>,
+}
+
+/// The artificial lag of the notebook.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Lag {
+    /// Milliseconds a batch.
+    pub milliseconds: u64,
+    /// Reviews a second with it. The lag is added to the measured time, not slept: a machine that waits does nothing else.
+    pub samples_per_second: f64,
+}
+
+/// What a benchmark came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    /// Reviews rated in each repeat.
+    pub samples: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// Tokens of the longest.
+    pub longest: usize,
+    /// How often each way was measured.
+    pub repeats: usize,
+    /// The machine's peak in 10^9 operations a second, in f32: see [`peak`].
+    pub peak_gflops: f64,
+    /// The figures.
+    pub figures: Vec<Figure>,
+}
+
+/// The id that pads: `[PAD]` in BERT's vocabularies. Any id costs the same.
+const PAD: u32 = 0;
+
+/// The ways that a table shows for batches of these sizes: each packed and padded, as they come and sorted, and at the end as `rate` does it.
+pub fn ways(batch_sizes: &[usize]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for size in batch_sizes {
+        let batch = Size::Reviews(*size);
+        // A single review is neither padded nor sorted.
+        let choices: &[(Layout, Order)] = match size {
+            1 => &[(Layout::Packed, Order::AsTheyCome)],
+            _ => &[
+                (Layout::Padded, Order::AsTheyCome),
+                (Layout::Padded, Order::ByLength),
+                (Layout::Packed, Order::AsTheyCome),
+                (Layout::Packed, Order::ByLength),
+            ],
+        };
+        ways.extend(choices.iter().map(|(layout, order)| Way { batch, layout: *layout, order: *order }));
+    }
+    ways.push(Way { batch: Size::Tokens(TOKEN_BUDGET), layout: Layout::Packed, order: Order::ByLength });
+    ways
+}
+
+/// Measures each of `ways` over `texts`. `lag` gives the milliseconds that a batch waits; `done` is called after each pass over the texts.
+///
+/// # Errors
+/// When the engine fails.
+pub fn measure(
+    rater: &Rater,
+    texts: &[&str],
+    ways: &[Way],
+    repeats: usize,
+    lag: impl Fn(Size) -> Option<u64>,
+    mut done: impl FnMut(),
+) -> Result<Table> {
+    let lengths: Vec<usize> = rater.tokenizer().encode_all(texts)?.iter().map(Vec::len).collect();
+    let tokens: usize = lengths.iter().sum();
+    let peak_gflops = peak(&Device::Cpu)?;
+    let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
+    // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
+    for round in 0..=repeats {
+        for (way, passes) in ways.iter().zip(&mut passes) {
+            let pass = pass(rater, texts, &lengths, *way)?;
+            if round > 0 {
+                passes.push(pass);
+            }
+            done();
+        }
+    }
+    let operations = operations(rater.config());
+    let figure = |(way, passes): (&Way, Vec<Pass>)| {
+        let mut seconds: Vec<f64> = passes.iter().map(|p| p.seconds).collect();
+        seconds.sort_unstable_by(f64::total_cmp);
+        let (median, samples) = (median(&seconds), texts.len() as f64);
+        let Pass { computed, batches, .. } = passes[0];
+        let lag = lag(way.batch).map(|milliseconds| {
+            let waited = Duration::from_millis(milliseconds).as_secs_f64() * batches as f64;
+            Lag { milliseconds, samples_per_second: samples / (median + waited) }
+        });
+        Figure {
+            way: *way,
+            samples_per_second: samples / median,
+            spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
+            tokens_per_second: tokens as f64 / median,
+            padding: computed as f64 / tokens as f64,
+            peak_share: operations * computed as f64 / median / (1e9 * peak_gflops),
+            lag,
+        }
+    };
+    let figures = ways.iter().zip(passes).map(figure).collect();
+    Ok(Table { samples: texts.len(), tokens, longest: lengths.iter().copied().max().unwrap_or(0), repeats, peak_gflops, figures })
+}
+
+/// One pass over the reviews.
+#[derive(Clone, Copy)]
+struct Pass {
+    seconds: f64,
+    /// Tokens that went through the engine.
+    computed: usize,
+    batches: usize,
+}
+
+fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pass> {
+    let mut pass = Pass { seconds: 0.0, computed: 0, batches: 0 };
+    let mut rate = |reviews: Vec<Vec<u32>>| -> Result<()> {
+        let reviews = if way.layout == Layout::Padded { padded(reviews) } else { reviews };
+        let batch = PackedBatch::new(&reviews.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        rater.engine().logits(&batch)?;
+        pass.computed += batch.tokens();
+        pass.batches += 1;
+        Ok(())
+    };
+    let clock = Instant::now();
+    match (way.order, way.batch) {
+        (Order::AsTheyCome, Size::Reviews(size)) => {
+            for texts in texts.chunks(size) {
+                rate(rater.tokenizer().encode_all(texts)?)?;
+            }
+        }
+        (Order::AsTheyCome, Size::Tokens(budget)) => {
+            let order: Vec<usize> = (0..texts.len()).collect();
+            for group in starsight_model::batch::pack_in_order(&order, lengths, budget) {
+                rate(rater.tokenizer().encode_all(&group.iter().map(|i| texts[*i]).collect::<Vec<_>>())?)?;
+            }
+        }
+        (Order::ByLength, size) => {
+            let ids = rater.tokenizer().encode_all(texts)?;
+            let groups = match size {
+                Size::Reviews(size) => plan(lengths, usize::MAX).concat().chunks(size).map(<[usize]>::to_vec).collect(),
+                Size::Tokens(budget) => plan(lengths, budget),
+            };
+            for group in groups {
+                rate(group.iter().map(|i| ids[*i].clone()).collect())?;
+            }
+        }
+    }
+    pass.seconds = clock.elapsed().as_secs_f64();
+    Ok(pass)
+}
+
+/// Lengthens each review to the longest.
+fn padded(mut reviews: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    let longest = reviews.iter().map(Vec::len).max().unwrap_or(0);
+    reviews.iter_mut().for_each(|ids| ids.resize(longest, PAD));
+    reviews
+}
+
+/// The middle of ascending values, the mean of the two middle ones of an even number.
+fn median(ascending: &[f64]) -> f64 {
+    let middle = ascending.len() / 2;
+    if ascending.len() % 2 == 1 { ascending[middle] } else { (ascending[middle - 1] + ascending[middle]) / 2.0 }
+}
+
+/// The operations of the encoder's products for one token: query, key, value, output (h x h each) and the two feed-forward layers (h x f each), an addition and a multiplication
+/// a weight. Attention itself, which depends on the length, is left out.
+fn operations(config: &EncoderConfig) -> f64 {
+    let (h, f) = (config.hidden_size, config.intermediate_size);
+    (2 * config.layers * (4 * h * h + 2 * h * f)) as f64
+}
+
+/// The machine's peak in 10^9 operations a second: the best of several f32 products of 1024 x 1024 matrices by candle, on all cores.
+///
+/// # Errors
+/// When the product cannot be computed.
+pub fn peak(device: &Device) -> Result<f64> {
+    const SIDE: usize = 1024;
+    let [a, b] = [0.5, 0.25].map(|value| Tensor::full(value, (SIDE, SIDE), device).and_then(|t| t.to_dtype(DType::F32)));
+    let (a, b) = (a?, b?);
+    let mut best = f64::INFINITY;
+    for _ in 0..20 {
+        let clock = Instant::now();
+        // One element is fetched: until it is there, a device has not finished.
+        a.matmul(&b)?.get(0)?.get(0)?.to_scalar::<f32>()?;
+        best = best.min(clock.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (SIDE * SIDE * SIDE) as f64 / best / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!([median(&[1.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])], [1.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn padding_makes_all_as_long_as_the_longest() {
+        assert_eq!(padded(vec![vec![5, 6, 7], vec![8]]), [[5, 6, 7], [8, PAD, PAD]]);
+    }
+
+    #[test]
+    fn single_reviews_are_neither_padded_nor_sorted() {
+        let ways = ways(&[2, 1]);
+        assert_eq!(ways.len(), 6);
+        assert_eq!(ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(), 1);
+        assert_eq!(ways[5].batch, Size::Tokens(TOKEN_BUDGET));
+    }
+
+    #[test]
+    fn the_peak_is_a_number() {
+        let peak = peak(&Device::Cpu).expect("a product");
+        assert!(peak.is_finite() && peak > 0.1, "{peak}");
+    }
+}

@@ -1,0 +1,153 @@
+//! How good ratings are group by group: by any column of the file, or by the length of the review.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use arrow::array::Array;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde::Serialize;
+
+use crate::data::Table;
+use crate::evaluation::Judged;
+
+/// What asks for groups of like length.
+pub const LENGTH: &str = "length";
+
+/// Ends of the bins of length, in tokens; a longer review falls into a last bin.
+const LENGTH_BINS: [usize; 9] = [2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/// How good the ratings of a group are. Shares are between 0 and 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// The column's value, or the bin of lengths in tokens.
+    pub group: String,
+    /// Number of reviews.
+    pub samples: usize,
+    /// Share with the right number of stars.
+    pub accuracy: f64,
+    /// Share at most one star off.
+    pub off_by_one: f64,
+    /// Mean absolute error in stars.
+    pub mae: f64,
+}
+
+/// Divides reviews into groups.
+pub struct Grouping {
+    /// What it goes by: a column, or [`LENGTH`].
+    pub by: String,
+    /// The group of each row of the table; none when it goes by length.
+    values: Option<Vec<String>>,
+}
+
+impl Grouping {
+    /// By the column `by` of `table`, or by length.
+    ///
+    /// # Errors
+    /// When there is no such column, or its values cannot be shown as text.
+    pub fn new(table: &Table, by: &str) -> Result<Grouping> {
+        let of_column = || {
+            let names = || table.batch().schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
+            let column = table.batch().column_by_name(by).with_context(|| {
+                format!("{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens", table.name(), names())
+            })?;
+            let shown = || format!("{}: column `{by}` cannot be shown as text", table.name());
+            let options = const { &FormatOptions::new().with_display_error(false) };
+            let formatter = ArrayFormatter::try_new(column.as_ref(), options).with_context(shown)?;
+            (0..column.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect::<Result<_>>()
+        };
+        Ok(Grouping { by: by.into(), values: if by == LENGTH { None } else { Some(of_column()?) } })
+    }
+
+    /// The groups of `reviews`: row `rows[i]` of the table was judged as `reviews[i]`, and has `lengths[i]` tokens. Groups of a column come largest first, those of length
+    /// shortest first.
+    pub fn groups(&self, rows: &[usize], lengths: &[usize], reviews: &[Judged]) -> Vec<Group> {
+        match &self.values {
+            None => {
+                let bin = |length: usize| LENGTH_BINS.partition_point(|end| *end < length);
+                let sums = sums(lengths.iter().map(|n| bin(*n)).zip(reviews));
+                sums.into_iter().map(|(bin, sum)| sum.group(bin_name(bin))).collect()
+            }
+            Some(values) => {
+                let sums = sums(rows.iter().map(|row| values[*row].as_str()).zip(reviews));
+                let mut groups: Vec<Group> = sums.into_iter().map(|(value, sum)| sum.group(value.into())).collect();
+                // Stable: groups of one size stay in the order of their names.
+                groups.sort_by_key(|g| std::cmp::Reverse(g.samples));
+                groups
+            }
+        }
+    }
+}
+
+fn bin_name(bin: usize) -> String {
+    let first = if bin == 0 { 0 } else { LENGTH_BINS[bin - 1] + 1 };
+    match LENGTH_BINS.get(bin) {
+        Some(last) => format!("{first}-{last} tokens"),
+        None => format!("{first} tokens or more"),
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    samples: usize,
+    right: usize,
+    near: usize,
+    distance: usize,
+}
+
+impl Sum {
+    fn group(&self, group: String) -> Group {
+        let share = |count: usize| count as f64 / self.samples as f64;
+        Group { group, samples: self.samples, accuracy: share(self.right), off_by_one: share(self.near), mae: share(self.distance) }
+    }
+}
+
+fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a Judged)>) -> BTreeMap<K, Sum> {
+    let mut sums = BTreeMap::<K, Sum>::new();
+    for (key, review) in reviews {
+        let sum = sums.entry(key).or_default();
+        sum.samples += 1;
+        sum.right += usize::from(review.distance() == 0);
+        sum.near += usize::from(review.distance() <= 1);
+        sum.distance += usize::from(review.distance());
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(label: u8, rated: u8) -> Judged {
+        Judged { loss: 0.0, label, rated }
+    }
+
+    fn table(content: &str) -> Table {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, content).expect("written");
+        crate::data::read_all(&[path]).expect("a table")
+    }
+
+    #[test]
+    fn by_a_column() {
+        let grouping = Grouping::new(&table("review,star,app\nx,5,b\nx,5,a\nx,5,\nx,5,a\n"), "app").expect("a grouping");
+        let groups = grouping.groups(&[3, 0, 1], &[9, 9, 9], &[judged(4, 4), judged(0, 1), judged(4, 1)]);
+        assert_eq!(groups[0], Group { group: "a".into(), samples: 2, accuracy: 0.5, off_by_one: 0.5, mae: 1.5 });
+        assert_eq!(groups[1], Group { group: "b".into(), samples: 1, accuracy: 0.0, off_by_one: 1.0, mae: 1.0 });
+        assert_eq!(groups.len(), 2);
+    }
+
+    #[test]
+    fn by_length() {
+        let grouping = Grouping::new(&table("review,star\nx,5\n"), LENGTH).expect("a grouping");
+        let groups = grouping.groups(&[0; 5], &[2, 600, 5, 3, 8], &[judged(1, 1); 5]);
+        let found: Vec<(&str, usize)> = groups.iter().map(|g| (g.group.as_str(), g.samples)).collect();
+        assert_eq!(found, [("0-2 tokens", 1), ("3-4 tokens", 1), ("5-8 tokens", 2), ("513 tokens or more", 1)]);
+    }
+
+    #[test]
+    fn a_column_that_is_not_there() {
+        let error = Grouping::new(&table("review,star\nx,5\n"), "app").err().expect("an error").to_string();
+        assert!(error.contains("a.csv: no column `app`; --by takes one of its columns (review, star), or `length`"), "{error}");
+    }
+}

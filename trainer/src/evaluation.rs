@@ -1,0 +1,135 @@
+//! Ratings held against the stars that the reviewers gave: the metrics, how sure one can be of them, and what they rest on.
+
+use std::cmp::Reverse;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use starsight_model::LABELS;
+use starsight_model::metrics::{Bin, CALIBRATION_BINS, Metrics, Scores, cross_entropy};
+use starsight_model::rating::argmax;
+
+use crate::bootstrap::{Interval, Intervals};
+
+/// How good the ratings of a set of reviews are. As JSON: the metrics, with `intervals` beside them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// The metrics.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// Their 95% confidence intervals.
+    pub intervals: Intervals,
+    /// The calibration curve.
+    #[serde(skip)]
+    pub calibration: [Bin; CALIBRATION_BINS],
+    /// Each review, in the order given.
+    #[serde(skip)]
+    pub reviews: Vec<Judged>,
+}
+
+/// A metric as it is shown.
+pub struct Measure {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its value.
+    pub of: fn(&Metrics) -> f64,
+    /// Whether it is a share, shown in percent.
+    pub is_share: bool,
+    /// Its 95% confidence interval, where there is one.
+    pub interval: Option<Interval>,
+}
+
+impl Measure {
+    /// A value of it as text.
+    pub fn show(&self, value: f64) -> String {
+        if self.is_share { format!("{:.2}%", 100.0 * value) } else { format!("{value:.4}") }
+    }
+
+    /// The interval as text; nothing where there is none.
+    pub fn show_interval(&self) -> String {
+        self.interval.map(|[low, high]| format!("{} to {}", self.show(low), self.show(high))).unwrap_or_default()
+    }
+}
+
+/// What remains of a rated review.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Cross-entropy in nats.
+    pub loss: f32,
+    /// The true label, 0 to 4.
+    pub label: u8,
+    /// The rated one.
+    pub rated: u8,
+}
+
+impl Judged {
+    /// The place in a confusion matrix that is read row by row, 0 to 24.
+    pub fn cell(self) -> usize {
+        usize::from(self.label) * LABELS + usize::from(self.rated)
+    }
+
+    /// How many stars lie between the two.
+    pub fn distance(self) -> u8 {
+        self.label.abs_diff(self.rated)
+    }
+}
+
+impl Evaluation {
+    /// Holds the logits of reviews, divided by the calibration temperature, against their labels, 0 to 4.
+    pub fn new(logits: &[[f32; LABELS]], labels: &[usize]) -> Evaluation {
+        let mut scores = Scores::default();
+        logits.iter().zip(labels).for_each(|(logits, label)| scores.add(logits, *label));
+        let judge = |(logits, label): (&[f32; LABELS], &usize)| Judged {
+            loss: cross_entropy(logits, *label) as f32,
+            label: *label as u8,
+            rated: argmax(logits) as u8,
+        };
+        let reviews: Vec<Judged> = logits.par_iter().zip(labels).map(judge).collect();
+        Evaluation { metrics: scores.metrics(), intervals: Intervals::of(&reviews), calibration: *scores.calibration(), reviews }
+    }
+
+    /// The metrics in the order in which they are shown.
+    pub fn measures(&self) -> [Measure; 9] {
+        let Intervals { loss, accuracy, off_by_one, binary_great, binary_five, mae, macro_f1 } = self.intervals;
+        let measure = |name, of, is_share, interval| Measure { name, of, is_share, interval };
+        [
+            measure("Accuracy", |m| m.accuracy, true, Some(accuracy)),
+            measure("At most one star off", |m| m.off_by_one, true, Some(off_by_one)),
+            measure("4-5 stars against 1-3", |m| m.binary_great, true, Some(binary_great)),
+            measure("5 stars against the rest", |m| m.binary_five, true, Some(binary_five)),
+            measure("Mean absolute error, stars", |m| m.mae, false, Some(mae)),
+            measure("Macro F1", |m| m.macro_f1, false, Some(macro_f1)),
+            measure("Quadratic weighted kappa", |m| m.qwk, false, None),
+            measure("Expected calibration error", |m| m.ece, false, None),
+            measure("Loss, cross-entropy in nats", |m| m.loss, false, Some(loss)),
+        ]
+    }
+
+    /// The indices of the `count` wrong ratings with the highest loss, the worst first.
+    pub fn worst(&self, count: usize) -> Vec<usize> {
+        let mut wrong: Vec<usize> = (0..self.reviews.len()).filter(|i| self.reviews[*i].distance() > 0).collect();
+        // Losses are not negative, so their bits are in their order.
+        wrong.sort_by_key(|i| Reverse(self.reviews[*i].loss.to_bits()));
+        wrong.truncate(count);
+        wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_mistakes_come_first() {
+        let sure = |label: usize, by: f32| std::array::from_fn(|i| if i == label { by } else { 0.0 });
+        let logits = [sure(4, 3.0), sure(4, 9.0), sure(0, 1.0), sure(2, 5.0), sure(3, 0.1)];
+        let evaluation = Evaluation::new(&logits, &[4, 0, 1, 1, 3]);
+        assert_eq!(evaluation.worst(30), [1, 3, 2]);
+        assert_eq!(evaluation.worst(1), [1]);
+        assert_eq!(evaluation.metrics.accuracy, 0.4);
+        assert_eq!(evaluation.calibration.iter().map(|b| b.samples).sum::<u64>(), 5);
+        let json = serde_json::to_value(&evaluation).expect("JSON");
+        assert_eq!(json["samples"], 5);
+        assert_eq!(json["intervals"]["accuracy"].as_array().map(Vec::len), Some(2));
+        assert!(json.get("reviews").is_none());
+    }
+}

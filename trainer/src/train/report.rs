@@ -1,0 +1,46 @@
+//! `report.html` of a run.
+
+use anyhow::Result;
+use indicatif::HumanCount;
+use serde_json::{Map, Value};
+use starsight_model::LABELS;
+
+use super::{Outcome, Training, log};
+use crate::report::{Learning, Mistake, Report, WORST};
+use crate::{files, package};
+
+/// Writes the report to the run's folder. `rows` are those of the test split, `logits` what they were rated with.
+///
+/// # Errors
+/// When the log cannot be read or the disk is full.
+pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
+    let (steps, evaluations) = log::read(&training.out)?;
+    let reviews = training.reviews;
+    let mistake =
+        |i: usize| Mistake { text: reviews.text(rows[i]), label: reviews.label(rows[i]), logits: logits[i], loss: outcome.test.reviews[i].loss };
+    let count = |n: usize| HumanCount(n as u64);
+    let mut provenance = provenance.as_object().cloned().unwrap_or_default();
+    let recipe = provenance.remove("recipe").and_then(|recipe| recipe.as_object().cloned()).unwrap_or_default();
+    provenance.extend(Map::from_iter([
+        ("steps".into(), outcome.steps.into()),
+        ("best_step".into(), outcome.best_step.into()),
+        ("minutes_of_training".into(), format!("{:.1}", outcome.seconds / 60.0).into()),
+    ]));
+    let report = Report {
+        title: package::name_of(&training.out),
+        lead: format!(
+            "Fine-tuned from {} on {} reviews of {}, and held against {} others that nothing was chosen by.",
+            training.base_name,
+            count(outcome.train_samples),
+            training.data_name,
+            count(rows.len())
+        ),
+        speed: outcome.train_samples_per_second,
+        speed_of: "learned from",
+        evaluation: &outcome.test,
+        mistakes: outcome.test.worst(WORST).into_iter().map(mistake).collect(),
+        learning: Some(Learning { steps: &steps, evaluations: &evaluations, best_step: outcome.best_step, validation: &outcome.validation }),
+        facts: vec![("Recipe", recipe), ("Provenance", provenance)],
+    };
+    files::write_bytes(&training.out.join("report.html"), report.page().as_bytes())
+}
