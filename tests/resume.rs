@@ -97,6 +97,9 @@ mod unix {
         assert_whole(at, "killed");
     }
 
+    /// What befalls a checkpoint's folder.
+    type Damage = fn(&Path);
+
     #[test]
     fn a_damaged_checkpoint_is_told_and_passed_over() {
         let (dir, _) = whole();
@@ -113,7 +116,7 @@ mod unix {
             let names = checkpoints(at, "copy");
             names[names.len() - 2..].iter().map(|name| at.join("copy/checkpoints").join(name)).collect::<Vec<_>>()
         };
-        let damages: [(&str, fn(&Path)); 5] = [
+        let damages: [(&str, Damage); 5] = [
             ("one bit", |path| {
                 let path = path.join("first_moment.safetensors");
                 let mut bytes = fs::read(&path).expect("moments");
