@@ -57,7 +57,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     } else {
         print_metrics(&names(&args.data), &evaluation);
         groups.iter().for_each(|(by, groups)| print_groups(by, groups));
-        println!("rated in {seconds:.1} s: {rate:.1} reviews/s");
+        println!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
     }
     // Last: a report that cannot be written does not cost the figures.
     if let Some(path) = &args.report {
@@ -89,7 +89,7 @@ fn report<'a>(args: &Evaluate, rater: &Rater, evaluation: &'a Evaluation, mistak
         title: args.model.to_string(),
         lead: format!("Held against the stars of {} reviews of {}.", HumanCount(evaluation.metrics.samples as u64), names(&args.data)),
         speed: rate,
-        speed_of: "rated",
+        speed_of: "rated, from text to stars",
         evaluation,
         mistakes,
         learning: None,
@@ -109,5 +109,4 @@ fn print_groups(by: &str, groups: &[Group]) {
     if groups.len() > SHOWN {
         println!("and {} smaller groups; --json lists all", groups.len() - SHOWN);
     }
-    println!();
 }

@@ -97,22 +97,27 @@ impl Learning<'_> {
     fn table(&self) -> Markup {
         let percent = |x: f64| format!("{:.2}%", 100.0 * x);
         html! {
-            div.scroll tabindex="0" role="group" aria-labelledby="evaluations-caption" {
+            div.scroll.scroll--tall tabindex="0" role="group" aria-labelledby="evaluations-caption" {
                 table.table {
-                    caption #evaluations-caption { "Validation: " (HumanCount(self.validation.samples as u64)) " reviews that the model did not learn from" }
+                    caption #evaluations-caption {
+                        strong { "Validation" }
+                        (HumanCount(self.validation.samples as u64)) " reviews that the model did not learn from. ★ marks the weights that were kept."
+                    }
                     thead {
-                        tr { @for name in ["Step", "Epoch", "Loss", "Accuracy", "At most one off", "Mean abs. error", ""] { th scope="col" { (name) } } }
+                        tr { @for name in ["Step", "Epoch", "Loss", "Accuracy", "At most one off", "Mean abs. error"] { th scope="col" { (name) } } }
                     }
                     tbody {
                         @for Evaluated { step, epoch, validation } in self.evaluations {
                             tr {
-                                th scope="row" { (HumanCount(*step as u64)) }
+                                th scope="row" {
+                                    (HumanCount(*step as u64))
+                                    @if *step == self.best_step { " " span.kept title="kept" { "★" } }
+                                }
                                 td { (short((100.0 * epoch).round() / 100.0)) }
                                 td { (format!("{:.4}", validation.loss)) }
                                 td { (percent(validation.accuracy)) }
                                 td { (percent(validation.off_by_one)) }
                                 td { (format!("{:.4}", validation.mae)) }
-                                td { @if *step == self.best_step { span.kept { "★ kept" } } }
                             }
                         }
                     }
@@ -128,5 +133,5 @@ pub(super) fn short(x: f64) -> String {
 }
 
 fn scientific(x: f64) -> String {
-    if x == 0.0 { "0".into() } else { format!("{x:.1e}") }
+    if x == 0.0 { "0".into() } else { format!("{x:.1e}").replace(".0e", "e") }
 }

@@ -110,7 +110,7 @@ impl Report<'_> {
                 @for (heading, facts) in &self.facts {
                     table.facts {
                         caption { (heading) }
-                        tbody { @for (name, value) in facts { tr { th scope="row" { (name.replace('_', " ")) } td { (plain(value)) } } } }
+                        tbody { @for (name, value) in facts { tr { th scope="row" { (name.replace(['_', '-'], " ")) } td { (plain(value)) } } } }
                     }
                 }
             }
@@ -121,7 +121,7 @@ impl Report<'_> {
 /// A value of JSON as one would say it.
 fn plain(value: &Value) -> String {
     match value {
-        Value::Null => "as the base model has it".into(),
+        Value::Null => "not set".into(),
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         Value::String(text) => text.clone(),

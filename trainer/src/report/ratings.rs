@@ -54,7 +54,7 @@ pub fn section(evaluation: &Evaluation) -> Markup {
                     (calibration(&evaluation.calibration))
                     p.axis { "how sure the model is" }
                 }
-                figure.figure--low {
+                figure {
                     figcaption {
                         strong { "How often it is that sure" }
                         p { "The expected calibration error is " strong { (format!("{:.4}", metrics.ece)) } ": how far the curve lies from the line, on average over all reviews." }
@@ -219,8 +219,8 @@ pub fn mistakes(mistakes: &[Mistake]) -> Markup {
                             th scope="col" { "Review" }
                             th scope="col" { "Given" }
                             th scope="col" { "Rated" }
-                            th scope="col" { "Probability of 1 to 5 stars, %" }
                             th scope="col" { "Loss" }
+                            th scope="col" { "Chances of 1 to 5 ★, %" }
                         }
                     }
                     tbody { @for mistake in mistakes { (mistake.row()) } }
@@ -243,7 +243,8 @@ impl Mistake<'_> {
                 }
                 td data-label="given" { (self.label + 1) " ★" }
                 td data-label="rated" { (rated + 1) " ★" }
-                td {
+                td.mistakes__loss data-label="loss" { (format!("{:.2}", self.loss)) }
+                td.mistakes__chances {
                     ol.chances {
                         @for (label, p) in probabilities.iter().enumerate() {
                             li.chance.chance--rated[label == rated] style={ "--share:" (format!("{p:.3}")) } {
@@ -252,7 +253,6 @@ impl Mistake<'_> {
                         }
                     }
                 }
-                td data-label="loss" { (format!("{:.2}", self.loss)) }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `report.html` of a run.
 
+use std::path::Path;
+
 use anyhow::Result;
 use indicatif::HumanCount;
 use serde_json::{Map, Value};
@@ -30,17 +32,23 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
         title: package::name_of(&training.out),
         lead: format!(
             "Fine-tuned from {} on {} reviews of {}, and held against {} others that nothing was chosen by.",
-            training.base_name,
+            short(&training.base_name),
             count(outcome.train_samples),
-            training.data_name,
+            short(&training.data_name),
             count(rows.len())
         ),
         speed: outcome.train_samples_per_second,
-        speed_of: "learned from",
+        speed_of: "learned from, validation included",
         evaluation: &outcome.test,
         mistakes: outcome.test.worst(WORST).into_iter().map(mistake).collect(),
         learning: Some(Learning { steps: &steps, evaluations: &evaluations, best_step: outcome.best_step, validation: &outcome.validation }),
         facts: vec![("Recipe", recipe), ("Provenance", provenance)],
     };
     files::write_bytes(&training.out.join("report.html"), report.page().as_bytes())
+}
+
+/// The name of a file or folder without the way to it; a repository's name as it is.
+fn short(name: &str) -> &str {
+    let path = Path::new(name);
+    path.file_name().and_then(|last| last.to_str()).filter(|_| path.exists()).unwrap_or(name)
 }
