@@ -11,7 +11,8 @@ use super::{Depth, Gradients, Pass};
 use crate::config::Architecture;
 use crate::kernels::attention::{self, Operands};
 use crate::kernels::dropout::{Dropout, site};
-use crate::kernels::{activation, add, add_column_sums, norm};
+use crate::kernels::rows::{add, add_column_sums};
+use crate::kernels::{activation, norm};
 use crate::{LABELS, rng};
 
 /// Rows of a weight's gradient that one task sums: enough for a product to be quick, few enough to share.

@@ -4,10 +4,11 @@ use super::layout::{LayerAt, NormAt};
 use super::shard::{LayerTape, Normed, Shard, sized, spans};
 use super::{Pass, product};
 use crate::config::Architecture;
+use crate::kernels::activation;
 use crate::kernels::attention::{self, Operands};
 use crate::kernels::dropout::{Dropout, site, token_stream};
 use crate::kernels::norm::{self, Norm};
-use crate::kernels::{activation, add, add_bias};
+use crate::kernels::rows::{add, add_bias};
 use crate::{LABELS, rng};
 
 /// Computes the logits of a loaded shard. With `keep`, each layer has buffers of its own, for the backward pass.

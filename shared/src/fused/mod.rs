@@ -1,7 +1,7 @@
 //! The fused encoder: forward and backward by hand, on slices, on all cores of a processor. What training and native rating run on.
 //!
 //! candle's graph (see [`crate::model`]) allocates each intermediate result, adds gradients up in dense tensors of the whole vocabulary, and runs much of what lies between its
-//! matrix products on one thread. Here a batch is cut into [shards](shard) of some hundred tokens; a thread takes a shard through the whole network, since nothing but the
+//! matrix products on one thread. Here a batch is cut into shards of some hundred tokens; a thread takes a shard through the whole network, since nothing but the
 //! gradients of the weights crosses from one review to another, and all memory is kept from step to step. Candle's graph is the reference: tests hold logits and gradients
 //! to it.
 //!

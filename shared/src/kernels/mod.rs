@@ -10,22 +10,6 @@ pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod dropout;
 pub(crate) mod norm;
-
-/// Adds each row of x (rows, width) to `sums` (width).
-pub(crate) fn add_column_sums(x: &[f32], sums: &mut [f32]) {
-    for row in x.chunks_exact(sums.len()) {
-        add(sums, row);
-    }
-}
-
-/// y += x
-pub(crate) fn add(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
-}
-
-/// Adds `bias` (width) to each row of x (rows, width).
-pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
-    for row in x.chunks_exact_mut(bias.len()) {
-        add(row, bias);
-    }
-}
+/// Only the fused encoder calls these: candle's graph has its own.
+#[cfg(feature = "native")]
+pub(crate) mod rows;
