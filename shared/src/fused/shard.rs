@@ -126,16 +126,31 @@ pub(super) fn spans(boundaries: &[usize]) -> impl Iterator<Item = (usize, Range<
     boundaries.windows(2).map(|w| w[0]..w[1]).enumerate()
 }
 
-/// Cuts a batch into runs of reviews: of `tokens` tokens or more if there are so many, and one for each thread at least if there are so few.
-pub(super) fn divide(batch: &PackedBatch, tokens: usize) -> Vec<Range<usize>> {
+/// What a review of `tokens` tokens costs in a model of this width, in no unit. A token goes through products of 12 width² multiplications a layer, and through attention, 2 width for
+/// each token of its review; those take about five times as long as a product's.
+fn cost(tokens: usize, width: usize) -> usize {
+    tokens * (6 * width / 5 + tokens)
+}
+
+/// Cuts a batch into runs of reviews that cost about the same: of `tokens` tokens or more if there are so many, and one for each thread at least if there are so few.
+pub(super) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Range<usize>> {
     let threads = rayon::current_num_threads();
     let count = (batch.tokens() / tokens).max(1).next_multiple_of(threads).min(batch.reviews());
+    // What the reviews up to each, and it, cost.
+    let costs: Vec<usize> = batch
+        .lengths()
+        .scan(0, |sum, tokens| {
+            *sum += cost(tokens, width);
+            Some(*sum)
+        })
+        .collect();
+    let total = costs.last().copied().unwrap_or(0);
     let mut ranges = Vec::with_capacity(count);
     let mut start = 0;
     for shard in 1..=count {
-        // Up to where this share of all tokens is reached, but no shard empty and none left without a review.
-        let share = (batch.tokens() * shard / count) as u32;
-        let reached = batch.cu_seqlens.partition_point(|end| *end <= share).saturating_sub(1);
+        // Up to the review whose middle lies behind this share of the cost; but no shard empty, and none left without a review.
+        let share = total * shard / count;
+        let reached = costs.windows(2).skip(start).take_while(|w| w[0] + w[1] <= 2 * share).count() + start + 1;
         let end = reached.clamp(start + 1, batch.reviews() - (count - shard));
         ranges.push(start..end);
         start = end;
@@ -148,17 +163,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_hold_every_review_once_and_about_as_many_tokens() {
+    fn shards_hold_every_review_once_and_cost_about_the_same() {
         for (reviews, tokens) in [(1, 512), (2, 512), (7, 4), (300, 512), (2000, 256)] {
             let texts: Vec<Vec<u32>> = (0..reviews).map(|i| vec![1; 2 + (i * 7919) % 41]).collect();
             let batch = PackedBatch::new(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
-            let ranges = divide(&batch, tokens);
+            let ranges = divide(&batch, tokens, 64);
             assert_eq!(ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..reviews).collect::<Vec<_>>());
             assert!(ranges.iter().all(|r| !r.is_empty()), "{ranges:?}");
             if reviews > 100 {
-                let sizes = ranges.iter().map(|r| batch.cu_seqlens[r.end] - batch.cu_seqlens[r.start]);
-                let (low, high) = (sizes.clone().min().expect("a shard"), sizes.max().expect("a shard"));
-                assert!(high - low < 100, "{low} to {high}");
+                let lengths: Vec<usize> = batch.lengths().collect();
+                let costs = ranges.iter().map(|r| lengths[r.clone()].iter().map(|n| cost(*n, 64)).sum::<usize>());
+                let (low, high) = (costs.clone().min().expect("a shard"), costs.max().expect("a shard"));
+                // The dearest review is the grain.
+                assert!(high - low <= 2 * cost(42, 64), "{low} to {high}");
             }
         }
     }
