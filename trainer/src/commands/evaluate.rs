@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
@@ -24,9 +24,10 @@ const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
-    let mut rows = part_of(&reviews, args.split, args.seed)?;
+    let mut rows = part_of(reviews.stars(), args.split, args.seed).with_context(|| reviews.table.name())?;
     if args.labelled.drop_empty {
         rows.retain(|row| !reviews.is_blank(*row));
     }
