@@ -13,7 +13,7 @@ mod write;
 pub use corpus::Corpus;
 pub use origins::Origins;
 pub use reviews::{Empty, Labels, Reviews};
-pub use split::{Split, SplitName, split};
+pub use split::{SPLIT_SEED, Split, SplitName, split};
 pub use table::Table;
 pub use tables::Tables;
 pub use write::{with_columns, write_table};

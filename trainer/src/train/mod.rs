@@ -129,7 +129,7 @@ impl Examples<'_> {
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training { base, reviews, recipe, out, .. } = &training;
-    let mut parts = split(reviews.stars(), recipe.seed).with_context(|| reviews.origins().name())?;
+    let mut parts = split(reviews.stars(), recipe.split_seed).with_context(|| reviews.origins().name())?;
     if training.drop_empty {
         for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
             part.retain(|row| !reviews.is_blank(*row));
@@ -221,7 +221,7 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
         "fresh_tensors": training.base.fresh,
         "data": training.data_name,
         "reviews": training.reviews.len(),
-        "split_seed": training.recipe.seed,
+        "split_seed": training.recipe.split_seed,
         "drop_empty": training.drop_empty,
         "recipe": training.recipe,
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
