@@ -50,7 +50,7 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     #[rustfmt::skip]
     let flags = [
         "--lr", "5e-3", "--schedule", "polynomial", "--lr-power", "2", "--lr-end", "1e-4", "--warmup-steps", "3", "--max-steps", "20", "--layer-decay", "0.8", "--label-smoothing", "0.1",
-        "--class-weights", "balanced", "--freeze-embeddings", "--eval-every", "6", "--best-by", "qwk", "--seed", "7", "--rows", "300",
+        "--class-weights", "balanced", "--freeze-embeddings", "--eval-every", "6", "--best-by", "qwk", "--seed", "7", "--split-seed", "3", "--rows", "300",
     ];
     train(at, "first", &flags);
     let recipe = text(&read(at, "first/recipe.toml"));
@@ -68,6 +68,15 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     let rates: Vec<f64> = log(at, "first").iter().filter_map(|line| line["learning_rate"].as_f64()).collect();
     assert_eq!((rates.len(), rates[0], rates[3]), (20, 0.0, 0.005));
     assert!((rates[19] - (0.0049 / (17.0 * 17.0) + 1e-4)).abs() < 1e-12, "{}", rates[19]);
+
+    // Its bundle says how the reviews were divided.
+    let judged = |flags: &[&str]| {
+        let evaluate = ["evaluate", "--model", "first", "--data", "reviews.csv", "--rows", "300", "--split", "test", "--json"];
+        json(&good(at, &[&evaluate[..], flags].concat()))["metrics"]["loss"].as_f64().expect("a loss")
+    };
+    let metrics = json(&text(&read(at, "first/metrics.json")));
+    let loss = metrics["test"]["loss"].as_f64().expect("a loss");
+    assert!((judged(&[]) - loss).abs() < 1e-6 && (judged(&["--split-seed", "4"]) - loss).abs() > 1e-6);
 
     // One flag besides makes another run of it.
     let mut other = again.to_vec();

@@ -46,9 +46,12 @@ impl Grouping {
     /// When there is no such column, or its values cannot be shown as text.
     pub fn new(table: &Table, by: &str) -> Result<Grouping> {
         let of_column = || {
-            let names = || table.batch().schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(", ");
             let column = table.batch().column_by_name(by).with_context(|| {
-                format!("{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens", table.name(), names())
+                format!(
+                    "{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens",
+                    table.name(),
+                    table.columns()
+                )
             })?;
             let shown = || format!("{}: column `{by}` cannot be shown as text", table.name());
             let options = const { &FormatOptions::new().with_display_error(false) };
@@ -125,7 +128,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("a.csv");
         std::fs::write(&path, content).expect("written");
-        crate::data::read_all(&[path]).expect("a table")
+        crate::data::Tables::open(&[path], None, None).and_then(crate::data::Tables::join).expect("a table")
     }
 
     #[test]

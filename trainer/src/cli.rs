@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::Configured;
-use crate::data::SplitName;
+use crate::data::{SPLIT_SEED, SplitName};
 use crate::fresh::Shape;
 use crate::hub::RepoId;
 use crate::source::Source;
@@ -156,7 +156,7 @@ pub struct SplitArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Seed of the split
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = SPLIT_SEED)]
     pub seed: u64,
     /// Print the results as one JSON object
     #[arg(long)]
@@ -181,9 +181,9 @@ pub struct Evaluate {
     /// The part to rate, divided as `train` does
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
-    /// Seed of the split
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
+    /// Seed of the split; the one that the model was trained with, where its bundle says so, else 42
+    #[arg(long)]
+    pub split_seed: Option<u64>,
     /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
     #[arg(long, value_name = "COLUMN|length")]
     pub by: Vec<String>,

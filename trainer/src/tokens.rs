@@ -1,20 +1,22 @@
 //! Token ids of many texts: computed once, on all cores, and kept on disk under what they were computed from.
 
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 use starsight_model::tokenizer::Tokenizer;
 
+use crate::data::Corpus;
 use crate::files;
 use crate::progress::Progress;
 
-/// Texts that are tokenised before their ids are put with the others: the room for single lists of ids stays small, however many texts there are.
-const CHUNK: usize = 1 << 15;
+/// How a file of ids begins.
+const MAGIC: &[u8; 8] = b"ids v1\r\n";
 /// Lists of ids that the cache keeps, the ones used last.
 const KEPT: usize = 8;
 /// Fewer texts than this are quicker tokenised than looked up.
@@ -28,42 +30,43 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokenises `texts`, or takes their ids from the cache.
+    /// Tokenises the texts of `corpus`, or takes their ids from the cache.
     ///
     /// # Errors
-    /// When a text cannot be tokenised. A cache that cannot be read or written is no error: it is done without.
-    pub fn of(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Tokens> {
-        if texts.len() < WORTH_KEEPING {
-            return Tokens::compute(tokenizer, texts);
+    /// When a text cannot be tokenised, or the files of the corpus were changed since it was read. A cache that cannot be read or written is no error: it is done without.
+    pub fn of(tokenizer: &Tokenizer, corpus: &Corpus) -> Result<Tokens> {
+        if corpus.len() < WORTH_KEEPING {
+            return Tokens::compute(tokenizer, corpus);
         }
-        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, texts))) else { return Tokens::compute(tokenizer, texts) };
+        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, corpus))) else { return Tokens::compute(tokenizer, corpus) };
         if let Ok(tokens) = Tokens::read(&path)
-            && tokens.len() == texts.len()
+            && tokens.len() == corpus.len()
         {
             // Used now: what is pruned is what was not.
-            if let Ok(file) = fs::File::options().append(true).open(&path) {
+            if let Ok(file) = File::options().append(true).open(&path) {
                 file.set_modified(SystemTime::now()).ok();
             }
-            eprintln!("token ids of {} texts taken from {}", texts.len(), path.display());
+            eprintln!("token ids of {} texts taken from {}", corpus.len(), path.display());
             return Ok(tokens);
         }
-        let tokens = Tokens::compute(tokenizer, texts)?;
+        let tokens = Tokens::compute(tokenizer, corpus)?;
         if let Err(error) = tokens.write(&path).and_then(|()| prune(&path)) {
             eprintln!("the token ids are not kept for the next run: {error:#}");
         }
         Ok(tokens)
     }
 
-    fn compute(tokenizer: &Tokenizer, texts: &[&str]) -> Result<Tokens> {
-        let mut tokens = Tokens { ids: Vec::new(), ends: Vec::with_capacity(texts.len()) };
-        let mut progress = Progress::new("tokenising", "reviews", texts.len());
-        for chunk in texts.chunks(CHUNK) {
-            for ids in tokenizer.encode_all(chunk)? {
+    fn compute(tokenizer: &Tokenizer, corpus: &Corpus) -> Result<Tokens> {
+        let mut tokens = Tokens { ids: Vec::new(), ends: Vec::with_capacity(corpus.len()) };
+        let mut progress = Progress::new("tokenising", "reviews", corpus.len());
+        corpus.for_each_text(|texts| {
+            for ids in tokenizer.encode_all(texts)? {
                 tokens.ids.extend_from_slice(&ids);
                 tokens.ends.push(tokens.ids.len() as u64);
             }
-            progress.advance(chunk.len(), "");
-        }
+            progress.advance(texts.len(), "");
+            Ok(())
+        })?;
         progress.finish();
         Ok(tokens)
     }
@@ -84,23 +87,44 @@ impl Tokens {
         &self.ids[start as usize..self.ends[i] as usize]
     }
 
+    /// Writes the number of texts and of ids, the ends, and the ids: little-endian, without a second copy in memory.
     fn write(&self, path: &Path) -> Result<()> {
-        let bytes = |x: &[u32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let (ids, ends) = (bytes(&self.ids), self.ends.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
-        let views =
-            [("ids", TensorView::new(Dtype::U32, vec![self.ids.len()], &ids)?), ("ends", TensorView::new(Dtype::U64, vec![self.ends.len()], &ends)?)];
-        files::write_bytes(path, &safetensors::serialize(views, None)?)
+        files::write_whole(path, |out| {
+            out.write_all(MAGIC)?;
+            for n in [self.ends.len() as u64, self.ids.len() as u64].iter().chain(&self.ends) {
+                out.write_all(&n.to_le_bytes())?;
+            }
+            for id in &self.ids {
+                out.write_all(&id.to_le_bytes())?;
+            }
+            Ok(())
+        })
     }
 
     /// Reads what [`Tokens::write`] wrote.
     fn read(path: &Path) -> Result<Tokens> {
-        let bytes = files::read(path)?;
-        let file = SafeTensors::deserialize(&bytes)?;
-        let (ids, ends) = (file.tensor("ids")?, file.tensor("ends")?);
-        ensure!(ids.dtype() == Dtype::U32 && ends.dtype() == Dtype::U64, "{} holds something else", path.display());
-        let ids: Vec<u32> = ids.data().as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-        let ends: Vec<u64> = ends.data().as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-        ensure!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == ids.len() as u64, "{} is damaged", path.display());
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact(&mut magic)?;
+        let mut number = || -> Result<u64> {
+            let mut bytes = [0; 8];
+            file.read_exact(&mut bytes)?;
+            Ok(u64::from_le_bytes(bytes))
+        };
+        let (texts, count) = (number()?, number()?);
+        let wanted =
+            texts.checked_mul(8).zip(count.checked_mul(4)).and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(MAGIC.len() as u64 + 16));
+        ensure!(&magic == MAGIC && wanted == Some(size), "{} is damaged, or something else", path.display());
+        let ends: Vec<u64> = (0..texts).map(|_| number()).collect::<Result<_>>()?;
+        let mut ids = Vec::with_capacity(count as usize);
+        let mut bytes = [0; 4];
+        for _ in 0..count {
+            file.read_exact(&mut bytes)?;
+            ids.push(u32::from_le_bytes(bytes));
+        }
+        ensure!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == count, "{} is damaged", path.display());
         Ok(Tokens { ids, ends })
     }
 }
@@ -113,15 +137,12 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 /// A name for the ids of these texts by this tokeniser.
-fn file_name(tokenizer: &Tokenizer, texts: &[&str]) -> String {
+fn file_name(tokenizer: &Tokenizer, corpus: &Corpus) -> String {
     let mut hash = Sha256::new();
     hash.update(tokenizer.to_json().unwrap_or_default());
     hash.update(tokenizer.max_length().to_le_bytes());
-    for text in texts {
-        hash.update(text.len().to_le_bytes());
-        hash.update(text);
-    }
-    format!("{}.safetensors", hex(&hash.finalize()))
+    hash.update(corpus.fingerprint());
+    format!("{}.tokens", hex(&hash.finalize()))
 }
 
 /// Removes all but the lists of ids that were used last.
@@ -139,29 +160,42 @@ fn prune(newest: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Empty, Labels};
+
+    fn tokenizer(max_length: usize) -> Tokenizer {
+        let json = crate::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");
+        Tokenizer::from_json(json.as_bytes(), Some(max_length), 16).expect("a tokeniser")
+    }
+
+    fn corpus(folder: &Path, texts: &[&str]) -> Corpus {
+        let path = folder.join("reviews.csv");
+        fs::write(&path, format!("review,star\n{}", texts.iter().map(|text| format!("{text},5\n")).collect::<String>())).expect("written");
+        Corpus::read(vec![path], Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep }).expect("a corpus")
+    }
 
     #[test]
     fn ids_are_those_of_each_text_and_come_back_from_a_file() {
-        let json = crate::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");
-        let tokenizer = Tokenizer::from_json(json.as_bytes(), None, 16).expect("a tokeniser");
-        let tokens = Tokens::of(&tokenizer, &["good", "", "bad good"]).expect("ids");
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("ids.safetensors");
+        let tokens = Tokens::of(&tokenizer(16), &corpus(folder.path(), &["good", "", "bad good"])).expect("ids");
+        let path = folder.path().join("ids.tokens");
         tokens.write(&path).expect("written");
         for tokens in [tokens, Tokens::read(&path).expect("read")] {
             assert_eq!(tokens.len(), 3);
             assert_eq!([tokens.get(0), tokens.get(1), tokens.get(2)], [&[2, 5, 3][..], &[2, 3], &[2, 6, 5, 3]]);
         }
-        fs::write(&path, b"cut").expect("written");
-        assert!(Tokens::read(&path).is_err());
+        let whole = fs::read(&path).expect("read");
+        for damaged in [&b"cut"[..], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &[b"other123", &whole[8..]].concat()] {
+            fs::write(&path, damaged).expect("written");
+            assert!(Tokens::read(&path).is_err());
+        }
     }
 
     #[test]
     fn the_name_tells_other_texts_and_another_length() {
-        let json = crate::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");
-        let tokenizer = |length| Tokenizer::from_json(json.as_bytes(), Some(length), 16).expect("a tokeniser");
-        let names = [(16, ["ab", "c"]), (16, ["a", "bc"]), (8, ["ab", "c"])].map(|(length, texts)| file_name(&tokenizer(length), &texts));
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = |length, texts: [&str; 2]| file_name(&tokenizer(length), &corpus(folder.path(), &texts));
+        let names = [name(16, ["ab", "c"]), name(16, ["a", "bc"]), name(8, ["ab", "c"])];
         assert!(names[0] != names[1] && names[0] != names[2]);
-        assert_eq!(names[0], file_name(&tokenizer(16), &["ab", "c"]));
+        assert_eq!(names[0], name(16, ["ab", "c"]));
     }
 }

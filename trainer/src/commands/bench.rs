@@ -8,7 +8,7 @@ use serde_json::json;
 use super::hub;
 use crate::bench::{self, Figure, Layout, Order, Size};
 use crate::cli::Bench;
-use crate::data;
+use crate::data::Tables;
 use crate::progress::Progress;
 use crate::rating;
 use crate::source::{data_files, names};
@@ -21,7 +21,7 @@ const CHATGPT: (f64, f64) = (34.896, 0.5574);
 
 pub(super) fn run(args: &Bench) -> Result<()> {
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
-    let table = data::read_all(&data_files(&args.data, || hub(&args.hub))?)?.head(args.rows);
+    let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, Some(&[&args.text_column]), Some(args.rows))?.join()?;
     ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
     let column = table.texts(&args.text_column)?;
     let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
@@ -11,6 +11,7 @@ use starsight_model::Rater;
 use super::{hub, print_metrics, reviews};
 use crate::breakdown::{Group, Grouping};
 use crate::cli::Evaluate;
+use crate::data::SPLIT_SEED;
 use crate::evaluation::Evaluation;
 use crate::files;
 use crate::progress::Progress;
@@ -23,10 +24,13 @@ use crate::train::part_of;
 const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let (rater, manifest) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
-    let mut rows = part_of(&reviews, args.split, args.seed)?;
+    let trained_with = || manifest.as_ref()?.provenance["split_seed"].as_u64();
+    let seed = args.split_seed.or_else(trained_with).unwrap_or(SPLIT_SEED);
+    let mut rows = part_of(reviews.stars(), args.split, seed).with_context(|| reviews.table.name())?;
     if args.labelled.drop_empty {
         rows.retain(|row| !reviews.is_blank(*row));
     }
@@ -63,14 +67,14 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     if let Some(path) = &args.report {
         let mistake = |i: usize| Mistake { text: texts[i], label: labels[i], logits: logits[i], loss: evaluation.reviews[i].loss };
         let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
-        files::write_bytes(path, report(args, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
+        files::write_bytes(path, report(args, seed, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
         eprintln!("the report is in {}", path.display());
     }
     Ok(())
 }
 
 /// The report of an evaluation: what training's has, but for the training.
-fn report<'a>(args: &Evaluate, rater: &Rater, evaluation: &'a Evaluation, mistakes: Vec<Mistake<'a>>, rate: f64) -> Report<'a> {
+fn report<'a>(args: &Evaluate, seed: u64, rater: &Rater, evaluation: &'a Evaluation, mistakes: Vec<Mistake<'a>>, rate: f64) -> Report<'a> {
     let part = args.split.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
     let config = rater.config();
     let facts = json!({
@@ -82,7 +86,7 @@ fn report<'a>(args: &Evaluate, rater: &Rater, evaluation: &'a Evaluation, mistak
         "temperature": rater.temperature(),
         "data": names(&args.data),
         "part_of_the_data": part,
-        "seed_of_the_split": args.seed,
+        "seed_of_the_split": seed,
         "reviews_without_text": if args.labelled.drop_empty { "left out" } else { "kept" },
     });
     Report {

@@ -8,7 +8,7 @@ use crate::fresh;
 use crate::source::data_files;
 
 pub(super) fn run(args: &Init) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&[]))?;
     let (weights, pieces) = fresh::write(&reviews, &args.shape, &args.out)?;
     println!("{}: a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", args.out.display(), args.shape.seed);
     Ok(())

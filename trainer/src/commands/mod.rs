@@ -17,7 +17,7 @@ use anyhow::Result;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::cli::{Columns, Command, HubArgs, Labelled};
-use crate::data::{self, Empty, Reviews};
+use crate::data::{Empty, Labels, Reviews};
 use crate::evaluation::Evaluation;
 use crate::hub::{Event, Hub, Token};
 
@@ -60,19 +60,25 @@ fn hub(args: &HubArgs) -> Result<Hub> {
     Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(Arc::new(report)))
 }
 
-/// Reads reviews with their stars, and says how many have no text.
-fn reviews(files: &[PathBuf], labelled: &Labelled) -> Result<Reviews> {
-    let Columns { text_column, label_column } = &labelled.columns;
-    let mut table = data::read_all(files)?;
-    if let Some(rows) = labelled.rows {
-        table = table.head(rows);
-    }
-    let reviews = Reviews::new(table, text_column, label_column, if labelled.drop_empty { Empty::Drop } else { Empty::Keep })?;
-    match (reviews.blank(), labelled.drop_empty) {
+/// Which columns and rows a command wants.
+fn labels(args: &Labelled) -> Labels {
+    let Columns { text_column, label_column } = args.columns.clone();
+    Labels { text: text_column, star: label_column, rows: args.rows, empty: if args.drop_empty { Empty::Drop } else { Empty::Keep } }
+}
+
+/// Says how many reviews have no text, and what becomes of them.
+fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
+    match (blank, args.drop_empty) {
         (0, _) => {}
-        (n, true) => eprintln!("{n} of {} reviews have no text, and are left out after the split", reviews.len()),
-        (n, false) => eprintln!("{n} of {} reviews have no text, and stay in; --drop-empty leaves them out", reviews.len()),
+        (n, true) => eprintln!("{n} of {reviews} reviews have no text, and are left out after the split"),
+        (n, false) => eprintln!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"),
     }
+}
+
+/// Reads reviews with their stars, and of the other columns those named, else all.
+fn reviews(files: &[PathBuf], args: &Labelled, columns: Option<&[&str]>) -> Result<Reviews> {
+    let reviews = Reviews::read(files, &labels(args), columns)?;
+    tell_blank(reviews.blank(), reviews.len(), args);
     Ok(reviews)
 }
 

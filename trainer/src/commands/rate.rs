@@ -12,7 +12,7 @@ use starsight_model::{LABELS, Rater, Rating};
 
 use super::hub;
 use crate::cli::Rate;
-use crate::data::{self, with_columns, write_table};
+use crate::data::{Tables, with_columns, write_table};
 use crate::progress::Progress;
 use crate::rating;
 use crate::source::data_files;
@@ -63,10 +63,7 @@ fn print(args: &Rate, texts: &[String], ratings: &[Rating]) -> Result<()> {
 
 /// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
 fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
-    let mut table = data::read_all(&data_files(&args.data, || hub(&args.hub))?)?;
-    if let Some(rows) = args.rows {
-        table = table.head(rows);
-    }
+    let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, None, args.rows)?.join()?;
     let column = table.texts(&args.text_column)?;
     ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
     let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();

@@ -9,7 +9,7 @@ use crate::data::{split, write_table};
 use crate::source::data_files;
 
 pub(super) fn run(args: &SplitArgs) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled)?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, None)?;
     let split = split(reviews.stars(), args.seed).with_context(|| reviews.table.name())?;
     let mut counts = serde_json::Map::new();
     for (name, mut rows) in [("train", split.train), ("val", split.val), ("test", split.test)] {

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::{hub, print_metrics, reviews};
+use super::{hub, labels, print_metrics, tell_blank};
 use crate::base::BaseModel;
 use crate::cli::{Settings, Train};
+use crate::data::Corpus;
 use crate::interrupt;
 use crate::source::{data_files, names};
 use crate::train::{Training, train};
@@ -14,7 +15,8 @@ pub(super) fn run(args: Train) -> Result<()> {
     let made = format!("starsight train --model {} --data {data_name} --out {} --config recipe.toml", args.model, args.out.display());
     let recipe_toml = args.settings.to_toml(&made)?;
     let Settings { labelled, recipe } = args.settings.0;
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &labelled)?;
+    let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, labels(&labelled))?;
+    tell_blank(reviews.blank(), reviews.len(), &labelled);
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let base = BaseModel::read(&folder, recipe.max_length, recipe.seed)?;
     eprintln!(

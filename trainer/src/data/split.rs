@@ -5,6 +5,9 @@ use starsight_model::LABELS;
 
 use super::numpy::Generator;
 
+/// The seed that the notebook divides its reviews with.
+pub const SPLIT_SEED: u64 = 42;
+
 /// The notebook's share of test rows, and of validation rows in what remains.
 const TEST_SHARE: f64 = 0.2;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, LargeStringArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ArrowWriter;
@@ -23,8 +24,9 @@ pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("parquet") => files::write_whole(path, |out| {
             let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            let batch = narrow(batch)?;
             let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
-            writer.write(batch)?;
+            writer.write(&batch)?;
             writer.close()?;
             Ok(())
         }),
@@ -48,6 +50,22 @@ pub fn with_columns(batch: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<
         columns.push(column);
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).context("adding columns")
+}
+
+/// `batch` with its texts as other programs expect them: as `Utf8`, where they fit.
+fn narrow(batch: &RecordBatch) -> Result<RecordBatch> {
+    let narrow = |(field, column): (&Arc<Field>, &ArrayRef)| -> Result<(Arc<Field>, ArrayRef)> {
+        match column.as_any().downcast_ref::<LargeStringArray>() {
+            Some(texts) if i32::try_from(texts.value_data().len()).is_ok() => {
+                let field = field.as_ref().clone().with_data_type(DataType::Utf8);
+                Ok((Arc::new(field), cast(column, &DataType::Utf8)?))
+            }
+            _ => Ok((field.clone(), column.clone())),
+        }
+    };
+    let columns = batch.schema().fields().iter().zip(batch.columns()).map(narrow).collect::<Result<Vec<_>>>()?;
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }
 
 fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {

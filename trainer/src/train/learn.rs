@@ -48,7 +48,7 @@ struct Learner<'a> {
     training: &'a Training<'a>,
     checkpoints: &'a Checkpoints,
     parts: &'a Split,
-    examples: &'a Examples,
+    examples: &'a Examples<'a>,
     plan: Plan,
     model: Fused,
     workspace: Workspace,
@@ -75,7 +75,7 @@ pub(super) fn learn(
     checkpoints: &Checkpoints,
     state: State,
     parts: &Split,
-    examples: &Examples,
+    examples: &Examples<'_>,
 ) -> Result<State> {
     let recipe = &training.recipe;
     let resumed = state.step > 0;
@@ -185,10 +185,10 @@ impl Learner<'_> {
         let rows: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).map(|i| self.parts.train[*i]).collect();
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids.get(*row)).collect(),
-            labels: rows.iter().map(|row| self.examples.labels[*row]).collect(),
+            labels: rows.iter().map(|row| self.examples.reviews.label(*row)).collect(),
             rows: &rows,
         };
-        let at = || format!("step {} of {steps}, on {}", number + 1, self.training.reviews.table.places(&rows));
+        let at = || format!("step {} of {steps}, on {}", number + 1, self.training.reviews.origins().places(&rows));
         self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
         let loss =
             step::gradient(&self.model, &mut self.workspace, &step, &self.plan.loss, recipe.token_budget, recipe.seed, number).with_context(at)?;

@@ -32,7 +32,7 @@ use self::learn::Plan;
 pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
 use crate::base::BaseModel;
-use crate::data::{Reviews, SplitName, split};
+use crate::data::{Corpus, SplitName, split};
 use crate::evaluation::Evaluation;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
@@ -45,7 +45,7 @@ pub struct Training<'a> {
     /// How the base model was named.
     pub base_name: String,
     /// The reviews, to be divided.
-    pub reviews: &'a Reviews,
+    pub reviews: &'a Corpus,
     /// How the data were named.
     pub data_name: String,
     /// Leave reviews without text out, after the split.
@@ -88,19 +88,19 @@ pub struct Outcome {
 }
 
 /// Token ids and labels of every review.
-struct Examples {
+struct Examples<'a> {
     ids: Tokens,
-    labels: Vec<usize>,
+    reviews: &'a Corpus,
 }
 
-impl Examples {
+impl Examples<'_> {
     /// SHA-256 of the ids and labels of `rows`, in that order.
     fn fingerprint(&self, rows: impl Iterator<Item = usize>) -> String {
         let mut hash = Sha256::new();
         for row in rows {
             let ids = self.ids.get(row);
             hash.update((ids.len() as u64).to_le_bytes());
-            hash.update((self.labels[row] as u64).to_le_bytes());
+            hash.update((self.reviews.label(row) as u64).to_le_bytes());
             ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         }
         hex(&hash.finalize())
@@ -117,7 +117,7 @@ impl Examples {
     fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
         let logits = self.logits(engine, rows, label)?;
         let mut scores = Scores::default();
-        rows.iter().zip(&logits).for_each(|(row, logits)| scores.add(logits, self.labels[*row]));
+        rows.iter().zip(&logits).for_each(|(row, logits)| scores.add(logits, self.reviews.label(*row)));
         Ok(scores.metrics())
     }
 }
@@ -129,11 +129,11 @@ impl Examples {
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training { base, reviews, recipe, out, .. } = &training;
-    let mut parts = split(reviews.stars(), recipe.seed).with_context(|| reviews.table.name())?;
+    let mut parts = split(reviews.stars(), recipe.split_seed).with_context(|| reviews.origins().name())?;
     if training.drop_empty {
         for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
             part.retain(|row| !reviews.is_blank(*row));
-            ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.table.name());
+            ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.origins().name());
         }
     }
     let config = match recipe.dropout {
@@ -145,8 +145,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let resumed = prepare(&training, &checkpoints)?;
 
     eprintln!("{} reviews: {} to train, {} to validate, {} to test", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
-    let texts: Vec<&str> = (0..reviews.len()).map(|i| reviews.text(i)).collect();
-    let examples = Examples { ids: Tokens::of(&base.tokenizer, &texts)?, labels: (0..reviews.len()).map(|i| reviews.label(i)).collect() };
+    let examples = Examples { ids: Tokens::of(&base.tokenizer, reviews)?, reviews };
 
     let run =
         Run { recipe: recipe.clone(), model: training.base_name.clone(), data: examples.fingerprint(parts.train.iter().chain(&parts.val).copied()) };
@@ -169,7 +168,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let model = Fused::new(&config, &weights)?;
     let clock = Instant::now();
     let logits = examples.logits(&model, &parts.test, "test")?;
-    let labels: Vec<usize> = parts.test.iter().map(|row| examples.labels[*row]).collect();
+    let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test: Evaluation::new(&logits, &labels),
@@ -222,7 +221,7 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
         "fresh_tensors": training.base.fresh,
         "data": training.data_name,
         "reviews": training.reviews.len(),
-        "split_seed": training.recipe.seed,
+        "split_seed": training.recipe.split_seed,
         "drop_empty": training.drop_empty,
         "recipe": training.recipe,
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
@@ -232,13 +231,13 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
     package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, model)
 }
 
-/// The rows of one part of `reviews`, in the order of the split.
+/// The rows of one part of reviews with these stars, in the order of the split.
 ///
 /// # Errors
 /// When the reviews cannot be divided.
-pub fn part_of(reviews: &Reviews, name: SplitName, seed: u64) -> Result<Vec<usize>> {
+pub fn part_of(stars: &[u8], name: SplitName, seed: u64) -> Result<Vec<usize>> {
     if name == SplitName::All {
-        return Ok((0..reviews.len()).collect());
+        return Ok((0..stars.len()).collect());
     }
-    Ok(split(reviews.stars(), seed).with_context(|| reviews.table.name())?.part(name))
+    Ok(split(stars, seed)?.part(name))
 }

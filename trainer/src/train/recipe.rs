@@ -7,6 +7,7 @@ use super::criterion::Criterion;
 use super::groups::Grouping;
 use super::loss::{ClassWeights, Loss};
 use super::schedule::{Decay, Schedule};
+use crate::data::SPLIT_SEED;
 
 /// Hyperparameters of a run. The same recipe on the same data and base model gives the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -81,9 +82,12 @@ pub struct Recipe {
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Seed of the split, of the order of reviews, of dropout and of a fresh head
+    /// Seed of the order of reviews, of dropout and of a fresh head
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     pub seed: u64,
+    /// Seed of the split into training, validation and test
+    #[arg(long, default_value_t = SPLIT_SEED, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
+    pub split_seed: u64,
     /// Longest review in tokens; the base model's maximum unless given
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +222,7 @@ pub(crate) mod tests {
     #[test]
     fn the_default_is_the_notebooks() {
         let recipe = recipe(&[]);
-        assert_eq!((recipe.epochs, recipe.batch, recipe.accum, recipe.lr, recipe.seed), (1, 64, 2, 2e-5, 42));
+        assert_eq!((recipe.epochs, recipe.batch, recipe.accum, recipe.lr, recipe.seed, recipe.split_seed), (1, 64, 2, 2e-5, 42, 42));
         assert_eq!(recipe.loss([0, 4].into_iter()), Loss::plain());
         assert_eq!(recipe.grouping().layer_decay, 1.0);
         assert!(!recipe.freeze_embeddings && !super::tests::recipe(&["--freeze-embeddings=false"]).freeze_embeddings);

@@ -14,12 +14,13 @@ use crate::{files, package};
 /// Writes the report to the run's folder. `rows` are those of the test split, `logits` what they were rated with.
 ///
 /// # Errors
-/// When the log cannot be read or the disk is full.
+/// When the log or the texts cannot be read, or the disk is full.
 pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
     let (steps, evaluations) = log::read(&training.out)?;
     let reviews = training.reviews;
-    let mistake =
-        |i: usize| Mistake { text: reviews.text(rows[i]), label: reviews.label(rows[i]), logits: logits[i], loss: outcome.test.reviews[i].loss };
+    let worst = outcome.test.worst(WORST);
+    let texts = reviews.texts(&worst.iter().map(|i| rows[*i]).collect::<Vec<_>>())?;
+    let mistake = |i: usize, text| Mistake { text, label: reviews.label(rows[i]), logits: logits[i], loss: outcome.test.reviews[i].loss };
     let count = |n: usize| HumanCount(n as u64);
     let mut provenance = provenance.as_object().cloned().unwrap_or_default();
     let recipe = provenance.remove("recipe").and_then(|recipe| recipe.as_object().cloned()).unwrap_or_default();
@@ -40,7 +41,7 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
         speed: outcome.train_samples_per_second,
         speed_of: "learned from, validation included",
         evaluation: &outcome.test,
-        mistakes: outcome.test.worst(WORST).into_iter().map(mistake).collect(),
+        mistakes: worst.into_iter().zip(&texts).map(|(i, text)| mistake(i, text)).collect(),
         learning: Some(Learning { steps: &steps, evaluations: &evaluations, best_step: outcome.best_step, validation: &outcome.validation }),
         facts: vec![("Recipe", recipe), ("Provenance", provenance)],
     };

@@ -1,0 +1,181 @@
+//! Reviews as training takes them: stars in memory, texts in their files.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+use starsight_model::bundle::hex;
+
+use super::{Labels, Origins, Reviews, Tables};
+
+/// The reviews of files of any size. What stays in memory of each is its stars, whether it has text, and where it stood; texts are read again when they are asked for.
+pub struct Corpus {
+    files: Vec<PathBuf>,
+    labels: Labels,
+    origins: Origins,
+    stars: Vec<u8>,
+    blank: Vec<bool>,
+    fingerprint: String,
+}
+
+impl Corpus {
+    /// Reads all reviews once.
+    ///
+    /// # Errors
+    /// As [`Reviews::read`].
+    pub fn read(files: Vec<PathBuf>, labels: Labels) -> Result<Corpus> {
+        let (mut origins, mut rows, mut stars, mut blank) = (Origins::default(), 0, Vec::new(), Vec::new());
+        let mut fingerprint = Fingerprint::default();
+        for table in Tables::open(&files, Some(&[&labels.text, &labels.star]), labels.rows)? {
+            let table = table?;
+            rows += table.len();
+            let reviews = Reviews::of(table, &labels)?;
+            fingerprint.add(&reviews);
+            stars.extend_from_slice(reviews.stars());
+            blank.extend((0..reviews.len()).map(|i| reviews.is_blank(i)));
+            origins.append(reviews.table.origins().clone());
+        }
+        labels.check(&files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "), rows, stars.len())?;
+        Ok(Corpus { files, labels, origins, stars, blank, fingerprint: fingerprint.finish() })
+    }
+
+    /// The number of reviews.
+    pub fn len(&self) -> usize {
+        self.stars.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.stars.is_empty()
+    }
+
+    /// Where they come from.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// The stars of all reviews.
+    pub fn stars(&self) -> &[u8] {
+        &self.stars
+    }
+
+    /// The label of review `i`: stars - 1.
+    pub fn label(&self, i: usize) -> usize {
+        usize::from(self.stars[i]) - 1
+    }
+
+    /// Whether review `i` has no text but white space.
+    pub fn is_blank(&self, i: usize) -> bool {
+        self.blank[i]
+    }
+
+    /// How many reviews have no text but white space.
+    pub fn blank(&self) -> usize {
+        self.blank.iter().filter(|blank| **blank).count()
+    }
+
+    /// SHA-256 of all texts in their order.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Reads the texts of all reviews again, some thousand at a time.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more or was changed, or `take` fails.
+    pub fn for_each_text(&self, mut take: impl FnMut(&[&str]) -> Result<()>) -> Result<()> {
+        let mut fingerprint = Fingerprint::default();
+        self.pieces(|_, reviews| {
+            fingerprint.add(reviews);
+            take(&(0..reviews.len()).map(|i| reviews.text(i)).collect::<Vec<_>>())?;
+            Ok(true)
+        })?;
+        ensure!(fingerprint.finish() == self.fingerprint, "{} was changed while it was read; start again", self.origins.name());
+        Ok(())
+    }
+
+    /// Reads the texts of the reviews `rows` again, in that order.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more or has become shorter.
+    pub fn texts(&self, rows: &[usize]) -> Result<Vec<String>> {
+        let mut wanted: Vec<(usize, usize)> = rows.iter().copied().zip(0..).collect();
+        wanted.sort_unstable();
+        let mut wanted = wanted.into_iter().peekable();
+        let mut texts = vec![String::new(); rows.len()];
+        self.pieces(|first, reviews| {
+            while let Some((row, at)) = wanted.next_if(|(row, _)| *row < first + reviews.len()) {
+                texts[at] = reviews.text(row - first).to_string();
+            }
+            Ok(wanted.peek().is_some())
+        })?;
+        ensure!(wanted.peek().is_none(), "{} was changed while it was read; start again", self.origins.name());
+        Ok(texts)
+    }
+
+    /// Goes through the reviews piece by piece, each with the number of its first, for as long as `take` says.
+    fn pieces(&self, mut take: impl FnMut(usize, &Reviews) -> Result<bool>) -> Result<()> {
+        let mut first = 0;
+        for table in Tables::open(&self.files, Some(&[&self.labels.text, &self.labels.star]), self.labels.rows)? {
+            let reviews = Reviews::of(table?, &self.labels).context("reading the texts again")?;
+            if !take(first, &reviews)? {
+                break;
+            }
+            first += reviews.len();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    fn add(&mut self, reviews: &Reviews) {
+        for i in 0..reviews.len() {
+            let text = reviews.text(i);
+            self.0.update((text.len() as u64).to_le_bytes());
+            self.0.update(text);
+        }
+    }
+
+    fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Empty;
+
+    #[test]
+    fn texts_come_back_in_the_order_asked_and_a_change_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("many.csv");
+        let write = |word: &str| {
+            let rows: String = (0..20_000).map(|i| if i % 100 == 7 { ",\n".into() } else { format!("{word} {i},{}\n", 1 + i % 5) }).collect();
+            std::fs::write(&path, format!("review,star\n{rows}")).expect("written");
+        };
+        write("text");
+        let labels = Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Drop };
+        let corpus = Corpus::read(vec![path.clone()], labels.clone()).expect("a corpus");
+        let whole = Reviews::read(std::slice::from_ref(&path), &labels, Some(&[])).expect("reviews");
+        assert_eq!((corpus.len(), corpus.stars(), corpus.blank()), (19_800, whole.stars(), 0));
+        let rows = [19_799, 0, 17_000, 7];
+        assert_eq!(corpus.texts(&rows).expect("texts"), rows.map(|row| whole.text(row)));
+        assert_eq!(corpus.origins().place(19_799), whole.table.origins().place(19_799));
+        let mut all = Vec::new();
+        let mut collect = |corpus: &Corpus| {
+            corpus.for_each_text(|texts| {
+                all.extend(texts.iter().map(|text| text.to_string()));
+                Ok(())
+            })
+        };
+        collect(&corpus).expect("texts");
+        write("other");
+        let error = collect(&corpus).expect_err("an error").to_string();
+        assert!(error.contains("many.csv was changed while it was read"), "{error}");
+        assert!(all[..19_800].iter().enumerate().all(|(i, text)| text == whole.text(i)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows in memory.
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow::array::{Array, ArrayRef, LargeStringArray, UInt64Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::DataType;
+use arrow::record_batch::RecordBatch;
+
+use super::origins::Origins;
+
+/// Rows of one or several files.
+pub struct Table {
+    pub(super) origins: Origins,
+    pub(super) batch: RecordBatch,
+    /// The names of all columns that the files have, though not all may have been read.
+    pub(super) columns: Vec<String>,
+}
+
+impl Table {
+    /// Where the rows come from.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// What to call it: the path of its file, or of the first of several.
+    pub fn name(&self) -> String {
+        self.origins.name()
+    }
+
+    /// The columns that were read.
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    /// The names of all columns that the files have, with commas between them.
+    pub fn columns(&self) -> String {
+        self.columns.join(", ")
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows of the given indices, ascending, and no others.
+    pub(super) fn keep(&mut self, indices: &[usize]) -> Result<()> {
+        self.batch = self.take(indices)?;
+        self.origins.keep(indices);
+        Ok(())
+    }
+
+    /// The rows of the given indices, in that order, for writing elsewhere.
+    ///
+    /// # Errors
+    /// When an index is beyond the last row.
+    pub fn take(&self, indices: &[usize]) -> Result<RecordBatch> {
+        let indices: UInt64Array = indices.iter().map(|i| *i as u64).collect::<Vec<_>>().into();
+        take_record_batch(&self.batch, &indices).with_context(|| format!("selecting rows of {}", self.name()))
+    }
+
+    fn column(&self, name: &str) -> Result<&ArrayRef> {
+        let column = self.batch.column_by_name(name);
+        column.with_context(|| {
+            format!("{}: no column `{name}`; it has {}. Name the right one by --text-column or --label-column", self.name(), self.columns())
+        })
+    }
+
+    /// The column of review texts, null where the file has none.
+    ///
+    /// # Errors
+    /// When there is no such column, or it holds no text.
+    pub fn texts(&self, column: &str) -> Result<LargeStringArray> {
+        let array = self.column(column)?;
+        let text = match array.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
+            DataType::Dictionary(_, values) => matches!(**values, DataType::Utf8 | DataType::LargeUtf8),
+            _ => false,
+        };
+        ensure!(text, "{}: column `{column}` holds {}; wanted text", self.name(), array.data_type());
+        let array = cast(array, &DataType::LargeUtf8).with_context(|| format!("{}: column `{column}`", self.name()))?;
+        Ok(array.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone())
+    }
+
+    /// The column of stars, 1 to 5, `None` where the file has none.
+    ///
+    /// # Errors
+    /// When there is no such column, or a value is not a whole number from 1 to 5: the error names its row.
+    pub fn stars(&self, column: &str) -> Result<Vec<Option<u8>>> {
+        let array = self.column(column)?;
+        let text = cast(array, &DataType::LargeUtf8)
+            .with_context(|| format!("{}: column `{column}` holds {}; wanted whole numbers from 1 to 5", self.name(), array.data_type()))?;
+        let text = text.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone();
+        let star = |(i, value): (usize, Option<&str>)| match value.map(str::trim) {
+            None | Some("") => Ok(None),
+            // `5.0` too: a column with a gap is read as floats by pandas, and written so.
+            Some(value) => match value.parse::<f64>() {
+                Ok(star) if star.fract() == 0.0 && (1.0..=5.0).contains(&star) => Ok(Some(star as u8)),
+                _ => bail!("{}: `{column}` is {value:?}; wanted a whole number from 1 to 5", self.origins.place(i)),
+            },
+        };
+        text.iter().enumerate().map(star).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! Files of rows one after another, a table of some thousand rows at a time or all in one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec;
+
+use anyhow::{Context, Result, ensure};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::Table;
+use super::origins::Origins;
+use super::read::{self, Pieces};
+
+/// The rows of several files. A column that some of them lack is null there; one that differs in type is a number where all are numbers, and text otherwise.
+pub struct Tables {
+    files: vec::IntoIter<(PathBuf, Schema)>,
+    /// The file that is being read, and what is left of it.
+    current: Option<(PathBuf, Pieces)>,
+    schema: Arc<Schema>,
+    columns: Vec<String>,
+    /// Rows that are still wanted.
+    left: usize,
+}
+
+impl Tables {
+    /// Opens the files at `paths`, each by the ending of its name. Of their columns those of the given names are read, else all; of their rows the first ones, as many as `rows`
+    /// says, else all.
+    ///
+    /// # Errors
+    /// When a file is missing, of another kind, or broken. What is wrong with single rows is found on the way.
+    pub fn open(paths: &[PathBuf], names: Option<&[&str]>, rows: Option<usize>) -> Result<Tables> {
+        ensure!(!paths.is_empty(), "no file of reviews was named");
+        let (mut files, mut joint, mut columns) = (Vec::new(), Vec::<Field>::new(), Vec::<String>::new());
+        for path in paths {
+            let all = read::schema(path)?;
+            let wanted = |field: &&Arc<Field>| names.is_none_or(|names| names.contains(&field.name().as_str()));
+            let schema = Schema::new(all.fields().iter().filter(wanted).cloned().collect::<Vec<_>>());
+            for field in schema.fields() {
+                match joint.iter_mut().find(|known| known.name() == field.name()) {
+                    Some(known) => known.set_data_type(common(known.data_type(), field.data_type())),
+                    None => joint.push(field.as_ref().clone().with_nullable(true)),
+                }
+            }
+            columns.extend(all.fields().iter().map(|f| f.name().clone()));
+            files.push((path.clone(), schema));
+        }
+        let mut seen = Vec::new();
+        columns.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(name.clone());
+                true
+            }
+        });
+        let schema = Arc::new(Schema::new(joint));
+        Ok(Tables { files: files.into_iter(), current: None, schema, columns, left: rows.unwrap_or(usize::MAX) })
+    }
+
+    /// All rows in one table.
+    ///
+    /// # Errors
+    /// When a row is broken, a text not UTF-8, or a column cannot be cast. The error names the file, and the line where there is one.
+    pub fn join(mut self) -> Result<Table> {
+        let (mut origins, mut batches) = (Origins::default(), Vec::new());
+        for table in &mut self {
+            let table = table?;
+            origins.append(table.origins);
+            batches.push(table.batch);
+        }
+        let batch = concat_batches(&self.schema, &batches).with_context(|| origins.name())?;
+        Ok(Table { origins, batch, columns: self.columns })
+    }
+
+    fn next_table(&mut self) -> Result<Option<Table>> {
+        while self.left > 0 {
+            let Some((path, pieces)) = &mut self.current else {
+                let Some((path, schema)) = self.files.next() else { return Ok(None) };
+                let pieces = read::pieces(&path, &schema)?;
+                self.current = Some((path, pieces));
+                continue;
+            };
+            let Some(piece) = pieces.next() else {
+                self.current = None;
+                continue;
+            };
+            let (batch, numbers) = piece?;
+            let batch = alike(&batch, &self.schema, path)?;
+            let batch = batch.slice(0, batch.num_rows().min(self.left));
+            self.left -= batch.num_rows();
+            let origins = Origins::of(path, batch.num_rows(), numbers);
+            return Ok(Some(Table { origins, batch, columns: self.columns.clone() }));
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Tables {
+    type Item = Result<Table>;
+
+    fn next(&mut self) -> Option<Result<Table>> {
+        self.next_table().transpose()
+    }
+}
+
+/// A type that holds what both hold.
+fn common(one: &DataType, other: &DataType) -> DataType {
+    match (one, other) {
+        _ if one == other => one.clone(),
+        (DataType::Null, kind) | (kind, DataType::Null) => kind.clone(),
+        _ if one.is_numeric() && other.is_numeric() => DataType::Float64,
+        _ => DataType::LargeUtf8,
+    }
+}
+
+/// `batch` with the columns of `schema`.
+fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<RecordBatch> {
+    // A value that the new type cannot hold is an error, not a gap.
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let column = |field: &Arc<Field>| -> Result<ArrayRef> {
+        let Some(column) = batch.column_by_name(field.name()) else { return Ok(new_null_array(field.data_type(), batch.num_rows())) };
+        cast_with_options(column, field.data_type(), &options)
+            .with_context(|| format!("{}: column `{}` holds {}; wanted {}", path.display(), field.name(), column.data_type(), field.data_type()))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Table;
+
+    fn read(paths: &[PathBuf]) -> Table {
+        Tables::open(paths, None, None).and_then(Tables::join).expect("a table")
+    }
+
+    fn column(table: &Table, name: &str) -> Vec<Option<String>> {
+        table.texts(name).expect("texts").iter().map(|text| text.map(str::to_string)).collect()
+    }
+
+    #[test]
+    fn files_follow_each_other_and_errors_name_the_right_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let paths = [write("a.csv", "review,star\ngood,5\nbad,1\n"), write("b.jsonl", "{\"star\":4,\"review\":\"fine\",\"date\":\"today\"}\n")];
+        let table = read(&paths);
+        assert_eq!(table.stars("star").expect("stars"), [Some(5), Some(1), Some(4)]);
+        assert_eq!(column(&table, "review"), ["good", "bad", "fine"].map(|x| Some(x.into())));
+        assert_eq!(column(&table, "date"), [None, None, Some("today".into())]);
+        let place = |i| table.origins().place(i);
+        assert!(place(1).ends_with("a.csv, line 3") && place(2).ends_with("b.jsonl, line 1"), "{} {}", place(1), place(2));
+        assert!(table.name().ends_with("a.csv and 1 more"));
+        let wrong = read(&[paths[1].clone(), write("c.csv", "review,star\nodd,seven\n")]);
+        let error = wrong.stars("star").expect_err("no stars").to_string();
+        assert!(error.contains("c.csv, line 2") && error.contains("seven"), "{error}");
+    }
+
+    #[test]
+    fn a_stream_is_the_table_in_pieces() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("many.csv");
+        let rows = 40_000;
+        let text: String = (0..rows).map(|i| format!("text {i},{},x\n", 1 + i % 5)).collect();
+        std::fs::write(&path, format!("review,star,more\n{text}")).expect("written");
+        let paths = [path.clone(), path];
+        for (wanted, count) in [(None, 2 * rows), (Some(17_000), 17_000), (Some(0), 0)] {
+            let open = || Tables::open(&paths, Some(&["star", "review"]), wanted).expect("open");
+            let whole = open().join().expect("a table");
+            assert_eq!((whole.len(), whole.batch().num_columns(), whole.columns()), (count, 2, "review, star, more".into()));
+            let mut at = 0;
+            for piece in open() {
+                let piece = piece.expect("a piece");
+                assert_eq!(piece.batch(), &whole.batch().slice(at, piece.len()));
+                assert_eq!(piece.origins().place(piece.len() - 1), whole.origins().place(at + piece.len() - 1));
+                at += piece.len();
+            }
+            assert_eq!(at, count);
+        }
+    }
+}
