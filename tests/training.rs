@@ -8,7 +8,7 @@ use starsight::train::optimizer::AdamW;
 use starsight::train::schedule::{Decay, Schedule};
 use starsight::train::step::{Step, Workspace, gradient};
 use starsight_model::batch::PackedBatch;
-use starsight_model::fused::{Depth, Fused};
+use starsight_model::fused::{Depth, Fused, Precision};
 use starsight_model::model::{Classifier, dropout_keys};
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
@@ -241,5 +241,29 @@ fn what_is_frozen_costs_nothing_and_stays() {
             assert_eq!(*before != after, !name.starts_with("bert.e") || name.starts_with(lowest), "{name}");
         }
         run.model = Run::new("bert", 0.1, &recorded).model;
+    }
+}
+
+/// With dropout, so that both must draw the same. What bf16 rounds away is 2^-9 of an operand; a wrong product would be off by as much as the gradient is large.
+#[test]
+fn a_gradient_in_bf16_is_that_in_f32_but_for_its_rounding() {
+    let recorded = recorded();
+    for name in recorded["models"].as_object().expect("models").keys() {
+        let mut run = Run::new(name, 0.1, &recorded);
+        let rows: Vec<usize> = (0..run.ids.len()).collect();
+        let loss = run.gradient(&rows, 64, 3);
+        let wanted = run.workspace.gradients.to_dense();
+        run.model.set_precision(Precision::Bf16);
+        let rounded = run.gradient(&rows, 64, 3);
+        assert!(rounded != loss && (rounded - loss).abs() < 0.01 * loss, "{name}: {rounded}, in f32 {loss}");
+        let found = run.workspace.gradients.to_dense();
+        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        for tensor in run.model.layout().tensors() {
+            let (found, wanted) = (&found[tensor.range.clone()], &wanted[tensor.range.clone()]);
+            let off = norm(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
+            let whole = norm(&mut wanted.iter().copied());
+            // A key's bias has no gradient but rounding.
+            assert!(off <= 0.03 * whole + 1e-5, "{name}: {} is off by {off:e} of {whole:e}", tensor.spec.name);
+        }
     }
 }

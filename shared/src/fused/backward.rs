@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::forward::{drop_tokens, single_tokens};
 use super::layout::{LayerAt, LinearAt, NormAt};
-use super::product::{self, Write};
+use super::product::{self, Arithmetic, Write};
 use super::shard::{Normed, Shard, sized, spans};
-use super::{Depth, Gradients, Pass};
+use super::{Depth, Gradients, Pass, Precision};
 use crate::config::Architecture;
 use crate::kernels::attention::{self, Operands};
 use crate::kernels::dropout::{Dropout, site};
@@ -31,7 +31,7 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], shards: &mut [Sha
         Weight { at: &layout.classifier, dy: |s, _| &s.backward.logits, x: |s, _| &s.pooled, layer: 0 },
         Weight { at: &layout.pooler, dy: |s, _| &s.backward.pooled, x: |s, _| &s.first, layer: 0 },
     ];
-    sum_weights(&weights, shards, write, gradients.dense_mut());
+    sum_weights(pass.arithmetic.precision, &weights, shards, write, gradients.dense_mut());
     let lowest = match gradients.depth() {
         Depth::Embeddings => 0,
         Depth::Layer(layer) => layer,
@@ -51,7 +51,7 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], shards: &mut [Sha
             },
             Weight { at: &at.attention_output, dy: |s, _| &s.backward.attention_output, x: |s, i| &s.layers[i].context, layer: i },
         ];
-        sum_weights(&weights, shards, write, gradients.dense_mut());
+        sum_weights(pass.arithmetic.precision, &weights, shards, write, gradients.dense_mut());
     }
     if gradients.depth() == Depth::Embeddings {
         shards.par_iter_mut().for_each(|shard| embedding_norm(pass, shard));
@@ -70,7 +70,7 @@ struct Weight<'a> {
     layer: usize,
 }
 
-fn sum_weights(weights: &[Weight<'_>], shards: &[Shard], write: Write, dense: &mut [f32]) {
+fn sum_weights(precision: Precision, weights: &[Weight<'_>], shards: &[Shard], write: Write, dense: &mut [f32]) {
     // In the order in which they lie, so that each can be split off the rest.
     let mut order: Vec<&Weight<'_>> = weights.iter().collect();
     order.sort_by_key(|weight| weight.at.weight.start);
@@ -82,10 +82,11 @@ fn sum_weights(weights: &[Weight<'_>], shards: &[Shard], write: Write, dense: &m
         (rest, at) = (after, range.end);
         tasks.extend(own.chunks_mut(ROWS * weight.at.inputs).enumerate().map(|(i, block)| (weight, i * ROWS, block)));
     }
+    let by = Arithmetic { precision, alone: false };
     tasks.into_par_iter().for_each(|(weight, first, block)| {
         let mut write = write;
         for shard in shards {
-            product::linear_weight(weight.at, first, (weight.dy)(shard, weight.layer), (weight.x)(shard, weight.layer), write, block);
+            product::linear_weight(weight.at, first, (weight.dy)(shard, weight.layer), (weight.x)(shard, weight.layer), write, block, by);
             write = Write::Add;
         }
     });
@@ -102,7 +103,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard, d_logits: &[[f32; LABELS]]) {
     let bias = |at: &LinearAt| at.bias.start - vectors..at.bias.end - vectors;
     add_column_sums(logits, &mut back.vectors[bias(&layout.classifier)]);
     let pooled = sized(&mut back.pooled, reviews * h);
-    product::linear_input(&layout.classifier, pass.values, logits, Write::Set, pooled, pass.alone);
+    product::linear_input(&layout.classifier, pass.values, logits, Write::Set, pooled, pass.arithmetic);
     drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
     for (d, x) in pooled.iter_mut().zip(&shard.pooled_in) {
         *d *= match pass.config.architecture {
@@ -111,7 +112,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard, d_logits: &[[f32; LABELS]]) {
         };
     }
     add_column_sums(pooled, &mut back.vectors[bias(&layout.pooler)]);
-    product::linear_input(&layout.pooler, pass.values, pooled, Write::Set, sized(&mut back.x, reviews * h), pass.alone);
+    product::linear_input(&layout.pooler, pass.values, pooled, Write::Set, sized(&mut back.x, reviews * h), pass.arithmetic);
 }
 
 /// The gradient `dy` with respect to a LayerNorm's result becomes that with respect to the sum that it takes.
@@ -126,7 +127,7 @@ fn norm_backward(pass: &Pass<'_>, at: &NormAt, normed: &Normed, dy: &mut [f32], 
 /// One layer: from the gradient of its result to that of its input.
 fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, last: bool) {
     let config = pass.config;
-    let (h, f, values, alone) = (config.hidden_size, config.intermediate_size, pass.values, pass.alone);
+    let (h, f, values, by) = (config.hidden_size, config.intermediate_size, pass.values, pass.arithmetic);
     let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
     let rows = if last { reviews } else { tokens };
     let singles;
@@ -147,10 +148,10 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, last: b
     drop_tokens(out, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
     add_column_sums(out, &mut back.vectors[bias(&at.feed_forward_out)]);
     let inner = sized(&mut back.inner, rows * f);
-    product::linear_input(&at.feed_forward_out, values, out, Write::Set, inner, alone);
+    product::linear_input(&at.feed_forward_out, values, out, Write::Set, inner, by);
     activation::backward(config.activation, &tape.inner, inner, sized(&mut shard.inner, rows * f));
     add_column_sums(inner, &mut back.vectors[bias(&at.feed_forward_in)]);
-    product::linear_input(&at.feed_forward_in, values, inner, Write::Add, &mut back.x, alone);
+    product::linear_input(&at.feed_forward_in, values, inner, Write::Add, &mut back.x, by);
 
     // The same for the first LayerNorm and attention.
     norm_backward(pass, &at.attention_norm, &tape.attention, &mut back.x, &mut back.vectors);
@@ -161,7 +162,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, last: b
     }
     add_column_sums(out, &mut back.vectors[bias(&at.attention_output)]);
     let context = sized(&mut back.context, rows * h);
-    product::linear_input(&at.attention_output, values, out, Write::Set, context, alone);
+    product::linear_input(&at.attention_output, values, out, Write::Set, context, by);
 
     let (query, key_value) = (sized(&mut back.query, rows * h), sized(&mut back.key_value, tokens * 2 * h));
     let dropout = Dropout::new(config.attention_dropout);
@@ -178,7 +179,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, last: b
     }
     add_column_sums(query, &mut back.vectors[bias(&at.query)]);
     add_column_sums(key_value, &mut back.vectors[bias(&at.key_value)]);
-    product::linear_input(&at.query, values, query, Write::Add, &mut back.x, alone);
+    product::linear_input(&at.query, values, query, Write::Add, &mut back.x, by);
     if last {
         // From the rows that were asked for to all of them.
         let first = std::mem::take(&mut back.attended);
@@ -190,7 +191,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, last: b
         }
         back.attended = first;
     }
-    product::linear_input(&at.key_value, values, key_value, Write::Add, &mut back.x, alone);
+    product::linear_input(&at.key_value, values, key_value, Write::Add, &mut back.x, by);
 }
 
 /// Through dropout and LayerNorm of the embeddings.

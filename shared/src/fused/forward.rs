@@ -74,7 +74,7 @@ pub(super) fn single_tokens(reviews: usize) -> Vec<usize> {
 /// One layer, from the x of buffer `here` to that of buffer `next`; the last one, from the first token of each review to the shard's `first`.
 fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: usize, next: usize, last: bool) {
     let config = pass.config;
-    let (h, f, values, alone) = (config.hidden_size, config.intermediate_size, pass.values, pass.alone);
+    let (h, f, values, by) = (config.hidden_size, config.intermediate_size, pass.values, pass.arithmetic);
     let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
     let rows = if last { reviews } else { tokens };
     let mut result = std::mem::take(if last { &mut shard.first } else { &mut shard.layers[next].x });
@@ -97,10 +97,10 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
         &tape.x
     };
     let query = sized(&mut tape.query, rows * h);
-    product::linear(&at.query, values, asked, query, alone);
+    product::linear(&at.query, values, asked, query, by);
     add_bias(query, &values[at.query.bias.clone()]);
     let key_value = sized(&mut tape.key_value, tokens * 2 * h);
-    product::linear(&at.key_value, values, &tape.x, key_value, alone);
+    product::linear(&at.key_value, values, &tape.x, key_value, by);
     add_bias(key_value, &values[at.key_value.bias.clone()]);
 
     let context = sized(&mut tape.context, rows * h);
@@ -118,7 +118,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
 
     let attended = sized(&mut tape.attended, rows * h);
     let sum = sized(&mut tape.attention.sum, rows * h);
-    product::linear(&at.attention_output, values, context, sum, alone);
+    product::linear(&at.attention_output, values, context, sum, by);
     add_bias(sum, &values[at.attention_output.bias.clone()]);
     // BERT drops here; DistilBERT does not.
     if config.architecture == Architecture::Bert {
@@ -127,12 +127,12 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     add_and_norm(pass, &at.attention_norm, &mut tape.attention, asked, attended);
 
     let inner = sized(&mut tape.inner, rows * f);
-    product::linear(&at.feed_forward_in, values, attended, inner, alone);
+    product::linear(&at.feed_forward_in, values, attended, inner, by);
     add_bias(inner, &values[at.feed_forward_in.bias.clone()]);
     let active = sized(&mut shard.inner, rows * f);
     activation::forward(config.activation, inner, active);
     let sum = sized(&mut tape.output.sum, rows * h);
-    product::linear(&at.feed_forward_out, values, active, sum, alone);
+    product::linear(&at.feed_forward_out, values, active, sum, by);
     add_bias(sum, &values[at.feed_forward_out.bias.clone()]);
     drop_tokens(sum, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
     add_and_norm(pass, &at.output_norm, &mut tape.output, attended, sized(&mut result, rows * h));
@@ -151,7 +151,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let reviews = shard.boundaries.len() - 1;
     let pooled_in = sized(&mut shard.pooled_in, reviews * h);
-    product::linear(&pass.layout.pooler, pass.values, &shard.first, pooled_in, pass.alone);
+    product::linear(&pass.layout.pooler, pass.values, &shard.first, pooled_in, pass.arithmetic);
     add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
     let pooled = sized(&mut shard.pooled, reviews * h);
     let act = match pass.config.architecture {
@@ -162,7 +162,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
     let classifier = &pass.layout.classifier;
     let logits = sized(&mut shard.backward.logits, reviews * LABELS);
-    product::linear(classifier, pass.values, pooled, logits, pass.alone);
+    product::linear(classifier, pass.values, pooled, logits, pass.arithmetic);
     add_bias(logits, &pass.values[classifier.bias.clone()]);
     shard.logits.clear();
     shard.logits.extend(logits.chunks_exact(LABELS).map(|row| std::array::from_fn::<f32, LABELS, _>(|i| row[i])));

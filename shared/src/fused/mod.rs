@@ -12,6 +12,7 @@
 //! - [`gradients`]: the sums over shards.
 
 mod backward;
+mod bf16;
 mod forward;
 pub mod gradients;
 pub mod layout;
@@ -31,13 +32,24 @@ use crate::{EncoderConfig, Error, LABELS};
 
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
+use self::product::Arithmetic;
 use self::shard::Shard;
+
+/// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    F32,
+    /// Operands rounded to bf16, of 8 significant bits.
+    Bf16,
+}
 
 /// An encoder with its head and its weights.
 pub struct Fused {
     config: EncoderConfig,
     layout: Arc<Layout>,
     values: Vec<f32>,
+    precision: Precision,
     /// Shards that rating used and may use again.
     idle: Mutex<Vec<Shard>>,
 }
@@ -62,7 +74,7 @@ impl Fused {
             let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
             values[tensor.range.clone()].copy_from_slice(&from);
         }
-        Ok(Fused { config: config.clone(), layout: Arc::new(layout), values, idle: Mutex::default() })
+        Ok(Fused { config: config.clone(), layout: Arc::new(layout), values, precision: Precision::F32, idle: Mutex::default() })
     }
 
     /// Where each tensor lies in [`Fused::values`].
@@ -78,6 +90,16 @@ impl Fused {
     /// All weights, to be changed.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
+    }
+
+    /// Whether this processor multiplies bf16 faster than f32: it has AVX512-BF16.
+    pub fn is_bf16_fast() -> bool {
+        bf16::is_fast()
+    }
+
+    /// Multiplies in `precision` from now on; f32 unless told otherwise.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
     }
 
     /// The encoder's configuration.
@@ -112,8 +134,8 @@ impl Fused {
 
     fn pass(&self, shards: usize) -> Pass<'_> {
         // A batch that is one shard leaves the other cores idle, unless they take part in its products.
-        let alone = shards < rayon::current_num_threads();
-        Pass { config: &self.config, layout: &self.layout, values: &self.values, alone }
+        let arithmetic = Arithmetic { precision: self.precision, alone: shards < rayon::current_num_threads() };
+        Pass { config: &self.config, layout: &self.layout, values: &self.values, arithmetic }
     }
 
     /// `values`, laid out as those of this model, as named tensors.
@@ -134,8 +156,7 @@ struct Pass<'a> {
     config: &'a EncoderConfig,
     layout: &'a Layout,
     values: &'a [f32],
-    /// Whether there are fewer shards than threads.
-    alone: bool,
+    arithmetic: Arithmetic,
 }
 
 impl Engine for Fused {

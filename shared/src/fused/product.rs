@@ -1,8 +1,17 @@
-//! Matrix products, by the gemm crate: row-major operands of whole rows.
+//! Matrix products of row-major operands of whole rows: in f32 by the gemm crate, in bf16 by our own kernel, since no kept crate has one.
 
 use gemm::Parallelism;
 
 use super::layout::LinearAt;
+use super::{Precision, bf16};
+
+/// How products are computed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arithmetic {
+    pub precision: Precision,
+    /// Whether a product has all cores to itself.
+    pub alone: bool,
+}
 
 /// How a result is written.
 #[derive(Clone, Copy, PartialEq)]
@@ -15,14 +24,14 @@ pub(super) enum Write {
 
 /// A matrix in memory: elements between neighbours in a row, and in a column.
 #[derive(Clone, Copy)]
-struct View<'a> {
-    data: &'a [f32],
-    columns: usize,
-    rows: usize,
+pub(super) struct View<'a> {
+    pub data: &'a [f32],
+    pub columns: usize,
+    pub rows: usize,
 }
 
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
-fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, by: Arithmetic) {
     let last = |v: View<'_>, i: usize, j: usize| i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns;
     assert!(
         y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1),
@@ -35,7 +44,11 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
         return;
     }
     // The thread pool is entered only for a product that is worth it.
-    let parallelism = if alone && m * n * k > 1 << 18 { Parallelism::Rayon(0) } else { Parallelism::None };
+    let alone = by.alone && m * n * k > 1 << 18;
+    if by.precision == Precision::Bf16 {
+        return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, alone);
+    }
+    let parallelism = if alone { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: y holds m rows of n, and the last elements that are read of a and b lie within them, as asserted.
     unsafe {
         gemm::gemm(
@@ -63,24 +76,24 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
 }
 
 /// y (rows, outputs) = x (rows, inputs) wᵀ, with w (outputs, inputs) the linear layer's weight; without the bias.
-pub(super) fn linear(at: &LinearAt, values: &[f32], x: &[f32], y: &mut [f32], alone: bool) {
+pub(super) fn linear(at: &LinearAt, values: &[f32], x: &[f32], y: &mut [f32], by: Arithmetic) {
     let rows = x.len() / at.inputs;
     let w = View { data: &values[at.weight.clone()], columns: at.inputs, rows: 1 };
-    product(Write::Set, y, (rows, at.outputs, at.inputs), View { data: x, columns: 1, rows: at.inputs }, w, alone);
+    product(Write::Set, y, (rows, at.outputs, at.inputs), View { data: x, columns: 1, rows: at.inputs }, w, by);
 }
 
 /// dx (rows, inputs) = dy (rows, outputs) w: the gradient with respect to a linear layer's input.
-pub(super) fn linear_input(at: &LinearAt, values: &[f32], dy: &[f32], write: Write, dx: &mut [f32], alone: bool) {
+pub(super) fn linear_input(at: &LinearAt, values: &[f32], dy: &[f32], write: Write, dx: &mut [f32], by: Arithmetic) {
     let rows = dy.len() / at.outputs;
     let w = View { data: &values[at.weight.clone()], columns: 1, rows: at.inputs };
-    product(write, dx, (rows, at.inputs, at.outputs), View { data: dy, columns: 1, rows: at.outputs }, w, alone);
+    product(write, dx, (rows, at.inputs, at.outputs), View { data: dy, columns: 1, rows: at.outputs }, w, by);
 }
 
 /// dw (outputs', inputs) = dyᵀ x for the columns of dy (rows, outputs) from `first` on, as many as dw has rows: part of the gradient with respect to a linear layer's weight.
-pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32]) {
+pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32], by: Arithmetic) {
     let rows = x.len() / at.inputs;
     let dy = View { data: dy.get(first..).unwrap_or_default(), columns: at.outputs, rows: 1 };
-    product(write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, false);
+    product(write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, by);
 }
 
 #[cfg(test)]
@@ -96,9 +109,10 @@ mod tests {
         let w = |o: usize, i: usize| values[3 + o * inputs + i];
         let close = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
         let (mut y, mut dx, mut dw) = (vec![0.0; rows * outputs], vec![1.0; rows * inputs], vec![1.0; 2 * inputs]);
-        linear(&at, &values, &x, &mut y, false);
-        linear_input(&at, &values, &dy, Write::Add, &mut dx, true);
-        linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw);
+        let by = |alone| Arithmetic { precision: Precision::F32, alone };
+        linear(&at, &values, &x, &mut y, by(false));
+        linear_input(&at, &values, &dy, Write::Add, &mut dx, by(true));
+        linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, by(false));
         for r in 0..rows {
             for o in 0..outputs {
                 close(y[r * outputs + o], (0..inputs).map(|i| x[r * inputs + i] * w(o, i)).sum());

@@ -1,0 +1,306 @@
+//! Matrix products of operands rounded to bf16, with sums in f32, for processors that have an instruction for it: AVX512-BF16's `vdpbf16ps` adds two products to each of 16 sums.
+//!
+//! A bf16 is the upper half of an f32. Operands are rounded and laid out in pairs of neighbours along the summed dimension, as the instruction takes them: the left one with any
+//! strides, the right one in panels of [`COLUMNS`] columns, which stay in the nearest cache while the rows of the left one go by. The plain kernel computes the same on any
+//! processor; it is what tests hold the fast one to.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::product::{View, Write};
+
+/// Rows of the result that a kernel computes at once.
+const ROWS: usize = 8;
+/// Columns that it computes at once: two registers of 16 sums.
+const COLUMNS: usize = 32;
+/// Rows of the result that a task computes, when a product is shared among threads.
+const TASK: usize = 64;
+
+/// Rounds to the nearest bf16, ties to the even one; a NaN stays one.
+#[inline(always)]
+fn round(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+    if bits & 0x7fff_ffff > 0x7f80_0000 { (bits >> 16) as u16 | 0x40 } else { nearest }
+}
+
+/// Two neighbours along the summed dimension, the first in the lower half.
+#[inline(always)]
+fn pair(first: f32, second: f32) -> u32 {
+    u32::from(round(first)) | (u32::from(round(second)) << 16)
+}
+
+/// How a processor computes a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    Plain,
+}
+
+impl Kernel {
+    fn best() -> Kernel {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f") {
+            return Kernel::Avx512;
+        }
+        Kernel::Plain
+    }
+}
+
+/// Whether the processor multiplies bf16 faster than f32.
+pub fn is_fast() -> bool {
+    Kernel::best() != Kernel::Plain
+}
+
+/// Operands as a kernel takes them; kept from product to product, so that their memory is.
+#[derive(Default)]
+struct Packed {
+    /// Pairs of the left operand.
+    left: Vec<u32>,
+    /// Pairs between those of neighbouring rows, and of neighbouring steps of the sum.
+    row: usize,
+    step: usize,
+    /// Panels of the right operand: (panels, steps, `COLUMNS`).
+    right: Vec<u32>,
+}
+
+thread_local! {
+    static PACKED: RefCell<Packed> = RefCell::default();
+}
+
+/// y (m, n) = a (m, k) b (k, n), or y += a b: a and b strided along one dimension, y row-major, none empty. With `alone`, all threads share in the product.
+pub(super) fn product(write: Write, y: &mut [f32], shape: (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+    product_by(Kernel::best(), write, y, shape, a, b, alone);
+}
+
+fn product_by(kernel: Kernel, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+    // Taken out: a thread that waits for others may be given another product meanwhile.
+    let mut packed = PACKED.take();
+    pack_left(&mut packed, a, m, k);
+    pack_right(&mut packed, b, k, n);
+    let steps = k.div_ceil(2);
+    let rows = |first: usize, y: &mut [f32]| {
+        for (panel, columns) in packed.right.chunks_exact(steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
+            for (block, y) in y.chunks_mut(ROWS * n).enumerate() {
+                tile(kernel, &packed, first + block * ROWS, panel, write, y, columns, n);
+            }
+        }
+    };
+    match alone {
+        true => y.par_chunks_mut(TASK * n).enumerate().for_each(|(i, y)| rows(i * TASK, y)),
+        false => rows(0, y),
+    }
+    PACKED.set(packed);
+}
+
+multiversion! {
+    /// Rounds the left operand, in its own order of rows and columns, so that nothing is moved but by neighbours.
+    fn pack_left(packed: &mut Packed, a: View<'_>, m: usize, k: usize) {
+        let steps = k.div_ceil(2);
+        packed.left.resize(m * steps, 0);
+        let pairs = packed.left.chunks_exact_mut(if a.columns == 1 { steps } else { m });
+        if a.columns == 1 {
+            (packed.row, packed.step) = (steps, 1);
+            for (to, row) in pairs.zip(a.data.chunks(a.rows)) {
+                neighbours(&row[..k], to);
+            }
+        } else {
+            (packed.row, packed.step) = (1, m);
+            for (step, to) in pairs.enumerate() {
+                interleave(a, 2 * step, k, 0, to);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Rounds the right operand into panels, the last one filled up with zeros.
+    fn pack_right(packed: &mut Packed, b: View<'_>, k: usize, n: usize) {
+        let steps = k.div_ceil(2);
+        packed.right.clear();
+        packed.right.resize(n.div_ceil(COLUMNS) * steps * COLUMNS, 0);
+        for (panel, first) in packed.right.chunks_exact_mut(steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
+            let width = COLUMNS.min(n - first);
+            if b.columns == 1 {
+                for (step, to) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+                    interleave(b, 2 * step, k, first, &mut to[..width]);
+                }
+            } else {
+                // A column of b lies in one piece, as a weight's row does.
+                for column in 0..width {
+                    let from = &b.data[(first + column) * b.columns..][..k];
+                    let (pairs, last) = from.as_chunks::<2>();
+                    for (to, [x, y]) in panel[column..].iter_mut().step_by(COLUMNS).zip(pairs) {
+                        *to = pair(*x, *y);
+                    }
+                    if let [x] = last {
+                        panel[(steps - 1) * COLUMNS + column] = pair(*x, 0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Pairs of neighbours in a row; an odd one out is paired with zero.
+#[inline(always)]
+fn neighbours(row: &[f32], to: &mut [u32]) {
+    let (pairs, last) = row.as_chunks::<2>();
+    for (to, [x, y]) in to.iter_mut().zip(pairs) {
+        *to = pair(*x, *y);
+    }
+    if let ([x], Some(to)) = (last, to.last_mut()) {
+        *to = pair(*x, 0.0);
+    }
+}
+
+/// Pairs of `x`'s elements in the lines `line` and `line + 1` of `lines`, from the element `first` on. A line lies in one piece; beyond the last one are zeros.
+#[inline(always)]
+fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u32]) {
+    let stride = x.columns.max(x.rows);
+    let one = &x.data[line * stride + first..][..to.len()];
+    if line + 1 < lines {
+        let other = &x.data[(line + 1) * stride + first..][..to.len()];
+        for ((to, x), y) in to.iter_mut().zip(one).zip(other) {
+            *to = pair(*x, *y);
+        }
+    } else {
+        to.iter_mut().zip(one).for_each(|(to, x)| *to = pair(*x, 0.0));
+    }
+}
+
+/// Computes up to `ROWS` rows of y, from the `first` row of the left operand on, in the columns of one panel.
+#[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
+fn tile(kernel: Kernel, packed: &Packed, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
+    let rows = y.len() / n;
+    let left = &packed.left[first * packed.row..];
+    let steps = panel.len() / COLUMNS;
+    assert!(rows <= ROWS && (rows - 1) * packed.row + (steps - 1) * packed.step < left.len(), "a tile lies in its operand");
+    let mut sums = [[0f32; COLUMNS]; ROWS];
+    match kernel {
+        // SAFETY: the processor has what the function was compiled for, and the last pair that it reads of the left operand lies within it, as asserted.
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512 => unsafe {
+            match rows {
+                1 => avx512::<1>(left, packed.row, packed.step, panel, &mut sums),
+                2 => avx512::<2>(left, packed.row, packed.step, panel, &mut sums),
+                3 => avx512::<3>(left, packed.row, packed.step, panel, &mut sums),
+                4 => avx512::<4>(left, packed.row, packed.step, panel, &mut sums),
+                5 => avx512::<5>(left, packed.row, packed.step, panel, &mut sums),
+                6 => avx512::<6>(left, packed.row, packed.step, panel, &mut sums),
+                7 => avx512::<7>(left, packed.row, packed.step, panel, &mut sums),
+                _ => avx512::<8>(left, packed.row, packed.step, panel, &mut sums),
+            }
+        },
+        Kernel::Plain => plain(rows, left, packed.row, packed.step, panel, &mut sums),
+    }
+    let width = COLUMNS.min(n - columns);
+    for (y, sums) in y.chunks_exact_mut(n).zip(&sums) {
+        let y = &mut y[columns..columns + width];
+        match write {
+            Write::Set => y.copy_from_slice(&sums[..width]),
+            Write::Add => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+        }
+    }
+}
+
+/// The sums of a tile, on any processor.
+fn plain(rows: usize, left: &[u32], row: usize, step: usize, panel: &[u32], sums: &mut [[f32; COLUMNS]; ROWS]) {
+    let halves = |pair: u32| [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)];
+    for (at, right) in panel.chunks_exact(COLUMNS).enumerate() {
+        for (r, sums) in sums[..rows].iter_mut().enumerate() {
+            let [first, second] = halves(left[r * row + at * step]);
+            for (sum, right) in sums.iter_mut().zip(right) {
+                let [x, y] = halves(*right);
+                *sum += second * y + first * x;
+            }
+        }
+    }
+}
+
+/// The sums of a tile of `R` rows.
+///
+/// # Safety
+/// The processor must have AVX512-BF16, and `left` reach to `(R - 1) * row + (steps - 1) * step`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn avx512<const R: usize>(left: &[u32], row: usize, step: usize, panel: &[u32], sums: &mut [[f32; COLUMNS]; ROWS]) {
+    use std::arch::x86_64::{__m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps};
+    use std::mem::transmute;
+
+    let mut acc = [[_mm512_setzero_ps(); 2]; R];
+    for (at, right) in panel.chunks_exact(COLUMNS).enumerate() {
+        // SAFETY: a step of a panel is 32 pairs; the left operand reaches as far as the caller says. A register of 16 pairs is one of 32 bf16.
+        unsafe {
+            let x = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().cast()));
+            let y = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().add(16).cast()));
+            for (r, [first, second]) in acc.iter_mut().enumerate() {
+                let a = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(left.get_unchecked(r * row + at * step).cast_signed()));
+                *first = _mm512_dpbf16_ps(*first, a, x);
+                *second = _mm512_dpbf16_ps(*second, a, y);
+            }
+        }
+    }
+    for ([first, second], sums) in acc.iter().zip(sums) {
+        // SAFETY: a row of sums is 32 long.
+        unsafe {
+            _mm512_storeu_ps(sums.as_mut_ptr(), *first);
+            _mm512_storeu_ps(sums.as_mut_ptr().add(16), *second);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    fn rounded(x: f32) -> f64 {
+        f64::from(f32::from_bits(u32::from(round(x)) << 16))
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_ties_to_even() {
+        for (x, wanted) in [
+            (1.0, 1.0),
+            (1.0 + 1.0 / 256.0, 1.0),
+            (1.0 + 3.0 / 256.0, 1.0 + 1.0 / 64.0),
+            (1.0 + 1.001 / 256.0, 1.0 + 1.0 / 128.0),
+            (-2.5, -2.5),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(rounded(x), wanted, "{x}");
+        }
+        assert_eq!((rounded(f32::INFINITY), rounded(f32::MAX)), (f64::INFINITY, f64::INFINITY));
+        assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7f80_0001)).is_nan());
+    }
+
+    /// Each way in which a linear layer multiplies, in sizes that leave rests on all sides.
+    #[test]
+    fn products_are_the_sums_of_rounded_operands() {
+        for (m, n, k) in [(1, 1, 1), (8, 32, 2), (3, 5, 7), (17, 70, 33), (130, 96, 65), (9, 33, 384)] {
+            let (a, b, before) = (rng::normals(1, m * k, 1.0), rng::normals(2, k * n, 1.0), rng::normals(3, m * n, 1.0));
+            for (a_by_rows, b_by_rows) in [(true, false), (true, true), (false, true)] {
+                let view = |data, by_rows, height: usize, width: usize| {
+                    if by_rows { View { data, columns: 1, rows: width } } else { View { data, columns: height, rows: 1 } }
+                };
+                let (left, right) = (view(&a, a_by_rows, m, k), view(&b, b_by_rows, k, n));
+                let at = |v: View<'_>, i: usize, j: usize| rounded(v.data[i * v.rows + j * v.columns]);
+                for (write, alone) in [(Write::Set, false), (Write::Add, true)] {
+                    for kernel in [Kernel::Plain, Kernel::best()] {
+                        let mut y = before.clone();
+                        product_by(kernel, write, &mut y, (m, n, k), left, right, alone);
+                        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                            let sum: f64 = (0..k).map(|l| at(left, i, l) * at(right, l, j)).sum();
+                            let wanted = sum + if write == Write::Add { f64::from(before[i * n + j]) } else { 0.0 };
+                            let found = f64::from(y[i * n + j]);
+                            assert!((found - wanted).abs() < 1e-4, "{kernel:?}, {m} x {n} x {k}: {found}, wanted {wanted}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
