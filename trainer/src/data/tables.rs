@@ -10,7 +10,7 @@ use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::Table;
-use super::origins::Origins;
+use super::origins::{Numbers, Origins};
 use super::read::{self, Pieces};
 
 /// The rows of several files. A column that some of them lack is null there; one that differs in type is a number where all are numbers, and text otherwise.
@@ -22,6 +22,8 @@ pub struct Tables {
     columns: Vec<String>,
     /// Rows that are still wanted.
     left: usize,
+    /// What stands for the rows' origins when there are none.
+    empty: Origins,
 }
 
 impl Tables {
@@ -54,7 +56,8 @@ impl Tables {
             }
         });
         let schema = Arc::new(Schema::new(joint));
-        Ok(Tables { files: files.into_iter(), current: None, schema, columns, left: rows.unwrap_or(usize::MAX) })
+        let empty = Origins::of(&paths[0], 0, Numbers::Rows(1));
+        Ok(Tables { files: files.into_iter(), current: None, schema, columns, left: rows.unwrap_or(usize::MAX), empty })
     }
 
     /// All rows in one table.
@@ -67,6 +70,9 @@ impl Tables {
             let table = table?;
             origins.append(table.origins);
             batches.push(table.batch);
+        }
+        if batches.is_empty() {
+            origins = self.empty;
         }
         let batch = concat_batches(&self.schema, &batches).with_context(|| origins.name())?;
         Ok(Table { origins, batch, columns: self.columns })
