@@ -1,17 +1,22 @@
 //! The activation between the two feed-forward layers, with the bias before it.
 
-use std::f32::consts::{FRAC_1_SQRT_2, PI};
+use std::f32::consts::FRAC_1_SQRT_2;
+#[cfg(feature = "native")]
+use std::f32::consts::PI;
 
-use super::simd::{erf, exp};
+use super::simd::erf;
+#[cfg(feature = "native")]
+use super::simd::exp;
 #[cfg(feature = "native")]
 use crate::config::Activation;
 
 /// Φ(x), the standard normal distribution.
 #[inline(always)]
-fn normal_cdf(x: f32) -> f32 {
+pub(crate) fn normal_cdf(x: f32) -> f32 {
     0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
 }
 
+#[cfg(feature = "native")]
 multiversion! {
     /// y = x Φ(x), element by element (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
     pub(crate) fn gelu(x: &[f32], y: &mut [f32]) {
@@ -21,6 +26,7 @@ multiversion! {
     }
 }
 
+#[cfg(feature = "native")]
 multiversion! {
     /// The gradient dy with respect to y = x Φ(x) becomes that with respect to x; y is computed again on the way.
     pub(crate) fn gelu_backward(x: &[f32], dy: &mut [f32], y: &mut [f32]) {
