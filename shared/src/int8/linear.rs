@@ -6,7 +6,10 @@ use super::kernel::{Kernel, PANEL, STEP, Sums};
 use super::rows::{OFFSET, Rows, Span};
 
 /// Rows that go over a panel at once: their integers and the panel stay in the first-level cache.
-const BYTES_OF_ROWS: usize = 16 << 10;
+const BYTES_OF_ROWS: usize = 96 << 10;
+
+/// Rows come in multiples of this, so that no kernel's tiles (of 2, 3, 4 or 8 rows) leave a rest.
+const TILES: usize = 24;
 
 /// Weight (outputs, inputs) in panels, with a scale for each output, and bias.
 pub(super) struct Linear {
@@ -63,7 +66,7 @@ impl Linear {
 
     /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
     pub fn apply(&self, kernel: Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
-        let rows_at_once = (BYTES_OF_ROWS / x.width).max(4) / 4 * 4;
+        let rows_at_once = (BYTES_OF_ROWS / x.width).max(1).next_multiple_of(TILES);
         sums.resize(rows_at_once, [0; PANEL]);
         let panels = &integers[self.panels.clone()];
         let blocks = x.values.chunks(rows_at_once * x.width).zip(x.spans.chunks(rows_at_once));

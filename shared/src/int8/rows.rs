@@ -1,8 +1,7 @@
 //! Activations in 7 bits: each row with a scale and a middle of its own, found as it flows.
 
-use crate::kernels::activation::normal_cdf;
-
 use super::kernel::STEP;
+use crate::kernels::simd::clamp;
 
 /// Steps between the smallest and the largest value of a row.
 const STEPS: f32 = 127.0;
@@ -101,12 +100,26 @@ multiversion! {
     }
 }
 
+/// x Φ(x) to 1.5e-4, an eightieth of a step between two integers as they come out here: Φ(x) - 1/2 as an odd polynomial on [-3.88, 3.88], and as its ends beyond. (Fitted for
+/// the least largest |x| times error; half the work of the exact one.)
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    const END: f32 = 3.88;
+    let z = clamp(x, -END, END);
+    let t = z * z;
+    let mut p = 2.702_598_7e-8;
+    for c in [-1.806_569_3e-6, 5.190_578e-5, -8.505_413_4e-4, 8.940_919e-3, -6.492_467e-2, 3.981_221_6e-1] {
+        p = p * t + c;
+    }
+    x * (0.5 + z * p)
+}
+
 multiversion! {
     /// x (rows, width) becomes x Φ(x); its integers and spans.
     fn gelu_quantise(x: &mut [f32], width: usize, values: &mut [i8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact_mut(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
-            x.iter_mut().for_each(|x| *x *= normal_cdf(*x));
+            x.iter_mut().for_each(|x| *x = gelu(*x));
             *span = integers(x, bounds(x), values);
         }
     }
@@ -138,13 +151,22 @@ mod tests {
     }
 
     #[test]
+    fn gelu_is_close_to_the_exact_one() {
+        for i in -100_000..=100_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x) * 0.5 * (1.0 + libm::erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
+            assert!((f64::from(gelu(x)) - exact).abs() <= 1.5e-4, "gelu({x}) is {}, wanted {exact}", gelu(x));
+        }
+    }
+
+    #[test]
     fn gelu_comes_before_the_integers() {
         let x = rng::normals(2, 3 * 40, 2.0);
         let mut activated: Vec<f32> = x.clone();
         let (mut found, mut wanted) = (Rows::default(), Rows::default());
         found.take_gelu(&mut activated, 40);
-        let gelu: Vec<f32> = x.iter().map(|x| x * normal_cdf(*x)).collect();
-        wanted.take(&gelu, 40);
-        assert_eq!((activated, found.values, found.spans), (gelu, wanted.values, wanted.spans));
+        let by_hand: Vec<f32> = x.iter().map(|x| gelu(*x)).collect();
+        wanted.take(&by_hand, 40);
+        assert_eq!((activated, found.values, found.spans), (by_hand, wanted.values, wanted.spans));
     }
 }

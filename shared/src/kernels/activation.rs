@@ -1,22 +1,16 @@
 //! The activation between the two feed-forward layers, with the bias before it.
 
-use std::f32::consts::FRAC_1_SQRT_2;
-#[cfg(feature = "native")]
-use std::f32::consts::PI;
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
-use super::simd::erf;
-#[cfg(feature = "native")]
-use super::simd::exp;
-#[cfg(feature = "native")]
+use super::simd::{erf, exp};
 use crate::config::Activation;
 
 /// Φ(x), the standard normal distribution.
 #[inline(always)]
-pub(crate) fn normal_cdf(x: f32) -> f32 {
+fn normal_cdf(x: f32) -> f32 {
     0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
 }
 
-#[cfg(feature = "native")]
 multiversion! {
     /// y = x Φ(x), element by element (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
     pub(crate) fn gelu(x: &[f32], y: &mut [f32]) {
@@ -26,7 +20,6 @@ multiversion! {
     }
 }
 
-#[cfg(feature = "native")]
 multiversion! {
     /// The gradient dy with respect to y = x Φ(x) becomes that with respect to x; y is computed again on the way.
     pub(crate) fn gelu_backward(x: &[f32], dy: &mut [f32], y: &mut [f32]) {
@@ -41,7 +34,6 @@ multiversion! {
 }
 
 /// y = activation(x), element by element.
-#[cfg(feature = "native")]
 pub(crate) fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     match activation {
         Activation::Gelu => gelu(x, y),
@@ -50,7 +42,6 @@ pub(crate) fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
 }
 
 /// The gradient dy with respect to y = activation(x) becomes that with respect to x; y is computed again on the way.
-#[cfg(feature = "native")]
 pub(crate) fn backward(activation: Activation, x: &[f32], dy: &mut [f32], y: &mut [f32]) {
     match activation {
         Activation::Gelu => gelu_backward(x, dy, y),

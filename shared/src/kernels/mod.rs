@@ -6,6 +6,7 @@
 #[macro_use]
 pub(crate) mod simd;
 
+#[cfg(feature = "native")]
 pub(crate) mod activation;
 pub(crate) mod attention;
 #[cfg(feature = "native")]

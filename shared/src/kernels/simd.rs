@@ -83,7 +83,7 @@ pub(crate) fn max(x: &[f32]) -> f32 {
 
 /// `low` if x lies below it, `high` if above; a NaN stays one.
 #[inline(always)]
-fn clamp(x: f32, low: f32, high: f32) -> f32 {
+pub(crate) fn clamp(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
@@ -108,6 +108,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// The error function to 5e-7. (A rational approximation on [-4, 4], as in Eigen and XLA; beyond, it is ±1 in f32.)
+#[cfg(any(test, feature = "native"))]
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let x = clamp(x, -4.0, 4.0);

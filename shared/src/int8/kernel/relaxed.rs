@@ -8,8 +8,8 @@ use std::arch::wasm32::{
 
 use super::{PANEL, QUAD, Sums};
 
-/// Rows and vectors of a tile: 8 accumulators. With 10 and more, V8 runs out of registers and keeps some in memory.
-const ROWS: usize = 4;
+/// Vectors of a tile, of four outputs each; with 3 or 4 rows, 6 or 8 accumulators. With 10 and more, V8 runs out of registers and keeps some in memory; so it does when a
+/// turn of the innermost loop takes in more inputs.
 const VECTORS: usize = 2;
 
 /// See [`super::Kernel::run`]: four inputs an instruction.
@@ -19,7 +19,7 @@ const VECTORS: usize = 2;
 #[target_feature(enable = "relaxed-simd")]
 pub(super) unsafe fn quads(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
     // SAFETY: as the caller says.
-    unsafe { tiles::<4>(x, panel, sums) }
+    unsafe { tiles::<4, 4>(x, panel, sums) }
 }
 
 /// See [`super::Kernel::run`]: eight inputs by instructions that add up in 16 bits.
@@ -29,14 +29,14 @@ pub(super) unsafe fn quads(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
 #[target_feature(enable = "relaxed-simd")]
 pub(super) unsafe fn pairs(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
     // SAFETY: as the caller says.
-    unsafe { tiles::<8>(x, panel, sums) }
+    unsafe { tiles::<8, 3>(x, panel, sums) }
 }
 
 /// # Safety
 /// As for the kernels.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn tiles<const INPUTS: usize>(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
+unsafe fn tiles<const INPUTS: usize, const ROWS: usize>(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
     let inputs = panel.len() / PANEL;
     let mut tiles = sums.chunks_exact_mut(ROWS);
     let mut at = x.as_ptr();
