@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
+use super::attention::{self, attention};
 use super::kernel::Sums;
+use super::linear;
 use super::rows::Rows;
 use super::{Dense, Int8, Layer, LayerNorm, Table};
 use crate::LABELS;
 use crate::batch::PackedBatch;
 use crate::config::{Activation, Architecture};
-use crate::kernels::attention::{self, Operands, Scratch};
 use crate::kernels::norm::{self, Moments};
 use crate::kernels::simd::sum2;
 
 /// Rows that go through both feed-forward layers at once: what lies between the two, four times as wide, stays in a core's own cache.
-const FEED_FORWARD_ROWS: usize = 64;
+const FEED_FORWARD_ROWS: usize = linear::ROWS;
 
 /// Memory of one pass; kept from batch to batch.
 #[derive(Default)]
@@ -42,7 +43,7 @@ pub(super) struct Workspace {
     /// (feed-forward rows, intermediate)
     inner_rows: Rows,
     sums: Vec<Sums>,
-    attention: Scratch,
+    attention: attention::Scratch,
     pooled: Vec<f32>,
 }
 
@@ -119,13 +120,9 @@ fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
     let context = sized(&mut work.context, rows * h);
     for (review, span) in work.boundaries.windows(2).enumerate() {
         let asked = if last { review..review + 1 } else { span[0]..span[1] };
-        let operands = Operands::new(
-            &query[asked.start * h..asked.end * h],
-            &key_value[span[0] * 2 * h..span[1] * 2 * h],
-            model.config.heads,
-            model.config.head_size(),
-        );
-        attention::forward_unfused(operands, &mut context[asked.start * h..asked.end * h], &mut work.attention);
+        let q = &query[asked.start * h..asked.end * h];
+        let kv = &key_value[span[0] * 2 * h..span[1] * 2 * h];
+        attention(q, kv, model.config.heads, h, &mut context[asked.start * h..asked.end * h], &mut work.attention);
     }
 
     work.rows.take(context, h);

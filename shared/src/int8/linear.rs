@@ -5,11 +5,8 @@ use std::ops::Range;
 use super::kernel::{Kernel, PANEL, STEP, Sums};
 use super::rows::{OFFSET, Rows, Span};
 
-/// Rows that go over a panel at once: their integers and the panel stay in the first-level cache.
-const BYTES_OF_ROWS: usize = 96 << 10;
-
-/// Rows come in multiples of this, so that no kernel's tiles (of 2, 3, 4 or 8 rows) leave a rest.
-const TILES: usize = 24;
+/// Rows that go over a panel, which stays in the first-level cache, before the next is read: enough to hide that reading. Tiles of 2, 3, 4 and 8 rows leave no rest of them.
+pub(super) const ROWS: usize = 96;
 
 /// Weight (outputs, inputs) in panels, with a scale for each output, and bias.
 pub(super) struct Linear {
@@ -66,11 +63,10 @@ impl Linear {
 
     /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
     pub fn apply(&self, kernel: Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
-        let rows_at_once = (BYTES_OF_ROWS / x.width).max(1).next_multiple_of(TILES);
-        sums.resize(rows_at_once, [0; PANEL]);
+        sums.resize(ROWS, [0; PANEL]);
         let panels = &integers[self.panels.clone()];
-        let blocks = x.values.chunks(rows_at_once * x.width).zip(x.spans.chunks(rows_at_once));
-        for ((values, spans), y) in blocks.zip(y.chunks_mut(rows_at_once * self.outputs)) {
+        let blocks = x.values.chunks(ROWS * x.width).zip(x.spans.chunks(ROWS));
+        for ((values, spans), y) in blocks.zip(y.chunks_mut(ROWS * self.outputs)) {
             let sums = &mut sums[..spans.len()];
             for (i, (panel, columns)) in panels.chunks_exact(PANEL * x.width).zip(&self.columns).enumerate() {
                 kernel.run(values, panel, sums);
@@ -85,14 +81,13 @@ multiversion! {
     /// The results of a panel: into the first `n` columns of y, whose rows are `stride` apart.
     fn results(sums: &[Sums], spans: &[Span], columns: &Columns, y: &mut [f32], stride: usize, n: usize) {
         let Columns { scale, total, bias } = columns;
+        let result = |sums: &Sums, span: &Span, i: usize| {
+            (sums[i] - span.excess) as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i])
+        };
         for ((sums, span), y) in sums.iter().zip(spans).zip(y.chunks_mut(stride)) {
-            let mut row = [0f32; PANEL];
-            for i in 0..PANEL {
-                row[i] = (sums[i] - span.excess) as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i]);
-            }
             match y.first_chunk_mut::<PANEL>() {
-                Some(y) if n == PANEL => *y = row,
-                _ => y[..n].copy_from_slice(&row[..n]),
+                Some(y) if n == PANEL => (0..PANEL).for_each(|i| y[i] = result(sums, span, i)),
+                _ => (0..n).for_each(|i| y[i] = result(sums, span, i)),
             }
         }
     }

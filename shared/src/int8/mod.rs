@@ -7,9 +7,11 @@
 //! - `kernel`: the integer product, for each instruction set.
 //! - `rows`: activations to integers.
 //! - `linear`: a layer of integer weights.
+//! - `attention`: what lies between query, key and value, in f32.
 //! - `file`: the weights in `web/weights.safetensors`; `quantize` makes them.
 //! - `forward`: a few hundred tokens on their way through the network.
 
+mod attention;
 mod file;
 mod forward;
 mod kernel;
@@ -35,7 +37,7 @@ use crate::rater::Engine;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
 /// Tokens that go through the network together: their activations stay in a core's own cache.
-const TOKENS: usize = 256;
+const TOKENS: usize = 2 * linear::ROWS;
 
 /// An encoder with its head, in integers.
 pub struct Int8 {

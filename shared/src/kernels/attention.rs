@@ -3,12 +3,8 @@
 //! The weights are not kept for the backward pass, which computes them again from q and k (Dao et al., "FlashAttention", 2022): what is kept grows with the length of a
 //! review, not with its square.
 
-#[cfg(feature = "native")]
 use super::dropout::Dropout;
-#[cfg(feature = "native")]
-use super::simd::sum2;
-use super::simd::{exp, max, mul_add, sum};
-#[cfg(feature = "native")]
+use super::simd::{exp, mul_add, sum, sum2};
 use crate::rng;
 
 /// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
@@ -21,44 +17,19 @@ pub(crate) struct Operands<'a> {
     pub heads: usize,
     pub size: usize,
     /// Dropout of the weights, with the review's stream.
-    #[cfg(feature = "native")]
     pub dropout: Option<(Dropout, u64)>,
-}
-
-impl<'a> Operands<'a> {
-    /// Operands of which nothing is dropped.
-    pub fn new(q: &'a [f32], kv: &'a [f32], heads: usize, size: usize) -> Operands<'a> {
-        Operands {
-            q,
-            kv,
-            heads,
-            size,
-            #[cfg(feature = "native")]
-            dropout: None,
-        }
-    }
 }
 
 /// Room for one head, used again from review to review.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// kᵀ, (size, padded tokens)
+    /// kᵀ and vᵀ, (size, padded tokens)
     k_columns: Vec<f32>,
+    v_columns: Vec<f32>,
     /// A query divided by sqrt(size), (size)
     query: Vec<f32>,
-    /// Weights of one query, (padded tokens)
+    /// Weights of one query, and in the backward pass their gradient, (padded tokens)
     weights: Vec<f32>,
-    #[cfg(feature = "native")]
-    backward: Backward,
-}
-
-/// Room that only the backward pass needs.
-#[cfg(feature = "native")]
-#[derive(Default)]
-struct Backward {
-    /// vᵀ, (size, padded tokens)
-    v_columns: Vec<f32>,
-    /// The gradient of the weights of one query, (padded tokens)
     d_weights: Vec<f32>,
     /// Dropped weights and the gradient of the scores, a column for each query, (tokens, queries)
     dropped_columns: Vec<f32>,
@@ -115,63 +86,44 @@ fn transpose(x: &[f32], stride: usize, first: usize, size: usize, padded: usize,
 /// softmax in place
 #[inline(always)]
 fn softmax(row: &mut [f32]) {
-    let max = max(row);
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|x| *x = exp(*x - max));
     let inverse = 1.0 / sum(row, |x| x);
     row.iter_mut().for_each(|x| *x *= inverse);
 }
 
 /// The stream of random numbers for the weights of one query in one head.
-#[cfg(feature = "native")]
 #[inline(always)]
 fn stream(key: u64, head: usize, query: usize) -> u64 {
     rng::stream(key, ((head as u64) << 32) | query as u64)
 }
 
-/// out (queries, width), where `drop(weights, head, query)` may change the weights of a query.
-#[inline(always)]
-fn attend<const FMA: bool>(of: Operands<'_>, drop: impl Fn(&mut [f32], usize, usize), out: &mut [f32], scratch: &mut Scratch) {
-    let (d, width) = (of.size, of.heads * of.size);
-    let tokens = of.kv.len() / (2 * width);
-    let padded = tokens.next_multiple_of(PAD);
-    let columns = room(&mut scratch.k_columns, d * padded);
-    let (query, weights) = (room(&mut scratch.query, d), room(&mut scratch.weights, padded));
-    let scale = 1.0 / (d as f32).sqrt();
-    for head in 0..of.heads {
-        let at = head * d;
-        transpose(of.kv, 2 * width, at, d, padded, columns);
-        for (i, (q, out)) in of.q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
-            query.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
-            weighted_rows::<FMA>(weights, query, columns, padded);
-            let weights = &mut weights[..tokens];
-            softmax(weights);
-            drop(weights, head, i);
-            weighted_rows::<FMA>(&mut out[at..at + d], weights, &of.kv[width + at..], 2 * width);
+multiversion! {
+    /// out (queries, width)
+    pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
+        let (d, width) = (of.size, of.heads * of.size);
+        let tokens = of.kv.len() / (2 * width);
+        let padded = tokens.next_multiple_of(PAD);
+        let columns = room(&mut scratch.k_columns, d * padded);
+        let (query, weights) = (room(&mut scratch.query, d), room(&mut scratch.weights, padded));
+        let scale = 1.0 / (d as f32).sqrt();
+        for head in 0..of.heads {
+            let at = head * d;
+            transpose(of.kv, 2 * width, at, d, padded, columns);
+            for (i, (q, out)) in of.q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
+                query.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
+                weighted_rows::<FMA>(weights, query, columns, padded);
+                let weights = &mut weights[..tokens];
+                softmax(weights);
+                if let Some((dropout, key)) = of.dropout {
+                    dropout.apply(weights, stream(key, head, i));
+                }
+                weighted_rows::<FMA>(&mut out[at..at + d], weights, &of.kv[width + at..], 2 * width);
+            }
         }
     }
 }
 
-#[cfg(feature = "native")]
-multiversion! {
-    /// out (queries, width)
-    pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
-        let drop = |weights: &mut [f32], head, query| {
-            if let Some((dropout, key)) = of.dropout {
-                dropout.apply(weights, stream(key, head, query));
-            }
-        };
-        attend::<FMA>(of, drop, out, scratch);
-    }
-}
-
-multiversion! {
-    /// out (queries, width) with nothing dropped and no product fused with a sum: the same bits on every processor.
-    pub(crate) fn forward_unfused(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
-        attend::<false>(of, |_, _, _| {}, out, scratch);
-    }
-}
-
-#[cfg(feature = "native")]
 multiversion! {
     /// From the gradient with respect to the result, `grad` (queries, width), those with respect to q and kv: dq (queries, width), dkv (tokens, 2 width).
     pub(crate) fn backward(of: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
@@ -179,11 +131,10 @@ multiversion! {
         let tokens = of.kv.len() / (2 * width);
         let queries = of.q.len() / width;
         let padded = tokens.next_multiple_of(PAD);
-        let kept = &mut scratch.backward;
-        let (k_columns, v_columns) = (room(&mut scratch.k_columns, d * padded), room(&mut kept.v_columns, d * padded));
+        let (k_columns, v_columns) = (room(&mut scratch.k_columns, d * padded), room(&mut scratch.v_columns, d * padded));
         let query = room(&mut scratch.query, d);
-        let (weights, d_weights) = (room(&mut scratch.weights, padded), room(&mut kept.d_weights, padded));
-        let (dropped_columns, d_score_columns) = (room(&mut kept.dropped_columns, tokens * queries), room(&mut kept.d_score_columns, tokens * queries));
+        let (weights, d_weights) = (room(&mut scratch.weights, padded), room(&mut scratch.d_weights, padded));
+        let (dropped_columns, d_score_columns) = (room(&mut scratch.dropped_columns, tokens * queries), room(&mut scratch.d_score_columns, tokens * queries));
         let scale = 1.0 / (d as f32).sqrt();
         for head in 0..of.heads {
             let at = head * d;

@@ -8,6 +8,7 @@ pub(crate) mod simd;
 
 #[cfg(feature = "native")]
 pub(crate) mod activation;
+#[cfg(feature = "native")]
 pub(crate) mod attention;
 #[cfg(feature = "native")]
 pub(crate) mod dropout;
