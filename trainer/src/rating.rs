@@ -27,24 +27,24 @@ const INT8_PROBE_TOLERANCE: f32 = 1e-6;
 /// When a file is missing, damaged, or does not give what its trainer computed.
 pub fn load(dir: &Path, precision: Precision) -> Result<(Rater, Option<Manifest>)> {
     let manifest = dir.join(bundle::MANIFEST).is_file().then(|| verify::bundle(dir)).transpose()?;
-    let (weights, advice) = match precision {
-        Precision::F32 => (bundle::WEIGHTS, ""),
-        Precision::Int8 => (bundle::INT8_WEIGHTS, ": `starsight quantize` makes it for a bundle of an earlier version"),
-    };
-    let [config, tokenizer, weights] = [bundle::CONFIG, bundle::TOKENIZER, weights].map(|name| {
+    let in_dir = || format!("in {}", dir.display());
+    let read = |name: &str, advice: &str| {
         let path = dir.join(name);
-        let advice = if name == weights { advice } else { "" };
         ensure!(path.is_file(), "{} holds no {name}{advice}", dir.display());
         files::read(&path)
-    });
-    let (build, tolerance): (fn(&[u8], &[u8], Vec<u8>) -> _, _) = match precision {
-        Precision::F32 => (Rater::from_bytes, PROBE_TOLERANCE),
-        Precision::Int8 => (|config, tokenizer, weights| Rater::int8(config, tokenizer, weights, Kernel::best()), INT8_PROBE_TOLERANCE),
     };
-    let mut rater = build(&config?, &tokenizer?, weights?).with_context(|| format!("in {}", dir.display()))?;
+    let (config, tokenizer) = (read(bundle::CONFIG, "")?, read(bundle::TOKENIZER, "")?);
+    let (built, tolerance) = match precision {
+        Precision::F32 => (Rater::from_bytes(&config, &tokenizer, read(bundle::WEIGHTS, "")?), PROBE_TOLERANCE),
+        Precision::Int8 => {
+            let weights = read(bundle::INT8_WEIGHTS, ": `starsight quantize` makes it for a bundle of an earlier version")?;
+            (Rater::int8(&config, &tokenizer, weights, Kernel::best()), INT8_PROBE_TOLERANCE)
+        }
+    };
+    let mut rater = built.with_context(in_dir)?;
     if let Some(manifest) = &manifest {
         rater.set_temperature(manifest.temperature);
-        rater.check_probes(&manifest.probes, tolerance).with_context(|| format!("in {}", dir.display()))?;
+        rater.check_probes(&manifest.probes, tolerance).with_context(in_dir)?;
     }
     Ok((rater, manifest))
 }
