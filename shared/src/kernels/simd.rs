@@ -38,6 +38,7 @@ macro_rules! multiversion {
 }
 
 /// a b + c, in one instruction where there is one: `f32::mul_add` would call a function where there is none.
+#[cfg(feature = "native")]
 #[inline(always)]
 pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }

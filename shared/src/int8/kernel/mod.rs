@@ -39,22 +39,37 @@ impl Kernel {
 
     /// Those that this processor can run, likely the fastest first, the reference last.
     pub fn available() -> Vec<Kernel> {
-        let mut kernels = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-                kernels.push(Kernel { name: "AVX-512 VNNI", panel: avx512::panel });
-            }
-            if is_x86_feature_detected!("avx2") {
-                kernels.push(Kernel { name: "AVX2", panel: avx2::panel });
-            }
-        }
-        #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
-        kernels.extend([Kernel { name: "relaxed SIMD", panel: relaxed::quads }, Kernel { name: "relaxed SIMD in pairs", panel: relaxed::pairs }]);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        kernels.push(Kernel { name: "SIMD", panel: simd128::panel });
+        let mut kernels = Kernel::fast();
         kernels.push(Kernel::PORTABLE);
         kernels
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn fast() -> Vec<Kernel> {
+        let vnni = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+        let kernels = [
+            (vnni, Kernel { name: "AVX-512 VNNI", panel: avx512::panel }),
+            (is_x86_feature_detected!("avx2"), Kernel { name: "AVX2", panel: avx2::panel }),
+        ];
+        kernels.into_iter().filter_map(|(runs, kernel)| runs.then_some(kernel)).collect()
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn fast() -> Vec<Kernel> {
+        let kernels: &[Kernel] = &[
+            #[cfg(feature = "relaxed-simd")]
+            Kernel { name: "relaxed SIMD", panel: relaxed::quads },
+            #[cfg(feature = "relaxed-simd")]
+            Kernel { name: "relaxed SIMD in pairs", panel: relaxed::pairs },
+            #[cfg(target_feature = "simd128")]
+            Kernel { name: "SIMD", panel: simd128::panel },
+        ];
+        kernels.to_vec()
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "wasm32")))]
+    fn fast() -> Vec<Kernel> {
+        Vec::new()
     }
 
     /// The first of them.
