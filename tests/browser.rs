@@ -112,9 +112,9 @@ impl Browser {
     }
 }
 
-/// The native ratings of REVIEWS.
+/// The native ratings of REVIEWS, by the engine that the browser runs.
 fn native(dir: &Path) -> Vec<Value> {
-    let mut args = vec!["rate", "--model", "model", "--json", "--"];
+    let mut args = vec!["rate", "--model", "model", "--int8", "--json", "--"];
     args.extend(REVIEWS);
     json(&good(dir, &args))["ratings"].as_array().expect("ratings").clone()
 }
@@ -124,13 +124,12 @@ fn serve(root: &Path) -> (Process, String) {
     start(Command::new(env!("CARGO_BIN_EXE_starsight")).args(["serve", "--port", "0"]).arg(root).stderr(Stdio::null()), address)
 }
 
+/// To the bit.
 fn assert_same_rating(found: &Value, native: &Value, review: &str) {
     assert_eq!(found["stars"], native["stars"], "{review:?}");
-    let number = |v: &Value| v.as_f64().expect("a number");
-    assert!((number(&found["expected"]) - number(&native["expected"])).abs() < 1e-3, "{review:?}: {found} {native}");
-    for (a, b) in found["probabilities"].as_array().expect("five").iter().zip(native["probabilities"].as_array().expect("five")) {
-        assert!((number(a) - number(b)).abs() < 1e-3, "{review:?}: {found} {native}");
-    }
+    let number = |v: &Value| v.as_f64().expect("a number") as f32;
+    let numbers = |v: &Value| [&v["expected"]].into_iter().chain(v["probabilities"].as_array().expect("five")).map(number).collect::<Vec<_>>();
+    assert_eq!(numbers(found), numbers(native), "{review:?}: {found} {native}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,12 +163,12 @@ async fn page_and_module_rate_as_the_native_program_does() {
     assert_eq!(rows, Value::Array(filled.collect()));
     browser.until("the throughput", "return /[0-9]/.test(document.querySelector('#throughput').innerText) || null").await;
 
-    // The module, as another page would use it: every text, the empty one too, in the order asked; with two workers the same.
-    for workers in [1, 2] {
-        let script = "const [texts, workers, done] = arguments;
+    // The module, as another page would use it: every text, the empty one too, in the order asked; with two workers, and without relaxed SIMD, the same.
+    for (workers, relaxed_simd) in [(1, true), (2, true), (1, false)] {
+        let script = "const [texts, workers, relaxedSimd, done] = arguments;
             (async () => {
                 const { load } = await import('./starsight.js');
-                const rater = await load({ model: './model/', workers });
+                const rater = await load({ model: './model/', workers, relaxedSimd });
                 const { ratings, stats } = await rater.rate(texts);
                 const wrong = await rater.rate(['fine', 7]).catch((error) => error.name + ': ' + error.message);
                 const nothing = await rater.rate([]);
@@ -179,7 +178,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
                 const missing = await load({ model: './nowhere/' }).catch((error) => error.message);
                 return { ratings, stats, wrong, nothing, info, freed, missing };
             })().then(done, (error) => done({ error: String(error) }));";
-        let found = browser.client.execute_async(script, vec![json!(REVIEWS), json!(workers)]).await.expect("a script");
+        let found = browser.client.execute_async(script, vec![json!(REVIEWS), json!(workers), json!(relaxed_simd)]).await.expect("a script");
         assert_eq!(found["error"], Value::Null);
         let ratings = found["ratings"].as_array().expect("ratings");
         assert_eq!(ratings.len(), REVIEWS.len());
@@ -187,6 +186,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
             assert_same_rating(rating, wanted, review);
         }
         let stats = &found["stats"];
+        assert_eq!(stats["backend"].as_str().expect("a name").contains("relaxed"), relaxed_simd, "{stats}");
         assert_eq!((stats["samples"].as_u64(), stats["workers"].as_u64()), (Some(REVIEWS.len() as u64), Some(workers)));
         assert!(stats["tokens"].as_u64().expect("tokens") > 14 && stats["samplesPerSecond"].as_f64().expect("a rate") > 0.0, "{stats}");
         assert!(found["wrong"].as_str().expect("an error").starts_with("TypeError: texts[1]"), "{}", found["wrong"]);
@@ -227,10 +227,10 @@ async fn a_published_model_is_fetched_from_the_hub_and_a_damaged_one_refused() {
     browser.type_into("#review", REVIEWS[0]).await;
     let stars = browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
     assert_eq!(stars.as_str().map(str::to_string), Some(wanted[0]["stars"].to_string()));
-    assert!(hub.requests().iter().any(|request| request.contains("resolve") && request.contains("model.safetensors")), "{:?}", hub.requests());
+    assert!(hub.requests().iter().any(|request| request.contains("resolve") && request.contains("web/weights.safetensors")), "{:?}", hub.requests());
 
     // One flipped bit in the weights beside the page: told, not rated with.
-    let weights = dir.path().join("site/model/model.safetensors");
+    let weights = dir.path().join("site/model/web/weights.safetensors");
     let mut bytes = std::fs::read(&weights).expect("weights");
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
@@ -239,6 +239,6 @@ async fn a_published_model_is_fetched_from_the_hub_and_a_damaged_one_refused() {
     let state = browser.until("refusing", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
     assert_eq!(state, true);
     let page = browser.client.execute("return document.body.innerText", vec![]).await.expect("a script");
-    assert!(page.as_str().is_some_and(|text| text.contains("model.safetensors")), "{page}");
+    assert!(page.as_str().is_some_and(|text| text.contains("web/weights.safetensors")), "{page}");
     browser.close().await;
 }

@@ -32,6 +32,7 @@ fn the_whole_way_on_small_data() {
         "tokenizer_config.json",
         "train_log.jsonl",
         "vocab.txt",
+        "web",
     ];
     assert_eq!(names(&at.join("model")), bundle);
     let log = std::fs::read_to_string(at.join("model/train_log.jsonl")).expect("a log");
@@ -51,6 +52,20 @@ fn the_whole_way_on_small_data() {
     assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
     assert_eq!(evaluated["metrics"]["intervals"]["accuracy"], metrics["test"]["intervals"]["accuracy"]);
     assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("Accuracy"));
+
+    // In int8, which tells how far it agrees with f32; the weights made anew are the same.
+    let int8 = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--int8", "--json"]));
+    assert_eq!(int8["agreement"]["samples"], 320);
+    assert!(
+        int8["agreement"]["same_star"].as_f64() >= Some(0.99) && int8["agreement"]["mean_difference"].as_f64() < Some(0.02),
+        "{}",
+        int8["agreement"]
+    );
+    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--int8"]).contains("agreement with f32"));
+    let read = |name: &str| std::fs::read(at.join("model").join(name)).expect("a file");
+    let before = ["starsight.json", "web/weights.safetensors"].map(read);
+    good(at, &["quantize", "--model", "model"]);
+    assert!(before == ["starsight.json", "web/weights.safetensors"].map(read));
 
     // rate: texts, a file in each format, standard input.
     let rated = json(&good(at, &["rate", "--model", "model", "--json", "great app, love it 😍", "", "terrible, crashes all day"]));

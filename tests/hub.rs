@@ -61,7 +61,7 @@ impl Scene {
             format: bundle::FORMAT,
             name: "test".into(),
             files: files.map(|(name, content)| FileEntry::of(name, content)).to_vec(),
-            probes: vec![Probe { text: "great".into(), logits: [0.0, 0.0, 0.0, 0.0, 1.0] }],
+            probes: vec![Probe { text: "great".into(), logits: [0.0, 0.0, 0.0, 0.0, 1.0], int8_logits: None }],
             metrics: None,
             temperature: 1.0,
             provenance: serde_json::Value::Null,

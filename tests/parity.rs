@@ -144,7 +144,7 @@ fn what_does_not_fit_is_an_error() {
 fn a_probe_that_differs_is_told() {
     use starsight_model::bundle::Probe;
     let rater = rater("distilbert");
-    let mut probes: Vec<Probe> = recorded("distilbert").into_iter().map(|c| Probe { text: c.text, logits: c.logits }).collect();
+    let mut probes: Vec<Probe> = recorded("distilbert").into_iter().map(|c| Probe { text: c.text, logits: c.logits, int8_logits: None }).collect();
     rater.check_probes(&probes, 1e-4).expect("the same");
     probes[3].logits[2] += 0.01;
     assert!(matches!(rater.check_probes(&probes, 1e-3), Err(Error::Probe { .. })));

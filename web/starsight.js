@@ -17,7 +17,7 @@ const MOST_WORKERS = 64;
 const TEXTS_A_MESSAGE = 4096;
 
 /** Loads a model; see starsight.d.ts. */
-export async function load({ model = './model/', workers = 1, onProgress, signal, endpoint } = {}) {
+export async function load({ model = './model/', workers = 1, relaxedSimd = true, onProgress, signal, endpoint } = {}) {
   const { base, hub } = bundleAddress(model, endpoint);
   if (!Number.isInteger(workers) || workers < 1 || workers > MOST_WORKERS) {
     throw new RangeError(`workers is ${workers}; wanted a whole number from 1 to ${MOST_WORKERS}`);
@@ -31,7 +31,7 @@ export async function load({ model = './model/', workers = 1, onProgress, signal
     const loadOne = (lent, hear) => {
       const worker = new RatingWorker();
       team.push(worker);
-      return worker.ask({ type: 'load', base, hub, lent, lend: lent.size === 0 && workers > 1 }, hear).settled;
+      return worker.ask({ type: 'load', base, hub, lent, lend: lent.size === 0 && workers > 1, relaxedSimd }, hear).settled;
     };
     let others = [];
     const first = await loadOne(new Map(), ({ type, phase, loaded, total, files }) => {

@@ -4,9 +4,10 @@
 //! sequence between the boundaries of `cu_seqlens`, everything else is row by row. (Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021; the
 //! layout is flash-attention's "varlen".)
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::Error;
+use crate::{Error, parallel};
 
 /// Reviews end to end.
 #[derive(Debug, Clone)]
@@ -89,6 +90,37 @@ pub fn pack_in_order(order: &[usize], lengths: &[usize], token_budget: usize) ->
     groups
 }
 
+/// What a review of `tokens` tokens costs in a model of this width, in no unit. A token goes through products of 12 width² multiplications a layer, and through attention, 2 width for
+/// each token of its review; those take about five times as long as a product's.
+fn cost(tokens: usize, width: usize) -> usize {
+    tokens * (6 * width / 5 + tokens)
+}
+
+/// Cuts a batch into runs of reviews that cost about the same: of `tokens` tokens or more if there are so many, and one for each thread at least if there are so few.
+pub(crate) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Range<usize>> {
+    let count = (batch.tokens() / tokens).max(1).next_multiple_of(parallel::cores()).min(batch.reviews());
+    // What the reviews up to each, and it, cost.
+    let costs: Vec<usize> = batch
+        .lengths()
+        .scan(0, |sum, tokens| {
+            *sum += cost(tokens, width);
+            Some(*sum)
+        })
+        .collect();
+    let total = costs.last().copied().unwrap_or(0);
+    let mut ranges = Vec::with_capacity(count);
+    let mut start = 0;
+    for shard in 1..=count {
+        // Up to the review whose middle lies behind this share of the cost; but no shard empty, and none left without a review.
+        let share = total * shard / count;
+        let reached = costs.windows(2).skip(start).take_while(|w| w[0] + w[1] <= 2 * share).count() + start + 1;
+        let end = reached.clamp(start + 1, batch.reviews() - (count - shard));
+        ranges.push(start..end);
+        start = end;
+    }
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +146,23 @@ mod tests {
         assert!(groups.iter().all(|g| g.iter().map(|&i| lengths[i]).sum::<usize>() <= 256));
         assert_eq!(plan(&[3, 900, 4], 100), vec![vec![1], vec![2, 0]]);
         assert!(plan(&[], 100).is_empty());
+    }
+
+    #[test]
+    fn shards_hold_every_review_once_and_cost_about_the_same() {
+        for (reviews, tokens) in [(1, 512), (2, 512), (7, 4), (300, 512), (2000, 256)] {
+            let texts: Vec<Vec<u32>> = (0..reviews).map(|i| vec![1; 2 + (i * 7919) % 41]).collect();
+            let batch = PackedBatch::new(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
+            let ranges = divide(&batch, tokens, 64);
+            assert_eq!(ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..reviews).collect::<Vec<_>>());
+            assert!(ranges.iter().all(|r| !r.is_empty()), "{ranges:?}");
+            if reviews > 100 {
+                let lengths: Vec<usize> = batch.lengths().collect();
+                let costs = ranges.iter().map(|r| lengths[r.clone()].iter().map(|n| cost(*n, 64)).sum::<usize>());
+                let (low, high) = (costs.clone().min().expect("a shard"), costs.max().expect("a shard"));
+                // The dearest review is the grain.
+                assert!(high - low <= 2 * cost(42, 64), "{low} to {high}");
+            }
+        }
     }
 }

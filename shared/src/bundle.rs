@@ -11,6 +11,8 @@ pub const MANIFEST: &str = "starsight.json";
 pub const CONFIG: &str = "config.json";
 /// The weights, f32, under Hugging Face's tensor names.
 pub const WEIGHTS: &str = "model.safetensors";
+/// The weights of the int8 engine.
+pub const INT8_WEIGHTS: &str = "web/weights.safetensors";
 /// The tokeniser as the tokenizers library reads it.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The tokeniser's settings as transformers reads them.
@@ -60,6 +62,9 @@ pub struct Probe {
     pub text: String,
     /// Its logits, labels 0 to 4.
     pub logits: [f32; LABELS],
+    /// Those that the int8 engine gives, everywhere the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8_logits: Option<[f32; LABELS]>,
 }
 
 impl Manifest {

@@ -162,6 +162,15 @@ impl EncoderConfig {
         self.hidden_size / self.heads
     }
 
+    /// Number of weights of the encoder and its head.
+    pub fn parameters(&self) -> usize {
+        let (h, f) = (self.hidden_size, self.intermediate_size);
+        let (norm, linear) = (2 * h, |outputs: usize, inputs: usize| outputs * inputs + outputs);
+        let embeddings = (self.vocab_size + self.max_positions + self.type_vocab_size) * h + norm;
+        let layer = 4 * linear(h, h) + linear(f, h) + linear(h, f) + 2 * norm;
+        embeddings + self.layers * layer + linear(h, h) + linear(LABELS, h)
+    }
+
     /// The same model with another rate for every dropout: 0 turns dropout off.
     pub fn with_dropout(mut self, rate: f32) -> EncoderConfig {
         self.hidden_dropout = rate;

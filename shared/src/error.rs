@@ -30,6 +30,9 @@ pub enum Error {
         /// The shape in the file.
         found: Vec<usize>,
     },
+    /// The weights of the int8 engine cannot be read, or do not fit the model.
+    #[error("{file}: {0}", file = crate::bundle::INT8_WEIGHTS)]
+    Int8(String),
     /// The bundle's manifest is unreadable, or a file does not match it.
     #[error("{0}")]
     Bundle(String),
@@ -49,6 +52,7 @@ pub enum Error {
     #[error("{0}")]
     Input(String),
     /// A tensor operation failed.
+    #[cfg(feature = "native")]
     #[error("tensor operation: {0}")]
     Compute(#[from] candle_core::Error),
 }

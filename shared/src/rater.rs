@@ -1,9 +1,9 @@
 //! Text to rating, behind one door.
 
 use crate::batch::PackedBatch;
-use crate::bundle::Probe;
+use crate::bundle::{MANIFEST, Probe};
+use crate::int8::{Int8, Kernel};
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, Rating};
 
 /// Whatever turns a packed batch into logits. Tokenising, batching, ratings, probes and benchmarks know no more of an engine than this.
@@ -15,33 +15,59 @@ pub trait Engine {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
 }
 
+/// In which numbers an engine computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// As training does.
+    F32,
+    /// As the browser does.
+    Int8,
+}
+
 /// A tokeniser and an engine: what rates reviews, natively and in the browser.
 pub struct Rater {
     tokenizer: Tokenizer,
     config: EncoderConfig,
     engine: Box<dyn Engine + Send + Sync>,
-    parameters: usize,
+    precision: Precision,
     temperature: f32,
 }
 
 impl Rater {
-    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`.
+    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`, computed in f32.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and the engine say of the weights. A model without a five-star head is an error
     /// here: only training may start a fresh one.
+    ///
+    /// [`Weights::from_safetensors`]: crate::weights::Weights::from_safetensors
+    #[cfg(feature = "native")]
     pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
+        Rater::new(config_json, tokenizer_json, Precision::F32, |config| {
+            let tensors = crate::weights::Weights::from_safetensors(&weights, config)?;
+            drop(weights);
+            Ok(Box::new(crate::fused::Fused::new(config, &tensors)?))
+        })
+    }
+
+    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `web/weights.safetensors`, computed in integers, which stay where they are, by
+    /// `kernel`.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
+    pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: Kernel) -> Result<Rater, Error> {
+        Rater::new(config_json, tokenizer_json, Precision::Int8, |config| Ok(Box::new(Int8::new(config, weights, kernel)?)))
+    }
+
+    fn new(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        precision: Precision,
+        engine: impl FnOnce(&EncoderConfig) -> Result<Box<dyn Engine + Send + Sync>, Error>,
+    ) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
-        let tensors = Weights::from_safetensors(&weights, &config)?;
-        drop(weights);
-        // The same model, computed in the way that suits the processor best.
-        #[cfg(feature = "native")]
-        let engine = crate::fused::Fused::new(&config, &tensors)?;
-        #[cfg(not(feature = "native"))]
-        let engine = crate::model::Classifier::new(&config, &tensors)?;
-        let parameters = tensors.parameters();
-        Ok(Rater { tokenizer, config, engine: Box::new(engine), parameters, temperature: 1.0 })
+        Ok(Rater { tokenizer, engine: engine(&config)?, config, precision, temperature: 1.0 })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.
@@ -73,17 +99,23 @@ impl Rater {
         self.temperature = temperature;
     }
 
-    /// Compares the logits computed here for `probes` with those that the trainer computed.
+    /// Compares the logits computed here for `probes` with those that the trainer computed in the same numbers.
     ///
     /// # Errors
-    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`.
+    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none in these numbers.
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         for probe in probes {
+            let wanted = match self.precision {
+                Precision::F32 => probe.logits,
+                Precision::Int8 => {
+                    probe.int8_logits.ok_or_else(|| Error::Bundle(format!("{MANIFEST}: the probe {:?} has no int8 logits", probe.text)))?
+                }
+            };
             let token_ids = self.encode(&probe.text)?;
             let found = self.logits(&[&token_ids])?[0];
             // Written so that a NaN fails.
-            if !found.iter().zip(&probe.logits).all(|(a, b)| (a - b).abs() <= tolerance) {
-                return Err(Error::Probe { text: probe.text.clone(), wanted: probe.logits, found });
+            if !found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() <= tolerance) {
+                return Err(Error::Probe { text: probe.text.clone(), wanted, found });
             }
         }
         Ok(())
@@ -92,6 +124,11 @@ impl Rater {
     /// The encoder's configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
+    }
+
+    /// In which numbers it computes.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What computes the logits.
@@ -111,6 +148,6 @@ impl Rater {
 
     /// Number of weights.
     pub fn parameters(&self) -> usize {
-        self.parameters
+        self.config.parameters()
     }
 }

@@ -291,6 +291,7 @@ mod tests {
     #[test]
     fn a_file_is_read_back_as_written() {
         let weights = Weights::fresh(&config(), 1).expect("fresh weights");
+        assert_eq!(weights.parameters(), config().parameters());
         let bytes = weights.to_safetensors().expect("bytes");
         let back = Weights::from_safetensors(&bytes, &config()).expect("weights");
         assert_eq!(back.parameters(), weights.parameters());

@@ -36,6 +36,8 @@ pub enum Command {
     Rate(Rate),
     /// Measure how many reviews a second a model rates, in batches of several sizes, packed and padded
     Bench(Bench),
+    /// Write the weights that the browser computes with, in int8, into a bundle that lacks them
+    Quantize(Quantize),
     /// Publish a bundle to the Hugging Face Hub in one commit, or copy it to a folder
     Publish(Publish),
     /// Build a complete static site that serves a bundle
@@ -178,6 +180,9 @@ pub struct Evaluate {
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
+    /// Compute in int8, as the browser does, with the bundle's web/ weights; and in f32 besides, to tell how far the two agree
+    #[arg(long)]
+    pub int8: bool,
     /// The part to rate, divided as `train` does
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
@@ -207,6 +212,9 @@ pub struct Rate {
     /// Fine-tuned model
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
+    /// Compute in int8, as the browser does, with the bundle's web/ weights
+    #[arg(long)]
+    pub int8: bool,
     /// Texts to rate
     #[arg(conflicts_with = "data")]
     pub text: Vec<String>,
@@ -236,6 +244,9 @@ pub struct Bench {
     /// Fine-tuned model
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
+    /// Compute in int8, as the browser does, with the bundle's web/ weights
+    #[arg(long)]
+    pub int8: bool,
     /// Reviews to rate
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
@@ -260,6 +271,17 @@ pub struct Bench {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
+}
+
+/// `starsight quantize`
+#[derive(Debug, Args)]
+pub struct Quantize {
+    /// The bundle
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `starsight publish`

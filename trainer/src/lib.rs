@@ -1,5 +1,6 @@
 //! Starsight's trainer: what the program `starsight` does, as a library.
 
+pub mod agreement;
 pub mod base;
 pub mod bench;
 pub mod bootstrap;

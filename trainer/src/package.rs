@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
+use starsight_model::int8::{self, Int8, Kernel};
 use starsight_model::weights::Weights;
-use starsight_model::{Engine, batch::PackedBatch};
+use starsight_model::{Engine, Precision, batch::PackedBatch};
 
 use crate::base::BaseModel;
 use crate::train::Outcome;
-use crate::{card, files};
+use crate::{card, files, rating};
 
 /// Texts whose logits go into the manifest, so that whoever loads the bundle can tell whether it computes the same: plain, empty, shouted, accented, with emoji, in
 /// another script, with line breaks, and long.
@@ -49,17 +50,20 @@ impl Package<'_> {
     /// # Errors
     /// When a probe cannot be computed or the disk is full.
     pub fn write(&self, out: &Path, engine: &dyn Engine) -> Result<()> {
+        let integers = int8::quantize(&self.base.config, self.weights)?;
+        let int8_engine = Int8::new(&self.base.config, integers.clone(), Kernel::best())?;
         let probe = |text: &str| {
             let ids = self.base.tokenizer.encode(text)?;
-            let logits = engine.logits(&PackedBatch::new(&[&ids])?)?;
-            Ok(Probe { text: text.into(), logits: logits[0] })
+            let batch = PackedBatch::new(&[&ids])?;
+            Ok(Probe { text: text.into(), logits: engine.logits(&batch)?[0], int8_logits: Some(int8_engine.logits(&batch)?[0]) })
         };
         let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;
         let mut vocab = self.base.tokenizer.vocabulary().join("\n");
         vocab.push('\n');
-        let contents: [(&str, Vec<u8>); 6] = [
+        let contents: [(&str, Vec<u8>); 7] = [
             (bundle::CONFIG, self.base.config.to_json().into_bytes()),
             (bundle::WEIGHTS, self.weights.to_safetensors()?),
+            (bundle::INT8_WEIGHTS, integers),
             (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
             (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
             (bundle::VOCAB, vocab.into_bytes()),
@@ -86,6 +90,30 @@ impl Package<'_> {
         };
         files::write_bytes(&manifest_path, &serde_json::to_vec_pretty(&manifest)?)
     }
+}
+
+/// Writes the weights of the int8 engine into the bundle in the folder `dir`, with what that engine gives for the probes: what [`Package::write`] does for a new bundle.
+///
+/// # Errors
+/// When the bundle is damaged, or cannot be written to.
+pub fn quantize(dir: &Path) -> Result<FileEntry> {
+    let (rater, manifest) = rating::load(dir, Precision::F32)?;
+    let mut manifest = manifest.with_context(|| format!("{} is not a bundle: it holds no {MANIFEST}", dir.display()))?;
+    let weights = Weights::from_safetensors(&files::read(&dir.join(bundle::WEIGHTS))?, rater.config())?;
+    let integers = int8::quantize(rater.config(), &weights)?;
+    let entry = FileEntry::of(bundle::INT8_WEIGHTS, &integers);
+    files::write_bytes(&dir.join(bundle::INT8_WEIGHTS), &integers)?;
+    let engine = Int8::new(rater.config(), integers, Kernel::best())?;
+    for probe in &mut manifest.probes {
+        let ids = rater.encode(&probe.text)?;
+        probe.int8_logits = Some(engine.logits(&PackedBatch::new(&[&ids])?)?[0]);
+    }
+    match manifest.files.iter_mut().find(|file| file.path == entry.path) {
+        Some(file) => *file = entry.clone(),
+        None => manifest.files.push(entry.clone()),
+    }
+    files::write_bytes(&dir.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
+    Ok(entry)
 }
 
 /// A model's name from the folder that it is written to.

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::bundle::{self, Manifest};
-use starsight_model::{Engine, LABELS, Rater};
+use starsight_model::int8::Kernel;
+use starsight_model::{Engine, LABELS, Precision, Rater};
 
 use crate::progress::Progress;
 use crate::{files, verify};
@@ -16,22 +17,34 @@ pub const TOKEN_BUDGET: usize = 2048;
 /// How far the logits of a probe may lie from those that the trainer computed: room for another order of summation, not for another model.
 const PROBE_TOLERANCE: f32 = 1e-3;
 
-/// Loads the fine-tuned model in `dir`. A bundle is held to its manifest: sizes, hashes, and what its probes give; a folder without manifest, such as transformers
-/// writes, is taken as it is.
+/// The int8 engine gives the same bits everywhere; what is left is the way of the probes through JSON.
+const INT8_PROBE_TOLERANCE: f32 = 1e-6;
+
+/// Loads the fine-tuned model in `dir`, to be computed in f32 or in int8. A bundle is held to its manifest: sizes, hashes, and what its probes give; a folder without
+/// manifest, such as transformers writes, is taken as it is.
 ///
 /// # Errors
 /// When a file is missing, damaged, or does not give what its trainer computed.
-pub fn load(dir: &Path) -> Result<(Rater, Option<Manifest>)> {
+pub fn load(dir: &Path, precision: Precision) -> Result<(Rater, Option<Manifest>)> {
     let manifest = dir.join(bundle::MANIFEST).is_file().then(|| verify::bundle(dir)).transpose()?;
-    let [config, tokenizer, weights] = [bundle::CONFIG, bundle::TOKENIZER, bundle::WEIGHTS].map(|name| {
+    let in_dir = || format!("in {}", dir.display());
+    let read = |name: &str, advice: &str| {
         let path = dir.join(name);
-        ensure!(path.is_file(), "{} holds no {name}", dir.display());
+        ensure!(path.is_file(), "{} holds no {name}{advice}", dir.display());
         files::read(&path)
-    });
-    let mut rater = Rater::from_bytes(&config?, &tokenizer?, weights?).with_context(|| format!("in {}", dir.display()))?;
+    };
+    let (config, tokenizer) = (read(bundle::CONFIG, "")?, read(bundle::TOKENIZER, "")?);
+    let (built, tolerance) = match precision {
+        Precision::F32 => (Rater::from_bytes(&config, &tokenizer, read(bundle::WEIGHTS, "")?), PROBE_TOLERANCE),
+        Precision::Int8 => {
+            let weights = read(bundle::INT8_WEIGHTS, ": `starsight quantize` makes it for a bundle of an earlier version")?;
+            (Rater::int8(&config, &tokenizer, weights, Kernel::best()), INT8_PROBE_TOLERANCE)
+        }
+    };
+    let mut rater = built.with_context(in_dir)?;
     if let Some(manifest) = &manifest {
         rater.set_temperature(manifest.temperature);
-        rater.check_probes(&manifest.probes, PROBE_TOLERANCE).with_context(|| format!("in {}", dir.display()))?;
+        rater.check_probes(&manifest.probes, tolerance).with_context(in_dir)?;
     }
     Ok((rater, manifest))
 }

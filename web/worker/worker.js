@@ -1,8 +1,10 @@
 // The rating worker's JavaScript side: takes messages from starsight.js and works the engine (starsight_worker.js, which wasm-bindgen writes) step by step.
+// There are two engines, with relaxed SIMD instructions and without; they give the same ratings.
 //
 // Asked, each with an `id` of the asker's choice:
-//   { type: 'load', id, base, hub, lent, lend }   once, first. `base`: the bundle's address, ending in a slash; `hub`: it is on a Hub; `lent`: Map of file name to Blob,
-//                                                 files that need no fetching; `lend`: whether other workers want the files
+//   { type: 'load', id, base, hub, lent, lend, relaxedSimd }
+//                                                 once, first. `base`: the bundle's address, ending in a slash; `hub`: it is on a Hub; `lent`: Map of file name to Blob,
+//                                                 files that need no fetching; `lend`: whether other workers want the files; `relaxedSimd`: whether relaxed SIMD may be used
 //   { type: 'rate', id, texts, more }             texts to rate; while `more` is true, further ones follow under the same id
 //   { type: 'cancel', id }                        stop rating; nothing more is said about `id`
 // Answered, with the same `id`:
@@ -35,8 +37,20 @@ self.onmessage = async ({ data }) => {
 // A panic inside the engine's asynchronous part surfaces here and nowhere else.
 self.onunhandledrejection = ({ reason }) => fail(undefined, reason);
 
-async function load({ id, base, hub, lent, lend }) {
-  const { load: loadBundle } = await startEngine();
+/** A module with the relaxed SIMD instructions that the engine uses: a browser that does not know them says that it is not valid. */
+// prettier-ignore
+const RELAXED_SIMD = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // \0asm, version 1
+  0x01, 0x06, 0x01, 0x60, 0x01, 0x7b, 0x01, 0x7b, // a type: v128 -> v128
+  0x03, 0x02, 0x01, 0x00, // a function of it
+  0x0a, 0x17, 0x01, 0x15, 0x00, // its code, without locals
+  0x20, 0x00, 0x20, 0x00, 0x20, 0x00, 0xfd, 0xba, 0x01, // local.get 0 three times, i32x4.dot_i16x8_s
+  0x20, 0x00, 0x20, 0x00, 0xfd, 0x92, 0x02, // local.get 0 twice, i16x8.relaxed_dot_i8x16_i7x16_s
+  0xfd, 0x93, 0x02, 0x0b, // i32x4.relaxed_dot_i8x16_i7x16_add_s, end
+]);
+
+async function load({ id, base, hub, lent, lend, relaxedSimd }) {
+  const { load: loadBundle } = await startEngine(relaxedSimd && WebAssembly.validate(RELAXED_SIMD) ? 'starsight_worker_relaxed' : 'starsight_worker');
   engine = await loadBundle(
     base,
     hub,
@@ -47,10 +61,10 @@ async function load({ id, base, hub, lent, lend }) {
   self.postMessage({ type: 'ready', id, info: engine.info });
 }
 
-async function startEngine() {
+async function startEngine(name) {
   try {
-    const glue = await import(`./starsight_worker.js${version}`);
-    await glue.default({ module_or_path: new URL(`./starsight_worker_bg.wasm${version}`, import.meta.url) });
+    const glue = await import(`./${name}.js${version}`);
+    await glue.default({ module_or_path: new URL(`./${name}_bg.wasm${version}`, import.meta.url) });
     return glue;
   } catch (error) {
     throw Object.assign(new Error(`the rating engine did not start (${error.message}); it needs WebAssembly with SIMD`), { name: 'EngineError' });

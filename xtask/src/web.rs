@@ -59,11 +59,14 @@ pub fn build(kit: &Kit) -> Result {
     let web = crate::root().join("web");
     let _alone = lock(&kit.target.join("lock"))?;
     step("Fetching the crates of the page", || kit.cmd("cargo").words("fetch --locked --quiet").run())?;
-    step("Compiling the worker (2 minutes the first time)", || compile(kit, "starsight-worker"))?;
-    let engine = step("Binding the worker to JavaScript, optimising it", || engine(kit))?;
-    lay_out(&web, &engine)?;
+    let mut engines = Vec::new();
+    for build in ENGINES {
+        step(&format!("Compiling {} (2 minutes the first time)", build.what), || compile(kit, "starsight-worker", build.features))?;
+        engines.push(step("Binding it to JavaScript, optimising it", || engine(kit, &build))?);
+    }
+    lay_out(&web, &engines)?;
     // Trunk would compile it too, but keeps cargo's progress to itself.
-    step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page"))?;
+    step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page", ""))?;
     step("Bundling the page", || {
         let new = kit.target.join("dist");
         renew(&new)?;
@@ -72,18 +75,33 @@ pub fn build(kit: &Kit) -> Result {
     })
 }
 
-fn compile(kit: &Kit, package: &str) -> Result {
+fn compile(kit: &Kit, package: &str, features: &str) -> Result {
     let cargo = kit.cmd("cargo").words("build --locked --profile wasm");
-    cargo.args(["--target", TARGET, "--package", package]).run()
+    cargo.args(["--target", TARGET, "--package", package, "--features", features]).run()
 }
 
-/// The worker's JavaScript and module, in a folder named after all that they are made from.
-fn engine(kit: &Kit) -> Result<PathBuf> {
+/// A build of the worker.
+struct EngineBuild {
+    what: &'static str,
+    features: &'static str,
+    /// How its files are called.
+    name: &'static str,
+}
+
+/// Two, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all that
+/// others wrote are compiled once.
+const ENGINES: [EngineBuild; 2] = [
+    EngineBuild { what: "the worker", features: "", name: "starsight_worker" },
+    EngineBuild { what: "the worker with relaxed SIMD", features: "relaxed-simd", name: "starsight_worker_relaxed" },
+];
+
+/// The JavaScript and the module of the worker that was compiled last, in a folder named after all that they are made from.
+fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
     let raw = kit.target.join(TARGET).join("wasm/starsight_worker.wasm");
     let mut hasher = DefaultHasher::new();
     fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
     (versions::WASM_BINDGEN, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
-    let engines = kit.target.join("engine");
+    let engines = kit.target.join("engine").join(build.name);
     let engine = engines.join(format!("{:016x}", hasher.finish()));
     if engine.is_dir() {
         return Ok(engine);
@@ -91,22 +109,24 @@ fn engine(kit: &Kit) -> Result<PathBuf> {
 
     renew(&engines)?;
     let new = engines.join("new");
-    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-dir");
-    bind.arg(&new).arg(&raw).run()?;
-    let module = new.join("starsight_worker_bg.wasm");
+    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-name").arg(build.name);
+    bind.arg("--out-dir").arg(&new).arg(&raw).run()?;
+    let module = new.join(format!("{}_bg.wasm", build.name));
     kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
     fs::rename(&new, &engine).map_err(at(&new))?;
     Ok(engine)
 }
 
 /// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`.
-fn lay_out(web: &Path, engine: &Path) -> Result {
+fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
     let module = web.join("module");
     renew(&module)?;
     renew(&module.join("engine"))?;
     let mut sources = vec![web.join("worker/worker.js")];
-    for entry in fs::read_dir(engine).map_err(at(engine))? {
-        sources.push(entry.map_err(at(engine))?.path());
+    for engine in engines {
+        for entry in fs::read_dir(engine).map_err(at(engine))? {
+            sources.push(entry.map_err(at(engine))?.path());
+        }
     }
     sources.sort();
     let mut hasher = DefaultHasher::new();

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::batch::PackedBatch;
+use crate::batch::{PackedBatch, divide};
 use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
@@ -114,7 +114,7 @@ impl Fused {
     /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions.
     pub fn forward(&self, batch: &PackedBatch, dropout_keys: &[u64], tape: &mut Tape) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
-        let ranges = shard::divide(batch, shard::TRAINING_TOKENS, self.config.hidden_size);
+        let ranges = divide(batch, shard::TRAINING_TOKENS, self.config.hidden_size);
         tape.used = ranges.len();
         if tape.shards.len() < ranges.len() {
             tape.shards.resize_with(ranges.len(), Shard::default);
@@ -162,7 +162,7 @@ struct Pass<'a> {
 impl Engine for Fused {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
-        let ranges = shard::divide(batch, shard::RATING_TOKENS, self.config.hidden_size);
+        let ranges = divide(batch, shard::RATING_TOKENS, self.config.hidden_size);
         let pass = self.pass(ranges.len());
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = |reviews: &std::ops::Range<usize>| {

@@ -3,7 +3,6 @@
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
 use super::simd::{erf, exp};
-#[cfg(feature = "native")]
 use crate::config::Activation;
 
 /// Φ(x), the standard normal distribution.
@@ -35,7 +34,6 @@ multiversion! {
 }
 
 /// y = activation(x), element by element.
-#[cfg(feature = "native")]
 pub(crate) fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     match activation {
         Activation::Gelu => gelu(x, y),
@@ -44,7 +42,6 @@ pub(crate) fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
 }
 
 /// The gradient dy with respect to y = activation(x) becomes that with respect to x; y is computed again on the way.
-#[cfg(feature = "native")]
 pub(crate) fn backward(activation: Activation, x: &[f32], dy: &mut [f32], y: &mut [f32]) {
     match activation {
         Activation::Gelu => gelu_backward(x, dy, y),

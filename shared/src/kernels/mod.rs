@@ -1,13 +1,16 @@
-//! The arithmetic between the matrix products, on slices and on one thread: what both the fused encoder and candle's graph call.
+//! The arithmetic between the matrix products, on slices and on one thread: what the fused encoder, candle's graph and the int8 engine call.
 //!
 //! Each kernel is plain Rust in a form that the compiler turns into vector instructions, compiled once for each instruction set that is worth it (see `simd`). The tests of
 //! `ops` hold each to candle's differentiable primitives and its gradient to finite differences.
 
 #[macro_use]
-mod simd;
+pub(crate) mod simd;
 
+#[cfg(feature = "native")]
 pub(crate) mod activation;
+#[cfg(feature = "native")]
 pub(crate) mod attention;
+#[cfg(feature = "native")]
 pub(crate) mod dropout;
 pub(crate) mod norm;
 /// Only the fused encoder calls these: candle's graph has its own.

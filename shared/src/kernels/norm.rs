@@ -1,6 +1,8 @@
 //! LayerNorm (Ba, Kiros, Hinton, "Layer Normalization", 2016).
 
-use super::simd::{sum, sum2};
+use super::simd::sum;
+#[cfg(feature = "native")]
+use super::simd::sum2;
 
 /// Mean and 1 / sqrt(variance + eps) of a row.
 pub(crate) type Moments = [f32; 2];
@@ -35,6 +37,7 @@ multiversion! {
     }
 }
 
+#[cfg(feature = "native")]
 multiversion! {
     /// The gradient dy (rows, width) with respect to the result becomes that with respect to x; those with respect to scale and bias are added to d_scale and d_bias (width).
     pub(crate) fn backward(scale: &[f32], x: &[f32], kept: &[Moments], dy: &mut [f32], d_scale: &mut [f32], d_bias: &mut [f32]) {

@@ -38,6 +38,7 @@ macro_rules! multiversion {
 }
 
 /// a b + c, in one instruction where there is one: `f32::mul_add` would call a function where there is none.
+#[cfg(feature = "native")]
 #[inline(always)]
 pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
@@ -68,7 +69,7 @@ pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// `low` if x lies below it, `high` if above; a NaN stays one.
 #[inline(always)]
-fn clamp(x: f32, low: f32, high: f32) -> f32 {
+pub(crate) fn clamp(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
@@ -93,6 +94,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// The error function to 5e-7. (A rational approximation on [-4, 4], as in Eigen and XLA; beyond, it is ±1 in f32.)
+#[cfg(any(test, feature = "native"))]
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let x = clamp(x, -4.0, 4.0);

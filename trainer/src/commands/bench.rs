@@ -5,7 +5,7 @@ use arrow::array::Array;
 use indicatif::HumanCount;
 use serde_json::json;
 
-use super::hub;
+use super::{hub, precision};
 use crate::bench::{self, Figure, Layout, Order, Size};
 use crate::cli::Bench;
 use crate::data::Tables;
@@ -20,7 +20,7 @@ const NOTEBOOKS_LAG: [(usize, u64); 2] = [(32, 500), (1, 20)];
 const CHATGPT: (f64, f64) = (34.896, 0.5574);
 
 pub(super) fn run(args: &Bench) -> Result<()> {
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, precision(args.int8))?;
     let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, Some(&[&args.text_column]), Some(args.rows))?.join()?;
     ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
     let column = table.texts(&args.text_column)?;

@@ -1,14 +1,16 @@
 //! `starsight evaluate`
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
-use starsight_model::Rater;
+use starsight_model::{LABELS, Precision, Rater};
 
-use super::{hub, print_metrics, reviews};
+use super::{hub, precision, print_metrics, reviews};
+use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
 use crate::cli::Evaluate;
 use crate::data::SPLIT_SEED;
@@ -24,7 +26,8 @@ use crate::train::part_of;
 const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
-    let (rater, manifest) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    let folder = args.model.model_folder(|| hub(&args.hub))?;
+    let (rater, manifest) = rating::load(&folder, precision(args.int8))?;
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
@@ -47,6 +50,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     logits.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels);
+    let agreement = args.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
         groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
@@ -54,13 +58,20 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     if args.json {
         let tokens_per_second = lengths.iter().sum::<usize>() as f64 / seconds;
         let groups: Map<_, _> = groups.into_iter().map(|(by, groups)| (by.to_string(), json!(groups))).collect();
-        println!(
-            "{}",
-            json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second })
-        );
+        let mut out = json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second });
+        if let Some(agreement) = agreement {
+            out["agreement"] = json!(agreement);
+        }
+        println!("{out}");
     } else {
         print_metrics(&names(&args.data), &evaluation);
         groups.iter().for_each(|(by, groups)| print_groups(by, groups));
+        if let Some(Agreement { same_star, mean_difference, largest_difference, .. }) = agreement {
+            let share = 100.0 * same_star;
+            println!(
+                "\nagreement with f32: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most"
+            );
+        }
         println!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
     }
     // Last: a report that cannot be written does not cost the figures.
@@ -71,6 +82,16 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         eprintln!("the report is in {}", path.display());
     }
     Ok(())
+}
+
+/// How far int8 `logits` agree with what the model in `folder` gives in f32.
+fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<Agreement> {
+    let (rater, _) = rating::load(folder, Precision::F32)?;
+    let mut progress = Progress::new("in f32", "reviews", ids.len());
+    let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
+    progress.finish();
+    reference.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
+    Ok(Agreement::new(logits, &reference))
 }
 
 /// The report of an evaluation: what training's has, but for the training.

@@ -4,6 +4,7 @@ mod bench;
 mod evaluate;
 mod init;
 mod publish;
+mod quantize;
 mod rate;
 mod site;
 mod split;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use starsight_model::Precision;
 
 use crate::cli::{Columns, Command, HubArgs, Labelled};
 use crate::data::{Empty, Labels, Reviews};
@@ -33,6 +35,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Rate(args) => rate::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Site(args) => site::run(&args),
         Command::Serve(args) => site::serve(&args),
@@ -58,6 +61,11 @@ fn hub(args: &HubArgs) -> Result<Hub> {
         }
     };
     Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(Arc::new(report)))
+}
+
+/// In which numbers a model is computed, with or without `--int8`.
+fn precision(int8: bool) -> Precision {
+    if int8 { Precision::Int8 } else { Precision::F32 }
 }
 
 /// Which columns and rows a command wants.

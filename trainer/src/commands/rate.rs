@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, Float32Array, UInt8Array};
 use serde_json::json;
 use starsight_model::{LABELS, Rater, Rating};
 
-use super::hub;
+use super::{hub, precision};
 use crate::cli::Rate;
 use crate::data::{Tables, with_columns, write_table};
 use crate::progress::Progress;
@@ -18,7 +18,7 @@ use crate::rating;
 use crate::source::data_files;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, precision(args.int8))?;
     match &args.out {
         Some(out) => rate_files(args, &rater, out),
         None if args.text.is_empty() => rate_lines(args, &rater),

@@ -30,6 +30,11 @@ impl Source {
         Source { base, hub, lent }
     }
 
+    /// The address.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The manifest, as it came and as it reads.
     pub async fn manifest(&self) -> Result<(Vec<u8>, Manifest), Failure> {
         let bytes = self.read(MANIFEST, LARGEST_MANIFEST, Vec::new(), |_| {}).await?;

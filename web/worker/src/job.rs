@@ -9,8 +9,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
 
-/// Tokens in a packed batch. Enough rows for the products to run at full speed, few enough that ratings keep coming and the worker hears its messages: DistilBERT takes a
-/// second over 512, MiniLM a third of one.
+/// Tokens in a packed batch. Enough rows for the products to run at full speed, few enough that ratings keep coming and the worker hears its messages: MiniLM takes about an
+/// eighth of a second over 512.
 const TOKEN_BUDGET: usize = 512;
 
 /// Characters (UTF-16 units) tokenised in a step.

@@ -9,21 +9,20 @@ mod job;
 
 use std::rc::Rc;
 
-use js_sys::{Function, JSON, Map};
+use js_sys::{Date, Function, JSON, Map};
 use serde_json::json;
 use starsight_model::Rater;
-use starsight_model::bundle::{CONFIG, MANIFEST, Manifest, TOKENIZER, WEIGHTS};
+use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, MANIFEST, Manifest, TOKENIZER};
+use starsight_model::int8::Kernel;
 use wasm_bindgen::prelude::*;
+use web_sys::{Performance, WorkerGlobalScope};
 
 use crate::failure::Failure;
 use crate::fetch::{Progress, Source, blob};
 pub use crate::job::Job;
 
-/// What computes the ratings: candle's f32 operations, compiled to WebAssembly with SIMD.
-const BACKEND: &str = "wasm-f32";
-
-/// How far a logit may lie from the one that the trainer computed for the same probe.
-const PROBE_TOLERANCE: f32 = 1e-3;
+/// How far a logit may lie from the one that the trainer computed for the same probe: the engine gives the same bits everywhere, and what is left is the way through JSON.
+const PROBE_TOLERANCE: f32 = 1e-6;
 
 /// Has a panic say on the console where it happened.
 #[wasm_bindgen(start)]
@@ -50,7 +49,12 @@ pub struct Engine {
 pub async fn load(base: String, hub: bool, lent: Map, progress: Function, lend: Option<Function>) -> Result<Engine, JsValue> {
     let source = Source::new(base, hub, lent);
     let (manifest_json, manifest) = source.manifest().await?;
-    let needed = [CONFIG, TOKENIZER, WEIGHTS].map(|path| manifest.file(path)).into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::bundle)?;
+    if manifest.file(INT8_WEIGHTS).is_err() {
+        let why = "it was made by an earlier starsight; `starsight quantize` adds the file";
+        return Err(Failure::Bundle(format!("the model at {} holds no {INT8_WEIGHTS}, with which the browser computes: {why}", source.base())).into());
+    }
+    let needed =
+        [CONFIG, TOKENIZER, INT8_WEIGHTS].map(|path| manifest.file(path)).into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::bundle)?;
     let total = needed.iter().map(|entry| entry.size).sum();
 
     let mut progress = Progress::new(progress, total);
@@ -63,18 +67,20 @@ pub async fn load(base: String, hub: bool, lent: Map, progress: Function, lend: 
 
     if let Some(lend) = lend {
         let files = Map::new();
-        for (path, bytes) in [(MANIFEST, &manifest_json), (CONFIG, &config), (TOKENIZER, &tokenizer), (WEIGHTS, &weights)] {
+        for (path, bytes) in [(MANIFEST, &manifest_json), (CONFIG, &config), (TOKENIZER, &tokenizer), (INT8_WEIGHTS, &weights)] {
             files.set(&path.into(), &blob(bytes)?.into());
         }
         lend.call1(&JsValue::NULL, &files)?;
     }
 
-    let mut rater = Rater::from_bytes(&config, &tokenizer, weights).map_err(Failure::bundle)?;
+    let clock = js_sys::global().unchecked_into::<WorkerGlobalScope>().performance();
+    let kernel = Kernel::fastest(|| clock.as_ref().map_or_else(Date::now, Performance::now));
+    let mut rater = Rater::int8(&config, &tokenizer, weights, kernel).map_err(Failure::bundle)?;
     rater.set_temperature(manifest.temperature);
     rater
         .check_probes(&manifest.probes, PROBE_TOLERANCE)
         .map_err(|e| Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")))?;
-    let info = describe(&manifest, &rater, total);
+    let info = describe(&manifest, &rater, kernel, total);
     Ok(Engine { rater: Rc::new(rater), info })
 }
 
@@ -95,7 +101,7 @@ impl Engine {
     }
 }
 
-fn describe(manifest: &Manifest, rater: &Rater, bytes: u64) -> String {
+fn describe(manifest: &Manifest, rater: &Rater, kernel: Kernel, bytes: u64) -> String {
     let config = rater.config();
     json!({
         "name": manifest.name,
@@ -106,7 +112,7 @@ fn describe(manifest: &Manifest, rater: &Rater, bytes: u64) -> String {
         "maxTokens": config.max_positions,
         "metrics": manifest.metrics,
         "bytes": bytes,
-        "backend": BACKEND,
+        "backend": format!("WebAssembly int8, {}", kernel.name()),
     })
     .to_string()
 }

@@ -1,0 +1,162 @@
+//! The int8 engine: what rates in the browser, and natively what a page says, at scale.
+//!
+//! The products, nearly all of the work, are sums of integers: weights in 7 bits, with a scale for each output, and activations in 7 bits, with a scale for each row, found as
+//! they flow (`rows`). All between them is f32, in operations that are rounded the same everywhere, one after the other, none fused: every processor and every browser gives
+//! the same bits. The plain product in `kernel` is the reference for the fast ones.
+//!
+//! - `kernel`: the integer product, for each instruction set.
+//! - `rows`: activations to integers.
+//! - `linear`: a layer of integer weights.
+//! - `attention`: what lies between query, key and value, in f32.
+//! - `file`: the weights in `web/weights.safetensors`; `quantize` makes them.
+//! - `forward`: a few hundred tokens on their way through the network.
+
+mod attention;
+mod file;
+mod forward;
+mod kernel;
+mod linear;
+#[cfg(feature = "native")]
+mod quantize;
+mod rows;
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use safetensors::tensor::Dtype;
+
+use self::file::{File, panel_shape};
+use self::forward::Workspace;
+pub use self::kernel::Kernel;
+use self::linear::Linear;
+#[cfg(feature = "native")]
+pub use self::quantize::quantize;
+use crate::batch::{PackedBatch, divide};
+use crate::kernels::norm::Norm;
+use crate::rater::Engine;
+use crate::{EncoderConfig, Error, LABELS, parallel};
+
+/// Tokens that go through the network together: their activations stay in a core's own cache.
+const TOKENS: usize = 2 * linear::ROWS;
+
+/// An encoder with its head, in integers.
+pub struct Int8 {
+    config: EncoderConfig,
+    file: File,
+    kernel: Kernel,
+    words: Table,
+    positions: Table,
+    embedding_norm: LayerNorm,
+    layers: Vec<Layer>,
+    pooler: Dense,
+    classifier: Dense,
+    /// Memory that was used and may be used again.
+    idle: Mutex<Vec<Workspace>>,
+}
+
+/// An embedding: rows of integers with a scale each.
+struct Table {
+    /// (rows, hidden)
+    values: Range<usize>,
+    /// (rows)
+    scales: Vec<f32>,
+}
+
+struct LayerNorm {
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    fn get(&self) -> Norm<'_> {
+        Norm { scale: &self.scale, bias: &self.bias, eps: self.eps }
+    }
+}
+
+/// A linear layer in f32: weight (outputs, inputs) and bias (outputs).
+struct Dense {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+struct Layer {
+    query: Linear,
+    /// Key and value as one layer of twice the outputs.
+    key_value: Linear,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    feed_forward_in: Linear,
+    feed_forward_out: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Int8 {
+    /// Takes over the bytes of `web/weights.safetensors`, which stay as they are: what is not integer is copied out. `kernel` computes the products; the result is the same
+    /// with each.
+    ///
+    /// # Errors
+    /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
+    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: Kernel) -> Result<Int8, Error> {
+        let file = File::new(file)?;
+        let (h, f) = (config.hidden_size, config.intermediate_size);
+        let table = |name: &str, rows| -> Result<Table, Error> {
+            let values = file.integers(&format!("{name}.values"), Dtype::I8, &[rows, h])?;
+            Ok(Table { values, scales: file.floats(&format!("{name}.scales"), &[rows])? })
+        };
+        let norm = |name: &str| -> Result<LayerNorm, Error> {
+            let get = |part: &str| file.floats(&format!("{name}.{part}"), &[h]);
+            Ok(LayerNorm { scale: get("scale")?, bias: get("bias")?, eps: config.layer_norm_eps })
+        };
+        let linear = |name: &str, outputs, inputs| -> Result<Linear, Error> {
+            let panels = file.integers(&format!("{name}.panels"), Dtype::U8, &panel_shape(outputs, inputs))?;
+            let get = |part: &str| file.floats(&format!("{name}.{part}"), &[outputs]);
+            Linear::new(file.bytes(), panels, (outputs, inputs), &get("scales")?, &get("bias")?)
+                .ok_or_else(|| Error::Int8(format!("tensor `{name}.panels` holds a weight of more than 7 bits")))
+        };
+        let dense = |name: &str, outputs| -> Result<Dense, Error> {
+            Ok(Dense { weight: file.floats(&format!("{name}.weight"), &[outputs, h])?, bias: file.floats(&format!("{name}.bias"), &[outputs])? })
+        };
+        let layer = |i: usize| -> Result<Layer, Error> {
+            let name = |module: &str| format!("layers.{i}.{module}");
+            Ok(Layer {
+                query: linear(&name("query"), h, h)?,
+                key_value: linear(&name("key_value"), 2 * h, h)?,
+                attention_output: linear(&name("attention_output"), h, h)?,
+                attention_norm: norm(&name("attention_norm"))?,
+                feed_forward_in: linear(&name("feed_forward_in"), f, h)?,
+                feed_forward_out: linear(&name("feed_forward_out"), h, f)?,
+                output_norm: norm(&name("output_norm"))?,
+            })
+        };
+        Ok(Int8 {
+            words: table("embeddings.words", config.vocab_size)?,
+            positions: table("embeddings.positions", config.max_positions)?,
+            embedding_norm: norm("embeddings.norm")?,
+            layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
+            pooler: dense("pooler", h)?,
+            classifier: dense("classifier", LABELS)?,
+            kernel,
+            idle: Mutex::default(),
+            config: config.clone(),
+            file,
+        })
+    }
+}
+
+impl Engine for Int8 {
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
+        self.config.check(batch)?;
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = |reviews: &Range<usize>| {
+            let mut work = idle().pop().unwrap_or_default();
+            let logits = forward::run(self, batch, reviews.clone(), &mut work);
+            idle().push(work);
+            logits
+        };
+        Ok(parallel::map(&divide(batch, TOKENS, self.config.hidden_size), rate).concat())
+    }
+}
+
+#[cfg(all(test, feature = "native"))]
+mod tests;

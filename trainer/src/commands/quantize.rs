@@ -1,0 +1,17 @@
+//! `starsight quantize`
+
+use anyhow::Result;
+use serde_json::json;
+use starsight_model::bundle::INT8_WEIGHTS;
+
+use crate::cli::Quantize;
+use crate::package;
+
+pub(super) fn run(args: &Quantize) -> Result<()> {
+    let entry = package::quantize(&args.model)?;
+    match args.json {
+        true => println!("{}", json!({ "file": entry.path, "bytes": entry.size, "sha256": entry.sha256 })),
+        false => println!("{}: {INT8_WEIGHTS} of {} bytes", args.model.display(), entry.size),
+    }
+    Ok(())
+}
