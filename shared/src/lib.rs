@@ -12,6 +12,8 @@ mod kernels;
 pub mod batch;
 pub mod bundle;
 pub mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 #[cfg(feature = "native")]
 pub mod fused;

@@ -13,6 +13,11 @@ pub trait Engine {
     /// # Errors
     /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the computation fails.
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
+
+    /// Tokens that a batch had best hold: enough to keep what computes at work, few enough for its cache.
+    fn token_budget(&self) -> usize {
+        2048
+    }
 }
 
 /// A tokeniser and an engine: what rates reviews, natively and in the browser.
@@ -31,17 +36,32 @@ impl Rater {
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and the engine say of the weights. A model without a five-star head is an error
     /// here: only training may start a fresh one.
     pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
+        Rater::with_engine(config_json, tokenizer_json, weights, |config, tensors| {
+            // The same model, computed in the way that suits the processor best.
+            #[cfg(feature = "native")]
+            let engine = crate::fused::Fused::new(config, tensors)?;
+            #[cfg(not(feature = "native"))]
+            let engine = crate::model::Classifier::new(config, tensors)?;
+            Ok(Box::new(engine))
+        })
+    }
+
+    /// The same with an engine of one's own, made of the configuration and the weights.
+    ///
+    /// # Errors
+    /// As [`Rater::from_bytes`].
+    pub fn with_engine(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        weights: Vec<u8>,
+        engine: impl FnOnce(&EncoderConfig, &Weights) -> Result<Box<dyn Engine + Send + Sync>, Error>,
+    ) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
         let tensors = Weights::from_safetensors(&weights, &config)?;
         drop(weights);
-        // The same model, computed in the way that suits the processor best.
-        #[cfg(feature = "native")]
-        let engine = crate::fused::Fused::new(&config, &tensors)?;
-        #[cfg(not(feature = "native"))]
-        let engine = crate::model::Classifier::new(&config, &tensors)?;
-        let parameters = tensors.parameters();
-        Ok(Rater { tokenizer, config, engine: Box::new(engine), parameters, temperature: 1.0 })
+        let engine = engine(&config, &tensors)?;
+        Ok(Rater { tokenizer, config, engine, parameters: tensors.parameters(), temperature: 1.0 })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::Configured;
 use crate::data::{SPLIT_SEED, SplitName};
+use crate::device::Hardware;
 use crate::fresh::Shape;
 use crate::hub::RepoId;
 use crate::source::Source;
@@ -130,6 +131,9 @@ pub struct Train {
     pub settings: Configured<Settings>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -198,6 +202,9 @@ pub struct Evaluate {
     pub labelled: Labelled,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -225,6 +232,9 @@ pub struct Rate {
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
@@ -257,6 +267,9 @@ pub struct Bench {
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,

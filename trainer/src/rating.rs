@@ -7,31 +7,36 @@ use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::bundle::{self, Manifest};
 use starsight_model::{Engine, LABELS, Rater};
 
+use crate::device::{Place, Precision};
 use crate::progress::Progress;
 use crate::{files, verify};
 
-/// Tokens in a packed batch: enough to keep the cores at work, few enough for the cache.
-pub const TOKEN_BUDGET: usize = 2048;
-
 /// How far the logits of a probe may lie from those that the trainer computed: room for another order of summation, not for another model.
 const PROBE_TOLERANCE: f32 = 1e-3;
+/// In bf16, whose numbers have 8 bits: another model lies farther off still.
+const PROBE_TOLERANCE_BF16: f32 = 0.25;
 
-/// Loads the fine-tuned model in `dir`. A bundle is held to its manifest: sizes, hashes, and what its probes give; a folder without manifest, such as transformers
+/// Loads the fine-tuned model in `dir`, to be computed on `place`. A bundle is held to its manifest: sizes, hashes, and what its probes give; a folder without manifest, such as transformers
 /// writes, is taken as it is.
 ///
 /// # Errors
 /// When a file is missing, damaged, or does not give what its trainer computed.
-pub fn load(dir: &Path) -> Result<(Rater, Option<Manifest>)> {
+pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     let manifest = dir.join(bundle::MANIFEST).is_file().then(|| verify::bundle(dir)).transpose()?;
     let [config, tokenizer, weights] = [bundle::CONFIG, bundle::TOKENIZER, bundle::WEIGHTS].map(|name| {
         let path = dir.join(name);
         ensure!(path.is_file(), "{} holds no {name}", dir.display());
         files::read(&path)
     });
-    let mut rater = Rater::from_bytes(&config?, &tokenizer?, weights?).with_context(|| format!("in {}", dir.display()))?;
+    let rater = Rater::with_engine(&config?, &tokenizer?, weights?, |config, weights| place.engine(config, weights));
+    let mut rater = rater.with_context(|| format!("in {}", dir.display()))?;
     if let Some(manifest) = &manifest {
         rater.set_temperature(manifest.temperature);
-        rater.check_probes(&manifest.probes, PROBE_TOLERANCE).with_context(|| format!("in {}", dir.display()))?;
+        let tolerance = match place.precision() {
+            Precision::F32 => PROBE_TOLERANCE,
+            Precision::Bf16 => PROBE_TOLERANCE_BF16,
+        };
+        rater.check_probes(&manifest.probes, tolerance).with_context(|| format!("in {}", dir.display()))?;
     }
     Ok((rater, manifest))
 }
@@ -43,7 +48,7 @@ pub fn load(dir: &Path) -> Result<(Rater, Option<Manifest>)> {
 pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress) -> Result<Vec<[f32; LABELS]>> {
     let lengths: Vec<usize> = token_ids.iter().map(|ids| ids.len()).collect();
     let mut out = vec![[0.0; LABELS]; token_ids.len()];
-    for group in plan(&lengths, TOKEN_BUDGET) {
+    for group in plan(&lengths, engine.token_budget()) {
         let reviews: Vec<&[u32]> = group.iter().map(|i| token_ids[*i]).collect();
         let rows = engine.logits(&PackedBatch::new(&reviews)?)?;
         for (i, row) in group.iter().zip(rows) {

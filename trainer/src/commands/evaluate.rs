@@ -24,7 +24,7 @@ use crate::train::part_of;
 const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
-    let (rater, manifest) = rating::load(&args.model.model_folder(|| hub(&args.hub))?)?;
+    let (rater, manifest) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &args.hardware.open(true)?)?;
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;

@@ -1,0 +1,240 @@
+//! Where a model is computed: on the processor, or on a GPU.
+
+use std::fmt;
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use starsight_model::fused::Fused;
+use starsight_model::weights::Weights;
+use starsight_model::{EncoderConfig, Engine, Error};
+#[cfg(feature = "cuda")]
+use {
+    anyhow::Context,
+    starsight_model::cuda::{self, Device, Encoder, Gpu},
+};
+
+use crate::bench;
+#[cfg(feature = "cuda")]
+use crate::train::gpu;
+use crate::train::processor::Processor;
+use crate::train::trainee::{Setup, Trainee};
+
+/// Large enough to keep a GPU at work.
+#[cfg(feature = "cuda")]
+const PEAK_SIDE: usize = 4096;
+
+/// `--device`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Choice {
+    /// A GPU where one is found, else the processor
+    Auto,
+    /// The processor
+    Cpu,
+    /// A GPU of NVIDIA's
+    Cuda,
+}
+
+/// `--precision`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionChoice {
+    /// bf16 on a GPU, f32 on the processor
+    Auto,
+    /// 32 bits
+    F32,
+    /// 16 bits in products and activations; sums, weights and the optimiser stay in f32
+    Bf16,
+}
+
+/// What products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// bfloat16, summed in f32.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+/// The flags that choose.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Hardware {
+    /// What to compute on
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub device: Choice,
+    /// What to compute products in
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub precision: PrecisionChoice,
+}
+
+impl Hardware {
+    /// Opens what was chosen, and says on standard error what it is. Left to itself it takes a GPU only when there is `much` to compute: the first thing on a GPU is to compile
+    /// its kernels, which takes seconds.
+    ///
+    /// # Errors
+    /// When a GPU was asked for and something that it needs is missing, or when the precision is not one of the device's.
+    pub fn open(self, much: bool) -> Result<Place> {
+        let place = self.choose(much)?;
+        eprintln!("computing on {} in {}", place.name(), place.precision());
+        Ok(place)
+    }
+
+    fn choose(self, much: bool) -> Result<Place> {
+        match self.device {
+            Choice::Cuda => self.gpu(),
+            Choice::Auto if much && gpu_is_there() => self.gpu().or_else(|error| {
+                eprintln!("the GPU stays unused: {error:#}");
+                self.processor()
+            }),
+            Choice::Auto | Choice::Cpu => self.processor(),
+        }
+    }
+
+    fn processor(self) -> Result<Place> {
+        if self.precision == PrecisionChoice::Bf16 {
+            bail!("--precision bf16 is for a GPU: the processor computes in f32");
+        }
+        Ok(Place::Processor)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gpu(self) -> Result<Place> {
+        let gpu = Gpu::open().context("no GPU can be used; --device cpu computes on the processor")?;
+        let precision = if self.precision == PrecisionChoice::F32 { Precision::F32 } else { Precision::Bf16 };
+        Ok(Place::Gpu { device: Arc::new(gpu), precision })
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(self) -> Result<Place> {
+        bail!(
+            "this program was built without its part for GPUs: build it with `cargo build --release -p starsight --features cuda`, or say --device cpu"
+        )
+    }
+}
+
+/// Whether there is a GPU that may be taken unasked.
+fn gpu_is_there() -> bool {
+    #[cfg(feature = "cuda")]
+    return Gpu::is_there();
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
+/// What models are computed on.
+#[derive(Clone)]
+pub enum Place {
+    /// All cores of the processor, in f32.
+    Processor,
+    /// A GPU.
+    #[cfg(feature = "cuda")]
+    Gpu {
+        /// The GPU.
+        device: Arc<dyn Device>,
+        /// What products are computed in.
+        precision: Precision,
+    },
+}
+
+impl Place {
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Place::Processor => format!("the processor ({} threads)", rayon::current_num_threads()),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, .. } => device.name(),
+        }
+    }
+
+    /// What products are computed in.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Place::Processor => Precision::F32,
+            #[cfg(feature = "cuda")]
+            Place::Gpu { precision, .. } => *precision,
+        }
+    }
+
+    /// Its peak in 10^9 operations a second, in products.
+    ///
+    /// # Errors
+    /// When a product cannot be computed.
+    pub fn peak(&self) -> Result<f64> {
+        match self {
+            Place::Processor => bench::peak(&candle_core::Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Ok(cuda::peak::peak(device, model_precision(*precision), PEAK_SIDE)?),
+        }
+    }
+
+    /// What rates with these weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape, or the device cannot take the model.
+    pub fn engine(&self, config: &EncoderConfig, weights: &Weights) -> Result<Box<dyn Engine + Send + Sync>, Error> {
+        Ok(match self {
+            Place::Processor => Box::new(Fused::new(config, weights)?),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => {
+                Box::new(Encoder::new(device, config, weights, model_precision(*precision), cuda::encoder::TOKEN_BUDGET)?)
+            }
+        })
+    }
+
+    /// A model to be trained.
+    ///
+    /// # Errors
+    /// As [`Place::engine`].
+    pub fn trainee(&self, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
+        Ok(match self {
+            Place::Processor => Box::new(Processor::new(setup)?),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Box::new(gpu::Gpu::new(device, model_precision(*precision), setup)?),
+        })
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn model_precision(precision: Precision) -> cuda::Precision {
+    match precision {
+        Precision::F32 => cuda::Precision::F32,
+        Precision::Bf16 => cuda::Precision::Bf16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(device: Choice, precision: PrecisionChoice) -> Result<Place, String> {
+        Hardware { device, precision }.choose(true).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn the_processor_is_there_and_computes_in_f32() {
+        let place = choose(Choice::Cpu, PrecisionChoice::Auto).expect("a processor");
+        assert_eq!(place.precision(), Precision::F32);
+        assert!(place.name().starts_with("the processor ("), "{}", place.name());
+        assert!(choose(Choice::Cpu, PrecisionChoice::Bf16).err().expect("an error").contains("the processor computes in f32"));
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_used_is_an_error_that_says_what_helps() {
+        // On a machine with a GPU there is nothing to complain of.
+        if let Err(error) = choose(Choice::Cuda, PrecisionChoice::Auto) {
+            assert!(error.contains("--device cpu"), "{error}");
+        }
+    }
+}
