@@ -11,7 +11,7 @@ use common::{csv, folder_with, good, json, text};
 use serde_json::Value;
 use starsight::base::BaseModel;
 use starsight::cli::{Cli, Command};
-use starsight::data::{Empty, Reviews, read_all};
+use starsight::data::{Corpus, Empty, Labels};
 use starsight::device::{Place, Precision};
 use starsight::train::{Training, train};
 use starsight_model::cuda::emulated::Emulated;
@@ -32,7 +32,8 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
     let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
     let Command::Train(args) = cli.command else { panic!("another command") };
     let recipe = args.settings.0.recipe;
-    let reviews = Reviews::new(read_all(&[at.join("reviews.csv")]).expect("reviews"), "review", "star", Empty::Keep).expect("reviews");
+    let labels = Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep };
+    let reviews = Corpus::read(vec![at.join("reviews.csv")], labels).expect("reviews");
     train(Training {
         base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
         base_name: "base".into(),
@@ -95,7 +96,7 @@ fn whole() -> (tempfile::TempDir, PathBuf) {
     let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
     good(dir.path(), &init);
     let at = dir.path().to_path_buf();
-    run(&at, "whole", Place::Processor, false);
+    run(&at, "whole", Place::Processor(Precision::F32), false);
     (dir, at)
 }
 
@@ -113,7 +114,7 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
     assert_eq!((&metrics("bf16")["precision"], &metrics("whole")["precision"]), (&"bf16".into(), &"f32".into()));
 
     // Cut off after the sixth step on one device, gone on with on the other.
-    for (from, out, place) in [("whole", "to-gpu", gpu(Precision::F32)), ("gpu", "to-processor", Place::Processor)] {
+    for (from, out, place) in [("whole", "to-gpu", gpu(Precision::F32)), ("gpu", "to-processor", Place::Processor(Precision::F32))] {
         for step in [4, 6] {
             let folder = format!("checkpoints/step-{step:08}");
             let (from, to) = (at.join(from).join(&folder), at.join(out).join(&folder));

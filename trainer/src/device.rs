@@ -1,6 +1,5 @@
 //! Where a model is computed: on the processor, or on a GPU.
 
-use std::fmt;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use starsight_model::fused::Fused;
+pub use starsight_model::fused::Precision;
 use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, Engine, Error};
 #[cfg(feature = "cuda")]
@@ -46,27 +46,8 @@ pub enum PrecisionChoice {
     Auto,
     /// 32 bits
     F32,
-    /// 16 bits in products and activations; sums, weights and the optimiser stay in f32
+    /// 16 bits in products; sums, weights and the optimiser stay in f32
     Bf16,
-}
-
-/// What products are computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32 bits.
-    F32,
-    /// bfloat16, summed in f32.
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        })
-    }
 }
 
 /// The flags that choose.
@@ -104,10 +85,13 @@ impl Hardware {
     }
 
     fn processor(self) -> Result<Place> {
-        if self.precision == PrecisionChoice::Bf16 {
-            bail!("--precision bf16 is for a GPU: the processor computes in f32");
+        match self.precision {
+            PrecisionChoice::Bf16 if !Fused::is_bf16_fast() => {
+                bail!("--precision bf16: this processor multiplies bf16 no faster than f32; it lacks AVX512-BF16")
+            }
+            PrecisionChoice::Bf16 => Ok(Place::Processor(Precision::Bf16)),
+            PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(Place::Processor(Precision::F32)),
         }
-        Ok(Place::Processor)
     }
 
     #[cfg(feature = "cuda")]
@@ -136,8 +120,8 @@ fn gpu_is_there() -> bool {
 /// What models are computed on.
 #[derive(Clone)]
 pub enum Place {
-    /// All cores of the processor, in f32.
-    Processor,
+    /// All cores of the processor.
+    Processor(Precision),
     /// A GPU.
     #[cfg(feature = "cuda")]
     Gpu {
@@ -152,7 +136,7 @@ impl Place {
     /// What it is called.
     pub fn name(&self) -> String {
         match self {
-            Place::Processor => format!("the processor ({} threads)", rayon::current_num_threads()),
+            Place::Processor(_) => format!("the processor ({} threads)", rayon::current_num_threads()),
             #[cfg(feature = "cuda")]
             Place::Gpu { device, .. } => device.name(),
         }
@@ -161,7 +145,7 @@ impl Place {
     /// What products are computed in.
     pub fn precision(&self) -> Precision {
         match self {
-            Place::Processor => Precision::F32,
+            Place::Processor(precision) => *precision,
             #[cfg(feature = "cuda")]
             Place::Gpu { precision, .. } => *precision,
         }
@@ -173,9 +157,9 @@ impl Place {
     /// When a product cannot be computed.
     pub fn peak(&self) -> Result<f64> {
         match self {
-            Place::Processor => bench::peak(&candle_core::Device::Cpu),
+            Place::Processor(_) => bench::peak(&candle_core::Device::Cpu),
             #[cfg(feature = "cuda")]
-            Place::Gpu { device, precision } => Ok(cuda::peak::peak(device, model_precision(*precision), PEAK_SIDE)?),
+            Place::Gpu { device, precision } => Ok(cuda::peak::peak(device, *precision, PEAK_SIDE)?),
         }
     }
 
@@ -185,11 +169,13 @@ impl Place {
     /// When a tensor is missing or of another shape, or the device cannot take the model.
     pub fn engine(&self, config: &EncoderConfig, weights: &Weights) -> Result<Box<dyn Engine + Send + Sync>, Error> {
         Ok(match self {
-            Place::Processor => Box::new(Fused::new(config, weights)?),
-            #[cfg(feature = "cuda")]
-            Place::Gpu { device, precision } => {
-                Box::new(Encoder::new(device, config, weights, model_precision(*precision), cuda::encoder::TOKEN_BUDGET)?)
+            Place::Processor(precision) => {
+                let mut model = Fused::new(config, weights)?;
+                model.set_precision(*precision);
+                Box::new(model)
             }
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Box::new(Encoder::new(device, config, weights, *precision, cuda::encoder::TOKEN_BUDGET)?),
         })
     }
 
@@ -199,18 +185,10 @@ impl Place {
     /// As [`Place::engine`].
     pub fn trainee(&self, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
         Ok(match self {
-            Place::Processor => Box::new(Processor::new(setup)?),
+            Place::Processor(precision) => Box::new(Processor::new(*precision, setup)?),
             #[cfg(feature = "cuda")]
-            Place::Gpu { device, precision } => Box::new(gpu::Gpu::new(device, model_precision(*precision), setup)?),
+            Place::Gpu { device, precision } => Box::new(gpu::Gpu::new(device, *precision, setup)?),
         })
-    }
-}
-
-#[cfg(feature = "cuda")]
-fn model_precision(precision: Precision) -> cuda::Precision {
-    match precision {
-        Precision::F32 => cuda::Precision::F32,
-        Precision::Bf16 => cuda::Precision::Bf16,
     }
 }
 
@@ -223,11 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn the_processor_is_there_and_computes_in_f32() {
+    fn the_processor_is_there_and_computes_in_f32_unless_told_otherwise() {
         let place = choose(Choice::Cpu, PrecisionChoice::Auto).expect("a processor");
         assert_eq!(place.precision(), Precision::F32);
         assert!(place.name().starts_with("the processor ("), "{}", place.name());
-        assert!(choose(Choice::Cpu, PrecisionChoice::Bf16).err().expect("an error").contains("the processor computes in f32"));
+        match choose(Choice::Cpu, PrecisionChoice::Bf16) {
+            Ok(place) => assert!(Fused::is_bf16_fast() && place.precision() == Precision::Bf16),
+            Err(error) => assert!(error.contains("lacks AVX512-BF16"), "{error}"),
+        }
     }
 
     #[test]

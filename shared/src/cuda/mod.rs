@@ -29,16 +29,10 @@ pub use self::device::Device;
 pub use self::driver::Gpu;
 pub use self::encoder::Encoder;
 pub use self::learner::Learner;
+pub use crate::fused::Precision;
 
-/// What matrices and activations are stored in. Sums, LayerNorm, softmax, the loss, gradients of weights, and the weights that the optimiser moves are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// 32 bits.
-    F32,
-    /// 16 bits with the exponent of f32.
-    Bf16,
-}
-
+/// On a GPU activations and the copy of the matrices that is multiplied are stored in it too. Sums, LayerNorm, softmax, the loss, gradients of weights, and the weights that the
+/// optimiser moves are f32 in both.
 impl Precision {
     /// Bytes of a number.
     pub(crate) fn bytes(self) -> usize {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use starsight_model::Engine;
-use starsight_model::fused::Fused;
+use starsight_model::fused::{Fused, Precision};
 use starsight_model::weights::Weights;
 
 use super::loss::Loss;
@@ -26,12 +26,13 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// A model at its start.
+    /// A model at its start, multiplied in `precision`.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.
-    pub fn new(setup: &Setup<'_>) -> Result<Processor> {
-        let model = Fused::new(setup.config, setup.weights)?;
+    pub fn new(precision: Precision, setup: &Setup<'_>) -> Result<Processor> {
+        let mut model = Fused::new(setup.config, setup.weights)?;
+        model.set_precision(precision);
         Ok(Processor {
             workspace: Workspace::new(&model, setup.depth),
             optimizer: AdamW::new(model.layout(), setup.groups.to_vec(), setup.weight_decay, setup.max_grad_norm),
