@@ -14,8 +14,8 @@ use crate::{EncoderConfig, LABELS};
 fn bound(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-5,
-        // A few roundings to 8 bits, each of at most 2^-9, on a way of three layers there and back.
-        Precision::Bf16 => 4e-2,
+        // Some dozens of roundings to 8 bits, each of at most 2^-9, on a way of three layers there and back.
+        Precision::Bf16 => 8e-2,
     }
 }
 
@@ -217,10 +217,12 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
                 }
                 let found = pair.learner.values().expect("values");
                 let [found_first, found_second] = pair.learner.moments().expect("moments");
-                for (what, found, wanted) in [("values", &found, &values), ("first", &found_first, &first), ("second", &found_second, &second)] {
+                // What is a difference may be smaller than what it is one of.
+                let pairs = [("values", &found, &values, 1e-8), ("first", &found_first, &first, 1e-9), ("second", &found_second, &second, 0.0)];
+                for (what, found, wanted, least) in pairs {
                     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
                         assert!(
-                            (found - wanted).abs() <= 2e-6 * wanted.abs().max(1e-6),
+                            (found - wanted).abs() <= 2e-6 * wanted.abs() + least,
                             "{precision:?}, step {t}, {what} {i}: {found}, wanted {wanted}"
                         );
                     }
