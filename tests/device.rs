@@ -142,11 +142,5 @@ fn a_gpu_that_is_not_there_is_told_of() {
     let error = common::bad(dir.path(), &rate, 1, &[]);
     // With a GPU it is the model that is missing.
     assert!(error.contains("--device cpu computes on the processor") || error.contains("nothing"), "{error}");
-    common::bad(
-        dir.path(),
-        &["rate", "--model", "nothing", "--device", "cpu", "--precision", "bf16", "Great"],
-        1,
-        &["the processor computes in f32"],
-    );
     common::bad(dir.path(), &["rate", "--model", "nothing", "--device", "tpu", "Great"], 2, &["tpu"]);
 }
