@@ -185,7 +185,7 @@ fn logits_and_gradients_are_those_of_candles_graph() {
             let mut run = Run::new(name, dropout, &recorded);
             let rows = [3, 9, 1, 0, 10, 6, 2];
             let mut variables = Weights::default();
-            for (name, tensor) in run.model.name_values(run.model.values()).expect("weights").iter() {
+            for (name, tensor) in run.model.layout().name(run.model.values()).expect("weights").iter() {
                 variables.insert(name.to_string(), Var::from_tensor(tensor).expect("a variable").as_tensor().clone());
             }
             let graph = Classifier::new(run.model.config(), &variables).expect("a model");

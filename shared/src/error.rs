@@ -51,6 +51,15 @@ pub enum Error {
     /// A review that does not fit the model: a token id beyond the vocabulary, or more tokens than positions.
     #[error("{0}")]
     Input(String),
+    /// A GPU, or a library that it needs, is missing or failed.
+    #[error("{0}")]
+    Device(String),
+    /// A GPU has too little memory.
+    #[error("the GPU's memory does not suffice: {bytes} bytes more were wanted")]
+    DeviceMemory {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// A tensor operation failed.
     #[cfg(feature = "native")]
     #[error("tensor operation: {0}")]

@@ -12,6 +12,8 @@ mod kernels;
 pub mod batch;
 pub mod bundle;
 pub mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 #[cfg(feature = "native")]
 pub mod fused;
@@ -31,7 +33,7 @@ pub mod weights;
 
 pub use config::EncoderConfig;
 pub use error::Error;
-pub use rater::{Engine, Precision, Rater};
+pub use rater::{Engine, Rater};
 pub use rating::Rating;
 
 /// How many classes a model tells apart: one to five stars, as labels 0 to 4.

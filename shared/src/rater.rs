@@ -13,14 +13,19 @@ pub trait Engine {
     /// # Errors
     /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the computation fails.
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
+
+    /// Tokens that a batch had best hold: enough to keep what computes at work, few enough for its cache.
+    fn token_budget(&self) -> usize {
+        2048
+    }
 }
 
-/// In which numbers an engine computes.
+/// Which of the trainer's logits for a probe an engine is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// As training does.
-    F32,
-    /// As the browser does.
+enum Numbers {
+    /// Those of the floating-point weights.
+    Float,
+    /// Those of the integers that the browser computes with.
     Int8,
 }
 
@@ -29,7 +34,7 @@ pub struct Rater {
     tokenizer: Tokenizer,
     config: EncoderConfig,
     engine: Box<dyn Engine + Send + Sync>,
-    precision: Precision,
+    numbers: Numbers,
     temperature: f32,
 }
 
@@ -43,10 +48,24 @@ impl Rater {
     /// [`Weights::from_safetensors`]: crate::weights::Weights::from_safetensors
     #[cfg(feature = "native")]
     pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
-        Rater::new(config_json, tokenizer_json, Precision::F32, |config| {
+        Rater::with_engine(config_json, tokenizer_json, weights, |config, weights| Ok(Box::new(crate::fused::Fused::new(config, weights)?)))
+    }
+
+    /// The same with an engine of one's own, made of the configuration and the weights.
+    ///
+    /// # Errors
+    /// As [`Rater::from_bytes`].
+    #[cfg(feature = "native")]
+    pub fn with_engine(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        weights: Vec<u8>,
+        engine: impl FnOnce(&EncoderConfig, &crate::weights::Weights) -> Result<Box<dyn Engine + Send + Sync>, Error>,
+    ) -> Result<Rater, Error> {
+        Rater::new(config_json, tokenizer_json, Numbers::Float, |config| {
             let tensors = crate::weights::Weights::from_safetensors(&weights, config)?;
             drop(weights);
-            Ok(Box::new(crate::fused::Fused::new(config, &tensors)?))
+            engine(config, &tensors)
         })
     }
 
@@ -56,18 +75,18 @@ impl Rater {
     /// # Errors
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
     pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: Kernel) -> Result<Rater, Error> {
-        Rater::new(config_json, tokenizer_json, Precision::Int8, |config| Ok(Box::new(Int8::new(config, weights, kernel)?)))
+        Rater::new(config_json, tokenizer_json, Numbers::Int8, |config| Ok(Box::new(Int8::new(config, weights, kernel)?)))
     }
 
     fn new(
         config_json: &[u8],
         tokenizer_json: &[u8],
-        precision: Precision,
+        numbers: Numbers,
         engine: impl FnOnce(&EncoderConfig) -> Result<Box<dyn Engine + Send + Sync>, Error>,
     ) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
-        Ok(Rater { tokenizer, engine: engine(&config)?, config, precision, temperature: 1.0 })
+        Ok(Rater { tokenizer, engine: engine(&config)?, config, numbers, temperature: 1.0 })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.
@@ -105,9 +124,9 @@ impl Rater {
     /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none in these numbers.
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         for probe in probes {
-            let wanted = match self.precision {
-                Precision::F32 => probe.logits,
-                Precision::Int8 => {
+            let wanted = match self.numbers {
+                Numbers::Float => probe.logits,
+                Numbers::Int8 => {
                     probe.int8_logits.ok_or_else(|| Error::Bundle(format!("{MANIFEST}: the probe {:?} has no int8 logits", probe.text)))?
                 }
             };
@@ -124,11 +143,6 @@ impl Rater {
     /// The encoder's configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
-    }
-
-    /// In which numbers it computes.
-    pub fn precision(&self) -> Precision {
-        self.precision
     }
 
     /// What computes the logits.

@@ -11,8 +11,6 @@ use serde::Serialize;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::{EncoderConfig, Rater};
 
-use crate::rating::TOKEN_BUDGET;
-
 /// How reviews come together in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,7 +93,7 @@ pub struct Table {
     pub longest: usize,
     /// How often each way was measured.
     pub repeats: usize,
-    /// The machine's peak in 10^9 operations a second, in f32: see [`peak`].
+    /// The device's peak in 10^9 operations a second, in products.
     pub peak_gflops: f64,
     /// The figures.
     pub figures: Vec<Figure>,
@@ -104,8 +102,8 @@ pub struct Table {
 /// The id that pads: `[PAD]` in BERT's vocabularies. Any id costs the same.
 const PAD: u32 = 0;
 
-/// The ways that a table shows for batches of these sizes: each packed and padded, as they come and sorted, and at the end as `rate` does it.
-pub fn ways(batch_sizes: &[usize]) -> Vec<Way> {
+/// The ways that a table shows for batches of these sizes: each packed and padded, as they come and sorted, and at the end as `rate` does it, in batches of `token_budget` tokens.
+pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
     let mut ways = Vec::new();
     for size in batch_sizes {
         let batch = Size::Reviews(*size);
@@ -121,11 +119,11 @@ pub fn ways(batch_sizes: &[usize]) -> Vec<Way> {
         };
         ways.extend(choices.iter().map(|(layout, order)| Way { batch, layout: *layout, order: *order }));
     }
-    ways.push(Way { batch: Size::Tokens(TOKEN_BUDGET), layout: Layout::Packed, order: Order::ByLength });
+    ways.push(Way { batch: Size::Tokens(token_budget), layout: Layout::Packed, order: Order::ByLength });
     ways
 }
 
-/// Measures each of `ways` over `texts`. `lag` gives the milliseconds that a batch waits; `done` is called after each pass over the texts.
+/// Measures each of `ways` over `texts`, on a device that reaches `peak_gflops`. `lag` gives the milliseconds that a batch waits; `done` is called after each pass over the texts.
 ///
 /// # Errors
 /// When the engine fails.
@@ -134,12 +132,12 @@ pub fn measure(
     texts: &[&str],
     ways: &[Way],
     repeats: usize,
+    peak_gflops: f64,
     lag: impl Fn(Size) -> Option<u64>,
     mut done: impl FnMut(),
 ) -> Result<Table> {
     let lengths: Vec<usize> = rater.tokenizer().encode_all(texts)?.iter().map(Vec::len).collect();
     let tokens: usize = lengths.iter().sum();
-    let peak_gflops = peak(&Device::Cpu)?;
     let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
     // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
     for round in 0..=repeats {
@@ -276,10 +274,10 @@ mod tests {
 
     #[test]
     fn single_reviews_are_neither_padded_nor_sorted() {
-        let ways = ways(&[2, 1]);
+        let ways = ways(&[2, 1], 2048);
         assert_eq!(ways.len(), 6);
         assert_eq!(ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(), 1);
-        assert_eq!(ways[5].batch, Size::Tokens(TOKEN_BUDGET));
+        assert_eq!(ways[5].batch, Size::Tokens(2048));
     }
 
     #[test]

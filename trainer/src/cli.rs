@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::Configured;
 use crate::data::{SPLIT_SEED, SplitName};
+use crate::device::{Hardware, RatingHardware};
 use crate::fresh::Shape;
 use crate::hub::RepoId;
 use crate::source::Source;
@@ -132,6 +133,9 @@ pub struct Train {
     pub settings: Configured<Settings>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -180,9 +184,6 @@ pub struct Evaluate {
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
-    /// Compute in int8, as the browser does, with the bundle's web/ weights; and in f32 besides, to tell how far the two agree
-    #[arg(long)]
-    pub int8: bool,
     /// The part to rate, divided as `train` does
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
@@ -203,6 +204,9 @@ pub struct Evaluate {
     pub labelled: Labelled,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: RatingHardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -212,9 +216,6 @@ pub struct Rate {
     /// Fine-tuned model
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
-    /// Compute in int8, as the browser does, with the bundle's web/ weights
-    #[arg(long)]
-    pub int8: bool,
     /// Texts to rate
     #[arg(conflicts_with = "data")]
     pub text: Vec<String>,
@@ -235,6 +236,9 @@ pub struct Rate {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: RatingHardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -244,9 +248,6 @@ pub struct Bench {
     /// Fine-tuned model
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
-    /// Compute in int8, as the browser does, with the bundle's web/ weights
-    #[arg(long)]
-    pub int8: bool,
     /// Reviews to rate
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
@@ -268,6 +269,9 @@ pub struct Bench {
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: RatingHardware,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,

@@ -7,9 +7,10 @@ use serde_json::Value;
 use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
 use starsight_model::int8::{self, Int8, Kernel};
 use starsight_model::weights::Weights;
-use starsight_model::{Engine, Precision, batch::PackedBatch};
+use starsight_model::{Engine, batch::PackedBatch};
 
 use crate::base::BaseModel;
+use crate::device::{Place, Precision};
 use crate::train::Outcome;
 use crate::{card, files, rating};
 
@@ -97,7 +98,7 @@ impl Package<'_> {
 /// # Errors
 /// When the bundle is damaged, or cannot be written to.
 pub fn quantize(dir: &Path) -> Result<FileEntry> {
-    let (rater, manifest) = rating::load(dir, Precision::F32)?;
+    let (rater, manifest) = rating::load(dir, &Place::Processor(Precision::F32))?;
     let mut manifest = manifest.with_context(|| format!("{} is not a bundle: it holds no {MANIFEST}", dir.display()))?;
     let weights = Weights::from_safetensors(&files::read(&dir.join(bundle::WEIGHTS))?, rater.config())?;
     let integers = int8::quantize(rater.config(), &weights)?;

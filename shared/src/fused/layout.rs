@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use candle_core::{Device, Tensor};
+
 use crate::config::Architecture;
-use crate::weights::{Names, TensorSpec, specs};
-use crate::{EncoderConfig, LABELS};
+use crate::weights::{Names, TensorSpec, Weights, specs};
+use crate::{EncoderConfig, Error, LABELS};
 
 /// A tensor and where it lies.
 #[derive(Debug, Clone)]
@@ -19,20 +21,20 @@ pub struct Placed {
 #[derive(Debug, Clone)]
 pub struct Layout {
     tensors: Vec<Placed>,
-    pub(super) positions: Range<usize>,
-    pub(super) segments: Option<Range<usize>>,
-    pub(super) embedding_norm: NormAt,
-    pub(super) layers: Vec<LayerAt>,
-    pub(super) pooler: LinearAt,
-    pub(super) classifier: LinearAt,
-    pub(super) vectors: Range<usize>,
+    pub(crate) positions: Range<usize>,
+    pub(crate) segments: Option<Range<usize>>,
+    pub(crate) embedding_norm: NormAt,
+    pub(crate) layers: Vec<LayerAt>,
+    pub(crate) pooler: LinearAt,
+    pub(crate) classifier: LinearAt,
+    pub(crate) vectors: Range<usize>,
     words: Range<usize>,
     width: usize,
 }
 
 /// A linear layer: weight (outputs, inputs) and bias (outputs).
 #[derive(Debug, Clone)]
-pub(super) struct LinearAt {
+pub(crate) struct LinearAt {
     pub weight: Range<usize>,
     pub bias: Range<usize>,
     pub outputs: usize,
@@ -41,13 +43,13 @@ pub(super) struct LinearAt {
 
 /// A LayerNorm: scale and bias.
 #[derive(Debug, Clone)]
-pub(super) struct NormAt {
+pub(crate) struct NormAt {
     pub scale: Range<usize>,
     pub bias: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct LayerAt {
+pub(crate) struct LayerAt {
     pub query: LinearAt,
     /// Key and value as one layer of twice the outputs.
     pub key_value: LinearAt,
@@ -56,6 +58,20 @@ pub(super) struct LayerAt {
     pub feed_forward_in: LinearAt,
     pub feed_forward_out: LinearAt,
     pub output_norm: NormAt,
+}
+
+impl LayerAt {
+    /// Query, key and value as one layer of three times the outputs: they are neighbours.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn query_key_value(&self) -> LinearAt {
+        let (query, key_value) = (&self.query, &self.key_value);
+        LinearAt {
+            weight: query.weight.start..key_value.weight.end,
+            bias: query.bias.start..key_value.bias.end,
+            outputs: query.outputs + key_value.outputs,
+            inputs: query.inputs,
+        }
+    }
 }
 
 impl Layout {
@@ -106,6 +122,31 @@ impl Layout {
             width: h,
             tensors,
         }
+    }
+
+    /// All weights in one piece, from named tensors.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as the model's configuration asks.
+    pub fn gather(&self, weights: &Weights) -> Result<Vec<f32>, Error> {
+        let mut values = vec![0.0; self.len()];
+        for tensor in &self.tensors {
+            let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
+            values[tensor.range.clone()].copy_from_slice(&from);
+        }
+        Ok(values)
+    }
+
+    /// Values that lie as the weights do, as named tensors.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when a tensor cannot be made.
+    pub fn name(&self, values: &[f32]) -> Result<Weights, Error> {
+        let mut out = Weights::default();
+        for tensor in &self.tensors {
+            out.insert(tensor.spec.name.clone(), Tensor::from_slice(&values[tensor.range.clone()], tensor.spec.shape.as_slice(), &Device::Cpu)?);
+        }
+        Ok(out)
     }
 
     /// Number of weights.

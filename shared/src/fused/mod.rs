@@ -20,10 +20,11 @@ mod product;
 mod shard;
 pub mod update;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::{PackedBatch, divide};
 use crate::rater::Engine;
@@ -36,12 +37,22 @@ use self::product::Arithmetic;
 use self::shard::Shard;
 
 /// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// f32.
     F32,
     /// Operands rounded to bf16, of 8 significant bits.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 /// An encoder with its head and its weights.
@@ -69,11 +80,7 @@ impl Fused {
     /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks.
     pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Fused, Error> {
         let layout = Layout::of(config);
-        let mut values = vec![0.0; layout.len()];
-        for tensor in layout.tensors() {
-            let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
-            values[tensor.range.clone()].copy_from_slice(&from);
-        }
+        let values = layout.gather(weights)?;
         Ok(Fused { config: config.clone(), layout: Arc::new(layout), values, precision: Precision::F32, idle: Mutex::default() })
     }
 
@@ -136,18 +143,6 @@ impl Fused {
         // A batch that is one shard leaves the other cores idle, unless they take part in its products.
         let arithmetic = Arithmetic { precision: self.precision, alone: shards < rayon::current_num_threads() };
         Pass { config: &self.config, layout: &self.layout, values: &self.values, arithmetic }
-    }
-
-    /// `values`, laid out as those of this model, as named tensors.
-    ///
-    /// # Errors
-    /// [`Error::Compute`] when a tensor cannot be made.
-    pub fn name_values(&self, values: &[f32]) -> Result<Weights, Error> {
-        let mut out = Weights::default();
-        for tensor in self.layout.tensors() {
-            out.insert(tensor.spec.name.clone(), Tensor::from_slice(&values[tensor.range.clone()], tensor.spec.shape.as_slice(), &Device::Cpu)?);
-        }
-        Ok(out)
     }
 }
 

@@ -21,6 +21,12 @@ impl Dropout {
         (threshold > 0).then(|| Dropout { threshold, scale: 1.0 / (1.0 - f32::from(threshold) / 65_536.0) })
     }
 
+    /// The draws of 2^16 below which an element is dropped, and the scale of the others: for kernels elsewhere.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(self) -> (u32, f32) {
+        (self.threshold.into(), self.scale)
+    }
+
     /// Multiplies element i of `row` by 0 or the scale, as the i-th 16 bits of the stream `key` say. The same call turns a gradient into that before dropout.
     pub fn apply(self, row: &mut [f32], key: u64) {
         apply(row, key, self.threshold, self.scale);

@@ -5,7 +5,7 @@ use arrow::array::Array;
 use indicatif::HumanCount;
 use serde_json::json;
 
-use super::{hub, precision};
+use super::hub;
 use crate::bench::{self, Figure, Layout, Order, Size};
 use crate::cli::Bench;
 use crate::data::Tables;
@@ -20,7 +20,8 @@ const NOTEBOOKS_LAG: [(usize, u64); 2] = [(32, 500), (1, 20)];
 const CHATGPT: (f64, f64) = (34.896, 0.5574);
 
 pub(super) fn run(args: &Bench) -> Result<()> {
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, precision(args.int8))?;
+    let place = args.hardware.open(true)?;
+    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, Some(&[&args.text_column]), Some(args.rows))?.join()?;
     ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
     let column = table.texts(&args.text_column)?;
@@ -29,9 +30,9 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         let notebooks = || NOTEBOOKS_LAG.iter().find(|(reviews, _)| size == Size::Reviews(*reviews)).map(|(_, lag)| *lag);
         args.lag_ms.or_else(notebooks)
     };
-    let ways = bench::ways(&args.batch_sizes);
+    let ways = bench::ways(&args.batch_sizes, rater.engine().token_budget());
     let mut progress = Progress::new("measuring", "reviews", texts.len() * ways.len() * (args.repeats + 1));
-    let table = bench::measure(&rater, &texts, &ways, args.repeats, lag, || progress.advance(texts.len(), ""))?;
+    let table = bench::measure(&rater, &texts, &ways, args.repeats, place.peak()?, lag, || progress.advance(texts.len(), ""))?;
     progress.finish();
     let (samples_per_second, dollars) = CHATGPT;
     if args.json {
@@ -47,14 +48,14 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         table.longest,
         table.repeats
     );
-    println!("the machine's peak: {:.0} GFLOP/s (f32 product of 1024 x 1024 matrices)\n", table.peak_gflops);
+    println!("the peak of {}: {:.0} GFLOP/s (products of large matrices in {})\n", place.name(), table.peak_gflops, place.numbers());
     println!("batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag");
     for figure in &table.figures {
         println!("{}", line(figure));
     }
     println!("ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set");
     println!("\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;");
-    println!("peak: share of the machine's peak that the encoder's products reach, padding included;");
+    println!("peak: share of that peak which the encoder's products reach, padding included;");
     println!("with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept");
     Ok(())
 }

@@ -7,13 +7,14 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
-use starsight_model::{LABELS, Precision, Rater};
+use starsight_model::{LABELS, Rater};
 
-use super::{hub, precision, print_metrics, reviews};
+use super::{hub, print_metrics, reviews};
 use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
 use crate::cli::Evaluate;
 use crate::data::SPLIT_SEED;
+use crate::device::{Place, Precision};
 use crate::evaluation::Evaluation;
 use crate::files;
 use crate::progress::Progress;
@@ -27,7 +28,7 @@ const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
-    let (rater, manifest) = rating::load(&folder, precision(args.int8))?;
+    let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     logits.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels);
-    let agreement = args.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
+    let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
         groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
@@ -86,7 +87,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
 
 /// How far int8 `logits` agree with what the model in `folder` gives in f32.
 fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<Agreement> {
-    let (rater, _) = rating::load(folder, Precision::F32)?;
+    let (rater, _) = rating::load(folder, &Place::Processor(Precision::F32))?;
     let mut progress = Progress::new("in f32", "reviews", ids.len());
     let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
     progress.finish();

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use starsight_model::Precision;
 
 use crate::cli::{Columns, Command, HubArgs, Labelled};
 use crate::data::{Empty, Labels, Reviews};
@@ -61,11 +60,6 @@ fn hub(args: &HubArgs) -> Result<Hub> {
         }
     };
     Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(Arc::new(report)))
-}
-
-/// In which numbers a model is computed, with or without `--int8`.
-fn precision(int8: bool) -> Precision {
-    if int8 { Precision::Int8 } else { Precision::F32 }
 }
 
 /// Which columns and rows a command wants.

@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, Float32Array, UInt8Array};
 use serde_json::json;
 use starsight_model::{LABELS, Rater, Rating};
 
-use super::{hub, precision};
+use super::hub;
 use crate::cli::Rate;
 use crate::data::{Tables, with_columns, write_table};
 use crate::progress::Progress;
@@ -18,7 +18,9 @@ use crate::rating;
 use crate::source::data_files;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, precision(args.int8))?;
+    // A few texts are rated sooner than a GPU's kernels are compiled.
+    let place = args.hardware.open(args.out.is_some())?;
+    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     match &args.out {
         Some(out) => rate_files(args, &rater, out),
         None if args.text.is_empty() => rate_lines(args, &rater),

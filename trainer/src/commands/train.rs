@@ -31,6 +31,7 @@ pub(super) fn run(args: Train) -> Result<()> {
     if !base.fresh.is_empty() {
         eprintln!("the head starts fresh, drawn from seed {}: {}", recipe.seed, base.fresh.join(", "));
     }
+    let place = args.hardware.open(true)?;
     interrupt::listen()?;
     let outcome = train(Training {
         base,
@@ -40,6 +41,7 @@ pub(super) fn run(args: Train) -> Result<()> {
         drop_empty: labelled.drop_empty,
         recipe,
         recipe_toml,
+        place,
         out: args.out.clone(),
         resume: args.resume,
         overwrite: args.overwrite,

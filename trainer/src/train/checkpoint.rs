@@ -10,12 +10,11 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use starsight_model::EncoderConfig;
 use starsight_model::bundle::FileEntry;
-use starsight_model::fused::Fused;
 use starsight_model::metrics::Metrics;
 use starsight_model::weights::Weights;
 
-use super::optimizer::AdamW;
 use super::recipe::Recipe;
+use super::trainee::Trainee;
 use super::watch::LossWatch;
 use crate::{files, verify};
 
@@ -122,8 +121,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the disk is full or cannot be written: earlier checkpoints stay.
-    pub fn save(&self, state: &State, model: &Fused, optimizer: &AdamW) -> Result<()> {
-        self.write(state, model, optimizer).with_context(|| format!("saving the checkpoint {}", self.path(state.step).display()))?;
+    pub fn save(&self, state: &State, trainee: &mut dyn Trainee) -> Result<()> {
+        self.write(state, trainee).with_context(|| format!("saving the checkpoint {}", self.path(state.step).display()))?;
         let steps = self.steps()?;
         let newest = [Some(state.step), steps.iter().copied().filter(|step| *step < state.step).max()].into_iter().flatten();
         let kept: Vec<usize> = newest.flat_map(|step| [Some(step), state.best_until(step).map(|e| e.step)]).flatten().collect();
@@ -133,7 +132,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn write(&self, state: &State, model: &Fused, optimizer: &AdamW) -> Result<()> {
+    fn write(&self, state: &State, trainee: &mut dyn Trainee) -> Result<()> {
         let path = self.path(state.step);
         let json = |files| serde_json::to_vec_pretty(&Saved { state: state.clone(), files });
         // Nothing has moved between two saves of one step: what is new is the evaluation.
@@ -144,9 +143,8 @@ impl Checkpoints {
         }
         fs::create_dir_all(&self.dir)?;
         let work = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.dir)?;
-        let [first, second] = optimizer.moments(model)?;
         let mut entries = Vec::new();
-        for (name, weights) in [(WEIGHTS, model.name_values(model.values())?), (FIRST_MOMENT, first), (SECOND_MOMENT, second)] {
+        for (name, weights) in [WEIGHTS, FIRST_MOMENT, SECOND_MOMENT].into_iter().zip(trainee.state()?) {
             let bytes = weights.to_safetensors()?;
             files::write_bytes(&work.path().join(name), &bytes)?;
             entries.push(FileEntry::of(name, &bytes));
@@ -241,13 +239,13 @@ impl Checkpoints {
         self.read(step, WEIGHTS, config)
     }
 
-    /// Puts the optimiser where it was at `state`.
+    /// Puts a model's optimiser where it was at `state`.
     ///
     /// # Errors
     /// When the checkpoint cannot be read.
-    pub fn restore(&self, state: &State, optimizer: &mut AdamW, config: &EncoderConfig) -> Result<()> {
+    pub fn restore(&self, state: &State, trainee: &mut dyn Trainee, config: &EncoderConfig) -> Result<()> {
         let [first, second] = [FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
-        optimizer.restore(&first?, &second?, state.updates)
+        trainee.restore(&first?, &second?, state.updates)
     }
 
     fn read(&self, step: usize, name: &str, config: &EncoderConfig) -> Result<Weights> {

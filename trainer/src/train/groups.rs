@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use starsight_model::EncoderConfig;
 use starsight_model::fused::Depth;
+use starsight_model::fused::update::{BETA1, BETA2, Update};
 use starsight_model::weights::{Role, TensorSpec};
 
 /// How the optimiser treats a tensor.
@@ -14,6 +15,19 @@ pub struct Group {
     pub decays: bool,
     /// Whether it moves. A frozen tensor gets no gradient and has no share in the gradient's norm.
     pub trained: bool,
+}
+
+impl Group {
+    /// The optimiser's update number `updates`, from 1, at the schedule's learning rate `rate`; its gradient is yet to be clipped.
+    pub fn update(&self, rate: f64, weight_decay: f64, updates: i32) -> Update {
+        let rate = (rate * self.rate) as f32;
+        Update {
+            clip: 1.0,
+            shrink: 1.0 - rate * if self.decays { weight_decay as f32 } else { 0.0 },
+            size: rate / (1.0 - BETA1.powi(updates)),
+            root: (1.0 - f64::from(BETA2).powi(updates)).sqrt() as f32,
+        }
+    }
 }
 
 /// Which tensors move, and how fast.

@@ -1,21 +1,23 @@
 //! The loop: steps, evaluations and checkpoints, until the run is over.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use starsight_model::fused::Depth;
 use starsight_model::fused::layout::Layout;
-use starsight_model::fused::{Depth, Fused};
 use starsight_model::{EncoderConfig, rng};
 
 use super::checkpoint::{Checkpoints, Evaluation, State};
 use super::groups::Group;
 use super::log::{Line, Log};
 use super::loss::Loss;
-use super::optimizer::AdamW;
+use super::optimizer::not_finite;
 use super::recipe::{Length, Recipe};
 use super::schedule::Schedule;
-use super::step::{self, Step, Workspace};
+use super::step::Step;
+use super::trainee::{Done, Setup, Trainee};
 use super::{Examples, Training, watch};
 use crate::data::Split;
 use crate::interrupt;
@@ -50,18 +52,26 @@ struct Learner<'a> {
     parts: &'a Split,
     examples: &'a Examples<'a>,
     plan: Plan,
-    model: Fused,
-    workspace: Workspace,
-    optimizer: AdamW,
+    trainee: Box<dyn Trainee>,
+    /// Steps that were begun; those that are done are in the state.
+    taken: usize,
+    /// Those that are not.
+    under_way: VecDeque<Begun>,
     state: State,
     log: Log,
     /// An epoch, and the order in which it sees the training split.
     order: (usize, Vec<usize>),
-    /// Whether a gradient was looked at tensor by tensor.
-    gradient_checked: bool,
     /// Seconds that the run took before this program took it up.
     seconds_before: f64,
     clock: Instant,
+}
+
+/// A step that was begun.
+struct Begun {
+    /// Its row numbers.
+    rows: Vec<usize>,
+    tokens: usize,
+    learning_rate: f64,
 }
 
 /// Goes on from `state` to the end of the run; where it then stands.
@@ -80,23 +90,33 @@ pub(super) fn learn(
     let recipe = &training.recipe;
     let resumed = state.step > 0;
     let weights = if resumed { &checkpoints.weights(state.step, config)? } else { &training.base.weights };
-    let model = Fused::new(config, weights)?;
-    let mut optimizer = AdamW::new(model.layout(), plan.groups.clone(), recipe.weight_decay, recipe.max_grad_norm);
+    let mut trainee = training.place.trainee(&Setup {
+        config,
+        weights,
+        groups: &plan.groups,
+        depth: plan.depth,
+        loss: plan.loss,
+        weight_decay: recipe.weight_decay,
+        max_grad_norm: recipe.max_grad_norm,
+        token_budget: recipe.token_budget,
+        // No step has more, however large a batch may be.
+        reviews_a_step: plan.length.reviews_a_step.min(parts.train.len()),
+        seed: recipe.seed,
+    })?;
     if resumed {
-        checkpoints.restore(&state, &mut optimizer, config)?;
+        checkpoints.restore(&state, trainee.as_mut(), config)?;
     }
     let learner = Learner {
         training,
         checkpoints,
         parts,
         examples,
-        workspace: Workspace::new(&model, plan.depth),
-        model,
-        optimizer,
+        trainee,
         log: Log::open(&training.out, &state)?,
         order: order(recipe, state.step / plan.length.steps_an_epoch, parts),
         plan,
-        gradient_checked: false,
+        taken: state.step,
+        under_way: VecDeque::new(),
         seconds_before: state.seconds,
         clock: Instant::now(),
         state,
@@ -118,13 +138,14 @@ impl Learner<'_> {
                 self.evaluate()?;
                 true
             } else {
-                self.step(&mut progress)?;
-                recipe.save_every.is_some_and(|steps| self.state.step.is_multiple_of(steps))
+                self.step()?;
+                recipe.save_every.is_some_and(|steps| self.taken.is_multiple_of(steps))
             };
             let interrupted = interrupt::requested();
+            // Before it is judged, saved or over, each step that was begun is done.
+            self.settle(save || interrupted || self.evaluation_due(), &mut progress)?;
             if save || interrupted {
-                self.optimizer.settle(&mut self.model);
-                self.checkpoints.save(&self.state, &self.model, &self.optimizer)?;
+                self.checkpoints.save(&self.state, self.trainee.as_mut())?;
             }
             if interrupted {
                 let (step, out) = (self.state.step, self.training.out.display());
@@ -144,13 +165,13 @@ impl Learner<'_> {
 
     fn over(&self) -> bool {
         let patience = self.training.recipe.patience;
-        patience.is_some_and(|patience| self.state.stale() >= patience) || self.state.step >= self.plan.length.steps && !self.evaluation_due()
+        patience.is_some_and(|patience| self.state.stale() >= patience) || self.taken >= self.plan.length.steps && !self.evaluation_due()
     }
 
     /// Whether the validation split is to be rated before the next step.
     fn evaluation_due(&self) -> bool {
         let Length { steps, steps_an_epoch, .. } = self.plan.length;
-        let step = self.state.step;
+        let step = self.taken;
         let every = self.training.recipe.eval_every.unwrap_or(steps_an_epoch);
         let evaluated = self.state.evaluations.last().is_some_and(|evaluation| evaluation.step == step);
         step > 0 && !evaluated && (step.is_multiple_of(every) || step >= steps)
@@ -161,8 +182,7 @@ impl Learner<'_> {
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        self.optimizer.settle(&mut self.model);
-        let validation = self.examples.evaluate(&self.model, &self.parts.val, "validation")?;
+        let validation = self.examples.evaluate(self.trainee.engine(), &self.parts.val, "validation")?;
         let (step, epoch) = (self.state.step, self.epoch());
         watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
         self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation }))?;
@@ -174,10 +194,11 @@ impl Learner<'_> {
         Ok(())
     }
 
-    fn step(&mut self, progress: &mut Progress) -> Result<()> {
+    /// Begins the next step.
+    fn step(&mut self) -> Result<()> {
         let recipe = &self.training.recipe;
-        let Length { reviews_a_step, steps_an_epoch, steps, .. } = self.plan.length;
-        let number = self.state.step;
+        let Length { reviews_a_step, steps_an_epoch, .. } = self.plan.length;
+        let number = self.taken;
         if self.order.0 != number / steps_an_epoch {
             self.order = order(recipe, number / steps_an_epoch, self.parts);
         }
@@ -188,30 +209,41 @@ impl Learner<'_> {
             labels: rows.iter().map(|row| self.examples.reviews.label(*row)).collect(),
             rows: &rows,
         };
-        let at = || format!("step {} of {steps}, on {}", number + 1, self.training.reviews.origins().places(&rows));
-        self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
-        let loss =
-            step::gradient(&self.model, &mut self.workspace, &step, &self.plan.loss, recipe.token_budget, recipe.seed, number).with_context(at)?;
-        // Before the weights move, so that what is saved is sound.
-        self.state.watch.check(loss).with_context(at)?;
         let learning_rate = self.plan.schedule.rate(number);
-        if !self.gradient_checked {
-            let unmoved = self.optimizer.unmoved(&self.workspace.gradients);
+        let tokens = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
+        self.trainee.step(&step, number, learning_rate).with_context(|| self.place(number, &rows))?;
+        self.taken += 1;
+        self.under_way.push_back(Begun { rows, tokens, learning_rate });
+        Ok(())
+    }
+
+    /// Judges and logs the steps that are done, in their order; if `all`, those under way too, once they are.
+    fn settle(&mut self, all: bool, progress: &mut Progress) -> Result<()> {
+        for done in self.trainee.finished(all)? {
+            let Some(Begun { rows, tokens, learning_rate }) = self.under_way.pop_front() else { break };
+            let Done { loss, norm: grad_norm, broken, unmoved } = done;
+            let number = self.state.step;
+            self.state.watch.check(loss).with_context(|| self.place(number, &rows))?;
+            if let Some(name) = broken {
+                return Err(not_finite(&name)).with_context(|| self.place(number, &rows));
+            }
             if !unmoved.is_empty() {
                 eprintln!("step {}: no gradient reaches {}: they stay as they are", number + 1, unmoved.join(", "));
             }
-            self.gradient_checked = true;
+            self.state.step += 1;
+            self.state.updates += 1;
+            self.state.samples += rows.len();
+            self.state.tokens += tokens;
+            self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
+            let (step, epoch, seconds) = (self.state.step, self.epoch(), self.state.seconds);
+            self.log.write(&Line { step, epoch, loss, learning_rate, grad_norm, samples: rows.len(), tokens, seconds })?;
+            progress.advance(rows.len(), &format!("loss {loss:.3}"));
         }
-        let grad_norm = self.optimizer.step(&mut self.model, &self.workspace.gradients, learning_rate).with_context(at)?;
-        let tokens = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
-        self.state.step += 1;
-        self.state.updates += 1;
-        self.state.samples += rows.len();
-        self.state.tokens += tokens;
-        self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
-        let (step, epoch, seconds) = (self.state.step, self.epoch(), self.state.seconds);
-        self.log.write(&Line { step, epoch, loss, learning_rate, grad_norm, samples: rows.len(), tokens, seconds })?;
-        progress.advance(rows.len(), &format!("loss {loss:.3}"));
         Ok(())
+    }
+
+    /// A step, and where its reviews stand.
+    fn place(&self, number: usize, rows: &[usize]) -> String {
+        format!("step {} of {}, on {}", number + 1, self.plan.length.steps, self.training.reviews.origins().places(rows))
     }
 }

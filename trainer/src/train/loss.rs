@@ -92,6 +92,18 @@ impl Loss {
         self.weights[label]
     }
 
+    /// The targets of each label, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
+    pub fn targets(&self, labels: &[usize]) -> [[f32; LABELS]; LABELS] {
+        let total: f64 = labels.iter().map(|label| self.weight(*label)).sum();
+        std::array::from_fn(|label| std::array::from_fn(|c| (self.target(label, c) / total) as f32))
+    }
+
+    /// The target of class c for a review with this label.
+    fn target(&self, label: usize, c: usize) -> f64 {
+        let even = self.smoothing / LABELS as f64;
+        self.weights[c] * (even + if c == label { 1.0 - self.smoothing } else { 0.0 })
+    }
+
     /// The loss of a review, times its weight, and its gradient with respect to the logits.
     ///
     /// With p = softmax(logits) and targets t_c = weight_c (smoothing / 5 + (1 - smoothing) [c = label]), the loss is -sum t_c ln p_c, and its gradient p_c sum(t) - t_c.
@@ -99,9 +111,7 @@ impl Loss {
         let logits = logits.map(f64::from);
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
-        let even = self.smoothing / LABELS as f64;
-        let target = |c: usize| self.weights[c] * (even + if c == label { 1.0 - self.smoothing } else { 0.0 });
-        let targets: [f64; LABELS] = std::array::from_fn(target);
+        let targets: [f64; LABELS] = std::array::from_fn(|c| self.target(label, c));
         let whole: f64 = targets.iter().sum();
         let loss = targets.iter().zip(&logits).map(|(t, x)| t * (log_sum - x)).sum();
         (loss, std::array::from_fn(|c| ((logits[c] - log_sum).exp() * whole - targets[c]) as f32))

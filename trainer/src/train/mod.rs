@@ -2,16 +2,20 @@
 
 mod checkpoint;
 pub mod criterion;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub mod groups;
 mod learn;
 mod log;
 pub mod loss;
 pub mod optimizer;
+pub(crate) mod processor;
 mod recipe;
 mod report;
 pub mod schedule;
 pub mod step;
 mod tensorboard;
+pub(crate) mod trainee;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +37,7 @@ pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
 use crate::base::BaseModel;
 use crate::data::{Corpus, SplitName, split};
+use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
@@ -54,6 +59,8 @@ pub struct Training<'a> {
     pub recipe: Recipe,
     /// What `recipe.toml` will hold: the flags of this run, as `--config` reads them.
     pub recipe_toml: String,
+    /// What the model is computed on.
+    pub place: Place,
     /// Where the bundle goes.
     pub out: PathBuf,
     /// Go on from the newest checkpoint in `out`.
@@ -73,6 +80,10 @@ pub struct Outcome {
     pub best_step: usize,
     /// Epochs after which they are, as a fraction.
     pub best_epoch: f64,
+    /// What the model was computed on.
+    pub device: String,
+    /// What its products were computed in.
+    pub precision: Numbers,
     /// Steps in all.
     pub steps: usize,
     /// Reviews that the training split holds.
@@ -165,9 +176,9 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
     eprintln!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
     let weights = checkpoints.weights(best.step, &config)?;
-    let model = Fused::new(&config, &weights)?;
+    let engine = training.place.engine(&config, &weights)?;
     let clock = Instant::now();
-    let logits = examples.logits(&model, &parts.test, "test")?;
+    let logits = examples.logits(engine.as_ref(), &parts.test, "test")?;
     let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
@@ -175,12 +186,17 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         validation: best.validation,
         best_step: best.step,
         best_epoch: best.epoch,
+        device: training.place.name(),
+        precision: training.place.numbers(),
         steps: state.step,
         train_samples: parts.train.len(),
         train_samples_per_second: state.samples as f64 / state.seconds,
         tokens_per_second: state.tokens as f64 / state.seconds,
         seconds: state.seconds,
     };
+    drop(engine);
+    // The bundle's probes are computed as every reader will, on the processor in f32.
+    let model = Fused::new(&config, &weights)?;
     write(&training, &model, &weights, &outcome, &parts.test, &logits)?;
     Ok(outcome)
 }
@@ -224,6 +240,8 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
         "split_seed": training.recipe.split_seed,
         "drop_empty": training.drop_empty,
         "recipe": training.recipe,
+        "device": training.place.name(),
+        "precision": training.place.numbers(),
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
     });
     files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use rayon::prelude::*;
 use starsight_model::fused::layout::Layout;
-use starsight_model::fused::update::{self, BETA1, BETA2, Update};
+use starsight_model::fused::update::{self, Update};
 use starsight_model::fused::{Fused, Gradients};
 use starsight_model::weights::Weights;
 
@@ -17,6 +17,11 @@ use super::groups::Group;
 /// Elements that a task moves.
 const TASK: usize = 64 * 1024;
 
+/// What is said of a tensor whose gradient is not finite.
+pub fn not_finite(name: &str) -> Error {
+    anyhow!("the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help")
+}
+
 /// The optimiser's memory of each weight.
 pub struct AdamW {
     layout: Arc<Layout>,
@@ -24,7 +29,7 @@ pub struct AdamW {
     groups: Vec<Group>,
     first_moment: Vec<f32>,
     second_moment: Vec<f32>,
-    weight_decay: f32,
+    weight_decay: f64,
     max_norm: f64,
     /// Updates made so far.
     updates: i32,
@@ -71,7 +76,7 @@ impl AdamW {
             groups,
             first_moment: zeros(),
             second_moment: zeros(),
-            weight_decay: weight_decay as f32,
+            weight_decay,
             max_norm,
             updates: 0,
             recent: Vec::new(),
@@ -107,16 +112,9 @@ impl AdamW {
         let (ids, word_gradients) = gradients.words();
         let norm = self.norm(gradients)?;
         self.updates += 1;
-        let make = |group: &Group| {
-            let rate = (rate * group.rate) as f32;
-            Update {
-                // As torch.nn.utils.clip_grad_norm_.
-                clip: (self.max_norm / (norm + 1e-6)).min(1.0) as f32,
-                shrink: 1.0 - rate * if group.decays { self.weight_decay } else { 0.0 },
-                size: rate / (1.0 - BETA1.powi(self.updates)),
-                root: (1.0 - f64::from(BETA2).powi(self.updates)).sqrt() as f32,
-            }
-        };
+        // As torch.nn.utils.clip_grad_norm_.
+        let clip = (self.max_norm / (norm + 1e-6)).min(1.0) as f32;
+        let make = |group: &Group| Update { clip, ..group.update(rate, self.weight_decay, self.updates) };
         let updates: Vec<Option<Update>> = self.groups.iter().map(|group| group.trained.then(|| make(group))).collect();
         let (layout, words) = (self.layout.clone(), self.layout.words());
         let (values, word_values) = model.values_mut().split_at_mut(words.start);
@@ -167,7 +165,9 @@ impl AdamW {
     fn norm(&self, gradients: &Gradients) -> Result<f64> {
         let mut squares = 0.0;
         for (name, sum) in self.squares(gradients) {
-            ensure!(sum.is_finite(), "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help");
+            if !sum.is_finite() {
+                return Err(not_finite(name));
+            }
             squares += sum;
         }
         Ok(squares.sqrt())
@@ -184,7 +184,7 @@ impl AdamW {
     /// When memory cannot be had.
     pub fn moments(&self, model: &Fused) -> Result<[Weights; 2]> {
         ensure!(self.recent.is_empty(), "some weights are not up to date");
-        Ok([model.name_values(&self.first_moment)?, model.name_values(&self.second_moment)?])
+        Ok([model.layout().name(&self.first_moment)?, model.layout().name(&self.second_moment)?])
     }
 
     /// Goes on from moments that were saved after `updates` updates.

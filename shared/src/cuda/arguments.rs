@@ -1,0 +1,384 @@
+//! The arguments of each kernel: declared once, for Rust and for the kernels' C.
+
+use std::marker::PhantomData;
+
+use super::device::Address;
+use super::program::{ATTENTION_THREADS, CLIP_THREADS, COLUMN_THREADS, GROUP_THREADS, HEAD_THREADS, ROW_THREADS, UPDATE_THREADS};
+
+/// What C calls a type.
+pub(super) trait CType {
+    fn name() -> String;
+}
+
+macro_rules! c_types {
+    ($($type:ty => $name:literal),* $(,)?) => { $(impl CType for $type { fn name() -> String { $name.into() } })* };
+}
+
+/// An activation as it is stored: bf16 or f32, as the program was compiled for.
+pub(super) struct Stored;
+
+c_types! { f32 => "float", u32 => "unsigned", u64 => "u64", Stored => "stored" }
+
+/// A pointer to what a kernel reads.
+#[allow(dead_code, reason = "the kernel reads it")]
+pub(super) struct In<T>(Address, PhantomData<T>);
+
+/// A pointer to what a kernel writes.
+#[allow(dead_code, reason = "as above")]
+pub(super) struct Out<T>(Address, PhantomData<T>);
+
+macro_rules! pointers {
+    ($($name:ident: $form:literal),*) => { $(
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+        impl<T> Copy for $name<T> {}
+        impl<T> From<Address> for $name<T> {
+            fn from(address: Address) -> Self {
+                $name(address, PhantomData)
+            }
+        }
+        impl<T: CType> CType for $name<T> {
+            fn name() -> String {
+                format!($form, T::name())
+            }
+        }
+    )* };
+}
+
+pointers! { In: "const {} *", Out: "{} *" }
+
+/// What does not apply.
+pub(super) const NONE: Address = 0;
+
+/// The arguments of a kernel of that name.
+pub(super) trait Kernel: Copy {
+    /// The kernel's name.
+    const NAME: &'static str;
+    /// Threads in a block.
+    const THREADS: u32;
+}
+
+macro_rules! structs {
+    ($($(#[$doc:meta])* $name:ident as $c:ident $([$threads:expr])? { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy)]
+            pub(super) struct $name { $($(#[$about])* pub $field: $type),* }
+
+            impl CType for $name {
+                fn name() -> String {
+                    concat!("struct ", stringify!($c)).into()
+                }
+            }
+        )*
+
+        /// All of them in C.
+        pub(super) fn declarations() -> String {
+            let mut out = String::new();
+            $(
+                out += concat!("struct ", stringify!($c), " {\n");
+                $(out += &format!("    {} {};\n", <$type as CType>::name(), stringify!($field));)*
+                out += "};\n";
+            )*
+            out
+        }
+    };
+}
+
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $name:ident as $c:ident = $kernel:literal [$threads:expr] { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        structs! {
+            /// Rows of a packed batch; what dropout draws for them.
+            Rows as rows {
+                /// A stream for each review, (reviews).
+                keys: In<u64>,
+                /// The review of each token, (tokens).
+                reviews: In<u32>,
+                /// Its place in it, (tokens).
+                positions: In<u32>,
+                /// Whether the rows are the first tokens of the reviews alone.
+                first: u32,
+            }
+
+            /// What attention reads.
+            Attention as attention {
+                /// Queries, (tokens or reviews, `q_stride`), the biases yet to be added.
+                q: In<Stored>,
+                /// Keys and, WIDTH elements on, values, (tokens, `kv_stride`), likewise.
+                kv: In<Stored>,
+                q_bias: In<f32>,
+                kv_bias: In<f32>,
+                /// Where each review begins, (reviews + 1).
+                starts: In<u32>,
+                /// A stream for each review, (reviews).
+                keys: In<u64>,
+                /// Review and first token of each block's tokens, (tiles, 2).
+                tiles: In<u32>,
+                site: u64,
+                q_stride: u32,
+                kv_stride: u32,
+                /// 1 / sqrt(HEAD)
+                scale: f32,
+                threshold: u32,
+                drop_scale: f32,
+                /// Whether only the first token of each review is asked for.
+                first_only: u32,
+            }
+
+            /// A piece of a tensor.
+            Piece as piece { start: u32, length: u32, tensor: u32 }
+
+            /// Weights that have a gradient.
+            Gradient as weights {
+                gradient: In<f32>,
+                /// Of each row of the word embedding the step in which it last had a gradient.
+                marks: In<u32>,
+                /// This step's mark.
+                mark: u32,
+                /// Where the word embedding begins.
+                words: u32,
+            }
+
+            /// What the optimiser keeps from step to step.
+            State as state { clip: f32, halted: u32 }
+
+            $($(#[$doc])* $name as $c { $($(#[$about])* $field: $type),* })*
+        }
+
+        $(impl Kernel for $name {
+            const NAME: &'static str = $kernel;
+            const THREADS: u32 = $threads;
+        })*
+
+        /// The names of all kernels.
+        pub(super) const KERNELS: &[&str] = &[$($kernel),*];
+    };
+}
+
+kernels! {
+    /// Embeddings, LayerNorm, dropout: see rows.cu.
+    Embed as embed_arguments = "embed" [ROW_THREADS] {
+        ids: In<u32>,
+        at: Rows,
+        words: In<f32>,
+        position_table: In<f32>,
+        segment: In<f32>,
+        scale: In<f32>,
+        bias: In<f32>,
+        sum: Out<Stored>,
+        moments: Out<f32>,
+        y: Out<Stored>,
+        site: u64,
+        rows: u32,
+        eps: f32,
+        threshold: u32,
+        drop_scale: f32,
+    }
+
+    /// Bias, dropout, residual, LayerNorm.
+    AddNorm as add_norm_arguments = "add_norm" [ROW_THREADS] {
+        x: In<Stored>,
+        x_bias: In<f32>,
+        residual: In<Stored>,
+        at: Rows,
+        scale: In<f32>,
+        bias: In<f32>,
+        sum: Out<Stored>,
+        moments: Out<f32>,
+        y: Out<Stored>,
+        site: u64,
+        rows: u32,
+        eps: f32,
+        threshold: u32,
+        drop_scale: f32,
+    }
+
+    /// Back through a LayerNorm and the dropouts around it.
+    NormBackward as norm_backward_arguments = "norm_backward" [ROW_THREADS] {
+        dy: Out<f32>,
+        sum: In<Stored>,
+        moments: In<f32>,
+        scale: In<f32>,
+        dropped: Out<Stored>,
+        at: Rows,
+        parts: Out<f32>,
+        site: u64,
+        part_stride: u32,
+        /// Where in a part the sums for the scale, the bias and what was added begin.
+        scale_at: u32,
+        bias_at: u32,
+        added_at: u32,
+        rows: u32,
+        threshold_before: u32,
+        threshold_after: u32,
+        drop_scale: f32,
+    }
+
+    /// From all tokens to the first of each review.
+    GatherFirst as gather_first_arguments = "gather_first" [ROW_THREADS] { x: In<Stored>, starts: In<u32>, first: Out<Stored>, rows: u32 }
+
+    /// And back, for gradients.
+    ScatterFirst as scatter_first_arguments = "scatter_first" [ROW_THREADS] {
+        first: In<f32>,
+        positions: In<u32>,
+        reviews: In<u32>,
+        x: Out<f32>,
+        rows: u32,
+    }
+
+    /// Bias and activation: see columns.cu.
+    Activate as activate_arguments = "activate" [COLUMN_THREADS] { x: In<Stored>, bias: In<f32>, y: Out<Stored>, rows: u32 }
+
+    /// Back through them.
+    ActivateBackward as activate_backward_arguments = "activate_backward" [COLUMN_THREADS] {
+        x: In<Stored>,
+        bias: In<f32>,
+        y: Out<Stored>,
+        dy: Out<Stored>,
+        parts: Out<f32>,
+        part_stride: u32,
+        bias_at: u32,
+        rows: u32,
+    }
+
+    /// Sums over rows.
+    ColumnSums as column_sums_arguments = "column_sums" [COLUMN_THREADS] {
+        x: In<Stored>,
+        parts: Out<f32>,
+        part_stride: u32,
+        bias_at: u32,
+        rows: u32,
+        columns: u32,
+    }
+
+    /// Sums over parts.
+    SumParts as sum_parts_arguments = "sum_parts" [GROUP_THREADS] {
+        parts: In<f32>,
+        gradient: Out<f32>,
+        segment: Out<f32>,
+        count: u32,
+        part_stride: u32,
+        vectors: u32,
+        add: u32,
+    }
+
+    /// See attention.cu.
+    AttentionForward as attention_forward_arguments = "attention_forward" [ATTENTION_THREADS] {
+        of: Attention,
+        context: Out<Stored>,
+        log_sums: Out<f32>,
+    }
+
+    /// The gradient of queries.
+    AttentionBackwardQueries as attention_backward_queries_arguments = "attention_backward_queries" [ATTENTION_THREADS] {
+        of: Attention,
+        grad: In<Stored>,
+        context: In<Stored>,
+        log_sums: In<f32>,
+        products: Out<f32>,
+        dq: Out<Stored>,
+    }
+
+    /// The gradients of keys and values.
+    AttentionBackwardKeys as attention_backward_keys_arguments = "attention_backward_keys" [ATTENTION_THREADS] {
+        of: Attention,
+        grad: In<Stored>,
+        log_sums: In<f32>,
+        products: In<f32>,
+        dkv: Out<Stored>,
+    }
+
+    /// See head.cu.
+    Classify as classify_arguments = "classify" [HEAD_THREADS] {
+        x: Out<Stored>,
+        bias: In<f32>,
+        classifier: In<f32>,
+        classifier_bias: In<f32>,
+        logits: Out<f32>,
+        keys: In<u64>,
+        /// None when the batch is only rated.
+        labels: In<u32>,
+        /// (LABELS, LABELS): for each label its targets
+        targets: In<f32>,
+        losses: Out<f32>,
+        d_logits: Out<f32>,
+        pooled: Out<f32>,
+        site: u64,
+        rows: u32,
+        threshold: u32,
+        drop_scale: f32,
+    }
+
+    /// The gradient of the classifier.
+    ClassifierGradient as classifier_gradient_arguments = "classifier_gradient" [GROUP_THREADS] {
+        pooled: In<f32>,
+        d_logits: In<f32>,
+        gradient: Out<f32>,
+        parts: Out<f32>,
+        bias_at: u32,
+        rows: u32,
+        add: u32,
+    }
+
+    /// See embedding.cu.
+    WordGradient as word_gradient_arguments = "word_gradient" [GROUP_THREADS] {
+        dx: In<f32>,
+        order: In<u32>,
+        starts: In<u32>,
+        ids: In<u32>,
+        gradient: Out<f32>,
+        marks: Out<u32>,
+        mark: u32,
+    }
+
+    /// The gradient of the position embedding.
+    PositionGradient as position_gradient_arguments = "position_gradient" [GROUP_THREADS] {
+        dx: In<f32>,
+        starts: In<u32>,
+        gradient: Out<f32>,
+        reviews: u32,
+    }
+
+    /// See update.cu.
+    SquareSums as square_sums_arguments = "square_sums" [UPDATE_THREADS] { of: Gradient, pieces: In<Piece>, sums: Out<f32> }
+
+    /// The norm, and what follows from it.
+    Clip as clip_arguments = "clip" [CLIP_THREADS] {
+        sums: In<f32>,
+        /// Where the pieces of each tensor begin, (tensors + 1).
+        piece_starts: In<u32>,
+        losses: In<f32>,
+        state: Out<State>,
+        /// Loss, norm, and the sum of squares of each tensor's gradient, (2 + tensors).
+        report: Out<f32>,
+        tensors: u32,
+        reviews: u32,
+        max_norm: f32,
+    }
+
+    /// AdamW.
+    AdamW as adamw_arguments = "adamw" [UPDATE_THREADS] {
+        of: Gradient,
+        pieces: In<Piece>,
+        state: In<State>,
+        /// `shrink` and `size` of each tensor, (tensors, 2).
+        rates: In<f32>,
+        values: Out<f32>,
+        first: Out<f32>,
+        second: Out<f32>,
+        /// The matrices in bf16.
+        halves: Out<u16>,
+        root: f32,
+        /// Where the matrices end.
+        matrices: u32,
+    }
+
+    /// The matrices in bf16.
+    RoundMatrices as round_matrices_arguments = "round_matrices" [UPDATE_THREADS] { values: In<f32>, halves: Out<u16>, count: u32 }
+}
+
+c_types! { u16 => "unsigned short" }

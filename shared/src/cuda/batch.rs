@@ -1,0 +1,156 @@
+//! A packed batch on its way to a device: everything that its kernels look up, in one copy.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::device::{Address, Buffer, Device, Locked, Mark};
+use super::tape::Capacity;
+use crate::Error;
+use crate::batch::PackedBatch;
+
+/// Copies that may be under way: while the device works on one batch, the next is packed.
+const SLOTS: usize = 4;
+
+/// A batch in a device's memory, as addresses of what its kernels look up.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    pub tokens: usize,
+    pub reviews: usize,
+    /// Tokens of the longest review.
+    pub longest: usize,
+    /// (tokens) each
+    pub ids: Address,
+    pub positions: Address,
+    pub review_of: Address,
+    /// (reviews + 1)
+    pub starts: Address,
+    /// A stream of random numbers for each review, (reviews); none when nothing is dropped.
+    pub keys: Address,
+    /// Review and first token of the tokens that a block of attention works on, (tiles, 2).
+    pub tiles: Address,
+    pub tile_count: usize,
+    /// What only training looks up.
+    pub lesson: Option<Lesson>,
+}
+
+/// What the gradients of a batch need.
+#[derive(Clone, Copy)]
+pub(super) struct Lesson {
+    /// (reviews)
+    pub labels: Address,
+    /// The ids that occur, (words), the highest bit set for those that occur first in the step.
+    pub word_ids: Address,
+    /// The tokens in the order of their ids, (tokens), and where those of each id begin, (words + 1).
+    pub word_order: Address,
+    pub word_starts: Address,
+    pub words: usize,
+}
+
+/// Training's part of a batch.
+pub(super) struct LessonPlan<'a> {
+    pub keys: &'a [u64],
+    pub labels: &'a [u32],
+    /// The ids that occurred in the step so far.
+    pub seen: &'a mut HashSet<u32>,
+}
+
+/// Packs batches, and sends them.
+pub(super) struct Sender {
+    room: Buffer<u32>,
+    slots: Vec<(Locked<u32>, Mark)>,
+    turn: usize,
+}
+
+/// The most numbers that a batch takes.
+fn most(Capacity { tokens, reviews }: Capacity) -> usize {
+    // Keys, ids, positions, reviews, word order, word ids, word starts, starts, labels; a tile for each review, and one more for each whole tile of tokens.
+    2 * reviews + 6 * tokens + 2 * reviews + 2 + 2 * (reviews + tokens)
+}
+
+impl Sender {
+    /// For batches of at most `capacity`.
+    pub fn new(device: &Arc<dyn Device>, capacity: Capacity) -> Result<Sender, Error> {
+        let most = most(capacity);
+        let slot = |_| Ok((Locked::new(device, most)?, Mark::new(device)?));
+        Ok(Sender { room: Buffer::new(device, most)?, slots: (0..SLOTS).map(slot).collect::<Result<_, Error>>()?, turn: 0 })
+    }
+
+    /// Sends a batch, in tiles of `tile` tokens, with what training needs of it.
+    pub fn send(&mut self, batch: &PackedBatch, tile: usize, lesson: Option<LessonPlan<'_>>) -> Result<Sent, Error> {
+        let (slot, copied) = &mut self.slots[self.turn];
+        self.turn = (self.turn + 1) % SLOTS;
+        // Long done, unless the device lies that many batches behind.
+        copied.wait()?;
+        let mut packer = Packer { to: slot.as_mut_slice(), len: 0, room: &self.room };
+        // Keys first: they are twice as wide as the rest, and so aligned.
+        let keys = lesson.as_ref().map_or(&[][..], |lesson| lesson.keys);
+        let keys = if keys.is_empty() { 0 } else { packer.put(keys.iter().flat_map(|key| [*key as u32, (key >> 32) as u32])) };
+        let ids = packer.put(batch.token_ids.iter().copied());
+        let positions = packer.put(batch.lengths().flat_map(|n| 0..n as u32));
+        let review_of = packer.put((0u32..).zip(batch.lengths()).flat_map(|(review, n)| std::iter::repeat_n(review, n)));
+        let starts = packer.put(batch.cu_seqlens.iter().copied());
+        let (tiles, tile_numbers) =
+            packer.count((0u32..).zip(batch.lengths()).flat_map(|(review, n)| (0..n as u32).step_by(tile).flat_map(move |first| [review, first])));
+        let lesson = lesson.map(|lesson| {
+            let labels = packer.put(lesson.labels.iter().copied());
+            let mut order: Vec<u32> = (0..batch.tokens() as u32).collect();
+            order.sort_by_key(|token| batch.token_ids[*token as usize]);
+            let word_order = packer.put(order.iter().copied());
+            let id = |token: &u32| batch.token_ids[*token as usize];
+            let groups = || order.chunk_by(|a, b| id(a) == id(b));
+            let mark = |group: &[u32]| {
+                let id = id(&group[0]);
+                if lesson.seen.insert(id) { id | FIRST } else { id }
+            };
+            let (word_ids, words) = packer.count(groups().map(mark));
+            let ends = groups().scan(0, |end, group| {
+                *end += group.len() as u32;
+                Some(*end)
+            });
+            let word_starts = packer.put(std::iter::once(0).chain(ends));
+            Lesson { labels, word_ids, word_order, word_starts, words }
+        });
+        let len = packer.len;
+        self.room.send(slot, len)?;
+        copied.set()?;
+        Ok(Sent {
+            tokens: batch.tokens(),
+            reviews: batch.reviews(),
+            longest: batch.lengths().max().unwrap_or(0),
+            ids,
+            positions,
+            review_of,
+            starts,
+            keys,
+            tiles,
+            tile_count: tile_numbers / 2,
+            lesson,
+        })
+    }
+}
+
+/// The bit of a word's id that says that it occurs for the first time.
+const FIRST: u32 = 1 << 31;
+
+struct Packer<'a> {
+    to: &'a mut [u32],
+    len: usize,
+    room: &'a Buffer<u32>,
+}
+
+impl Packer<'_> {
+    /// Adds numbers; where they will be on the device.
+    fn put(&mut self, numbers: impl Iterator<Item = u32>) -> Address {
+        self.count(numbers).0
+    }
+
+    /// The same, and how many they were.
+    fn count(&mut self, numbers: impl Iterator<Item = u32>) -> (Address, usize) {
+        let first = self.len;
+        for (to, number) in self.to[first..].iter_mut().zip(numbers) {
+            *to = number;
+            self.len += 1;
+        }
+        (self.room.at(first), self.len - first)
+    }
+}

@@ -1,0 +1,332 @@
+//! A GPU of NVIDIA's.
+
+mod libraries;
+mod nvrtc;
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
+
+use self::libraries::{Cublas, Driver, Handle, Nvrtc};
+use super::Precision;
+use super::device::{Address, Device, Function, Gemm, Product};
+use crate::Error;
+
+/// `CUDA_ERROR_OUT_OF_MEMORY`, `CUDA_ERROR_NOT_READY`
+const OUT_OF_MEMORY: c_int = 2;
+const NOT_READY: c_int = 600;
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR`
+const CAPABILITY: [c_int; 2] = [75, 76];
+/// `CU_STREAM_NON_BLOCKING`, `CU_EVENT_DISABLE_TIMING`
+const NON_BLOCKING: u32 = 1;
+const DISABLE_TIMING: u32 = 2;
+/// `CUDA_R_32F`, `CUDA_R_16BF`, `CUBLAS_COMPUTE_32F`, `CUBLAS_GEMM_DEFAULT`
+const F32: c_int = 0;
+const BF16: c_int = 14;
+const COMPUTE_F32: c_int = 68;
+const DEFAULT: c_int = -1;
+/// Room that cuBLAS divides long sums in: what NVIDIA recommends for Hopper.
+const WORKSPACE: usize = 32 << 20;
+/// bf16 products need Ampere or later.
+const OLDEST: (c_int, c_int) = (8, 0);
+
+/// A loaded program.
+#[derive(Clone, Copy)]
+struct Module(Handle);
+
+/// The first GPU of this machine, with one stream of work.
+pub struct Gpu {
+    driver: Driver,
+    nvrtc: Nvrtc,
+    cublas: Cublas,
+    name: String,
+    capability: (c_int, c_int),
+    ordinal: c_int,
+    context: Handle,
+    stream: Handle,
+    products: Handle,
+    /// Who calls cuBLAS, whose handle is one thread's at a time.
+    turn: Mutex<()>,
+    workspace: Address,
+    /// Modules by their sources.
+    modules: Mutex<HashMap<String, Module>>,
+}
+
+// SAFETY: the driver may be called from any thread that made the context its own, which every call here does; cuBLAS is called by one thread at a time.
+unsafe impl Send for Gpu {}
+// SAFETY: as above.
+unsafe impl Sync for Gpu {}
+
+impl Gpu {
+    /// Opens the first GPU.
+    ///
+    /// # Errors
+    /// [`Error::Device`] that names what is missing: the driver, a GPU, NVRTC or cuBLAS.
+    pub fn open() -> Result<Gpu, Error> {
+        let driver = Driver::open()?;
+        // SAFETY: the first call of all, as the driver wants it.
+        driver.check("starting NVIDIA's driver", unsafe { (driver.init)(0) })?;
+        let mut count = 0;
+        // SAFETY: the pointers are to values of the types that the driver writes; so for all calls that follow.
+        driver.check("counting GPUs", unsafe { (driver.device_count)(&raw mut count) })?;
+        if count == 0 {
+            return Err(Error::Device("NVIDIA's driver is installed, but finds no GPU: CUDA_VISIBLE_DEVICES may hide it".into()));
+        }
+        let mut ordinal = 0;
+        driver.check("opening the GPU", unsafe { (driver.device)(&raw mut ordinal, 0) })?;
+        let mut name = [0; 128];
+        driver.check("naming the GPU", unsafe { (driver.device_name)(name.as_mut_ptr(), name.len() as c_int, ordinal) })?;
+        let name: String = name.iter().map_while(|c: &c_char| (*c != 0).then_some(*c as u8 as char)).collect();
+        let [mut major, mut minor] = [0; 2];
+        for (value, attribute) in [(&mut major, CAPABILITY[0]), (&mut minor, CAPABILITY[1])] {
+            driver.check("asking the GPU", unsafe { (driver.device_attribute)(value, attribute, ordinal) })?;
+        }
+        if (major, minor) < OLDEST {
+            return Err(Error::Device(format!("the GPU {name} has compute capability {major}.{minor}; wanted at least {}.{}", OLDEST.0, OLDEST.1)));
+        }
+        let (nvrtc, cublas) = (Nvrtc::open()?, Cublas::open()?);
+        let [mut context, mut stream, mut products] = [std::ptr::null_mut(); 3];
+        driver.check("opening the GPU", unsafe { (driver.retain)(&raw mut context, ordinal) })?;
+        driver.check("opening the GPU", unsafe { (driver.set_current)(context) })?;
+        driver.check("opening a stream", unsafe { (driver.stream_create)(&raw mut stream, NON_BLOCKING) })?;
+        check_cublas("starting cuBLAS", unsafe { (cublas.create)(&raw mut products) })?;
+        let mut gpu = Gpu {
+            driver,
+            nvrtc,
+            cublas,
+            name,
+            capability: (major, minor),
+            ordinal,
+            context,
+            stream,
+            products,
+            turn: Mutex::default(),
+            workspace: 0,
+            modules: Mutex::default(),
+        };
+        check_cublas("starting cuBLAS", unsafe { (gpu.cublas.set_stream)(gpu.products, gpu.stream) })?;
+        gpu.workspace = gpu.allocate(WORKSPACE)?;
+        check_cublas("starting cuBLAS", unsafe { (gpu.cublas.set_workspace)(gpu.products, gpu.workspace as *mut c_void, WORKSPACE) })?;
+        Ok(gpu)
+    }
+
+    /// Whether this machine has a GPU and its driver, whatever else may be missing.
+    pub fn is_there() -> bool {
+        let count = |driver: &Driver| {
+            let mut count = 0;
+            // SAFETY: the driver writes the count.
+            unsafe { (driver.init)(0) == 0 && (driver.device_count)(&raw mut count) == 0 && count > 0 }
+        };
+        Driver::open().is_ok_and(|driver| count(&driver))
+    }
+
+    /// Makes the GPU's context this thread's.
+    fn enter(&self) -> Result<(), Error> {
+        // SAFETY: the context is retained as long as `self` is there.
+        self.driver.check("turning to the GPU", unsafe { (self.driver.set_current)(self.context) })
+    }
+
+    fn compile(&self, source: &str) -> Result<Module, Error> {
+        let (major, minor) = self.capability;
+        let code = nvrtc::compile(&self.nvrtc, source, &format!("sm_{major}{minor}"))?;
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the code is an image that the compiler made; the driver copies it.
+        self.driver.check("loading the kernels", unsafe { (self.driver.module_load)(&raw mut module, code.as_ptr().cast()) })?;
+        Ok(Module(module))
+    }
+
+    /// A result of an allocation.
+    fn allocated(&self, bytes: usize, result: c_int) -> Result<(), Error> {
+        if result == OUT_OF_MEMORY {
+            return Err(Error::DeviceMemory { bytes });
+        }
+        self.driver.check("asking for memory", result)
+    }
+}
+
+/// cuBLAS says only a number of what went wrong.
+fn check_cublas(what: &str, status: c_int) -> Result<(), Error> {
+    match status {
+        0 => Ok(()),
+        // CUBLAS_STATUS_ALLOC_FAILED
+        3 => Err(Error::DeviceMemory { bytes: 0 }),
+        other => Err(Error::Device(format!("{what}: cuBLAS status {other}"))),
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: all handles were opened in `open` and are not used again. What fails here fails because the device is lost.
+        unsafe {
+            (self.driver.set_current)(self.context);
+            (self.driver.stream_synchronize)(self.stream);
+            (self.cublas.destroy)(self.products);
+            (self.driver.free)(self.workspace);
+            for module in self.modules.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+                (self.driver.module_unload)(module.0);
+            }
+            (self.driver.stream_destroy)(self.stream);
+            (self.driver.release)(self.ordinal);
+        }
+    }
+}
+
+impl Device for Gpu {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address, Error> {
+        self.enter()?;
+        let mut address = 0;
+        // SAFETY: the driver writes the address.
+        self.allocated(bytes, unsafe { (self.driver.allocate)(&raw mut address, bytes) })?;
+        Ok(address)
+    }
+
+    unsafe fn free(&self, address: Address) {
+        // SAFETY: as the caller vouches; the driver itself waits for what uses the memory.
+        unsafe {
+            (self.driver.set_current)(self.context);
+            (self.driver.free)(address);
+        }
+    }
+
+    fn lock(&self, bytes: usize) -> Result<*mut u8, Error> {
+        self.enter()?;
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: the driver writes the pointer.
+        self.allocated(bytes, unsafe { (self.driver.host_allocate)(&raw mut pointer, bytes, 0) })?;
+        Ok(pointer.cast())
+    }
+
+    unsafe fn unlock(&self, pointer: *mut u8, _bytes: usize) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            (self.driver.set_current)(self.context);
+            (self.driver.host_free)(pointer.cast());
+        }
+    }
+
+    unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
+        self.enter()?;
+        // SAFETY: as the caller vouches; so for all that follow.
+        self.driver.check("zeroing memory", unsafe { (self.driver.set_bytes)(at, 0, bytes, self.stream) })
+    }
+
+    unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
+        self.enter()?;
+        self.driver.check("copying to the GPU", unsafe { (self.driver.upload)(to, from.cast(), bytes, self.stream) })
+    }
+
+    unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
+        self.enter()?;
+        self.driver.check("copying from the GPU", unsafe { (self.driver.download)(to.cast(), from, bytes, self.stream) })
+    }
+
+    fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error> {
+        self.enter()?;
+        // A run's last step is to rate with the model that it trained: with the same kernels.
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let Module(module) = match modules.get(source) {
+            Some(module) => *module,
+            None => {
+                let module = self.compile(source)?;
+                modules.insert(source.to_string(), module);
+                module
+            }
+        };
+        let find = |name: &&str| {
+            let symbol = CString::new(*name).map_err(|e| Error::Device(e.to_string()))?;
+            let mut function = std::ptr::null_mut();
+            self.driver.check(name, unsafe { (self.driver.module_function)(&raw mut function, module, symbol.as_ptr()) })?;
+            Ok(Function(function as u64))
+        };
+        names.iter().map(find).collect()
+    }
+
+    unsafe fn launch(&self, function: Function, [x, y, z]: [u32; 3], threads: u32, arguments: &[MaybeUninit<u8>]) -> Result<(), Error> {
+        self.enter()?;
+        let (stream, none) = (self.stream, std::ptr::null_mut());
+        let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
+        let parameters = parameters.as_mut_ptr();
+        let result = unsafe { (self.driver.launch)(function.0 as Handle, x, y, z, threads, 1, 1, 0, stream, parameters, none) };
+        self.driver.check("launching a kernel", result)
+    }
+
+    unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
+        self.enter()?;
+        let Gemm { m, n, k, left, right, result, add } = product.by_columns();
+        let kind = |precision| if precision == Precision::Bf16 { BF16 } else { F32 };
+        let (stored, to) = (kind(product.precision), kind(product.result_precision()));
+        let (one, beta) = (1f32, f32::from(u8::from(add)));
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = unsafe {
+            (self.cublas.multiply)(
+                self.products,
+                left.transposed.into(),
+                right.transposed.into(),
+                m as c_int,
+                n as c_int,
+                k as c_int,
+                (&raw const one).cast(),
+                left.at as *const c_void,
+                stored,
+                left.stride as c_int,
+                right.at as *const c_void,
+                stored,
+                right.stride as c_int,
+                (&raw const beta).cast(),
+                result as *mut c_void,
+                to,
+                m as c_int,
+                COMPUTE_F32,
+                DEFAULT,
+            )
+        };
+        check_cublas("a matrix product", status)
+    }
+
+    fn mark(&self) -> Result<u64, Error> {
+        self.enter()?;
+        let mut event = std::ptr::null_mut();
+        self.driver.check("making an event", unsafe { (self.driver.event_create)(&raw mut event, DISABLE_TIMING) })?;
+        Ok(event as u64)
+    }
+
+    fn set_mark(&self, mark: u64) -> Result<(), Error> {
+        self.enter()?;
+        self.driver.check("recording an event", unsafe { (self.driver.event_record)(mark as Handle, self.stream) })
+    }
+
+    fn is_done(&self, mark: u64) -> Result<bool, Error> {
+        self.enter()?;
+        match unsafe { (self.driver.event_query)(mark as Handle) } {
+            NOT_READY => Ok(false),
+            result => self.driver.check("working on the GPU", result).map(|()| true),
+        }
+    }
+
+    fn wait(&self, mark: u64) -> Result<(), Error> {
+        self.enter()?;
+        self.driver.check("working on the GPU", unsafe { (self.driver.event_synchronize)(mark as Handle) })
+    }
+
+    fn forget(&self, mark: u64) {
+        // SAFETY: the mark is one of this device's, and not used again.
+        unsafe {
+            (self.driver.set_current)(self.context);
+            (self.driver.event_destroy)(mark as Handle);
+        }
+    }
+}
+
+/// The kernels' machine code for an architecture, such as `sm_90`, where NVRTC is found: no GPU is needed.
+///
+/// # Errors
+/// [`Error::Device`] when there is no NVRTC, or it refuses.
+#[cfg(test)]
+pub(super) fn compile_for(source: &str, architecture: &str) -> Result<Vec<u8>, Error> {
+    nvrtc::compile(&Nvrtc::open()?, source, architecture)
+}

@@ -1,0 +1,312 @@
+//! A device that is not there: the kernels' own sources, compiled by the system's C compiler and run on the processor.
+//!
+//! It is as lazy as a device may be. What is sent is only noted, and done when someone waits for it: who reads a result too early, or changes what is still to be copied, is found
+//! out. New memory holds NaNs, and its ends are watched.
+
+use std::alloc::Layout;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{CStr, c_char, c_void};
+use std::mem::MaybeUninit;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use libloading::Library;
+
+use super::Precision;
+use super::device::{Address, Device, Function, Gemm, Operand, Product};
+use crate::Error;
+
+/// Bytes before and after each piece of memory, and what they hold.
+const FENCE: usize = 64;
+const FENCED: u8 = 0xa5;
+/// What memory holds at first: as f32 and as bf16 a NaN.
+const FRESH: u8 = 0xff;
+
+type Entry = unsafe extern "C" fn(*const u32, u32, *const c_void) -> *const c_char;
+
+/// The emulated device.
+pub struct Emulated {
+    inner: Mutex<Inner>,
+    /// Bytes that can be had.
+    memory: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<(String, Entry)>,
+    /// Bytes of each piece of memory.
+    pieces: HashMap<Address, usize>,
+    queue: VecDeque<Operation>,
+    /// Operations sent and done.
+    sent: u64,
+    done: u64,
+    /// What must be done for each mark.
+    marks: HashMap<u64, u64>,
+    next_mark: u64,
+    failed: Option<String>,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Zero(Address, usize),
+    Copy(Address, Address, usize),
+    Launch((String, Entry), [u32; 3], u32, Vec<MaybeUninit<u8>>),
+    Multiply(Product),
+}
+
+impl Emulated {
+    /// A device with so many bytes of memory.
+    pub fn new(memory: usize) -> Emulated {
+        Emulated { inner: Mutex::default(), memory }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, operation: Operation) -> Result<(), Error> {
+        let mut inner = self.inner();
+        inner.queue.push_back(operation);
+        inner.sent += 1;
+        Ok(())
+    }
+}
+
+fn layout(bytes: usize) -> Result<Layout, Error> {
+    Layout::from_size_align(bytes + 2 * FENCE, 256).map_err(|e| Error::Device(e.to_string()))
+}
+
+impl Inner {
+    /// Does what was sent, up to operation `until`.
+    fn run(&mut self, until: u64) -> Result<(), Error> {
+        while self.done < until && self.failed.is_none() {
+            let Some(operation) = self.queue.pop_front() else { break };
+            self.done += 1;
+            // SAFETY: who sent it vouched for its addresses.
+            self.failed = unsafe { run(&operation) }.err();
+            if !self.are_fences_whole() {
+                self.failed = Some(format!("{operation:?} has written beside what it was given"));
+            }
+        }
+        match &self.failed {
+            None => Ok(()),
+            Some(what) => Err(Error::Device(what.clone())),
+        }
+    }
+
+    /// Whether nothing was written beside a piece of memory.
+    fn are_fences_whole(&self) -> bool {
+        let whole = |from: *const u8| {
+            // SAFETY: both fences belong to the piece.
+            unsafe { std::slice::from_raw_parts(from, FENCE) }.iter().all(|x| *x == FENCED)
+        };
+        self.pieces.iter().all(|(address, bytes)| {
+            let start = *address as usize as *const u8;
+            whole(start.wrapping_sub(FENCE)) && whole(start.wrapping_add(*bytes))
+        })
+    }
+}
+
+unsafe fn run(operation: &Operation) -> Result<(), String> {
+    match operation {
+        // SAFETY: as the caller vouches, for all arms.
+        Operation::Zero(at, bytes) => unsafe { std::ptr::write_bytes(*at as usize as *mut u8, 0, *bytes) },
+        Operation::Copy(from, to, bytes) => unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) },
+        Operation::Launch((name, entry), blocks, threads, arguments) => {
+            // The struct may want more than a byte's alignment.
+            let mut aligned = vec![0u64; arguments.len().div_ceil(8)];
+            unsafe { std::ptr::copy_nonoverlapping(arguments.as_ptr().cast::<u8>(), aligned.as_mut_ptr().cast(), arguments.len()) };
+            // The runtime's fibers are one thread's at a time.
+            static TURN: Mutex<()> = Mutex::new(());
+            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            let fault = unsafe { entry(blocks.as_ptr(), *threads, aligned.as_ptr().cast()) };
+            if !fault.is_null() {
+                return Err(format!("{name}: {}", unsafe { CStr::from_ptr(fault) }.to_string_lossy()));
+            }
+        }
+        Operation::Multiply(product) => unsafe { multiply(product) },
+    }
+    Ok(())
+}
+
+/// A product as BLAS defines it, in plain loops.
+unsafe fn multiply(product: &Product) {
+    let Gemm { m, n, k, left, right, result, add } = product.by_columns();
+    let read = |at: Address, i: usize, precision| match precision {
+        // SAFETY: who sent the product vouched for its sizes.
+        Precision::F32 => unsafe { *(at as usize as *const f32).add(i) },
+        Precision::Bf16 => f32::from_bits(u32::from(unsafe { *(at as usize as *const u16).add(i) }) << 16),
+    };
+    let element = |of: &Operand, row: usize, column: usize| {
+        let i = if of.transposed { row * of.stride + column } else { column * of.stride + row };
+        read(of.at, i, product.precision)
+    };
+    let to = product.result_precision();
+    for column in 0..n {
+        for row in 0..m {
+            let i = column * m + row;
+            let products = (0..k).map(|l| element(&left, row, l) * element(&right, l, column));
+            let sum = products.sum::<f32>() + if add { read(result, i, to) } else { 0.0 };
+            match to {
+                // SAFETY: as above.
+                Precision::F32 => unsafe { *(result as usize as *mut f32).add(i) = sum },
+                Precision::Bf16 => unsafe { *(result as usize as *mut u16).add(i) = round(sum) },
+            }
+        }
+    }
+}
+
+/// The upper half of an f32, rounded to the nearest, ties to even.
+fn round(x: f32) -> u16 {
+    if x.is_nan() {
+        return 0x7fc0;
+    }
+    let bits = x.to_bits();
+    (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+impl Device for Emulated {
+    fn name(&self) -> String {
+        "an emulated device".into()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address, Error> {
+        let mut inner = self.inner();
+        if inner.pieces.values().sum::<usize>() + bytes > self.memory {
+            return Err(Error::DeviceMemory { bytes });
+        }
+        // SAFETY: the layout is not empty, and all that is written lies within it.
+        let start = unsafe {
+            let start = std::alloc::alloc(layout(bytes)?);
+            std::ptr::write_bytes(start, FENCED, bytes + 2 * FENCE);
+            std::ptr::write_bytes(start.add(FENCE), FRESH, bytes);
+            start.add(FENCE)
+        };
+        inner.pieces.insert(start as Address, bytes);
+        Ok(start as Address)
+    }
+
+    unsafe fn free(&self, address: Address) {
+        let mut inner = self.inner();
+        let sent = inner.sent;
+        let _ = inner.run(sent);
+        if let Some(layout) = inner.pieces.remove(&address).and_then(|bytes| layout(bytes).ok()) {
+            // SAFETY: it was allocated with this layout.
+            unsafe { std::alloc::dealloc((address as usize - FENCE) as *mut u8, layout) };
+        }
+    }
+
+    fn lock(&self, bytes: usize) -> Result<*mut u8, Error> {
+        // SAFETY: the layout is not empty.
+        Ok(unsafe { std::alloc::alloc(layout(bytes)?) })
+    }
+
+    unsafe fn unlock(&self, pointer: *mut u8, bytes: usize) {
+        if let Ok(layout) = layout(bytes) {
+            // SAFETY: it was allocated with this layout.
+            unsafe { std::alloc::dealloc(pointer, layout) };
+        }
+    }
+
+    unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
+        self.send(Operation::Zero(at, bytes))
+    }
+
+    unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
+        self.send(Operation::Copy(from as Address, to, bytes))
+    }
+
+    unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
+        self.send(Operation::Copy(from, to as Address, bytes))
+    }
+
+    fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error> {
+        let library = library(source)?;
+        let mut inner = self.inner();
+        let mut functions = Vec::new();
+        for name in names {
+            // SAFETY: the runtime defines each kernel's entry with this type.
+            let entry: Entry = *unsafe { library.get(name.as_bytes()) }.map_err(|e| Error::Device(e.to_string()))?;
+            functions.push(Function(inner.entries.len() as u64));
+            inner.entries.push(((*name).to_string(), entry));
+        }
+        Ok(functions)
+    }
+
+    unsafe fn launch(&self, function: Function, blocks: [u32; 3], threads: u32, arguments: &[MaybeUninit<u8>]) -> Result<(), Error> {
+        let entry = self.inner().entries[function.0 as usize].clone();
+        self.send(Operation::Launch(entry, blocks, threads, arguments.to_vec()))
+    }
+
+    unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
+        self.send(Operation::Multiply(*product))
+    }
+
+    fn mark(&self) -> Result<u64, Error> {
+        let mut inner = self.inner();
+        inner.next_mark += 1;
+        let mark = inner.next_mark;
+        inner.marks.insert(mark, 0);
+        Ok(mark)
+    }
+
+    fn set_mark(&self, mark: u64) -> Result<(), Error> {
+        let mut inner = self.inner();
+        let sent = inner.sent;
+        inner.marks.insert(mark, sent);
+        Ok(())
+    }
+
+    fn is_done(&self, mark: u64) -> Result<bool, Error> {
+        let inner = self.inner();
+        Ok(inner.done >= inner.marks[&mark])
+    }
+
+    fn wait(&self, mark: u64) -> Result<(), Error> {
+        let mut inner = self.inner();
+        let until = inner.marks[&mark];
+        inner.run(until)
+    }
+
+    fn forget(&self, mark: u64) {
+        self.inner().marks.remove(&mark);
+    }
+}
+
+/// The kernels as a shared library, compiled once for each source and kept as long as the program runs.
+fn library(source: &str) -> Result<&'static Library, Error> {
+    static LIBRARIES: Mutex<Option<HashMap<String, &'static Library>>> = Mutex::new(None);
+    let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let libraries = libraries.get_or_insert_default();
+    if let Some(library) = libraries.get(source) {
+        return Ok(library);
+    }
+    let library: &'static Library = Box::leak(Box::new(compile(source)?));
+    libraries.insert(source.to_string(), library);
+    Ok(library)
+}
+
+fn compile(source: &str) -> Result<Library, Error> {
+    let failed = |what: String| Error::Device(format!("the kernels cannot be compiled for the processor: {what}"));
+    // A library of a name that was loaded before would not be loaded again.
+    static COMPILED: AtomicUsize = AtomicUsize::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("starsight-kernels-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
+    let (code, library) = (folder.join("kernels.c"), folder.join("kernels.so"));
+    let built = std::fs::write(&code, [include_str!("runtime.c"), source].concat()).map_err(|e| failed(e.to_string())).and_then(|()| {
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let flags = ["-std=gnu11", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"];
+        let output = Command::new(compiler).args(flags).arg(&code).arg("-o").arg(&library).arg("-lm").output();
+        let output = output.map_err(|e| failed(e.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        // SAFETY: the library is what was just compiled; it does nothing when it is loaded.
+        unsafe { Library::new(&library) }.map_err(|e| failed(e.to_string()))
+    });
+    // Once loaded, it is there without its file.
+    let _ = std::fs::remove_dir_all(&folder);
+    built
+}

@@ -1,0 +1,381 @@
+//! Steps of training on a device. The host sends work ahead and never waits for a step; what a step came to arrives by and by, in order.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Precision;
+use super::arena::{Arena, Placement};
+use super::arguments::{AdamW, Clip, Gradient, NONE, SquareSums};
+use super::backward::{Backward, PARTS, Sums};
+use super::batch::{LessonPlan, Sender};
+use super::device::{Buffer, Device, Locked, Mark};
+use super::encoder::{Core, Losses, fitting};
+use super::program::tile;
+use super::tape::{Capacity, GradientTape, Tape};
+use crate::batch::{PackedBatch, plan};
+use crate::fused::Depth;
+use crate::fused::layout::Layout;
+use crate::fused::update::Update;
+use crate::rater::Engine;
+use crate::weights::Weights;
+use crate::{EncoderConfig, Error, LABELS};
+
+/// Elements of a piece of a tensor, which a block updates.
+const PIECE: usize = 32 * 1024;
+
+/// Steps whose numbers may be on their way to the device.
+const SLOTS: usize = 4;
+
+/// The reviews of a step, and what is done with them.
+pub struct Step<'a> {
+    /// Token ids of each review.
+    pub reviews: &'a [&'a [u32]],
+    /// A stream of random numbers for each.
+    pub keys: &'a [u64],
+    /// The label of each, 0 to 4.
+    pub labels: &'a [usize],
+    /// The targets t of each label: the loss of a review is -Σ t_c ln p_c, and that of the step the sum over its reviews, so that the mean's divisor is in them.
+    pub targets: [[f32; LABELS]; LABELS],
+    /// The update of each tensor of the layout, but for `clip`, which the device decides; none for a tensor that stays as it is.
+    pub updates: &'a [Option<Update>],
+    /// The norm to which the gradient is clipped.
+    pub max_norm: f32,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The step's loss.
+    pub loss: f64,
+    /// The gradient's norm before clipping. When it or the loss is no number, this step moved nothing, and neither did those that follow it.
+    pub norm: f64,
+    /// The sum of squares of each tensor's gradient.
+    pub squares: Vec<f32>,
+}
+
+/// What a learner is made of.
+pub struct Settings<'a> {
+    /// What to compute with.
+    pub precision: Precision,
+    /// How far down gradients are asked for.
+    pub depth: Depth,
+    /// Whether each tensor of the layout moves.
+    pub trained: &'a [bool],
+    /// Tokens to be computed at once; see [`Learner::token_budget`].
+    pub token_budget: usize,
+    /// The most reviews of a step.
+    pub reviews: usize,
+}
+
+/// A model in training on a device, with its optimiser.
+pub struct Learner {
+    pub(super) core: Core,
+    room: Mutex<Room>,
+    capacity: Capacity,
+    sums: Sums,
+    first_moment: Arena,
+    second_moment: Arena,
+    pieces: Pieces,
+    /// A step's numbers: rates of all tensors, targets of all labels.
+    numbers: Buffer<f32>,
+    number_slots: Vec<(Locked<f32>, Mark)>,
+    turn: usize,
+    /// The clipping factor, and whether the optimiser is halted.
+    state: Buffer<u32>,
+    report: Buffer<f32>,
+    /// Reports on their way, in the order of their steps, and room for more.
+    pending: VecDeque<(Locked<f32>, Mark)>,
+    idle: Vec<(Locked<f32>, Mark)>,
+    /// Token ids that occurred in the step.
+    seen: HashSet<u32>,
+    steps: u32,
+    most_reviews: usize,
+}
+
+/// What batches are computed in.
+struct Room {
+    sender: Sender,
+    tape: Tape,
+    grad: GradientTape,
+    logits: Locked<f32>,
+    /// Of each review of a step.
+    losses: Buffer<f32>,
+}
+
+/// The trained tensors, cut into pieces.
+struct Pieces {
+    /// Start, length and tensor of each.
+    table: Buffer<u32>,
+    count: usize,
+    /// Where those of each tensor begin.
+    starts: Buffer<u32>,
+    /// The sum of squares of each one's gradient.
+    sums: Buffer<f32>,
+}
+
+impl Pieces {
+    fn new(device: &Arc<dyn Device>, placement: &Placement, trained: &[bool]) -> Result<Pieces, Error> {
+        let (mut table, mut starts) = (Vec::new(), vec![0]);
+        for ((tensor, placed), _) in (0u32..).zip(placement.layout.tensors()).zip(trained).filter(|(_, trained)| **trained) {
+            let range = placement.place(&placed.range);
+            starts.resize(tensor as usize + 1, table.len() as u32 / 3);
+            table.extend(range.clone().step_by(PIECE).flat_map(|start| [start as u32, PIECE.min(range.end - start) as u32, tensor]));
+        }
+        starts.resize(placement.layout.tensors().len() + 1, table.len() as u32 / 3);
+        let count = table.len() / 3;
+        let pieces =
+            Pieces { table: Buffer::new(device, table.len())?, count, starts: Buffer::new(device, starts.len())?, sums: Buffer::new(device, count)? };
+        pieces.table.write(0, &table)?;
+        pieces.starts.write(0, &starts)?;
+        Ok(pieces)
+    }
+}
+
+impl Learner {
+    /// Puts a model on a device to be trained.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks; [`Error::Device`] for a model that the kernels do not compute;
+    /// [`Error::DeviceMemory`] when the memory does not suffice for the model and its longest review.
+    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, weights: &Weights, settings: &Settings<'_>) -> Result<Learner, Error> {
+        let layout = Arc::new(Layout::of(config));
+        let core = Core::new(device, config, &layout, &layout.gather(weights)?, settings.precision)?;
+        let placement = core.values.placement.clone();
+        let stride = layout.vectors.len() + config.hidden_size;
+        let sums = Sums {
+            gradients: Arena::zeroed(device, &placement)?,
+            parts: Buffer::zeroed(device, PARTS * stride)?,
+            stride,
+            marks: Buffer::zeroed(device, config.vocab_size)?,
+            depth: settings.depth,
+        };
+        let [first_moment, second_moment] = [Arena::zeroed(device, &placement)?, Arena::zeroed(device, &placement)?];
+        let pieces = Pieces::new(device, &placement, settings.trained)?;
+        let tensors = layout.tensors().len();
+        let numbers = 2 * tensors + LABELS * LABELS;
+        let slot = |_| Ok((Locked::new(device, numbers)?, Mark::new(device)?));
+        let (room, capacity) = fitting(config, settings.token_budget, |tokens| {
+            // More than a step's: evaluations take more reviews at once.
+            let capacity = Capacity { tokens, reviews: settings.reviews.max(tokens / 8).min(tokens) };
+            let room = Room {
+                sender: Sender::new(device, capacity)?,
+                tape: Tape::new(device, config, settings.precision, capacity, true)?,
+                grad: GradientTape::new(device, config, settings.precision, capacity)?,
+                logits: Locked::new(device, capacity.reviews * LABELS)?,
+                losses: Buffer::new(device, settings.reviews)?,
+            };
+            Ok((room, capacity))
+        })?;
+        Ok(Learner {
+            room: Mutex::new(room),
+            capacity,
+            sums,
+            first_moment,
+            second_moment,
+            pieces,
+            numbers: Buffer::new(device, numbers)?,
+            number_slots: (0..SLOTS).map(slot).collect::<Result<_, Error>>()?,
+            turn: 0,
+            state: Buffer::zeroed(device, 2)?,
+            report: Buffer::zeroed(device, 2 + tensors)?,
+            pending: VecDeque::new(),
+            idle: Vec::new(),
+            seen: HashSet::new(),
+            steps: 0,
+            most_reviews: settings.reviews,
+            core,
+        })
+    }
+
+    /// Tokens that are computed at once: those that were asked for, or the longest review if that is more; and when the memory did not suffice, half as many, as often as needed.
+    pub fn token_budget(&self) -> usize {
+        self.capacity.tokens
+    }
+
+    /// The layout of weights and moments.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.core.values.placement.layout
+    }
+
+    /// Sends a step, and does not wait for it. What it comes to is found by [`Learner::reports`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a token id beyond the vocabulary, a review longer than the positions, or more reviews than the learner was made for; [`Error::Device`] when the
+    /// device fails.
+    pub fn step(&mut self, step: &Step<'_>) -> Result<(), Error> {
+        if step.reviews.len() > self.most_reviews {
+            return Err(Error::Input(format!("a step of {} reviews; the learner was made for {}", step.reviews.len(), self.most_reviews)));
+        }
+        let lengths: Vec<usize> = step.reviews.iter().map(|ids| ids.len()).collect();
+        let groups = plan(&lengths, self.capacity.tokens);
+        let batches: Vec<PackedBatch> =
+            groups.iter().map(|group| PackedBatch::new(&group.iter().map(|i| step.reviews[*i]).collect::<Vec<_>>())).collect::<Result<_, Error>>()?;
+        // Before anything is sent: a step is done as a whole or not at all.
+        batches.iter().try_for_each(|batch| self.core.config.check(batch))?;
+        self.send_numbers(step)?;
+        // Marks of rows begin at 1: fresh ones are 0.
+        self.steps += 1;
+        self.seen.clear();
+        let mut before = 0;
+        for (group, batch) in groups.iter().zip(&batches) {
+            self.batch(step, group, batch, before)?;
+            before += group.len();
+        }
+        self.update(step, before)
+    }
+
+    /// Sends the rates of all tensors and the targets of all labels.
+    fn send_numbers(&mut self, step: &Step<'_>) -> Result<(), Error> {
+        let (slot, copied) = &mut self.number_slots[self.turn];
+        self.turn = (self.turn + 1) % SLOTS;
+        copied.wait()?;
+        let rates = step.updates.iter().flat_map(|update| update.map_or([1.0, 0.0], |update| [update.shrink, update.size]));
+        let numbers = rates.chain(step.targets.as_flattened().iter().copied());
+        slot.as_mut_slice().iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
+        self.numbers.send(slot, self.numbers.len())?;
+        copied.set()
+    }
+
+    /// Forward and backward pass of a batch: the reviews `group` of the step, after `before` others.
+    fn batch(&mut self, step: &Step<'_>, group: &[usize], batch: &PackedBatch, before: usize) -> Result<(), Error> {
+        let Learner { core, room, sums, numbers, seen, .. } = self;
+        let room = room.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<u64> = group.iter().map(|i| step.keys[*i]).collect();
+        let labels: Vec<u32> = group.iter().map(|i| step.labels[*i] as u32).collect();
+        let sent = room.sender.send(batch, tile(&core.config), Some(LessonPlan { keys: &keys, labels: &labels, seen }))?;
+        let Some(lesson) = sent.lesson else { return Ok(()) };
+        let losses = Losses {
+            labels: lesson.labels,
+            targets: numbers.at(numbers.len() - LABELS * LABELS),
+            losses: room.losses.at(before),
+            d_logits: room.grad.logits.start(),
+            pooled: room.grad.pooled.start(),
+        };
+        core.forward(&sent, &room.tape, Some(&losses))?;
+        let (tape, grad, mark) = (&room.tape, &room.grad, self.steps);
+        Backward { core, batch: &sent, lesson: &lesson, tape, grad, sums, add: before > 0, mark }.run()
+    }
+
+    /// Clips, updates, and asks for the report.
+    fn update(&mut self, step: &Step<'_>, reviews: usize) -> Result<(), Error> {
+        let placement = &self.core.values.placement;
+        let program = &self.core.program;
+        let blocks = [self.pieces.count, 1, 1];
+        let of = Gradient {
+            gradient: self.sums.gradients.start().into(),
+            marks: self.sums.marks.start().into(),
+            mark: self.steps,
+            words: placement.words().start as u32,
+        };
+        program.launch(blocks, SquareSums { of, pieces: self.pieces.table.start().into(), sums: self.pieces.sums.start().into() })?;
+        let tensors = placement.layout.tensors().len();
+        let arguments = Clip {
+            sums: self.pieces.sums.start().into(),
+            piece_starts: self.pieces.starts.start().into(),
+            losses: self.room.get_mut().unwrap_or_else(PoisonError::into_inner).losses.start().into(),
+            state: self.state.start().into(),
+            report: self.report.start().into(),
+            tensors: tensors as u32,
+            reviews: reviews as u32,
+            max_norm: step.max_norm,
+        };
+        program.launch([1, 1, 1], arguments)?;
+        let arguments = AdamW {
+            of,
+            pieces: self.pieces.table.start().into(),
+            state: self.state.start().into(),
+            rates: self.numbers.start().into(),
+            values: self.core.values.start().into(),
+            first: self.first_moment.start().into(),
+            second: self.second_moment.start().into(),
+            halves: self.core.halves.as_ref().map_or(NONE, Buffer::start).into(),
+            // The same for all: it depends on the number of updates alone.
+            root: step.updates.iter().flatten().next().map_or(1.0, |update| update.root),
+            matrices: placement.matrices() as u32,
+        };
+        program.launch(blocks, arguments)?;
+        let (mut slot, arrived) = match self.idle.pop() {
+            Some(slot) => slot,
+            None => (Locked::new(&self.core.device, 2 + tensors)?, Mark::new(&self.core.device)?),
+        };
+        self.report.fetch(&mut slot, 2 + tensors)?;
+        arrived.set()?;
+        self.pending.push_back((slot, arrived));
+        Ok(())
+    }
+
+    /// What steps came to, in their order: those that have arrived, or, if `all`, those of all steps, once they are done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device failed.
+    pub fn reports(&mut self, all: bool) -> Result<Vec<Report>, Error> {
+        let mut out = Vec::new();
+        while let Some((slot, arrived)) = self.pending.pop_front() {
+            if all {
+                arrived.wait()?;
+            } else if !arrived.is_done()? {
+                self.pending.push_front((slot, arrived));
+                break;
+            }
+            let numbers = slot.as_slice();
+            out.push(Report { loss: f64::from(numbers[0]), norm: f64::from(numbers[1]), squares: numbers[2..].to_vec() });
+            self.idle.push((slot, arrived));
+        }
+        Ok(out)
+    }
+
+    /// All weights, once all that was sent is done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device failed.
+    pub fn values(&self) -> Result<Vec<f32>, Error> {
+        self.core.values.read()
+    }
+
+    /// First and second moments, likewise.
+    ///
+    /// # Errors
+    /// As [`Learner::values`].
+    pub fn moments(&self) -> Result<[Vec<f32>; 2], Error> {
+        Ok([self.first_moment.read()?, self.second_moment.read()?])
+    }
+
+    /// Goes on from these moments.
+    ///
+    /// # Errors
+    /// As [`Learner::values`].
+    pub fn restore(&mut self, [first, second]: [&[f32]; 2]) -> Result<(), Error> {
+        self.first_moment.write(first)?;
+        self.second_moment.write(second)
+    }
+
+    /// The gradients of the last step, as the weights lie; rows of the word embedding that did not occur are zero.
+    ///
+    /// # Errors
+    /// As [`Learner::values`].
+    pub fn gradients(&self) -> Result<Vec<f32>, Error> {
+        let mut gradients = self.sums.gradients.read()?;
+        let mut marks = vec![0; self.sums.marks.len()];
+        self.sums.marks.read(0, &mut marks)?;
+        let layout = self.layout();
+        for (row, mark) in gradients[layout.words()].chunks_exact_mut(layout.width()).zip(marks) {
+            if mark != self.steps {
+                row.fill(0.0);
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+/// Rates with the weights as they are when all that was sent is done.
+impl Engine for Learner {
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let Room { sender, tape, logits, .. } = &mut *room;
+        self.core.rate(batch, self.capacity, sender, tape, logits)
+    }
+
+    fn token_budget(&self) -> usize {
+        self.capacity.tokens
+    }
+}

@@ -1,0 +1,146 @@
+//! A run on a GPU is the run on the processor, but for rounding: the loop, the log, the checkpoints know no device. The GPU is an emulated one, which does nothing before someone
+//! waits for it.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use common::{csv, folder_with, good, json, text};
+use serde_json::Value;
+use starsight::base::BaseModel;
+use starsight::cli::{Cli, Command};
+use starsight::data::{Corpus, Empty, Labels};
+use starsight::device::{Place, Precision};
+use starsight::train::{Training, train};
+use starsight_model::cuda::emulated::Emulated;
+use starsight_model::weights::Weights;
+
+#[rustfmt::skip]
+const FLAGS: [&str; 20] = [
+    "starsight", "train", "--model", "base", "--data", "reviews.csv", "--lr", "3e-3", "--max-steps", "8", "--batch", "16", "--accum", "2", "--eval-every", "4", "--save-every",
+    "2", "--label-smoothing", "0.1",
+];
+
+fn gpu(precision: Precision) -> Place {
+    Place::Gpu { device: Arc::new(Emulated::new(usize::MAX)), precision }
+}
+
+/// Trains in `at` to the folder `out`; the program's own way from flags to a run, but for the device.
+fn run(at: &Path, out: &str, place: Place, resume: bool) {
+    let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
+    let Command::Train(args) = cli.command else { panic!("another command") };
+    let recipe = args.settings.0.recipe;
+    let labels = Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep };
+    let reviews = Corpus::read(vec![at.join("reviews.csv")], labels).expect("reviews");
+    train(Training {
+        base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
+        base_name: "base".into(),
+        reviews: &reviews,
+        data_name: "reviews.csv".into(),
+        drop_empty: false,
+        recipe,
+        recipe_toml: String::new(),
+        place,
+        out: at.join(out),
+        resume,
+        overwrite: false,
+    })
+    .expect("a run");
+}
+
+fn log(at: &Path, out: &str) -> Vec<Value> {
+    text(&std::fs::read(at.join(out).join("train_log.jsonl")).expect("a log")).lines().map(json).collect()
+}
+
+fn weights(at: &Path, out: &str) -> Vec<(String, Vec<f32>)> {
+    let config = starsight_model::EncoderConfig::from_json(&std::fs::read(at.join("base/config.json")).expect("a file")).expect("a config");
+    let weights = Weights::from_safetensors(&std::fs::read(at.join(out).join("model.safetensors")).expect("a file"), &config).expect("weights");
+    let values = |(name, tensor): (&str, &candle_core::Tensor)| (name.to_string(), tensor.flatten_all().and_then(|t| t.to_vec1()).expect("f32"));
+    weights.iter().map(values).collect()
+}
+
+/// Holds the logs and the weights of two runs to each other.
+fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
+    let (found_log, wanted_log) = (log(at, found), log(at, wanted));
+    assert_eq!(found_log.len(), wanted_log.len());
+    for (found, wanted) in found_log.iter().zip(&wanted_log) {
+        assert_eq!(found["step"], wanted["step"]);
+        let pairs = [
+            (&found["loss"], &wanted["loss"]),
+            (&found["grad_norm"], &wanted["grad_norm"]),
+            (&found["validation"]["loss"], &wanted["validation"]["loss"]),
+        ];
+        for (found, wanted) in pairs {
+            let (Some(a), Some(b)) = (found.as_f64(), wanted.as_f64()) else { continue };
+            assert!((a - b).abs() <= bound * b, "step {}: {a}, wanted {b}", wanted_log[0]["step"]);
+        }
+    }
+    let (mut distance, mut length) = (0.0, 0.0);
+    for ((name, found), (other, wanted)) in weights(at, found).iter().zip(&weights(at, wanted)) {
+        assert_eq!(name, other);
+        // Softmax does not see a bias of the keys: its gradient is nothing but rounding, which AdamW makes large.
+        if name.ends_with("k_lin.bias") {
+            continue;
+        }
+        distance += found.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        length += wanted.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    }
+    assert!(distance.sqrt() <= bound * length.sqrt(), "weights {:.3e} from what is {:.3e} long", distance.sqrt(), length.sqrt());
+}
+
+/// A folder with reviews.csv, base/ and whole/, a run on the processor.
+fn whole() -> (tempfile::TempDir, PathBuf) {
+    let dir = folder_with("reviews.csv", csv(200));
+    let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+    good(dir.path(), &init);
+    let at = dir.path().to_path_buf();
+    run(&at, "whole", Place::Processor(Precision::F32), false);
+    (dir, at)
+}
+
+#[test]
+fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
+    let (_dir, at) = whole();
+    run(&at, "gpu", gpu(Precision::F32), false);
+    assert_alike(&at, "gpu", "whole", 2e-3);
+    run(&at, "again", gpu(Precision::F32), false);
+    assert!(weights(&at, "gpu") == weights(&at, "again"), "to the bit");
+    run(&at, "bf16", gpu(Precision::Bf16), false);
+    assert_alike(&at, "bf16", "whole", 0.2);
+    let metrics = |out: &str| json(&text(&std::fs::read(at.join(out).join("metrics.json")).expect("metrics")));
+    assert_eq!(metrics("bf16")["device"], "an emulated device");
+    assert_eq!((&metrics("bf16")["precision"], &metrics("whole")["precision"]), (&"bf16".into(), &"f32".into()));
+
+    // Cut off after the sixth step on one device, gone on with on the other.
+    for (from, out, place) in [("whole", "to-gpu", gpu(Precision::F32)), ("gpu", "to-processor", Place::Processor(Precision::F32))] {
+        for step in [4, 6] {
+            let folder = format!("checkpoints/step-{step:08}");
+            let (from, to) = (at.join(from).join(&folder), at.join(out).join(&folder));
+            // The newest two and the best are kept; the sixth is one of them.
+            if !from.is_dir() {
+                continue;
+            }
+            std::fs::create_dir_all(&to).expect("a folder");
+            for file in std::fs::read_dir(from).expect("a checkpoint") {
+                let file = file.expect("a file");
+                std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+            }
+        }
+        assert!(at.join(out).join("checkpoints/step-00000006").is_dir());
+        std::fs::copy(at.join(from).join("train_log.jsonl"), at.join(out).join("train_log.jsonl")).expect("copied");
+        run(&at, out, place, true);
+        assert_alike(&at, out, "whole", 2e-3);
+    }
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_told_of() {
+    let dir = folder_with("reviews.csv", csv(200));
+    let rate = ["rate", "--model", "nothing", "--device", "cuda", "Great"];
+    let error = common::bad(dir.path(), &rate, 1, &[]);
+    // With a GPU it is the model that is missing.
+    assert!(error.contains("--device cpu computes on the processor") || error.contains("nothing"), "{error}");
+    common::bad(dir.path(), &["rate", "--model", "nothing", "--device", "tpu", "Great"], 2, &["tpu"]);
+}

@@ -1,0 +1,277 @@
+//! Where a model is computed: on the processor, or on a GPU.
+
+use std::fmt;
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize, Serializer};
+use starsight_model::fused::Fused;
+pub use starsight_model::fused::Precision;
+use starsight_model::int8::{self, Int8, Kernel};
+use starsight_model::weights::Weights;
+use starsight_model::{EncoderConfig, Engine, Error};
+#[cfg(feature = "cuda")]
+use {
+    anyhow::Context,
+    starsight_model::cuda::{self, Device, Encoder, Gpu},
+};
+
+use crate::bench;
+#[cfg(feature = "cuda")]
+use crate::train::gpu;
+use crate::train::processor::Processor;
+use crate::train::trainee::{Setup, Trainee};
+
+/// Large enough to keep a GPU at work.
+#[cfg(feature = "cuda")]
+const PEAK_SIDE: usize = 4096;
+
+/// `--device`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Choice {
+    /// A GPU where one is found, else the processor
+    Auto,
+    /// The processor
+    Cpu,
+    /// A GPU of NVIDIA's
+    Cuda,
+}
+
+/// `--precision`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionChoice {
+    /// bf16 on a GPU, f32 on the processor
+    Auto,
+    /// 32 bits
+    F32,
+    /// 16 bits in products; sums, weights and the optimiser stay in f32
+    Bf16,
+}
+
+/// The flags that choose.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Hardware {
+    /// What to compute on
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub device: Choice,
+    /// What to compute products in
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    pub precision: PrecisionChoice,
+}
+
+/// The flags that choose where and in what a model rates.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct RatingHardware {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Hardware")]
+    pub hardware: Hardware,
+    /// Compute in int8, as the browser does, with the bundle's web/ weights
+    #[arg(long, conflicts_with_all = ["device", "precision"])]
+    pub int8: bool,
+}
+
+impl RatingHardware {
+    /// As [`Hardware::open`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn open(self, much: bool) -> Result<Place> {
+        if self.int8 { Ok(told(Place::Int8)) } else { self.hardware.open(much) }
+    }
+}
+
+/// `place`, once standard error says what it is.
+fn told(place: Place) -> Place {
+    eprintln!("computing on {} in {}", place.name(), place.numbers());
+    place
+}
+
+impl Hardware {
+    /// Opens what was chosen, and says on standard error what it is. Left to itself it takes a GPU only when there is `much` to compute: the first thing on a GPU is to compile
+    /// its kernels, which takes seconds.
+    ///
+    /// # Errors
+    /// When a GPU was asked for and something that it needs is missing, or when the precision is not one of the device's.
+    pub fn open(self, much: bool) -> Result<Place> {
+        self.choose(much).map(told)
+    }
+
+    fn choose(self, much: bool) -> Result<Place> {
+        match self.device {
+            Choice::Cuda => self.gpu(),
+            Choice::Auto if much && gpu_is_there() => self.gpu().or_else(|error| {
+                eprintln!("the GPU stays unused: {error:#}");
+                self.processor()
+            }),
+            Choice::Auto | Choice::Cpu => self.processor(),
+        }
+    }
+
+    fn processor(self) -> Result<Place> {
+        match self.precision {
+            PrecisionChoice::Bf16 if !Fused::is_bf16_fast() => {
+                bail!("--precision bf16: this processor multiplies bf16 no faster than f32; it lacks AVX512-BF16")
+            }
+            PrecisionChoice::Bf16 => Ok(Place::Processor(Precision::Bf16)),
+            PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(Place::Processor(Precision::F32)),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gpu(self) -> Result<Place> {
+        let gpu = Gpu::open().context("no GPU can be used; --device cpu computes on the processor")?;
+        let precision = if self.precision == PrecisionChoice::F32 { Precision::F32 } else { Precision::Bf16 };
+        Ok(Place::Gpu { device: Arc::new(gpu), precision })
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(self) -> Result<Place> {
+        bail!(
+            "this program was built without its part for GPUs: build it with `cargo build --release -p starsight --features cuda`, or say --device cpu"
+        )
+    }
+}
+
+/// Whether there is a GPU that may be taken unasked.
+fn gpu_is_there() -> bool {
+    #[cfg(feature = "cuda")]
+    return Gpu::is_there();
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
+/// What products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Floating-point numbers.
+    Float(Precision),
+    /// Integers of 8 bits.
+    Int8,
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Numbers::Float(precision) => precision.fmt(f),
+            Numbers::Int8 => f.write_str("int8"),
+        }
+    }
+}
+
+impl Serialize for Numbers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What models are computed on.
+#[derive(Clone)]
+pub enum Place {
+    /// All cores of the processor.
+    Processor(Precision),
+    /// The same in integers, as the browser computes.
+    Int8,
+    /// A GPU.
+    #[cfg(feature = "cuda")]
+    Gpu {
+        /// The GPU.
+        device: Arc<dyn Device>,
+        /// What products are computed in.
+        precision: Precision,
+    },
+}
+
+impl Place {
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Place::Processor(_) | Place::Int8 => format!("the processor ({} threads)", rayon::current_num_threads()),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, .. } => device.name(),
+        }
+    }
+
+    /// What products are computed in.
+    pub fn numbers(&self) -> Numbers {
+        match self {
+            Place::Processor(precision) => Numbers::Float(*precision),
+            Place::Int8 => Numbers::Int8,
+            #[cfg(feature = "cuda")]
+            Place::Gpu { precision, .. } => Numbers::Float(*precision),
+        }
+    }
+
+    /// Its peak in 10^9 operations a second, in products.
+    ///
+    /// # Errors
+    /// When a product cannot be computed.
+    pub fn peak(&self) -> Result<f64> {
+        match self {
+            Place::Processor(_) | Place::Int8 => bench::peak(&candle_core::Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Ok(cuda::peak::peak(device, *precision, PEAK_SIDE)?),
+        }
+    }
+
+    /// What rates with these weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape, or the device cannot take the model.
+    pub fn engine(&self, config: &EncoderConfig, weights: &Weights) -> Result<Box<dyn Engine + Send + Sync>, Error> {
+        Ok(match self {
+            Place::Processor(precision) => {
+                let mut model = Fused::new(config, weights)?;
+                model.set_precision(*precision);
+                Box::new(model)
+            }
+            Place::Int8 => Box::new(Int8::new(config, int8::quantize(config, weights)?, Kernel::best())?),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Box::new(Encoder::new(device, config, weights, *precision, cuda::encoder::TOKEN_BUDGET)?),
+        })
+    }
+
+    /// A model to be trained.
+    ///
+    /// # Errors
+    /// As [`Place::engine`].
+    pub fn trainee(&self, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
+        Ok(match self {
+            Place::Processor(precision) => Box::new(Processor::new(*precision, setup)?),
+            Place::Int8 => bail!("a model rates in int8, but is not trained in it"),
+            #[cfg(feature = "cuda")]
+            Place::Gpu { device, precision } => Box::new(gpu::Gpu::new(device, *precision, setup)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(device: Choice, precision: PrecisionChoice) -> Result<Place, String> {
+        Hardware { device, precision }.choose(true).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn the_processor_is_there_and_computes_in_f32_unless_told_otherwise() {
+        let place = choose(Choice::Cpu, PrecisionChoice::Auto).expect("a processor");
+        assert_eq!(place.numbers(), Numbers::Float(Precision::F32));
+        assert!(place.name().starts_with("the processor ("), "{}", place.name());
+        match choose(Choice::Cpu, PrecisionChoice::Bf16) {
+            Ok(place) => assert!(Fused::is_bf16_fast() && place.numbers() == Numbers::Float(Precision::Bf16)),
+            Err(error) => assert!(error.contains("lacks AVX512-BF16"), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_used_is_an_error_that_says_what_helps() {
+        // On a machine with a GPU there is nothing to complain of.
+        if let Err(error) = choose(Choice::Cuda, PrecisionChoice::Auto) {
+            assert!(error.contains("--device cpu"), "{error}");
+        }
+    }
+}

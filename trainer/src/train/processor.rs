@@ -1,0 +1,84 @@
+//! Training on the processor: the fused encoder, and AdamW beside it.
+
+use anyhow::Result;
+use starsight_model::Engine;
+use starsight_model::fused::{Fused, Precision};
+use starsight_model::weights::Weights;
+
+use super::loss::Loss;
+use super::optimizer::AdamW;
+use super::step::{self, Step, Workspace};
+use super::trainee::{Done, Setup, Trainee};
+
+/// Tokens computed at once, if not told otherwise: enough for long sums, few enough for the cache.
+const TOKEN_BUDGET: usize = 2048;
+
+/// A model in training on the processor.
+pub struct Processor {
+    model: Fused,
+    workspace: Workspace,
+    optimizer: AdamW,
+    loss: Loss,
+    token_budget: usize,
+    seed: u64,
+    first: bool,
+    done: Vec<Done>,
+}
+
+impl Processor {
+    /// A model at its start, multiplied in `precision`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn new(precision: Precision, setup: &Setup<'_>) -> Result<Processor> {
+        let mut model = Fused::new(setup.config, setup.weights)?;
+        model.set_precision(precision);
+        Ok(Processor {
+            workspace: Workspace::new(&model, setup.depth),
+            optimizer: AdamW::new(model.layout(), setup.groups.to_vec(), setup.weight_decay, setup.max_grad_norm),
+            loss: setup.loss,
+            token_budget: setup.token_budget.unwrap_or(TOKEN_BUDGET),
+            seed: setup.seed,
+            first: true,
+            done: Vec::new(),
+            model,
+        })
+    }
+}
+
+impl Trainee for Processor {
+    fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
+        let Processor { model, workspace, optimizer, .. } = self;
+        optimizer.prepare(model, step.token_ids.iter().copied().flatten());
+        let loss = step::gradient(model, workspace, step, &self.loss, self.token_budget, self.seed, number)?;
+        let mut done = Done { loss, norm: f64::NAN, broken: None, unmoved: Vec::new() };
+        // Whoever looks at the loss stops the run; the weights stay sound.
+        if loss.is_finite() {
+            if std::mem::take(&mut self.first) {
+                done.unmoved = optimizer.unmoved(&workspace.gradients).into_iter().map(str::to_string).collect();
+            }
+            done.norm = optimizer.step(model, &workspace.gradients, rate)?;
+        }
+        self.done.push(done);
+        Ok(())
+    }
+
+    fn finished(&mut self, _all: bool) -> Result<Vec<Done>> {
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn engine(&mut self) -> &dyn Engine {
+        self.optimizer.settle(&mut self.model);
+        &self.model
+    }
+
+    fn state(&mut self) -> Result<[Weights; 3]> {
+        self.optimizer.settle(&mut self.model);
+        let [first, second] = self.optimizer.moments(&self.model)?;
+        Ok([self.model.layout().name(self.model.values())?, first, second])
+    }
+
+    fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {
+        self.optimizer.restore(first, second, updates)
+    }
+}
