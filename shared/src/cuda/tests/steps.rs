@@ -186,7 +186,9 @@ fn check_step(config: &EncoderConfig, precision: Precision, depth: Depth, token_
         assert!((report.norm - whole).abs() <= bound(precision) * whole, "{what}: norm {}, wanted {whole}", report.norm);
         for (tensor, squares) in pair.learner.layout().tensors().iter().zip(&report.squares) {
             let (found, wanted) = (&found[tensor.range.clone()], &wanted[tensor.range.clone()]);
-            assert_close(&format!("{what}: {}", tensor.spec.name), found, wanted, whole, bound(precision));
+            // What rounding does to the whole gradient, a small part of it may feel.
+            let floor = if precision == Precision::F32 { 0.01 } else { 0.2 } * whole;
+            assert_close(&format!("{what}: {}", tensor.spec.name), found, wanted, floor, bound(precision));
             let sum: f64 = found.iter().map(|x| f64::from(*x).powi(2)).sum();
             assert!((f64::from(*squares) - sum).abs() <= 1e-5 * sum, "{what}: {}", tensor.spec.name);
         }
