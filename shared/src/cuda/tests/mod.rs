@@ -7,7 +7,7 @@ mod kernels;
 mod memory;
 mod steps;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::device::Device;
 use super::driver::Gpu;
@@ -17,8 +17,10 @@ use crate::{EncoderConfig, rng};
 
 /// The device that the tests run on.
 fn device() -> Arc<dyn Device> {
+    // One for all tests: it keeps the kernels that it compiled.
+    static GPU: OnceLock<Arc<dyn Device>> = OnceLock::new();
     if std::env::var_os("STARSIGHT_TEST_GPU").is_some() {
-        return Arc::new(Gpu::open().expect("a GPU, as STARSIGHT_TEST_GPU says"));
+        return GPU.get_or_init(|| Arc::new(Gpu::open().expect("a GPU, as STARSIGHT_TEST_GPU says"))).clone();
     }
     Arc::new(Emulated::new(usize::MAX))
 }
