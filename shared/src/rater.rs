@@ -24,6 +24,7 @@ pub trait Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {
     /// Those of the floating-point weights.
+    #[cfg(feature = "native")]
     Float,
     /// Those of the integers that the browser computes with.
     Int8,
@@ -125,6 +126,7 @@ impl Rater {
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         for probe in probes {
             let wanted = match self.numbers {
+                #[cfg(feature = "native")]
                 Numbers::Float => probe.logits,
                 Numbers::Int8 => {
                     probe.int8_logits.ok_or_else(|| Error::Bundle(format!("{MANIFEST}: the probe {:?} has no int8 logits", probe.text)))?

@@ -12,11 +12,9 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::kernel::{PANEL, STEP};
 use crate::Error;
 
-/// What the file's metadata call its format.
-pub(super) const FORMAT: (&str, &str) = ("format", "starsight-int8");
-
-/// The version of the format that is written and read, under this name.
-pub(super) const VERSION: (&str, &str) = ("version", "1");
+/// What the file's metadata hold: the name of the format, and the version that is written and read. One entry, for several would come in any order, and the same weights
+/// would not always be the same file.
+pub(super) const VERSION: (&str, &str) = ("starsight-int8", "1");
 
 /// The shape of a linear layer's integers.
 pub(super) fn panel_shape(outputs: usize, inputs: usize) -> [usize; 4] {
@@ -40,14 +38,13 @@ impl File {
         let broken = |e| Error::Int8(format!("cut off, or no safetensors file: {e}"));
         // Which also sees to it that every tensor lies within the file.
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-        let said = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key)).map_or("none", String::as_str);
-        let (format, version) = (said(FORMAT.0), said(VERSION.0));
-        if format != FORMAT.1 {
-            return Err(Error::Int8(format!("its format is {format}; wanted {}", FORMAT.1)));
-        }
-        if version != VERSION.1 {
-            let advice = "make the file anew with `starsight quantize`, or use the starsight that made it";
-            return Err(Error::Int8(format!("version {version} of its format; this starsight reads version {}: {advice}", VERSION.1)));
+        match metadata.metadata().as_ref().and_then(|m| m.get(VERSION.0)) {
+            Some(version) if version == VERSION.1 => {}
+            Some(version) => {
+                let advice = "make the file anew with `starsight quantize`, or use the starsight that made it";
+                return Err(Error::Int8(format!("version {version} of its format; this starsight reads version {}: {advice}", VERSION.1)));
+            }
+            None => return Err(Error::Int8(format!("holds no weights for the int8 engine: its metadata name no version of {}", VERSION.0))),
         }
         // The length of the header stands before it.
         Ok(File { start: header + size_of::<u64>(), bytes, metadata })

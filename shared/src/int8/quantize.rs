@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::file::{FORMAT, VERSION, panel_shape};
+use super::file::{VERSION, panel_shape};
 use super::linear::{panel_bytes, place};
 use super::rows::OFFSET;
 use crate::weights::{Names, Weights};
@@ -113,7 +113,7 @@ impl Tensors<'_> {
         for (name, dtype, shape, bytes) in &self.found {
             views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(failed)?));
         }
-        let metadata = HashMap::from([FORMAT, VERSION].map(|(key, value)| (key.to_string(), value.to_string())));
+        let metadata = HashMap::from([(VERSION.0.to_string(), VERSION.1.to_string())]);
         safetensors::serialize(views, Some(metadata)).map_err(failed)
     }
 }

@@ -77,8 +77,8 @@ fn a_file_that_does_not_fit_is_refused_with_the_reason() {
         file[at..at + to.len()].copy_from_slice(to.as_bytes());
         file
     };
-    says(&replaced(r#""version":"1""#, r#""version":"7""#), &config, "version 7 of its format; this starsight reads version 1");
-    says(&replaced("starsight-int8", "starsight-int9"), &config, "its format is starsight-int9; wanted starsight-int8");
+    says(&replaced(r#""starsight-int8":"1""#, r#""starsight-int8":"7""#), &config, "version 7 of its format; this starsight reads version 1");
+    says(&replaced("starsight-int8", "starsight-int9"), &config, "its metadata name no version of starsight-int8");
     says(&replaced("layers.1.query.bias", "layers.1.queri.bias"), &config, "no tensor `layers.1.query.bias`, wanted with shape [48]");
     // A weight of 8 bits, with which kernels would differ.
     let head = File::new(file.clone()).expect("a file");
