@@ -16,7 +16,13 @@
  * the message says which). An `AbortSignal` makes a call fail with the signal's reason, an `AbortError` unless you gave another.
  */
 
-/** Loads a model: fetches its bundle, checks every file against the manifest, and checks that this browser computes what the model's maker computed. */
+/**
+ * Loads a model: fetches its bundle, checks every file against the manifest, and checks that this browser computes what the model's maker computed.
+ *
+ * What arrives is kept in the storage of the page's origin, under the hash of its content: a download that was cut off goes on where it stopped, even after a reload, and a model
+ * that arrived whole is not fetched again, nor even looked for: it loads without a network. Where there is no storage (a private window, a page without HTTPS, a full disk) the model
+ * is fetched each time.
+ */
 export function load(options?: LoadOptions): Promise<Rater>;
 
 export interface LoadOptions {
@@ -25,21 +31,32 @@ export interface LoadOptions {
    * `owner/name@revision`. Default `./model/`.
    */
   model?: string;
-  /** How many workers share the work, 1 to 64. Each holds the model in memory of its own. Default 1. */
-  workers?: number;
+  /**
+   * How many workers share the work: 1 to 64, or `auto`, the default. Each holds the model in memory of its own. `auto` begins with one; when there is much to do, and not on a phone, it
+   * adds others up to the number of cores less one, and keeps each only if all together are measurably faster.
+   */
+  workers?: number | 'auto';
   /** Whether relaxed SIMD may be used where the browser knows it. It is faster; the ratings are the same. Default true. */
   relaxedSimd?: boolean;
+  /** Whether to look for a newer version of a model that is kept, and to load that. Default false: the kept one is loaded, and `onNewer` says if there is another. */
+  update?: boolean;
+  /** The Hub's address. Default `https://huggingface.co`. It is asked without cookies and without a referrer. */
+  endpoint?: string;
+  /** An access token for a private model. It goes to the Hub's own host alone, in a header, and is kept nowhere. */
+  token?: string;
   /** Called as the files arrive. */
   onProgress?: (progress: LoadProgress) => void;
+  /** Called with words for the user when something went otherwise than expected but was made good, such as a damaged copy that was fetched again; also while rating. */
+  onNotice?: (notice: string) => void;
+  /** Called once if a kept model was loaded and its source has another version by now. `load` with `update` gets it. */
+  onNewer?: () => void;
   /** Cancels loading. */
   signal?: AbortSignal;
-  /** The Hub's address. Default `https://huggingface.co`. It is asked without credentials and without a referrer. */
-  endpoint?: string;
 }
 
 export interface LoadProgress {
-  /** `download` while bytes arrive, then `prepare` while the model is built and checked. */
-  phase: 'download' | 'prepare';
+  /** `download` while bytes arrive, then `prepare` while the model is built and checked; `wait` while another tab fetches it, to be shared. */
+  phase: 'wait' | 'download' | 'prepare';
   /** Bytes that have arrived. */
   loaded: number;
   /** Bytes in all. */
@@ -55,6 +72,11 @@ export interface Rater {
    * Calls may overlap: a single text is rated between the batches of a long list.
    */
   rate(texts: string[], options?: RateOptions): Promise<Rated>;
+  /**
+   * Measures the throughput over `texts`: one text a call, 32, 64 and all at once, each after a warm-up; then 1 and 32 a call with an artificial lag, as a network would add it. Have
+   * nothing else running.
+   */
+  bench(texts: string[], options?: BenchOptions): Promise<BenchRow[]>;
   /** Ends the workers and gives their memory back. Calls under way, and any later one, fail with an `EngineError`. */
   free(): void;
 }
@@ -74,21 +96,26 @@ export interface ModelInfo {
   metrics: Record<string, unknown> | null;
   /** Size of the files that were fetched. */
   bytes: number;
-  /** The address of the bundle. */
+  /** The address of the bundle; on a Hub, that of its commit. */
   source: string;
+  /** Whether it was kept by this browser from an earlier visit. */
+  kept: boolean;
 }
 
 export interface RateOptions {
   /** Called after each step of the work. */
   onProgress?: (progress: RateProgress) => void;
-  /** Called with the ratings of each batch as soon as it is done. Texts are rated longest first, so batches do not come in the order of `texts`. */
+  /**
+   * Called with the ratings of each batch as soon as it is done. Texts are rated longest first, so batches do not come in the order of `texts`. No text is rated twice, even if a worker
+   * breaks down and another takes its place.
+   */
   onRatings?: (ratings: RatingColumns) => void;
   /** Cancels rating. */
   signal?: AbortSignal;
 }
 
 export interface RateProgress {
-  /** Texts turned into tokens so far. All are, before the first is rated. */
+  /** Texts turned into tokens so far. */
   tokenised: number;
   /** Texts rated so far. */
   rated: number;
@@ -140,3 +167,53 @@ export interface RateStats {
   backend: string;
   workers: number;
 }
+
+export interface BenchOptions {
+  /** Texts a call. Default `[1, 32, 64, 'all']`. */
+  batches?: (number | 'all')[];
+  /** Further ways, with milliseconds added to each call. Default 20 ms to each single text and 500 ms to each batch of 32. */
+  lags?: { batch: number | 'all'; lag: number }[];
+  /** Runs of each way, of which the median counts. Default 3. */
+  repeats?: number;
+  /** Called as each row is done. */
+  onRow?: (row: BenchRow) => void;
+  /** Cancels measuring. */
+  signal?: AbortSignal;
+}
+
+export interface BenchRow {
+  batch: number | 'all';
+  /** Milliseconds added to each call. */
+  lag: number;
+  /** The median of the runs. */
+  samplesPerSecond: number;
+  /** The slowest and the fastest run, in samples a second. */
+  slowest: number;
+  fastest: number;
+  tokensPerSecond: number;
+  /** Texts a run. */
+  samples: number;
+  repeats: number;
+}
+
+/** The models that this browser keeps for this page. */
+export function kept(): Promise<Kept>;
+
+export interface Kept {
+  models: KeptModel[];
+  /** Bytes of downloads that were cut off. Loading the model goes on with them. */
+  unfinished: number;
+}
+
+export interface KeptModel {
+  /** Where it came from; `forget` takes this. */
+  model: string;
+  /** The address of the version that is kept. */
+  address: string;
+  bytes: number;
+  /** When it arrived. */
+  at: Date;
+}
+
+/** Deletes a kept model, with those of its files that no other kept model shares; without an argument, everything that is kept. */
+export function forget(model?: string): Promise<void>;

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wasm_bindgen::prelude::Closure;
 use web_sys::AbortController;
 
 use crate::address::{Wanted, wanted};
-use crate::starsight::{self, Info, LoadProgress, Rater, Trouble};
+use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Trouble};
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub struct Arriving {
     pub speed: Option<f64>,
     /// All is there; the model is being built and checked.
     pub preparing: bool,
+    /// Another tab is fetching it.
+    pub waiting: bool,
 }
 
 impl Arriving {
@@ -53,9 +57,14 @@ pub struct Model {
     pub state: RwSignal<State>,
     /// How far its download is.
     pub arriving: RwSignal<Arriving>,
+    /// The last thing that went otherwise than expected but was made good.
+    pub notice: RwSignal<Option<String>>,
+    /// Whether its source has a newer version than this one, which the browser kept.
+    pub is_outdated: RwSignal<bool>,
     wanted: StoredValue<Wanted>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
     loading: StoredValue<Option<AbortController>, LocalStorage>,
+    listeners: StoredValue<Option<Rc<Listeners>>, LocalStorage>,
 }
 
 impl Model {
@@ -64,9 +73,12 @@ impl Model {
         let model = Model {
             state: RwSignal::new(State::Loading),
             arriving: RwSignal::default(),
+            notice: RwSignal::new(None),
+            is_outdated: RwSignal::new(false),
             wanted: StoredValue::new(wanted()),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
+            listeners: StoredValue::new_local(None),
         };
         model.start();
         model
@@ -74,6 +86,15 @@ impl Model {
 
     /// Loads it, or loads it again.
     pub fn start(self) {
+        self.begin(false);
+    }
+
+    /// Loads the newest version of it.
+    pub fn update(self) {
+        self.begin(true);
+    }
+
+    fn begin(self, update: bool) {
         let Ok(controller) = AbortController::new() else { return };
         let signal = controller.signal();
         self.loading.set_value(Some(controller));
@@ -81,11 +102,18 @@ impl Model {
             old.free();
         }
         self.arriving.set(Arriving::default());
+        self.notice.set(None);
+        self.is_outdated.set(false);
         self.state.set(State::Loading);
+        let pace = RefCell::new(Pace::default());
+        let listeners = Rc::new(Listeners {
+            on_progress: Closure::new(move |progress: LoadProgress| self.arriving.set(pace.borrow_mut().measure(&progress))),
+            on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
+            on_newer: Closure::new(move || self.is_outdated.set(true)),
+        });
+        self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let pace = RefCell::new(Pace::default());
-            let progress = move |progress: LoadProgress| self.arriving.set(pace.borrow_mut().measure(&progress));
-            let state = match starsight::load(&self.wanted.get_value(), &signal, progress).await {
+            let state = match starsight::load(&self.wanted.get_value(), update, &signal, &listeners).await {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));
@@ -139,6 +167,6 @@ impl Pace {
             self.seen.pop_front();
         }
         let speed = self.seen.front().and_then(|(then, before)| (now - then >= 200.0).then(|| (loaded - before) / (now - then) * 1000.0));
-        Arriving { loaded, total: progress.total(), speed, preparing: progress.phase() == "prepare" }
+        Arriving { loaded, total: progress.total(), speed, preparing: progress.phase() == "prepare", waiting: progress.phase() == "wait" }
     }
 }

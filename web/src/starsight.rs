@@ -39,7 +39,7 @@ extern "C" {
 
     /// How far a download is.
     pub type LoadProgress;
-    /// `download` or `prepare`.
+    /// `wait`, `download` or `prepare`.
     #[wasm_bindgen(method, getter)]
     pub fn phase(this: &LoadProgress) -> String;
     /// Bytes so far.
@@ -131,11 +131,23 @@ impl From<JsValue> for Trouble {
     }
 }
 
-/// Loads the model that is `wanted`.
-pub async fn load(wanted: &Wanted, signal: &AbortSignal, on_progress: impl FnMut(LoadProgress) + 'static) -> Result<Rater, Trouble> {
-    let on_progress = Closure::<dyn FnMut(LoadProgress)>::new(on_progress);
+/// What is heard of a model.
+pub struct Listeners {
+    /// How far the download is.
+    pub on_progress: Closure<dyn FnMut(LoadProgress)>,
+    /// Words about something that went otherwise than expected but was made good.
+    pub on_notice: Closure<dyn FnMut(String)>,
+    /// There is a newer version than the kept one.
+    pub on_newer: Closure<dyn FnMut()>,
+}
+
+/// Loads the model that is `wanted`; the newest version of it on `update`, else the one that is kept. `listeners` must live as long as the model.
+pub async fn load(wanted: &Wanted, update: bool, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
     let mut options = Options::default();
-    options.set("onProgress", on_progress.as_ref());
+    options.set("onProgress", listeners.on_progress.as_ref());
+    options.set("onNotice", listeners.on_notice.as_ref());
+    options.set("onNewer", listeners.on_newer.as_ref());
+    options.set("update", &update.into());
     options.set("signal", signal);
     if let Some(model) = &wanted.model {
         options.set("model", &model.into());

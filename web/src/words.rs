@@ -16,12 +16,15 @@ pub const ACCURACY: &str = "Test accuracy";
 pub const UNMEASURED: &str = "not measured";
 
 pub const FETCHING: &str = "Fetching the model";
+pub const WAITING_FOR_TAB: &str = "Another tab is fetching the model";
 pub const PREPARING: &str = "Building the model and checking its ratings";
 pub const CONNECTING: &str = "Looking for the model";
 pub const CANCEL: &str = "Cancel";
 pub const RETRY: &str = "Try again";
 pub const LOAD: &str = "Load the model";
 pub const READY: &str = "The model is ready.";
+pub const NEWER: &str = "There is a newer version of this model.";
+pub const LOAD_NEWER: &str = "Load it";
 
 pub const ONE_TITLE: &str = "Rate one review";
 pub const ONE_LABEL: &str = "Review";
@@ -112,6 +115,13 @@ pub fn effort(tokens: f64, seconds: f64) -> String {
 /// Beside [`effort`], for a review that does not fit.
 pub fn cut_off(max_tokens: f64) -> String {
     format!("only the first {} tokens were read", whole(max_tokens))
+}
+
+/// What went otherwise than expected, as a sentence.
+pub fn notice(notice: &str) -> String {
+    let mut letters = notice.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    format!("{}.", first.chain(letters).collect::<String>().trim_end_matches('.'))
 }
 
 /// How far the download is: `12.3 of 91.0 MB, 8.2 MB/s, 9 s left`.

@@ -1,27 +1,27 @@
-// The rating worker's JavaScript side: takes messages from starsight.js and works the engine (starsight_worker.js, which wasm-bindgen writes) step by step.
+// The rating worker's JavaScript side: takes messages from pool.js and works the engine (starsight_worker.js, which wasm-bindgen writes) step by step.
 // There are two engines, with relaxed SIMD instructions and without; they give the same ratings.
 //
 // Asked, each with an `id` of the asker's choice:
-//   { type: 'load', id, base, hub, lent, lend, relaxedSimd }
-//                                                 once, first. `base`: the bundle's address, ending in a slash; `hub`: it is on a Hub; `lent`: Map of file name to Blob,
-//                                                 files that need no fetching; `lend`: whether other workers want the files; `relaxedSimd`: whether relaxed SIMD may be used
-//   { type: 'rate', id, texts, more }             texts to rate; while `more` is true, further ones follow under the same id
+//   { type: 'load', id, wish, relaxedSimd }       once, first. `wish`: what bundle.js looks for, with `lend`: whether other workers want the files; `relaxedSimd`: whether it may be used
+//   { type: 'rate', id, texts }                   texts to rate
 //   { type: 'cancel', id }                        stop rating; nothing more is said about `id`
 // Answered, with the same `id`:
-//   { type: 'progress', id, phase, loaded, total }                                   loading: bytes, in phase 'download', then 'prepare'
-//   { type: 'files', id, files }                                                     loading, if asked to lend: Map of file name to Blob
-//   { type: 'ready', id, info }                                                      loaded
+//   { type: 'progress', id, phase, loaded, total }                                   loading: bytes, in phase 'download', then 'prepare'; 'wait' while another tab fetches
+//   { type: 'notice', id, notice }                                                   loading: words for the user
+//   { type: 'files', id, base, manifest, files }                                     loading, if asked to lend: what another worker's wish needs; `files`: Map of path to Blob
+//   { type: 'ready', id, info, kept }                                                loaded; `kept`: from what the browser keeps
+//   { type: 'newer', id }                                                            after that: the source holds a newer version than the kept one
 //   { type: 'tokenised', id, texts }                                                 rating: how many texts so far
 //   { type: 'ratings', id, indices, stars, expected, probabilities, tokens }         rating: a packed batch, in typed arrays; five probabilities a review
 //   { type: 'done', id }                                                             all texts of `id` are rated
 //   { type: 'failed', id, name, message }                                            of a request; without an id, of the worker as a whole
 
-// The same `?v=` as this file's own, so that a new page never runs an old engine.
-const version = new URL(import.meta.url).search;
+import { findBundle } from './bundle.js?v=__STARSIGHT_VERSION__';
+import { named } from './errors.js?v=__STARSIGHT_VERSION__';
 
 let engine;
-/** Requests under way: id to the texts that have arrived. */
-const requests = new Map();
+/** Requests under way. */
+const requests = new Set();
 
 self.onmessage = async ({ data }) => {
   try {
@@ -49,34 +49,53 @@ const RELAXED_SIMD = new Uint8Array([
   0xfd, 0x93, 0x02, 0x0b, // i32x4.relaxed_dot_i8x16_i7x16_add_s, end
 ]);
 
-async function load({ id, base, hub, lent, lend, relaxedSimd }) {
-  const { load: loadBundle } = await startEngine(relaxedSimd && WebAssembly.validate(RELAXED_SIMD) ? 'starsight_worker_relaxed' : 'starsight_worker');
-  engine = await loadBundle(
-    base,
-    hub,
-    lent,
-    (phase, loaded, total) => self.postMessage({ type: 'progress', id, phase, loaded, total }),
-    lend ? (files) => self.postMessage({ type: 'files', id, files }) : undefined,
-  );
-  self.postMessage({ type: 'ready', id, info: engine.info });
+async function load({ id, wish, relaxedSimd }) {
+  const tell = (message) => self.postMessage({ ...message, id });
+  // The engine compiles while the files arrive. Should it fail, that is heard below.
+  const starting = startEngine(relaxedSimd && WebAssembly.validate(RELAXED_SIMD));
+  starting.catch(() => {});
+  const bundle = await findBundle(wish, tell);
+  bundle.readAhead();
+  const { load: loadEngine } = await starting;
+
+  const open = (path, anew) => bundle.open(path, anew);
+  const progress = (phase, loaded, total) => {
+    tell({ type: 'progress', phase, loaded, total });
+    if (phase === 'prepare' && wish.lend) {
+      bundle.lend().then((files) => tell({ type: 'files', base: bundle.base, manifest: bundle.manifest, files }));
+    }
+  };
+  try {
+    engine = await loadEngine(bundle.base, bundle.manifest, open, progress);
+  } catch (error) {
+    if (error.name === 'BundleError') await bundle.discard();
+    throw error;
+  }
+  tell({ type: 'ready', info: { ...engine.info, source: bundle.base }, kept: bundle.isKept });
+  if (wish.manifest) return;
+  await bundle.keep();
+  if (bundle.isKept && (await bundle.hasNewer())) tell({ type: 'newer' });
 }
 
-async function startEngine(name) {
+/** The engine's module, started. Each address is spelt out, for bundlers to see. */
+async function startEngine(relaxed) {
   try {
-    const glue = await import(`./${name}.js${version}`);
-    await glue.default({ module_or_path: new URL(`./${name}_bg.wasm${version}`, import.meta.url) });
+    const glue = relaxed
+      ? await import('./starsight_worker_relaxed.js?v=__STARSIGHT_VERSION__')
+      : await import('./starsight_worker.js?v=__STARSIGHT_VERSION__');
+    const module = relaxed
+      ? new URL('./starsight_worker_relaxed_bg.wasm?v=__STARSIGHT_VERSION__', import.meta.url)
+      : new URL('./starsight_worker_bg.wasm?v=__STARSIGHT_VERSION__', import.meta.url);
+    await glue.default({ module_or_path: module });
     return glue;
   } catch (error) {
-    throw Object.assign(new Error(`the rating engine did not start (${error.message}); it needs WebAssembly with SIMD`), { name: 'EngineError' });
+    throw named('EngineError', `the rating engine did not start (${error.message}); it needs WebAssembly with SIMD`);
   }
 }
 
-async function rate({ id, texts, more }) {
-  const all = requests.get(id) ?? [];
-  all.push(...texts);
-  requests.set(id, all);
-  if (more) return;
-  const job = engine.rate(all);
+async function rate({ id, texts }) {
+  requests.add(id);
+  const job = engine.rate(texts);
   try {
     while (!job.done) {
       const pack = job.step();

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// How hard `wasm-opt` tries. Which features it may use it reads from the module.
 const OPTIMISE: &str = "-O3";
 
-/// Stands in `starsight.js` for the version of the engine, which its addresses carry: trunk hashes the names of the page's files,
-/// not of these, and without it a new page could run a worker that the browser kept.
+/// Stands in the module's JavaScript for the version of all of it, which its addresses carry: trunk hashes the names of the page's
+/// files, not of these, and without it a new page could run a worker that the browser kept.
 const VERSION_MARK: &str = "__STARSIGHT_VERSION__";
 
 /// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
@@ -122,26 +122,32 @@ fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
     let module = web.join("module");
     renew(&module)?;
     renew(&module.join("engine"))?;
-    let mut sources = vec![web.join("worker/worker.js")];
-    for engine in engines {
-        for entry in fs::read_dir(engine).map_err(at(engine))? {
-            sources.push(entry.map_err(at(engine))?.path());
+    let mut sources = vec![(web.join("starsight.js"), ""), (web.join("starsight.d.ts"), "")];
+    for folder in engines.iter().chain([&web.join("worker")]) {
+        for entry in fs::read_dir(folder).map_err(at(folder))? {
+            let path = entry.map_err(at(folder))?.path();
+            if path.extension().is_some_and(|kind| kind == "js" || kind == "wasm") {
+                sources.push((path, "engine"));
+            }
         }
     }
     sources.sort();
+    let files: Vec<(PathBuf, Vec<u8>)> = sources
+        .iter()
+        .map(|(source, folder)| {
+            let to = module.join(folder).join(source.file_name().unwrap_or_default());
+            Ok((to, fs::read(source).map_err(at(source))?))
+        })
+        .collect::<Result<_>>()?;
     let mut hasher = DefaultHasher::new();
-    for source in &sources {
-        let bytes = fs::read(source).map_err(at(source))?;
-        bytes.hash(&mut hasher);
-        let to = module.join("engine").join(source.file_name().unwrap_or_default());
-        fs::write(&to, bytes).map_err(at(&to))?;
-    }
+    files.iter().for_each(|(_, bytes)| bytes.hash(&mut hasher));
     let version = format!("{:016x}", hasher.finish());
-
-    for name in ["starsight.js", "starsight.d.ts"] {
-        let (from, to) = (web.join(name), module.join(name));
-        let text = fs::read_to_string(&from).map_err(at(&from))?;
-        fs::write(&to, text.replace(VERSION_MARK, &version)).map_err(at(&to))?;
+    for (to, bytes) in files {
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => text.replace(VERSION_MARK, &version).into_bytes(),
+            Err(binary) => binary.into_bytes(),
+        };
+        fs::write(&to, bytes).map_err(at(&to))?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub fn Bars(id: &'static str, label: &'static str, #[prop(into)] bars: Signal<[B
             view! {
                 <li class="bar" class:bar--leading=move || leading.get() == Some(stars) data-stars=stars data-value=move || bar.with(|bar| bar.share)>
                     <span class="bar__name"><span aria-hidden="true">{stars}<svg viewBox="0 0 24 24"><use href="#star"/></svg></span><span class="unseen">{words::stars(stars)}": "</span></span>
-                    <span class="bar__track" aria-hidden="true"><span class="bar__fill" style=move || format!("--share: {:.4}", bar.with(|bar| bar.share))></span></span>
+                    <span class="bar__track" aria-hidden="true"><span class="bar__fill" style=("--share", move || format!("{:.4}", bar.with(|bar| bar.share)))></span></span>
                     <span class="bar__figure">{move || bar.with(|bar| bar.figure.clone())}</span>
                 </li>
             }

@@ -23,7 +23,19 @@ pub fn ModelPanel() -> impl IntoView {
         State::Ready(info) => view! { <Facts info/> }.into_any(),
         State::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
     };
-    view! { <section class="model" aria-label=words::MODEL>{body}</section> }
+    let notice = move || model.notice.get().map(|notice| view! { <p class="model__notice" id="load-notice">{words::notice(&notice)}</p> });
+    view! {
+        <section class="model" aria-label=words::MODEL>
+            {body}
+            <div role="status">{notice}</div>
+            <Show when=move || model.is_outdated.get() && model.is_ready()>
+                <p class="model__newer">
+                    {words::NEWER}
+                    <button class="button" id="load-newer" type="button" on:click=move |_| model.update()>{words::LOAD_NEWER}</button>
+                </p>
+            </Show>
+        </section>
+    }
 }
 
 /// How far the download is.
@@ -32,13 +44,14 @@ fn Loading() -> impl IntoView {
     let model = expect_context::<Model>();
     let at = model.arriving;
     let title = move || match at.get() {
+        at if at.waiting => words::WAITING_FOR_TAB,
         at if at.preparing => words::PREPARING,
         at if at.total > 0.0 => words::FETCHING,
         _ => words::CONNECTING,
     };
     let detail = move || at.with(|at| if at.total > 0.0 { words::arriving(at) } else { String::new() });
     let percent = move || at.get().share().map(|share| format!("{:.0}", share * 100.0));
-    let reach = move || at.get().share().map(|share| format!("--share: {share:.4}"));
+    let reach = move || at.get().share().map(|share| format!("{share:.4}"));
     view! {
         <div class="model__loading">
             <p class="model__title" id="load-title">{title}</p>
@@ -54,7 +67,7 @@ fn Loading() -> impl IntoView {
                 aria-valuemax="100"
                 aria-valuenow=percent
                 aria-valuetext=detail
-                style=reach
+                style=("--share", reach)
             >
                 <span class="progress__fill"></span>
             </div>

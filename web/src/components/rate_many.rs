@@ -138,7 +138,7 @@ fn Going(run: Run) -> impl IntoView {
                 aria-valuemin="0"
                 aria-valuemax="100"
                 aria-valuenow=move || format!("{:.0}", share() * 100.0)
-                style=move || format!("--share: {:.4}", share())
+                style=("--share", move || format!("{:.4}", share()))
             >
                 <span class="progress__fill"></span>
             </div>

@@ -31,9 +31,9 @@ pub fn StarShapes() -> impl IntoView {
 pub fn Stars(#[prop(into)] value: Signal<Option<f32>>) -> impl IntoView {
     let label = move || value.get().map(words::of_five).unwrap_or_default();
     let hidden = move || value.get().is_none().then_some("true");
-    let fill = move || format!("--fill: {:.2}%", filled(value.get().unwrap_or(0.0)));
+    let fill = move || format!("{:.2}%", filled(value.get().unwrap_or(0.0)));
     view! {
-        <span class="stars" role="img" aria-label=label aria-hidden=hidden style=fill>
+        <span class="stars" role="img" aria-label=label aria-hidden=hidden style=("--fill", fill)>
             <svg class="stars__empty" viewBox="0 0 120 24" aria-hidden="true"><use href="#five-stars"/></svg>
             <svg class="stars__full" viewBox="0 0 120 24" aria-hidden="true"><use href="#five-stars"/></svg>
         </span>

@@ -7,8 +7,6 @@ use wasm_bindgen::JsValue;
 /// Something that the user is told. The message is whole: it names the address, the file or the value.
 #[derive(Debug)]
 pub enum Failure {
-    /// A file could not be had.
-    Download(String),
     /// A file was had but is not what it should be.
     Bundle(String),
     /// The engine cannot do it here.
@@ -25,21 +23,11 @@ impl Failure {
 impl From<Failure> for JsValue {
     fn from(failure: Failure) -> JsValue {
         let (name, message) = match failure {
-            Failure::Download(message) => ("DownloadError", message),
             Failure::Bundle(message) => ("BundleError", message),
             Failure::Engine(message) => ("EngineError", message),
         };
         let error = js_sys::Error::new(&message);
         error.set_name(name);
         error.into()
-    }
-}
-
-/// The words of whatever JavaScript threw.
-pub fn words(thrown: &JsValue) -> String {
-    use wasm_bindgen::JsCast;
-    match thrown.dyn_ref::<js_sys::Error>() {
-        Some(error) => String::from(error.message()),
-        None => thrown.as_string().unwrap_or_else(|| format!("{thrown:?}")),
     }
 }

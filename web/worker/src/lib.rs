@@ -4,21 +4,21 @@
 //! short steps so that the worker hears its messages in between.
 
 mod failure;
-mod fetch;
+mod files;
 mod job;
 
 use std::rc::Rc;
 
-use js_sys::{Date, Function, JSON, Map};
+use js_sys::{Date, Function, JSON};
 use serde_json::json;
 use starsight_model::Rater;
-use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, MANIFEST, Manifest, TOKENIZER};
+use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, Manifest, TOKENIZER};
 use starsight_model::int8::Kernel;
 use wasm_bindgen::prelude::*;
 use web_sys::{Performance, WorkerGlobalScope};
 
 use crate::failure::Failure;
-use crate::fetch::{Progress, Source, blob};
+use crate::files::{Files, Progress};
 pub use crate::job::Job;
 
 /// How far a logit may lie from the one that the trainer computed for the same probe: the engine gives the same bits everywhere, and what is left is the way through JSON.
@@ -37,41 +37,32 @@ pub struct Engine {
     info: String,
 }
 
-/// Loads the bundle at `base`, an address that ends in a slash.
+/// Loads the bundle at the address `base` with this `manifest`.
 ///
-/// A bundle on the `hub` is asked for without credentials or referrer. Files `lent` (name to Blob) by a worker that has them are not fetched. `progress` is called with
-/// (phase, bytes loaded, bytes in all); the phases are `download` and `prepare`. `lend`, if given, is called once with the files as they arrived, for other workers.
+/// `open` is called with a path and whether the file is wanted anew because it came damaged, and answers with a stream of the file's bytes. `progress` is called with (phase, bytes
+/// loaded, bytes in all); the phases are `download` and `prepare`.
 ///
 /// # Errors
-/// A `DownloadError` when a file cannot be had, a `BundleError` when the files are not what the manifest says or the probes come out differently, an `EngineError` when
-/// there is not enough memory.
+/// What a stream fails with; a `BundleError` when the files are not what the manifest says or the probes come out differently, an `EngineError` when there is not enough memory.
 #[wasm_bindgen]
-pub async fn load(base: String, hub: bool, lent: Map, progress: Function, lend: Option<Function>) -> Result<Engine, JsValue> {
-    let source = Source::new(base, hub, lent);
-    let (manifest_json, manifest) = source.manifest().await?;
+pub async fn load(base: String, manifest: String, open: Function, progress: Function) -> Result<Engine, JsValue> {
+    let manifest = Manifest::from_json(manifest.as_bytes()).map_err(|e| Failure::Bundle(format!("{base}: {e}")))?;
     if manifest.file(INT8_WEIGHTS).is_err() {
         let why = "it was made by an earlier starsight; `starsight quantize` adds the file";
-        return Err(Failure::Bundle(format!("the model at {} holds no {INT8_WEIGHTS}, with which the browser computes: {why}", source.base())).into());
+        return Err(Failure::Bundle(format!("the model at {base} holds no {INT8_WEIGHTS}, with which the browser computes: {why}")).into());
     }
     let needed =
         [CONFIG, TOKENIZER, INT8_WEIGHTS].map(|path| manifest.file(path)).into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::bundle)?;
     let total = needed.iter().map(|entry| entry.size).sum();
 
+    let files = Files::new(base, open);
     let mut progress = Progress::new(progress, total);
     progress.say("download");
     let [mut config, mut tokenizer, mut weights] = [Vec::new(), Vec::new(), Vec::new()];
     for (entry, bytes) in needed.into_iter().zip([&mut config, &mut tokenizer, &mut weights]) {
-        *bytes = source.file(entry, &mut progress).await?;
+        *bytes = files.read(entry, &mut progress).await?;
     }
     progress.say("prepare");
-
-    if let Some(lend) = lend {
-        let files = Map::new();
-        for (path, bytes) in [(MANIFEST, &manifest_json), (CONFIG, &config), (TOKENIZER, &tokenizer), (INT8_WEIGHTS, &weights)] {
-            files.set(&path.into(), &blob(bytes)?.into());
-        }
-        lend.call1(&JsValue::NULL, &files)?;
-    }
 
     let clock = js_sys::global().unchecked_into::<WorkerGlobalScope>().performance();
     let kernel = Kernel::fastest(|| clock.as_ref().map_or_else(Date::now, Performance::now));

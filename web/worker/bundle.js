@@ -1,0 +1,259 @@
+// A model's bundle: what it consists of, and the bytes of its files, from the network, from what this browser keeps, or from another worker.
+
+import { named } from './errors.js?v=__STARSIGHT_VERSION__';
+import { download, fetchText } from './network.js?v=__STARSIGHT_VERSION__';
+import { Store } from './store.js?v=__STARSIGHT_VERSION__';
+
+const MANIFEST = 'starsight.json';
+
+/** What the engine reads of a bundle, in the order in which it reads. */
+const FILES = ['config.json', 'tokenizer.json', 'web/weights.safetensors'];
+
+/** A manifest is a few kilobytes; a server that sends more than this sends something else. */
+const LARGEST_MANIFEST = 4 << 20;
+
+/** Bytes that are read ahead of the engine, which may still be compiling. */
+const READ_AHEAD = 8 << 20;
+
+/** Bytes of a kept file that are read at once. */
+const PIECE = 1 << 20;
+
+/** A wait for another tab's download that is longer than this is told, in milliseconds. */
+const PATIENCE = 250;
+
+/** A full commit, which names a version that cannot change. */
+const COMMIT = /^[0-9a-f]{40}$/;
+
+/**
+ * Finds the bundle.
+ *
+ * @param wish.source  where it comes from, as the user names it; a kept model is found by it
+ * @param wish.folder  the address of a folder, ending in a slash; or
+ * @param wish.hub     { endpoint, repository, revision } on a Hub
+ * @param wish.token   an access token, sent to the Hub's own host alone; or nothing
+ * @param wish.update  whether to look for a newer version before a kept one is used
+ * @param wish.lent    Map of path to Blob: files that another worker lends
+ * @param tell         is told { type: 'notice', notice }: something that the user may want to know
+ */
+export async function findBundle(wish, tell) {
+  const store = await Store.open();
+  if (wish.manifest) return new Bundle(wish, store, tell, wish.base, wish.manifest);
+  const kept = wish.update ? null : await store?.model(wish.source);
+  if (kept) return new Bundle(wish, store, tell, kept.base, kept.manifest, kept);
+  try {
+    const { base, manifest } = await newest(wish);
+    return new Bundle(wish, store, tell, base, manifest);
+  } catch (error) {
+    // What is kept serves where the network does not.
+    const kept = error.passing && wish.update ? await store?.model(wish.source) : null;
+    if (!kept) throw error;
+    tell({ type: 'notice', notice: `no newer version could be looked for: ${error.message}` });
+    return new Bundle(wish, store, tell, kept.base, kept.manifest, kept);
+  }
+}
+
+/** Address and manifest of the newest version at the source. On a Hub a revision may move at any time, so it is pinned to its commit. */
+async function newest(wish) {
+  let base = wish.folder;
+  if (wish.hub) {
+    const { endpoint, repository, revision } = wish.hub;
+    const commit = COMMIT.test(revision) ? revision : await commitOf(wish);
+    base = `${endpoint}/${repository}/resolve/${commit}/`;
+  }
+  const manifest = await fetchText(`${base}${MANIFEST}`, request(wish));
+  if (manifest.length > LARGEST_MANIFEST) throw named('BundleError', `${base}${MANIFEST} is no manifest: it is larger than ${LARGEST_MANIFEST} bytes`);
+  return { base, manifest };
+}
+
+/** The commit that a Hub's revision names today. */
+async function commitOf(wish) {
+  const { endpoint, repository, revision } = wish.hub;
+  const address = `${endpoint}/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
+  const answer = await fetchText(address, request(wish));
+  const commit = /"sha"\s*:\s*"([0-9a-f]{40})"/.exec(answer)?.[1];
+  if (!commit) throw named('DownloadError', `${address} names no commit: is ${endpoint} a Hub?`);
+  return commit;
+}
+
+/** How the source is asked: a Hub without cookies or a referrer, with the token if there is one. A redirect to another host goes without it: browsers see to that. */
+function request({ hub, token }) {
+  if (!hub) return {};
+  return { credentials: 'omit', referrerPolicy: 'no-referrer', ...(token && { headers: { Authorization: `Bearer ${token}` } }) };
+}
+
+/** A bundle at a known address, with a known manifest. */
+class Bundle {
+  #wish;
+  #store;
+  #tell;
+  #kept;
+  #entries;
+  #ahead = new Map();
+  #parts = new Map();
+
+  constructor(wish, store, tell, base, manifest, kept) {
+    this.#wish = wish;
+    this.#store = store;
+    this.#tell = tell;
+    this.#kept = kept;
+    this.base = base;
+    this.manifest = manifest;
+    this.#entries = new Map(entriesOf(manifest, base).map((entry) => [entry.path, entry]));
+  }
+
+  /** Whether this version was kept, rather than looked for at its source. */
+  get isKept() {
+    return Boolean(this.#kept);
+  }
+
+  /** Begins to read the files. */
+  readAhead() {
+    for (const path of FILES) {
+      if (this.#entries.has(path)) this.#ahead.set(path, this.#stream(path, false));
+    }
+  }
+
+  /** The bytes of a file, as a stream. `anew`: what came before was damaged, so it is fetched from its source. */
+  open(path, anew) {
+    const ahead = this.#ahead.get(path);
+    this.#ahead.delete(path);
+    if (ahead && !anew) return ahead;
+    if (anew) this.#tell({ type: 'notice', notice: `${path} was damaged, in what this browser keeps or on the way, and is fetched again` });
+    return this.#stream(path, anew);
+  }
+
+  /** The files for other workers: Map of path to Blob. */
+  async lend() {
+    const files = new Map();
+    for (const path of FILES) {
+      const blob = (await this.#store?.whole(this.#entries.get(path))) ?? this.#wish.lent?.get(path) ?? (this.#parts.has(path) && new Blob(this.#parts.get(path)));
+      if (blob) files.set(path, blob);
+    }
+    this.#parts.clear();
+    return files;
+  }
+
+  /** Notes that the bundle is whole and good, so that it need not be looked for the next time. */
+  async keep() {
+    if (!this.#store || this.isKept) return;
+    const files = FILES.map((path) => this.#entries.get(path)).map(({ sha256, size }) => ({ sha256, size }));
+    const present = await Promise.all(files.map((entry) => this.#store.whole(entry)));
+    if (!present.every(Boolean)) return;
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
+    const { source } = this.#wish;
+    // A page that may keep its storage when the disk runs full asks for it once; the answer is the browser's own affair.
+    await Promise.resolve(navigator.storage.persist?.()).catch(() => {});
+    await this.#store.keep({ source, base: this.base, manifest: this.manifest, files, bytes, at: Date.now() }).catch(() => {});
+  }
+
+  /** Lets go of what is kept of the bundle: it is not what its manifest says. */
+  async discard() {
+    await this.#store?.forget(this.#wish.source);
+    for (const { sha256 } of this.#entries.values()) await this.#store?.remove(sha256);
+  }
+
+  /** Whether its source holds another version by now; no, if it cannot be asked. */
+  async hasNewer() {
+    if (this.#wish.hub && COMMIT.test(this.#wish.hub.revision)) return false;
+    const found = await newest(this.#wish).catch(() => this);
+    return found.manifest !== this.manifest;
+  }
+
+  #stream(path, anew) {
+    const entry = this.#entries.get(path);
+    if (!entry) throw named('BundleError', `${this.base}${MANIFEST} lists no ${path}`);
+    const pieces = this.#pieces(entry, anew);
+    const pull = async (controller) => {
+      const { done, value } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    };
+    return new ReadableStream({ pull, cancel: () => pieces.return() }, new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD }));
+  }
+
+  async *#pieces(entry, anew) {
+    if (!anew) {
+      const there = this.#wish.lent?.get(entry.path) ?? (await this.#store?.whole(entry));
+      if (there) return yield* piecesOf(there);
+    }
+    // One tab fetches, the others wait for what it keeps. (Nothing is kept, nothing to wait for.)
+    const release = this.#store ? await this.#lock(entry) : () => {};
+    let copy = null;
+    try {
+      if (anew) await this.#store?.remove(entry.sha256);
+      const arrived = await this.#store?.whole(entry);
+      if (arrived) return yield* piecesOf(arrived);
+      copy = await this.#store?.write(entry.sha256);
+      yield* this.#fetch(entry, copy);
+    } finally {
+      copy?.close();
+      release();
+    }
+  }
+
+  /** The file from its source, but for the beginning that is kept already; what arrives is kept, as long as there is room. */
+  async *#fetch(entry, copy) {
+    let at = 0;
+    if (copy && copy.getSize() > entry.size) copy.truncate(0);
+    for (const kept = copy?.getSize() ?? 0; at < kept; ) {
+      const piece = new Uint8Array(Math.min(PIECE, kept - at));
+      copy.read(piece, { at });
+      at += piece.length;
+      yield piece;
+    }
+    const parts = !copy && this.#wish.lend ? [] : null;
+    if (parts) this.#parts.set(entry.path, parts);
+    // A second copy in the browser's own cache would be of no use.
+    const options = { ...request(this.#wish), ...(copy && { cache: 'no-store' }) };
+    for await (const piece of download(`${this.base}${entry.path}`, at, entry.size, options)) {
+      try {
+        if (copy && copy.write(piece, { at }) < piece.length) throw named('QuotaExceededError', 'no room');
+        if (copy && Math.floor(at / PIECE) !== Math.floor((at + piece.length) / PIECE)) copy.flush();
+      } catch {
+        // The rest of this download does without; the next one may find room.
+        copy.truncate(at);
+        copy = null;
+        this.#tell({ type: 'notice', notice: 'this browser has no room left to keep the model, so it will be fetched again the next time' });
+      }
+      at += piece.length;
+      parts?.push(new Blob([piece]));
+      yield piece;
+    }
+  }
+
+  /** Waits until no other tab or worker writes the file; answers with what ends our turn. */
+  async #lock(entry) {
+    if (!navigator.locks) return () => {};
+    return new Promise((resolve, reject) => {
+      const waiting = setTimeout(() => this.#tell({ type: 'progress', phase: 'wait', loaded: 0, total: 0 }), PATIENCE);
+      navigator.locks
+        .request(`starsight ${entry.sha256}`, () => {
+          clearTimeout(waiting);
+          return new Promise((release) => resolve(release));
+        })
+        .catch(reject);
+    });
+  }
+}
+
+/** The entries of the files in a manifest. The engine checks it more closely. */
+function entriesOf(manifest, base) {
+  let files;
+  try {
+    ({ files } = JSON.parse(manifest));
+  } catch (error) {
+    throw named('BundleError', `${base}${MANIFEST}: not a manifest: ${error.message}`);
+  }
+  const good = Array.isArray(files) && files.every((file) => typeof file?.path === 'string' && /^[0-9a-f]{64}$/.test(file.sha256) && Number.isSafeInteger(file.size));
+  if (!good) throw named('BundleError', `${base}${MANIFEST}: not a manifest: it lists no files with path, size and sha256`);
+  return files;
+}
+
+async function* piecesOf(blob) {
+  const reader = blob.stream().getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}

@@ -1,0 +1,11 @@
+// Errors that users meet, told apart by name; starsight.d.ts lists them.
+
+/** An error with a name. */
+export function named(name, message) {
+  return Object.assign(new Error(message), { name });
+}
+
+/** The error of an engine that trapped; WebAssembly's own word for most traps is "unreachable". */
+export function brokenDown(words) {
+  return named('EngineError', `the rating engine broke down (${words}): out of memory, or a fault of its own; the console says more`);
+}

@@ -1,0 +1,90 @@
+// Files from a server: resumed where they were cut off, given up with words that say why.
+
+import { named } from './errors.js?v=__STARSIGHT_VERSION__';
+
+/** How often in a row a download is taken up again without a byte arriving in between, and how long it waits before each, in milliseconds. */
+const PAUSES = [500, 1500, 4000];
+
+/** A server that sends nothing for so long is asked again, in milliseconds. */
+const STALL = 30_000;
+
+/** Fetches a small file as text. */
+export async function fetchText(address, options) {
+  const response = await ask(address, { cache: 'no-cache', ...options });
+  return response.text().catch((error) => Promise.reject(cut(address, error)));
+}
+
+/**
+ * The bytes of the file at `address` from `from` on, as they arrive; at most one piece goes beyond `size`, by which the reader can tell that it is another file. A server that cuts the
+ * connection is asked for the rest; one that cannot send a part sends all, of which the beginning is passed over.
+ */
+export async function* download(address, from, size, options) {
+  let at = from;
+  for (let tries = 0; at < size; ) {
+    const start = at;
+    const stalled = new AbortController();
+    let timer;
+    const watch = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stalled.abort(new Error(`nothing arrived for ${STALL / 1000} seconds`)), STALL);
+    };
+    try {
+      watch();
+      const headers = at > 0 ? { ...options.headers, Range: `bytes=${at}-` } : options.headers;
+      const response = await ask(address, { ...options, headers, signal: stalled.signal });
+      let skip = at > 0 && response.status !== 206 ? at : 0;
+      const reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read().catch((error) => Promise.reject(cut(address, error, at)));
+        if (done) break;
+        watch();
+        const piece = value.subarray(Math.min(skip, value.length));
+        skip -= value.length - piece.length;
+        if (piece.length === 0) continue;
+        at += piece.length;
+        yield piece;
+        if (at > size) return void reader.cancel().catch(() => {});
+      }
+      if (at < size) throw cut(address, new Error(`${size} were announced`), at);
+    } catch (error) {
+      if (!error.passing) throw error;
+      if (at > start) tries = 0;
+      if (tries === PAUSES.length) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PAUSES[tries]));
+      tries += 1;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** A good answer, or an error; a `passing` one may be over a little later. */
+async function ask(address, options) {
+  const response = await fetch(address, options).catch((error) => {
+    const why = 'either there is no connection, or that server does not let other sites read it';
+    throw Object.assign(named('DownloadError', `no answer from ${address} (${error.message}); ${why}`), { passing: true });
+  });
+  if (!response.ok) {
+    const status = `${response.status} ${response.statusText}`.trim();
+    const passing = response.status === 429 || response.status >= 500;
+    throw Object.assign(named('DownloadError', `${address} answered ${status}${meaning(response.status)}`), { passing, status: response.status });
+  }
+  const type = response.headers.get('content-type') ?? '';
+  if (type.startsWith('text/html')) {
+    throw named('DownloadError', `${address} answered with a web page (${type}) in place of the file; is the address right?`);
+  }
+  return response;
+}
+
+/** What a status means for somebody who asked for a model. */
+function meaning(status) {
+  if (status === 401 || status === 403) return ': the model does not exist, or is not public';
+  if (status === 404 || status === 410) return ': there is no such file';
+  if (status === 429) return ': too many requests; wait a little';
+  if (status >= 500) return ': that server is in trouble; try again later';
+  return '';
+}
+
+function cut(address, error, at = 0) {
+  return Object.assign(named('DownloadError', `${address}: the connection broke after ${at} bytes (${error.message})`), { passing: true });
+}

@@ -1,0 +1,332 @@
+// The workers of a loaded model, on the page's side: started, fed, replaced when they die, and ended.
+
+import { brokenDown, named } from './errors.js?v=__STARSIGHT_VERSION__';
+import { Work } from './work.js?v=__STARSIGHT_VERSION__';
+
+/** Portions of a call that a worker has at once: one under way, one waiting, so that it never idles. */
+const PORTIONS_A_WORKER = 2;
+
+/** How often a portion is tried before the fault is held to be its own. */
+const TRIES = 2;
+
+/** Another worker is worth its memory if all together then do at least so many times as much. */
+const WORTHWHILE = 1.15;
+
+/** How long throughput is measured for that, and how much work must lie ahead before another worker is started, in milliseconds. */
+const MEASURE = 750;
+const WORTH_STARTING = 2500;
+
+/** Rates with one worker or several; plain messages carry texts and ratings, so that no special headers are asked of the host. */
+export class Pool {
+  #wish;
+  #relaxedSimd;
+  #most;
+  #listeners;
+  #lent;
+  #workers = new Set();
+  #loading = new Set();
+  #works = new Set();
+  #ended;
+
+  /** Of at most `most` workers. `listeners`: { onProgress, onNotice, onNewer }. */
+  constructor({ wish, relaxedSimd, most, listeners }) {
+    this.#wish = wish;
+    this.#relaxedSimd = relaxedSimd;
+    this.#most = most;
+    this.#listeners = listeners;
+  }
+
+  /** Starts `count` workers and answers with what is known of the model. The first one fetches, the others get its files. */
+  async start(count) {
+    const others = [];
+    const loaded = this.#add({ ...this.#wish, lend: this.#most > 1 }, (message) => {
+      const { type, phase, loaded, total, notice } = message;
+      if (type === 'progress') this.#listeners.onProgress?.({ phase, loaded, total });
+      if (type === 'notice') this.#listeners.onNotice?.(notice);
+      if (type === 'newer') this.#listeners.onNewer?.();
+      if (type === 'files') {
+        this.#lent = { source: this.#wish.source, base: message.base, manifest: message.manifest, lent: message.files };
+        for (let i = 1; i < count; i += 1) others.push(this.#add(this.#lent, () => {}).catch((error) => error));
+      }
+    });
+    const { info, kept } = await loaded;
+    for (const other of await Promise.all(others)) if (other instanceof Error) this.#goOnWithFewer(other);
+    return { info, kept };
+  }
+
+  /** How many workers there are. */
+  get size() {
+    return this.#workers.size;
+  }
+
+  /** Rates `texts`. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are places in `texts`. */
+  rate(texts, hear, signal) {
+    const work = new Work(texts, hear);
+    const settled = new Promise((resolve, reject) => Object.assign(work, { resolve, reject }));
+    if (this.#ended) work.reject(this.#ended);
+    else if (work.isDone) work.resolve();
+    else {
+      this.#works.add(work);
+      const abort = () => this.#fail(work, signal.reason);
+      signal?.addEventListener('abort', abort);
+      settled.catch(() => {}).finally(() => signal?.removeEventListener('abort', abort));
+      for (const worker of this.#workers) this.#feed(worker);
+      this.#grow();
+    }
+    return settled;
+  }
+
+  /** Ends every worker; what was asked fails with `error`. */
+  end(error) {
+    this.#ended ??= error;
+    for (const worker of [...this.#loading, ...this.#workers]) worker.stop(error);
+    this.#workers.clear();
+    for (const work of [...this.#works]) this.#fail(work, error);
+  }
+
+  /** Starts a worker that loads what it `wish`es for; it takes its share of the work once it has. */
+  async #add(wish, hear) {
+    const worker = new RatingWorker((error) => this.#lose(worker, error));
+    this.#loading.add(worker);
+    try {
+      const ready = await worker.ask({ type: 'load', wish, relaxedSimd: this.#relaxedSimd }, hear).settled;
+      if (this.#ended) throw this.#ended;
+      this.#workers.add(worker);
+      this.#feed(worker);
+      return ready;
+    } catch (error) {
+      worker.stop(error);
+      throw error;
+    } finally {
+      this.#loading.delete(worker);
+    }
+  }
+
+  /** Hands `worker` portions of every call under way, as many as it may have. */
+  #feed(worker) {
+    if (worker.retiring) return;
+    for (const work of this.#works) {
+      while (worker.portions(work) < PORTIONS_A_WORKER) {
+        const portion = work.take(this.#workers.size);
+        if (!portion) break;
+        this.#hand(worker, work, portion);
+      }
+    }
+  }
+
+  async #hand(worker, work, portion) {
+    const texts = Array.from(portion.places, (place) => work.texts[place]);
+    const request = worker.ask({ type: 'rate', texts }, (message) => work.hear(portion, message));
+    worker.begin(work, request);
+    try {
+      await request.settled;
+    } catch (error) {
+      if (!this.#works.has(work)) return;
+      // A worker that died takes nothing with it: what it had not rated is rated by another.
+      portion.tries += 1;
+      if (worker.isAlive || portion.tries >= TRIES) this.#fail(work, error);
+      else {
+        work.giveBack(portion);
+        for (const other of this.#workers) this.#feed(other);
+      }
+      return;
+    } finally {
+      worker.finish(work, request);
+    }
+    if (work.isDone && this.#works.delete(work)) work.resolve();
+    if (worker.retiring) this.#retire(worker);
+    else this.#feed(worker);
+  }
+
+  /** Ends a call with an error; the workers drop what they have of it. */
+  #fail(work, error) {
+    if (!this.#works.delete(work)) return;
+    for (const worker of this.#workers) worker.cancel(work, error);
+    work.reject(error);
+  }
+
+  /** A worker died while at work: another takes its place. */
+  async #lose(worker, error) {
+    if (!this.#workers.delete(worker) || this.#ended) return;
+    this.#listeners.onNotice?.(`a worker broke down and is replaced (${error.message})`);
+    try {
+      await this.#add(this.#lent ?? this.#wish, () => {});
+    } catch (failure) {
+      this.#goOnWithFewer(failure);
+    }
+  }
+
+  /** A worker could not be had; the others do its work, if there are any. */
+  #goOnWithFewer(error) {
+    if (this.#ended) return;
+    this.#most = Math.max(this.size, 1);
+    if (this.size === 0) this.end(error);
+    else {
+      this.#listeners.onNotice?.(`no further worker could be started (${error.message}); the work goes on with ${this.size}`);
+      for (const worker of this.#workers) this.#feed(worker);
+    }
+  }
+
+  /** Starts another worker where there is enough to do, and keeps it if all together are then faster: cores that a system names need not be free, or real. */
+  async #grow() {
+    if (this.size + this.#loading.size >= this.#most || !this.#lent) return;
+    const before = await this.#throughput();
+    const ahead = [...this.#works].reduce((sum, work) => sum + work.remaining, 0);
+    if (!(before > 0) || ahead / before < WORTH_STARTING || this.size + this.#loading.size >= this.#most || this.#ended) return;
+    try {
+      await this.#add(this.#lent, () => {});
+    } catch (error) {
+      return this.#goOnWithFewer(error);
+    }
+    const after = await this.#throughput();
+    if (this.#works.size === 0 || this.#ended) return;
+    if (after >= WORTHWHILE * before) return void this.#grow();
+    this.#most = this.size - 1;
+    const last = [...this.#workers].at(-1);
+    last.retiring = true;
+    if (last.isIdle) this.#retire(last);
+  }
+
+  /** Work done a millisecond, over a while; 0 when it ended meanwhile. */
+  async #throughput() {
+    const done = () => [...this.#works].reduce((sum, work) => sum + work.done, 0);
+    const works = this.#works.size;
+    const [then, begun] = [done(), performance.now()];
+    await new Promise((resolve) => setTimeout(resolve, MEASURE));
+    return this.#works.size === works ? (done() - then) / (performance.now() - begun) : 0;
+  }
+
+  /** Ends a worker that is not needed, once it has finished what it has. */
+  #retire(worker) {
+    if (worker.isIdle && this.#workers.delete(worker)) worker.stop(named('EngineError', 'the worker was not needed'));
+  }
+}
+
+/** A worker and what it has been asked. Once it has stopped, whatever is asked of it fails with the reason. */
+class RatingWorker {
+  #worker;
+  #lost;
+  #requests = new Map();
+  #listeners = new Map();
+  #stopped;
+  #asked = 0;
+  #works = new Map();
+
+  /** Whether it is to end when it has finished what it has. */
+  retiring = false;
+
+  /** `lost` is called once if it dies of itself. */
+  constructor(lost) {
+    this.#lost = lost;
+    // Spelt out, for bundlers to see.
+    const address = new URL('./worker.js?v=__STARSIGHT_VERSION__', import.meta.url);
+    try {
+      this.#worker =
+        address.origin === globalThis.location?.origin
+          ? new Worker(new URL('./worker.js?v=__STARSIGHT_VERSION__', import.meta.url), { type: 'module', name: 'starsight' })
+          : startForeign(address);
+    } catch (error) {
+      throw named('EngineError', `the rating engine at ${address} could not be started: ${error.message}`);
+    }
+    this.#worker.onmessage = ({ data }) => this.#hear(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#die(event.message ? brokenDown(event.message) : named('EngineError', `the rating engine at ${address} could not be loaded`));
+    };
+    this.#worker.onmessageerror = () => this.#die(named('EngineError', 'a message of the rating engine could not be read'));
+  }
+
+  get isAlive() {
+    return !this.#stopped;
+  }
+
+  get isIdle() {
+    return this.#requests.size === 0;
+  }
+
+  /** Posts `request`. `hear` gets every message about it but the last, and those that come later still; `settled` is a promise of the last. */
+  ask(request, hear) {
+    const id = ++this.#asked;
+    const settled = new Promise((resolve, reject) => {
+      if (this.#stopped) reject(this.#stopped);
+      else this.#requests.set(id, { resolve, reject });
+    });
+    if (!this.#stopped) {
+      this.#listeners.set(id, hear);
+      this.#worker.postMessage({ ...request, id });
+    }
+    return { id, settled };
+  }
+
+  /** How many portions of `work` it has. */
+  portions(work) {
+    return this.#works.get(work)?.size ?? 0;
+  }
+
+  begin(work, { id }) {
+    if (!this.#works.has(work)) this.#works.set(work, new Set());
+    this.#works.get(work).add(id);
+  }
+
+  finish(work, { id }) {
+    const ids = this.#works.get(work);
+    ids?.delete(id);
+    if (ids?.size === 0) this.#works.delete(work);
+    this.#listeners.delete(id);
+  }
+
+  /** Drops what it has of `work`. */
+  cancel(work, reason) {
+    for (const id of this.#works.get(work) ?? []) {
+      this.#listeners.delete(id);
+      this.#settle(id, (entry) => entry.reject(reason));
+      this.#worker.postMessage({ type: 'cancel', id });
+    }
+  }
+
+  /** Ends the worker; what it was asked fails with `error`. */
+  stop(error) {
+    this.#stopped ??= error;
+    this.#worker.terminate();
+    for (const id of [...this.#requests.keys()]) this.#settle(id, (entry) => entry.reject(this.#stopped));
+  }
+
+  #die(error) {
+    if (this.#stopped) return;
+    this.stop(error);
+    this.#lost(error);
+  }
+
+  #hear(message) {
+    const { id, type, name, message: words } = message;
+    if (type === 'failed' && (id === undefined || name === 'RuntimeError')) {
+      // A trap leaves the engine's memory in an unknown state.
+      this.#die(brokenDown(words));
+    } else if (type === 'failed') {
+      this.#settle(id, (entry) => entry.reject(named(name, words)));
+    } else if (type === 'ready' || type === 'done') {
+      this.#settle(id, (entry) => entry.resolve(message));
+    } else {
+      try {
+        this.#listeners.get(id)?.(message);
+      } catch (error) {
+        // The caller's own listener threw: that ends what it listened to.
+        this.#settle(id, (entry) => entry.reject(error));
+        this.#worker.postMessage({ type: 'cancel', id });
+      }
+    }
+  }
+
+  /** Settles request `id`, unless that happened before. */
+  #settle(id, end) {
+    const entry = this.#requests.get(id);
+    this.#requests.delete(id);
+    if (entry) end(entry);
+  }
+}
+
+/** A page may not start another site's script as a worker, but its own may import it. */
+function startForeign(address) {
+  const own = URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
+  return new Worker(own, { type: 'module', name: 'starsight' });
+}

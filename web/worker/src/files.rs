@@ -1,0 +1,105 @@
+//! A bundle's files: read from streams into the memory where they stay, measured and held to the manifest as the bytes flow.
+
+use js_sys::{Date, Function, Promise, Uint8Array};
+use sha2::{Digest, Sha256};
+use starsight_model::bundle::{FileEntry, hex};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult};
+
+use crate::failure::Failure;
+
+/// Milliseconds between two reports of progress.
+const REPORT_INTERVAL: f64 = 50.0;
+
+/// Where a bundle's files come from.
+pub struct Files {
+    base: String,
+    open: Function,
+}
+
+impl Files {
+    /// Those of the bundle at the address `base`. `open` is called with a path and whether the file is wanted anew from its source, and answers with a stream of its bytes.
+    pub fn new(base: String, open: Function) -> Files {
+        Files { base, open }
+    }
+
+    /// The file that `entry` describes, with the right size and SHA-256. A damaged one is asked for once more.
+    pub async fn read(&self, entry: &FileEntry, progress: &mut Progress) -> Result<Vec<u8>, JsValue> {
+        let mut bytes = Vec::new();
+        let fits = usize::try_from(entry.size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
+        if !fits {
+            return Err(Failure::Engine(format!("not enough memory in this browser for the {} bytes of {}", entry.size, entry.path)).into());
+        }
+        let before = progress.loaded;
+        if self.fill(&mut bytes, entry, false, progress).await?.is_ok() {
+            return Ok(bytes);
+        }
+        progress.loaded = before;
+        let checked = self.fill(&mut bytes, entry, true, progress).await?;
+        checked.map_err(|e| Failure::Bundle(format!("{}: {e}", self.base)))?;
+        Ok(bytes)
+    }
+
+    /// Fills `bytes`, as long as the entry says and no further, and says whether they are what it describes.
+    async fn fill(
+        &self,
+        bytes: &mut Vec<u8>,
+        entry: &FileEntry,
+        anew: bool,
+        progress: &mut Progress,
+    ) -> Result<Result<(), starsight_model::Error>, JsValue> {
+        bytes.clear();
+        let mut sha256 = Sha256::new();
+        let mut size = 0;
+        let stream = self.open.call2(&JsValue::NULL, &entry.path.as_str().into(), &anew.into())?.unchecked_into::<ReadableStream>();
+        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+        // More than the manifest says: nothing of it can be right, so the rest is not waited for.
+        while size <= entry.size {
+            let read: ReadableStreamReadResult = JsFuture::from(reader.read()).await?.unchecked_into();
+            if read.get_done().unwrap_or(false) {
+                break;
+            }
+            let piece: Uint8Array = read.get_value().unchecked_into();
+            size += u64::from(piece.length());
+            if size <= entry.size {
+                let start = bytes.len();
+                bytes.resize(start + piece.length() as usize, 0);
+                piece.copy_to(&mut bytes[start..]);
+                sha256.update(&bytes[start..]);
+                progress.add(u64::from(piece.length()));
+            }
+        }
+        let cancelled: Promise = reader.cancel();
+        drop(cancelled);
+        Ok(entry.check(size, || hex(&sha256.finalize())))
+    }
+}
+
+/// Tells how many of the bytes have arrived, not more often than anyone could see.
+pub struct Progress {
+    listener: Function,
+    loaded: u64,
+    total: u64,
+    said_at: f64,
+}
+
+impl Progress {
+    /// Nothing yet, of `total` bytes.
+    pub fn new(listener: Function, total: u64) -> Progress {
+        Progress { listener, loaded: 0, total, said_at: 0.0 }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.loaded += bytes;
+        if Date::now() - self.said_at >= REPORT_INTERVAL {
+            self.say("download");
+        }
+    }
+
+    /// Says how far it is, in `phase`. What the listener throws is its own affair.
+    pub fn say(&mut self, phase: &str) {
+        self.said_at = Date::now();
+        let _ = self.listener.call3(&JsValue::NULL, &phase.into(), &(self.loaded as f64).into(), &(self.total as f64).into());
+    }
+}

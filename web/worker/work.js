@@ -1,0 +1,93 @@
+// The texts of one call, divided among workers as they ask for more.
+
+/** What a text costs besides its characters: its special tokens and its place in the batch. */
+const COST_OF_A_TEXT = 8;
+
+/** The least and the most of a portion, in characters: enough to fill packed batches, few enough that no worker is left with much when the others have finished. */
+const SMALLEST_PORTION = 6_000;
+const LARGEST_PORTION = 48_000;
+
+/** Lengths above this are all as good as this, for sorting. */
+const LONGEST = 2048;
+
+export class Work {
+  #hear;
+  #order;
+  #next = 0;
+  #returned = [];
+  #rated;
+  #open;
+
+  /** Set by the pool: what ends the call. */
+  resolve;
+  reject;
+
+  /** Cost of what is rated, and of what is not. */
+  done = 0;
+  remaining = 0;
+
+  /** `hear`: { tokenised(count), ratings(message) }. */
+  constructor(texts, hear) {
+    this.texts = texts;
+    this.#hear = hear;
+    this.#order = longestFirst(texts);
+    this.#rated = new Uint8Array(texts.length);
+    this.#open = texts.length;
+    for (const text of texts) this.remaining += text.length + COST_OF_A_TEXT;
+  }
+
+  /** Whether all is rated. */
+  get isDone() {
+    return this.#open === 0;
+  }
+
+  /** The next portion for one of `workers`, or null if there is none: large ones first, small ones at the end, so that all finish together. (Guided self-scheduling: Polychronopoulos, Kuck 1987.) */
+  take(workers) {
+    if (this.#returned.length > 0) return this.#returned.pop();
+    const from = this.#next;
+    if (from === this.#order.length) return null;
+    const most = Math.min(Math.max(this.remaining / (3 * workers), SMALLEST_PORTION), LARGEST_PORTION);
+    for (let cost = 0; this.#next < this.#order.length && cost < most; this.#next += 1) {
+      cost += this.texts[this.#order[this.#next]].length + COST_OF_A_TEXT;
+    }
+    return { places: this.#order.subarray(from, this.#next), tokenised: 0, tries: 0 };
+  }
+
+  /** Takes back what is not rated of a portion. */
+  giveBack(portion) {
+    const places = portion.places.filter((place) => !this.#rated[place]);
+    this.#hear.tokenised(-Math.min(portion.tokenised, places.length));
+    if (places.length > 0) this.#returned.push({ ...portion, places, tokenised: 0 });
+  }
+
+  /** Hears what a worker says of a portion. */
+  hear(portion, message) {
+    if (message.type === 'tokenised') {
+      this.#hear.tokenised(message.texts - portion.tokenised);
+      portion.tokenised = message.texts;
+      return;
+    }
+    const indices = message.indices.map((index) => portion.places[index]);
+    for (const place of indices) {
+      const cost = this.texts[place].length + COST_OF_A_TEXT;
+      this.done += cost;
+      this.remaining -= cost;
+      this.#rated[place] = 1;
+    }
+    this.#open -= indices.length;
+    this.#hear.ratings({ ...message, indices });
+  }
+}
+
+/** The places of `texts`, longest text first, by counting: as quick for a hundred thousand as the page's thread needs it. */
+function longestFirst(texts) {
+  const starts = new Uint32Array(LONGEST + 2);
+  const rank = (text) => LONGEST - Math.min(text.length, LONGEST);
+  for (const text of texts) starts[rank(text) + 1] += 1;
+  for (let i = 1; i < starts.length; i += 1) starts[i] += starts[i - 1];
+  const order = new Uint32Array(texts.length);
+  texts.forEach((text, place) => {
+    order[starts[rank(text)]++] = place;
+  });
+  return order;
+}
