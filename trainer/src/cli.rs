@@ -324,6 +324,12 @@ pub struct Site {
     /// Folder for the site
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Where the site will be, for links to it: the 404 page's, and the address that search engines take as its own
+    #[arg(long, value_name = "URL", value_parser = base_url)]
+    pub base_url: Option<String>,
+    /// Put the whole bundle into the site, floating-point weights too, which the page does not need
+    #[arg(long)]
+    pub full: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
@@ -338,4 +344,13 @@ pub struct Serve {
     /// Port on 127.0.0.1; 0 takes any free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
+}
+
+/// An address of a folder, which ends in a slash.
+fn base_url(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>?#".contains(&b));
+    if !(text.starts_with("https://") || text.starts_with("http://")) || !plain {
+        return Err("wanted an address such as https://you.github.io/stars/".into());
+    }
+    Ok(format!("{}/", text.trim_end_matches('/')))
 }

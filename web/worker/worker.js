@@ -59,14 +59,16 @@ async function load({ id, wish, relaxedSimd }) {
   const { load: loadEngine } = await starting;
 
   const open = (path, anew) => bundle.open(path, anew);
+  let lent;
+  const lend = async () => tell({ type: 'files', base: bundle.base, manifest: bundle.manifest, files: await bundle.lend() });
   const progress = (phase, loaded, total) => {
     tell({ type: 'progress', phase, loaded, total });
-    if (phase === 'prepare' && wish.lend) {
-      bundle.lend().then((files) => tell({ type: 'files', base: bundle.base, manifest: bundle.manifest, files }));
-    }
+    // The others load while this one checks what it loaded.
+    if (phase === 'prepare' && wish.lend) lent = lend();
   };
   try {
     engine = await loadEngine(bundle.base, bundle.manifest, open, progress);
+    await lent;
   } catch (error) {
     if (error.name === 'BundleError') await bundle.discard();
     throw error;

@@ -6,11 +6,12 @@ use indicatif::HumanBytes;
 use super::hub;
 use crate::cli::{Serve, Site};
 use crate::serve;
-use crate::site::write_site;
+use crate::site::{Options, write_site};
 
 pub(super) fn run(args: &Site) -> Result<()> {
     let bundle = args.model.model_folder(|| hub(&args.hub))?;
-    let written = write_site(&bundle, &args.out)?;
+    let options = Options { base_url: args.base_url.clone(), full: args.full };
+    let written = write_site(&bundle, &args.out, &options)?;
     println!("{}: {} files, {}; any static host can serve it", args.out.display(), written.files, HumanBytes(written.bytes));
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! A complete static site around a bundle: the page that this program was built with, and the model that it serves.
 
+mod compress;
+mod page;
+
 use std::{
     fs::{self, File},
     io::Write,
@@ -7,9 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use starsight_model::bundle::MANIFEST;
+use rayon::prelude::*;
+use starsight_model::bundle::{INT8_WEIGHTS, MANIFEST, Manifest, WEIGHTS};
 
-use crate::{files, verify};
+use crate::verify;
 
 /// The page's files: paths with `/`, and contents.
 pub type Page = [(&'static str, &'static [u8])];
@@ -31,22 +35,39 @@ pub struct Written {
     pub bytes: u64,
 }
 
+/// How a site is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where the site will be, if that is known; ends in a slash.
+    pub base_url: Option<String>,
+    /// Whether it holds the whole bundle, for `transformers` too: the page needs no floating-point weights, which are four times as large as its own.
+    pub full: bool,
+}
+
 /// Writes a static site that serves the bundle in the folder `bundle` to the folder `out`, which must not exist, be empty, or hold a site of Starsight's: that one is replaced.
 /// The site appears whole or not at all.
 ///
 /// # Errors
-/// When this program was built without the page, the bundle is not what its manifest says, or `out` cannot be written or holds something else.
-pub fn write_site(bundle: &Path, out: &Path) -> Result<Written> {
+/// When this program was built without the page, the bundle is not what its manifest says or has no weights for a browser, or `out` cannot be written or holds something else.
+pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
     ensure!(!PAGE.is_empty(), "this starsight was built without the page: run `cargo xtask web`, then build it again");
-    write_site_of(PAGE, bundle, out)
+    write_site_of(PAGE, bundle, out, options)
 }
 
 /// [`write_site`] with a page of one's own.
 ///
 /// # Errors
 /// As [`write_site`].
-pub fn write_site_of(page: &Page, bundle: &Path, out: &Path) -> Result<Written> {
+pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
     let manifest = verify::manifest(bundle)?;
+    ensure!(
+        manifest.file(INT8_WEIGHTS).is_ok(),
+        "{} holds no {INT8_WEIGHTS}, with which browsers compute: `starsight quantize --model {}` adds it",
+        bundle.display(),
+        bundle.display()
+    );
+    // What the site's own manifest lists is there, all of it.
+    let manifest = Manifest { files: manifest.files.into_iter().filter(|file| options.full || file.path != WEIGHTS).collect(), ..manifest };
     check_replaceable(out)?;
     // Beside OUT, because only within a file system can a folder be moved into place.
     let parent =
@@ -55,28 +76,35 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path) -> Result<Written> 
     let work = tempfile::Builder::new().prefix(".starsight-site-").tempdir_in(&parent).with_context(|| format!("writing in {}", parent.display()))?;
     let fresh = work.path().join("fresh");
 
-    let mut written = Written { files: 0, bytes: 0 };
-    let mut put = |path: &str, write: &mut dyn FnMut(&mut File) -> Result<u64>| -> Result<()> {
-        let target = fresh.join(path);
+    let mut paths = Vec::new();
+    let mut bytes = 0;
+    let mut put = |path: String, write: &mut dyn FnMut(&mut File) -> Result<u64>| -> Result<()> {
+        let target = fresh.join(&path);
         let failed = || format!("writing {path} for {}", out.display());
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).with_context(failed)?;
         }
         let mut file = File::create(&target).with_context(failed)?;
-        written.bytes += write(&mut file).with_context(failed)?;
-        written.files += 1;
+        bytes += write(&mut file).with_context(failed)?;
+        paths.push(path);
         Ok(())
     };
-    for (path, content) in page {
-        put(path, &mut |file| Ok(file.write_all(content).map(|()| content.len() as u64)?))?;
+    for (path, content) in page::finish(page, options.base_url.as_deref())? {
+        put(path, &mut |file| Ok(file.write_all(&content).map(|()| content.len() as u64)?))?;
     }
     for entry in &manifest.files {
-        put(&format!("{MODEL}/{}", entry.path), &mut |file| verify::copy(bundle, entry, file).map(|()| entry.size))?;
+        put(format!("{MODEL}/{}", entry.path), &mut |file| verify::copy(bundle, entry, file).map(|()| entry.size))?;
     }
-    let json = files::read(&bundle.join(MANIFEST))?;
-    put(&format!("{MODEL}/{MANIFEST}"), &mut |file| Ok(file.write_all(&json).map(|()| json.len() as u64)?))?;
+    let json = serde_json::to_vec_pretty(&manifest)?;
+    put(format!("{MODEL}/{MANIFEST}"), &mut |file| Ok(file.write_all(&json).map(|()| json.len() as u64)?))?;
     // GitHub Pages would otherwise pass the site through Jekyll, which drops some files.
-    put(".nojekyll", &mut |_| Ok(0))?;
+    put(".nojekyll".into(), &mut |_| Ok(0))?;
+    let mut written = Written { files: paths.len(), bytes };
+    let compressed = paths.par_iter().map(|path| compress::beside(&fresh, path)).collect::<Result<Vec<_>>>()?;
+    for more in compressed {
+        written.files += more.files;
+        written.bytes += more.bytes;
+    }
 
     move_into_place(&fresh, out, &work.path().join("former")).with_context(|| format!("moving the site to {}", out.display()))?;
     Ok(written)
@@ -109,21 +137,46 @@ fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use starsight_model::bundle::{FORMAT, FileEntry, Manifest};
+    use starsight_model::bundle::{FORMAT, FileEntry};
 
     use super::*;
 
-    const TEST_PAGE: &Page = &[("index.html", b"<p>page"), ("starsight.js", b"export {}"), ("engine/worker.js", b"//")];
+    /// As trunk lays it out.
+    pub(super) const TEST_PAGE: &Page = &[
+        (
+            "index.html",
+            b"<html><head>\n    <meta charset=\"utf-8\">\n    <link rel=\"icon\" href=\"./icon.svg\">\n    <link rel=\"stylesheet\" href=\"./page-1.css\"/>\n\
+              <script type=\"module\">\nimport init, * as bindings from './starsight-page-1.js';\n\
+              const wasm = await init({ module_or_path: './starsight-page-1_bg.wasm' });\n</script>\n<link rel=\"modulepreload\" href=\"./starsight-page-1.js\">\
+              <link rel=\"preload\" href=\"./starsight-page-1_bg.wasm\"></head><body></body></html>",
+        ),
+        ("404.html", b"<p>lost<!-- home -->"),
+        ("icon.svg", b"<svg/>"),
+        ("page-1.css", b"p {}"),
+        ("starsight-page-1.js", b"import { load } from './starsight.js';"),
+        ("starsight-page-1_bg.wasm", b"\0asm"),
+        ("starsight.d.ts", b"//"),
+        ("starsight.js", b"export {}"),
+        ("sw.js", b"const VERSION = '__STARSIGHT_VERSION__'; const FILES = __STARSIGHT_FILES__;"),
+        ("engine/worker.js", b"//"),
+    ];
+
+    const FULL: Options = Options { base_url: None, full: true };
 
     fn bundle(dir: &Path, weights: &[u8]) {
         fs::create_dir_all(dir.join("web")).unwrap();
         fs::write(dir.join("model.safetensors"), weights).unwrap();
-        fs::write(dir.join("web/model.int8"), b"int8").unwrap();
+        fs::write(dir.join(INT8_WEIGHTS), b"int8").unwrap();
+        fs::write(dir.join("config.json"), " ".repeat(2000)).unwrap();
         fs::write(dir.join("notes.txt"), b"not in the manifest").unwrap();
         let manifest = Manifest {
             format: FORMAT,
             name: "test".into(),
-            files: vec![FileEntry::of("model.safetensors", weights), FileEntry::of("web/model.int8", b"int8")],
+            files: vec![
+                FileEntry::of(WEIGHTS, weights),
+                FileEntry::of(INT8_WEIGHTS, b"int8"),
+                FileEntry::of("config.json", " ".repeat(2000).as_bytes()),
+            ],
             probes: vec![],
             metrics: None,
             temperature: 1.0,
@@ -143,13 +196,32 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (model, out) = (home.path().join("model"), home.path().join("new/site"));
         bundle(&model, b"weights");
-        let written = write_site_of(TEST_PAGE, &model, &out).unwrap();
-        assert_eq!(names(&out), [".nojekyll", "engine", "index.html", "model", "starsight.js"]);
-        assert_eq!(names(&out.join("model")), ["model.safetensors", "starsight.json", "web"]);
+        let written = write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
+        let found = names(&out);
+        for name in [".nojekyll", "404.html", "engine", "index.html", "model", "starsight.js", "sw.js"] {
+            assert!(found.iter().any(|found| found == name), "{name} in {found:?}");
+        }
+        assert_eq!(names(&out.join("model")), ["config.json", "config.json.br", "config.json.gz", "model.safetensors", "starsight.json", "web"]);
         assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights");
-        assert_eq!(written.files, 7);
         assert_eq!(names(&home.path().join("new")), ["site"], "nothing is left beside it");
         verify::bundle(&out.join("model")).unwrap();
+        let count = |dir: &Path| -> usize {
+            let mut folders = vec![dir.to_owned()];
+            let mut files = 0;
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() { folders.push(path) } else { files += 1 }
+                }
+            }
+            files
+        };
+        assert_eq!(written.files, count(&out));
+
+        // Unless all is asked for, only what a browser needs, and a manifest that says no more.
+        write_site_of(TEST_PAGE, &model, &out, &Options::default()).unwrap();
+        assert!(!out.join("model/model.safetensors").exists());
+        assert_eq!(verify::bundle(&out.join("model")).unwrap().files.len(), 2);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -164,10 +236,10 @@ mod tests {
 
         // A site is replaced, even one that is made anew from its own bundle.
         fs::write(out.join("stale.txt"), b"stale").unwrap();
-        write_site_of(TEST_PAGE, &out.join("model"), &out).unwrap();
+        write_site_of(TEST_PAGE, &out.join("model"), &out, &FULL).unwrap();
         assert!(!out.join("stale.txt").exists());
         bundle(&model, b"better");
-        write_site_of(TEST_PAGE, &model, &out).unwrap();
+        write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"better");
     }
 
@@ -177,12 +249,12 @@ mod tests {
         let (model, out) = (home.path().join("model"), home.path().join("out"));
         bundle(&model, b"weights");
         fs::create_dir(&out).unwrap();
-        write_site_of(TEST_PAGE, &model, &out).expect("an empty folder is free");
+        write_site_of(TEST_PAGE, &model, &out, &FULL).expect("an empty folder is free");
         fs::remove_file(out.join("starsight.js")).unwrap();
-        let error = write_site_of(TEST_PAGE, &model, &out).unwrap_err().to_string();
+        let error = write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err().to_string();
         assert!(error.contains("not a site"), "{error}");
-        assert!(write_site_of(TEST_PAGE, &model, &model).is_err(), "nor the bundle itself");
-        assert!(write_site_of(TEST_PAGE, &model, &model.join("notes.txt")).unwrap_err().to_string().contains("is a file"));
+        assert!(write_site_of(TEST_PAGE, &model, &model, &FULL).is_err(), "nor the bundle itself");
+        assert!(write_site_of(TEST_PAGE, &model, &model.join("notes.txt"), &FULL).unwrap_err().to_string().contains("is a file"));
     }
 
     #[test]
@@ -190,13 +262,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (model, out) = (home.path().join("model"), home.path().join("out"));
         bundle(&model, b"weights");
-        write_site_of(TEST_PAGE, &model, &out).unwrap();
+        write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         fs::write(model.join("model.safetensors"), b"weight").unwrap();
-        let error = format!("{:#}", write_site_of(TEST_PAGE, &model, &out).unwrap_err());
+        let error = format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err());
         assert!(error.contains("model.safetensors: 6 bytes, but starsight.json says 7"), "{error}");
         assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights", "the former site stands");
         assert_eq!(names(home.path()), ["model", "out"]);
         fs::remove_file(model.join(MANIFEST)).unwrap();
-        assert!(format!("{:#}", write_site_of(TEST_PAGE, &model, &out).unwrap_err()).contains("holds no starsight.json"));
+        assert!(format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()).contains("holds no starsight.json"));
+        let old = Manifest { files: vec![], ..verify::manifest(&out.join("model")).unwrap() };
+        fs::write(model.join(MANIFEST), serde_json::to_vec(&old).unwrap()).unwrap();
+        assert!(format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()).contains("starsight quantize"));
     }
 }

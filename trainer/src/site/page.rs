@@ -1,0 +1,208 @@
+//! The page as a host gets it: what trunk built, with all that a browser is to hold it to.
+//!
+//! Trunk starts the page by a script within the HTML. Here that becomes a file of its own, so that the page can forbid scripts within the HTML (Content Security Policy level 3, by a
+//! `meta` element: a static host sends no headers of ours); styles and scripts carry the hash of their content (Subresource Integrity), and a service worker keeps all of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use sha2::{Digest, Sha384};
+use starsight_model::bundle::sha256_hex;
+
+use super::{MODULE, Page};
+
+const START_PAGE: &str = "index.html";
+const SERVICE_WORKER: &str = "sw.js";
+const NOT_FOUND: &str = "404.html";
+
+/// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. Rating workers, which fetch the model, are not bound by a page's policy.
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
+
+/// Files by path.
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
+
+/// Finishes the page that trunk built. `base_url`, which ends in a slash, is where the site will be, if that is known.
+///
+/// # Errors
+/// When it is not what trunk builds of `web/index.html`.
+pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
+    let mut files: Files = page.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
+    let mut html = text(&files, START_PAGE)?;
+
+    let (before, rest) = html.split_once("<script type=\"module\">").context("index.html starts no program")?;
+    let (script, after) = rest.split_once("</script>").context("index.html: a script has no end")?;
+    let program = between(script, "bindings from './", ".js'").context("index.html imports no program")?.to_owned();
+    let wasm = format!("{program}_bg.wasm");
+    ensure!(files.contains_key(&wasm), "there is no {wasm}");
+
+    // The module keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
+    let module = format!("{MODULE}?v={}", hash(&files[MODULE]));
+    let glue = text(&files, &format!("{program}.js"))?.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
+    files.remove(&format!("{program}.js"));
+    let program = add(&mut files, "starsight-page", glue);
+    let wasm_hash = integrity(&files[&wasm]);
+    let start = format!("import init from './{program}';\n\ninit({{ module_or_path: fetch('./{wasm}', {{ integrity: '{wasm_hash}' }}) }});\n");
+    let start = add(&mut files, "start", start);
+    html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
+
+    let preloads = format!(
+        "<link rel=\"modulepreload\" href=\"./{program}\">\n    <link rel=\"modulepreload\" href=\"./{module}\">\n    \
+         <link rel=\"preload\" href=\"./{wasm}\" as=\"fetch\" type=\"application/wasm\" crossorigin=\"anonymous\">\n  "
+    );
+    let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
+    html = html.replacen("</head>", &format!("  {canonical}{preloads}</head>"), 1);
+    html = html.replacen(
+        "<meta charset=\"utf-8\">",
+        &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">"),
+        1,
+    );
+    html = with_integrity(&html, &files);
+    files.insert(START_PAGE.into(), html.into_bytes());
+
+    if let Some(page) = files.get(NOT_FOUND) {
+        let home = base_url.map(|url| format!(", or go to <a href=\"{url}\">the start page</a>")).unwrap_or_default();
+        let page = String::from_utf8_lossy(page).replace("<!-- home -->", &home);
+        files.insert(NOT_FOUND.into(), page.into_bytes());
+    }
+    if files.contains_key(SERVICE_WORKER) {
+        let worker = service_worker(&files)?;
+        files.insert(SERVICE_WORKER.into(), worker.into_bytes());
+    }
+    Ok(files)
+}
+
+/// The service worker, with the list of what it keeps.
+fn service_worker(files: &Files) -> Result<String> {
+    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND].contains(&path) && !path.ends_with(".d.ts");
+    let kept: Vec<(&String, &Vec<u8>)> = files.iter().filter(|(path, _)| kept(path)).collect();
+    let mut paths = vec!["./".to_owned()];
+    paths.extend(kept.iter().map(|(path, _)| format!("./{path}")));
+    let version = kept.iter().map(|(path, content)| format!("{path} {}\n", hash(content))).collect::<String>();
+    let source = text(files, SERVICE_WORKER)?;
+    Ok(source.replace("__STARSIGHT_VERSION__", &hash(version.as_bytes())).replace("__STARSIGHT_FILES__", &serde_json::to_string(&paths)?))
+}
+
+/// The HTML with the hash of its content on every style, script and preload of a file of ours.
+fn with_integrity(html: &str, files: &Files) -> String {
+    let mut out = String::with_capacity(html.len() + 1024);
+    for (i, part) in html.split("./").enumerate() {
+        let (name, rest) = part.split_once('"').unwrap_or(("", part));
+        let file = name.split('?').next().unwrap_or_default();
+        // An attribute may follow any other; the manifest and the icon know none.
+        let checked = [".js", ".css", ".wasm"].iter().any(|kind| file.ends_with(kind));
+        match files.get(file).filter(|_| i > 0 && checked) {
+            Some(content) => out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content)),
+            None if i > 0 => out += &format!("./{part}"),
+            None => out += part,
+        }
+    }
+    out
+}
+
+/// The HTML without the preloads that trunk and the source name: names change here.
+fn preloads_removed(html: &str) -> String {
+    let mut out = html.to_owned();
+    for rel in ["<link rel=\"modulepreload\"", "<link rel=\"preload\""] {
+        while let Some(start) = out.find(rel) {
+            let end = out[start..].find('>').map_or(out.len(), |length| start + length + 1);
+            out.replace_range(start..end, "");
+        }
+    }
+    out
+}
+
+/// Adds a script under a name that changes with its content.
+fn add(files: &mut Files, name: &str, script: String) -> String {
+    let path = format!("{name}-{}.js", hash(script.as_bytes()));
+    files.insert(path.clone(), script.into_bytes());
+    path
+}
+
+fn text(files: &Files, path: &str) -> Result<String> {
+    let bytes = files.get(path).with_context(|| format!("the page has no {path}"))?;
+    String::from_utf8(bytes.clone()).with_context(|| format!("{path} is no text"))
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+}
+
+/// Sixteen characters that change with the content.
+fn hash(bytes: &[u8]) -> String {
+    sha256_hex(bytes)[..16].to_owned()
+}
+
+/// The hash by which a browser holds a file to its content. (W3C, Subresource Integrity.)
+fn integrity(bytes: &[u8]) -> String {
+    format!("sha384-{}", BASE64_STANDARD.encode(Sha384::digest(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::tests::TEST_PAGE;
+
+    fn finished() -> Files {
+        finish(TEST_PAGE, Some("https://example.org/stars/")).unwrap()
+    }
+
+    #[test]
+    fn no_script_is_left_within_the_html() {
+        let files = finished();
+        let html = String::from_utf8(files[START_PAGE].clone()).unwrap();
+        for script in html.split("<script").skip(1) {
+            assert!(script.contains("src=\"./start-") && script.contains("></script>"), "{html}");
+        }
+        assert!(html.contains("http-equiv=\"Content-Security-Policy\"") && html.find("Policy") < html.find("<link"), "{html}");
+        assert!(html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"), "{html}");
+        assert!(String::from_utf8_lossy(&files[NOT_FOUND]).contains("href=\"https://example.org/stars/\""));
+    }
+
+    #[test]
+    fn every_file_that_the_html_names_is_there_and_carries_its_hash() {
+        let files = finished();
+        let html = String::from_utf8(files[START_PAGE].clone()).unwrap();
+        let mut checked = 0;
+        for part in html.split("\"./").skip(1) {
+            let (name, rest) = part.split_once('"').unwrap();
+            let content = files.get(name.split('?').next().unwrap()).unwrap_or_else(|| panic!("no {name}"));
+            if let Some(hash) = rest.strip_prefix(" integrity=\"") {
+                assert!(hash.starts_with(&integrity(content)), "{name}");
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, 5, "a style, two scripts, the program and the module: {html}");
+        // The empty text's, as OpenSSL computes it.
+        assert_eq!(integrity(b""), "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb");
+    }
+
+    #[test]
+    fn a_program_imports_the_module_in_its_version_and_its_name_tells() {
+        let files = finished();
+        let (_, program) = files.iter().find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js")).unwrap();
+        assert_eq!(*program, format!("import {{ load }} from './starsight.js?v={}';", hash(b"export {}")).into_bytes());
+        let other: Vec<_> =
+            TEST_PAGE.iter().map(|(path, content)| (*path, if *path == MODULE { &b"export { other }"[..] } else { *content })).collect();
+        let other = finish(&other, None).unwrap();
+        let scripts = |files: &Files| files.keys().filter(|path| path.ends_with(".js")).cloned().collect::<Vec<_>>();
+        assert_eq!(
+            scripts(&files).iter().filter(|path| scripts(&other).contains(path)).collect::<Vec<_>>(),
+            ["engine/worker.js", "starsight.js", "sw.js"]
+        );
+        assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
+    }
+
+    #[test]
+    fn the_service_worker_keeps_what_the_page_needs() {
+        let files = finished();
+        let worker = String::from_utf8(files[SERVICE_WORKER].clone()).unwrap();
+        let list: Vec<String> = serde_json::from_str(between(&worker, "FILES = ", ";").unwrap()).unwrap();
+        for path in files.keys() {
+            assert_eq!(list.contains(&format!("./{path}")), ![SERVICE_WORKER, NOT_FOUND, "starsight.d.ts"].contains(&path.as_str()), "{path}");
+        }
+        assert_eq!(list[0], "./");
+        assert!(!worker.contains("__"), "{worker}");
+    }
+}
