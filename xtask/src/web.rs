@@ -18,7 +18,7 @@ const OPTIMISE: &str = "-O3";
 
 /// Stands in the module's JavaScript for the version of all of it, which its addresses carry: trunk hashes the names of the page's
 /// files, not of these, and without it a new page could run a worker that the browser kept.
-const VERSION_MARK: &str = "__STARSIGHT_VERSION__";
+const VERSION_MARK: &str = "?v=__STARSIGHT_VERSION__";
 
 /// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
 pub struct Kit {
@@ -117,11 +117,8 @@ fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
     Ok(engine)
 }
 
-/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`.
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`; and the same as a package, `web/package`.
 fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
-    let module = web.join("module");
-    renew(&module)?;
-    renew(&module.join("engine"))?;
     let mut sources = vec![(web.join("starsight.js"), ""), (web.join("starsight.d.ts"), "")];
     for folder in engines.iter().chain([&web.join("worker")]) {
         for entry in fs::read_dir(folder).map_err(at(folder))? {
@@ -135,22 +132,50 @@ fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
     let files: Vec<(PathBuf, Vec<u8>)> = sources
         .iter()
         .map(|(source, folder)| {
-            let to = module.join(folder).join(source.file_name().unwrap_or_default());
-            Ok((to, fs::read(source).map_err(at(source))?))
+            let path = Path::new(folder).join(source.file_name().unwrap_or_default());
+            Ok((path, fs::read(source).map_err(at(source))?))
         })
         .collect::<Result<_>>()?;
     let mut hasher = DefaultHasher::new();
     files.iter().for_each(|(_, bytes)| bytes.hash(&mut hasher));
     let version = format!("{:016x}", hasher.finish());
-    for (to, bytes) in files {
-        let bytes = match String::from_utf8(bytes) {
-            Ok(text) => text.replace(VERSION_MARK, &version).into_bytes(),
-            Err(binary) => binary.into_bytes(),
+    write_module(&web.join("module"), &files, &format!("?v={version}"))?;
+    let package = web.join("package");
+    // Bundlers give files names of their own.
+    write_module(&package, &files, "")?;
+    let about = package.join("package.json");
+    fs::write(&about, PACKAGE.replace("VERSION", env!("CARGO_PKG_VERSION"))).map_err(at(&about))
+}
+
+/// Writes the module's `files` into a folder, with `query` on the addresses by which they name one another.
+fn write_module(folder: &Path, files: &[(PathBuf, Vec<u8>)], query: &str) -> Result {
+    renew(folder)?;
+    renew(&folder.join("engine"))?;
+    for (path, bytes) in files {
+        let to = folder.join(path);
+        let bytes = match std::str::from_utf8(bytes) {
+            Ok(text) => text.replace(VERSION_MARK, query).into_bytes(),
+            Err(_) => bytes.clone(),
         };
         fs::write(&to, bytes).map_err(at(&to))?;
     }
     Ok(())
 }
+
+/// What npm wants to know of the package.
+const PACKAGE: &str = r#"{
+  "name": "starsight",
+  "version": "VERSION",
+  "description": "Rates reviews from one to five stars with a small language model, inside the browser",
+  "license": "MIT OR Apache-2.0",
+  "type": "module",
+  "main": "./starsight.js",
+  "types": "./starsight.d.ts",
+  "exports": { ".": { "types": "./starsight.d.ts", "default": "./starsight.js" }, "./package.json": "./package.json" },
+  "files": ["starsight.js", "starsight.d.ts", "engine"],
+  "sideEffects": false
+}
+"#;
 
 /// An empty folder.
 fn renew(folder: &Path) -> Result {

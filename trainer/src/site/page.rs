@@ -43,14 +43,14 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
     let wasm_hash = integrity(&files[&wasm]);
-    let start = format!("import init from './{program}';\n\ninit({{ module_or_path: fetch('./{wasm}', {{ integrity: '{wasm_hash}' }}) }});\n");
+    // Asked for before the program is there; a preload within the HTML would carry no hash.
+    let start = format!(
+        "const module_or_path = fetch('./{wasm}', {{ integrity: '{wasm_hash}' }});\nconst {{ default: init }} = await import('./{program}');\ninit({{ module_or_path }});\n"
+    );
     let start = add(&mut files, "start", start);
     html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
 
-    let preloads = format!(
-        "<link rel=\"modulepreload\" href=\"./{program}\">\n    <link rel=\"modulepreload\" href=\"./{module}\">\n    \
-         <link rel=\"preload\" href=\"./{wasm}\" as=\"fetch\" type=\"application/wasm\" crossorigin=\"anonymous\">\n  "
-    );
+    let preloads = format!("<link rel=\"modulepreload\" href=\"./{program}\">\n    <link rel=\"modulepreload\" href=\"./{module}\">\n  ");
     let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
     html = html.replacen("</head>", &format!("  {canonical}{preloads}</head>"), 1);
     html = html.replacen(
@@ -84,14 +84,14 @@ fn service_worker(files: &Files) -> Result<String> {
     Ok(source.replace("__STARSIGHT_VERSION__", &hash(version.as_bytes())).replace("__STARSIGHT_FILES__", &serde_json::to_string(&paths)?))
 }
 
-/// The HTML with the hash of its content on every style, script and preload of a file of ours.
+/// The HTML with the hash of its content on every style and script of ours.
 fn with_integrity(html: &str, files: &Files) -> String {
     let mut out = String::with_capacity(html.len() + 1024);
     for (i, part) in html.split("./").enumerate() {
         let (name, rest) = part.split_once('"').unwrap_or(("", part));
         let file = name.split('?').next().unwrap_or_default();
-        // An attribute may follow any other; the manifest and the icon know none.
-        let checked = [".js", ".css", ".wasm"].iter().any(|kind| file.ends_with(kind));
+        // The manifest and the icon know no such attribute.
+        let checked = [".js", ".css"].iter().any(|kind| file.ends_with(kind));
         match files.get(file).filter(|_| i > 0 && checked) {
             Some(content) => out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content)),
             None if i > 0 => out += &format!("./{part}"),
@@ -173,7 +173,9 @@ mod tests {
                 checked += 1;
             }
         }
-        assert_eq!(checked, 5, "a style, two scripts, the program and the module: {html}");
+        assert_eq!(checked, 4, "a style, the start, the program and the module: {html}");
+        let start = files.keys().find(|path| path.starts_with("start-")).unwrap();
+        assert!(String::from_utf8_lossy(&files[start]).contains(&integrity(b"\0asm")));
         // The empty text's, as OpenSSL computes it.
         assert_eq!(integrity(b""), "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb");
     }
