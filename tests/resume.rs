@@ -97,6 +97,40 @@ mod unix {
         assert_whole(at, "killed");
     }
 
+    #[test]
+    fn a_validation_that_is_interrupted_is_made_up_for() {
+        let dir = folder_with("reviews.csv", csv(40_000));
+        let at = dir.path();
+        let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "64", "--vocab-size", "200", "--max-length", "32"];
+        good(at, &init);
+        let train = |out| {
+            ["train", "--resume", "--model", "base", "--data", "reviews.csv", "--max-steps", "2", "--batch", "16", "--accum", "1", "--out", out]
+        };
+        good(at, &train("whole"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
+            .args(train("cut"))
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        // Both steps are in the log, the validation of 6,400 reviews is not.
+        let log = || fs::read_to_string(at.join("cut/train_log.jsonl")).unwrap_or_default();
+        let clock = Instant::now();
+        while log().lines().count() < 2 {
+            assert!(clock.elapsed() < Duration::from_secs(60) && child.try_wait().expect("a child").is_none(), "no steps");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+        let output = child.wait_with_output().expect("ended");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("interrupted after step 2 of 2; all is saved in cut: go on with --resume"), "{said}");
+        assert!(!said.contains("validation loss") && !log().contains("validation"), "{said}");
+        good(at, &train("cut"));
+        assert_whole(at, "cut");
+    }
+
     /// What befalls a checkpoint's folder.
     type Damage = fn(&Path);
 

@@ -4,6 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+/// Work was left because someone asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Listens from now on.
@@ -22,4 +34,12 @@ pub fn listen() -> Result<()> {
 /// Whether someone asked to stop.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
+}
+
+/// To be called within long work that nothing is lost of.
+///
+/// # Errors
+/// [`Interrupted`] once someone asked to stop.
+pub fn check() -> Result<(), Interrupted> {
+    if requested() { Err(Interrupted) } else { Ok(()) }
 }

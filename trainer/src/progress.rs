@@ -16,6 +16,8 @@ pub struct Progress {
     done: u64,
     /// What was done before the clock started: a resumed run.
     before: u64,
+    /// Share of the work that is done, where units are not alike.
+    share: Option<f64>,
     started: Instant,
     last_line: Instant,
     bar: Option<ProgressBar>,
@@ -30,7 +32,7 @@ impl Progress {
             ProgressBar::new(total as u64).with_style(style).with_prefix(label)
         });
         let now = Instant::now();
-        Progress { label, unit, total: total as u64, done: 0, before: 0, started: now, last_line: now, bar }
+        Progress { label, unit, total: total as u64, done: 0, before: 0, share: None, started: now, last_line: now, bar }
     }
 
     /// Starts at `done` units: they do not count for the rate.
@@ -40,12 +42,21 @@ impl Progress {
         self
     }
 
+    /// The time left is told by `share`, the part of the work that is done, 0 to 1, where some units take longer than others.
+    pub fn share(&mut self, share: f64) {
+        self.share = Some(share);
+    }
+
     /// `count` more units are done; `message` says more.
     pub fn advance(&mut self, count: usize, message: &str) {
         self.done += count as u64;
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (self.done - self.before) as f64 / seconds.max(1e-9);
-        let left = Duration::from_secs_f64((self.total.saturating_sub(self.done) as f64 / rate.max(1e-9)).min(1e9));
+        let left = match self.share {
+            Some(share) => seconds * (1.0 - share).max(0.0) / share.max(1e-9),
+            None => self.total.saturating_sub(self.done) as f64 / rate.max(1e-9),
+        };
+        let left = Duration::from_secs_f64(left.min(1e9));
         let text = format!("{rate:.1} {}/s, {} left  {message}", self.unit, HumanDuration(left));
         match &self.bar {
             Some(bar) => {

@@ -10,7 +10,7 @@ use starsight_model::{Engine, LABELS, Rater};
 
 use crate::device::{Numbers, Place, Precision};
 use crate::progress::Progress;
-use crate::{files, verify};
+use crate::{files, interrupt, verify};
 
 /// How far the logits of a probe may lie from those that the trainer computed: room for another order of summation, not for another model.
 const PROBE_TOLERANCE: f32 = 1e-3;
@@ -56,9 +56,10 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
 /// The logits of each review, in the order given, computed in packed batches of reviews of like length.
 ///
 /// # Errors
-/// As [`Engine::logits`].
+/// As [`Engine::logits`]; [`Interrupted`](crate::interrupt::Interrupted) when someone asks a program that listens to stop.
 pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress) -> Result<Vec<[f32; LABELS]>> {
     let lengths: Vec<usize> = token_ids.iter().map(|ids| ids.len()).collect();
+    let (mut done, all) = (0, lengths.iter().sum::<usize>());
     let mut out = vec![[0.0; LABELS]; token_ids.len()];
     for group in plan(&lengths, engine.token_budget()) {
         let reviews: Vec<&[u32]> = group.iter().map(|i| token_ids[*i]).collect();
@@ -66,7 +67,11 @@ pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress
         for (i, row) in group.iter().zip(rows) {
             out[*i] = row;
         }
+        // The longest come first, so reviews are no measure of what is left.
+        done += reviews.iter().map(|ids| ids.len()).sum::<usize>();
+        progress.share(done as f64 / all as f64);
         progress.advance(group.len(), "");
+        interrupt::check()?;
     }
     Ok(out)
 }

@@ -12,8 +12,8 @@ use starsight_model::bundle::hex;
 use starsight_model::tokenizer::Tokenizer;
 
 use crate::data::Corpus;
-use crate::files;
 use crate::progress::Progress;
+use crate::{files, interrupt};
 
 /// How a file of ids begins.
 const MAGIC: &[u8; 8] = b"ids v1\r\n";
@@ -65,7 +65,7 @@ impl Tokens {
                 tokens.ends.push(tokens.ids.len() as u64);
             }
             progress.advance(texts.len(), "");
-            Ok(())
+            Ok(interrupt::check()?)
         })?;
         progress.finish();
         Ok(tokens)

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::Table;
 use super::origins::{Numbers, Origins};
 use super::read::{self, Pieces};
+use crate::interrupt;
 
 /// The rows of several files. A column that some of them lack is null there; one that differs in type is a number where all are numbers, and text otherwise.
 pub struct Tables {
@@ -90,6 +91,7 @@ impl Tables {
                 self.current = None;
                 continue;
             };
+            interrupt::check()?;
             let (batch, numbers) = piece?;
             let batch = alike(&batch, &self.schema, path)?;
             let batch = batch.slice(0, batch.num_rows().min(self.left));

@@ -20,7 +20,7 @@ use super::step::Step;
 use super::trainee::{Done, Setup, Trainee};
 use super::{Examples, Training, watch};
 use crate::data::Split;
-use crate::interrupt;
+use crate::interrupt::{self, Interrupted};
 use crate::progress::Progress;
 
 /// What a recipe comes to for one model and one training split.
@@ -135,7 +135,10 @@ impl Learner<'_> {
         while !self.over() {
             // An evaluation that an interruption left out comes first.
             let save = if self.evaluation_due() {
-                self.evaluate()?;
+                match self.evaluate() {
+                    Err(error) if error.is::<Interrupted>() => {}
+                    evaluated => evaluated?,
+                }
                 true
             } else {
                 self.step()?;

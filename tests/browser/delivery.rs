@@ -1,0 +1,336 @@
+//! The model's way from a Hub into the browser, and what goes wrong on it: cuts, damage, a full or missing storage, other tabs, newer versions, private models.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::{good, json as parsed, trained};
+use crate::loopback_hub::{Fault, Kind, LoopbackHub, Traffic};
+use crate::scene::{Browser, Process, REVIEWS, host, native, serve};
+
+const TOKEN: &str = "hf_loopbackSecret";
+const REPO: &str = "someone/stars";
+const WEIGHTS: &str = "web/weights.safetensors";
+
+/// What the module does in most of these: loads the model, rates a text, and tells what it heard. `args`: the options of `load`.
+const LOAD: &str = "const { load } = await import('./starsight.js');
+    const heard = { notices: [], newer: false, phases: [] };
+    const options = { ...args, onNotice: (notice) => heard.notices.push(notice), onNewer: () => (heard.newer = true), onProgress: ({ phase }) => heard.phases.push(phase) };
+    try {
+        const rater = await load(options);
+        const { ratings } = await rater.rate(['great app, love it']);
+        if (args.wait) await new Promise((resolve) => setTimeout(resolve, 1000));
+        rater.free();
+        return { ...heard, stars: ratings[0].stars, info: rater.info };
+    } catch (error) {
+        return { ...heard, error: `${error.name}: ${error.message}` };
+    }";
+
+/// A Hub with a published model, the site that was built of it, and its server.
+struct Scene {
+    dir: TempDir,
+    hub: LoopbackHub,
+    address: String,
+    _server: Process,
+}
+
+impl Scene {
+    async fn new(publishing: &[&str]) -> Scene {
+        let dir = trained();
+        let store = dir.path().join("hub");
+        let hub = tokio::task::spawn_blocking(move || LoopbackHub::start(&store, 0, TOKEN).expect("a hub")).await.expect("a thread");
+        std::fs::write(dir.path().join("token"), TOKEN).expect("written");
+        let endpoint = hub.endpoint();
+        let mut publish = vec!["publish", "--model", "model", "--to", REPO, "--endpoint", &endpoint, "--token-file", "token", "--json"];
+        publish.extend(publishing);
+        assert!(parsed(&good(dir.path(), &publish))["commit"].is_string());
+        good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+        let (server, address) = serve(&dir.path().join("site"));
+        hub.take_traffic();
+        Scene { dir, hub, address, _server: server }
+    }
+
+    /// Bytes of the weights for browsers.
+    fn size(&self) -> u64 {
+        std::fs::metadata(self.dir.path().join("model").join(WEIGHTS)).expect("weights").len()
+    }
+
+    /// The options that ask for the model on the Hub.
+    fn wish(&self) -> Value {
+        json!({ "model": REPO, "endpoint": self.hub.endpoint() })
+    }
+
+    /// The requests since the last call that sent weights: where they began, and the bytes that they sent.
+    fn weights_sent(&self) -> Vec<(u64, u64)> {
+        let sent = |request: &Traffic| request.status.is_success() && request.sent > 0 && request.method == "GET" && is_weights(request);
+        let from =
+            |request: &Traffic| request.range.as_deref().map_or(0, |range| range["bytes=".len()..].trim_end_matches('-').parse().expect("a range"));
+        self.hub.take_traffic().iter().filter(|request| sent(request)).map(|request| (from(request), request.sent)).collect()
+    }
+}
+
+/// Large files lie under their hash on the other host; of those this model has two, and a browser asks for one.
+fn is_weights(request: &Traffic) -> bool {
+    request.path.starts_with("/lfs/")
+}
+
+async fn page(address: &str) -> Browser {
+    let browser = Browser::open().await;
+    browser.client.goto(address).await.expect("the page");
+    browser.ready().await;
+    // The site's own model is the same file: without this nothing would be fetched.
+    forget(&browser).await;
+    browser
+}
+
+async fn forget(browser: &Browser) {
+    let left = browser.call("const { forget, kept } = await import('./starsight.js'); await forget(); return kept()", Value::Null).await;
+    assert_eq!(left, json!({ "models": [], "unfinished": 0 }));
+}
+
+async fn load(browser: &Browser, options: Value) -> Value {
+    browser.call(LOAD, options).await
+}
+
+fn with(options: Value, more: Value) -> Value {
+    let mut options = options;
+    let more = more.as_object().expect("options").clone();
+    options.as_object_mut().expect("options").extend(more);
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_rates_with_a_model_on_the_hub() {
+    let scene = Scene::new(&[]).await;
+    let browser = Browser::open().await;
+    browser.client.goto(&format!("{}/?model={REPO}&endpoint={}", scene.address, scene.hub.endpoint())).await.expect("the page");
+    browser.ready().await;
+    browser.type_into("#review", REVIEWS[0]).await;
+    let stars = browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    assert_eq!(stars.as_str().map(str::to_string), Some(native(scene.dir.path())[0]["stars"].to_string()));
+    let fetched = scene.hub.traffic();
+    assert_eq!(fetched.iter().filter(|request| is_weights(request)).map(|request| request.sent).sum::<u64>(), scene.size(), "{fetched:?}");
+    let pinned = |request: &Traffic| request.path.contains("/resolve/") && !request.path.contains("/resolve/main/");
+    assert!(fetched.iter().filter(|request| request.path.contains("/resolve/")).all(pinned), "pinned to a commit: {fetched:?}");
+
+    // The same files as those of the model beside the page: the other host is asked for no byte of them, nor is this one; so damage there goes unseen.
+    let weights = scene.dir.path().join("site/model").join(WEIGHTS);
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).expect("written");
+    browser.client.goto(&scene.address).await.expect("the page");
+    browser.ready().await;
+    // Without what is kept it is found, asked for again, and refused.
+    forget(&browser).await;
+    browser.client.refresh().await.expect("the page");
+    browser.until("refusing", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
+    let page = browser.client.execute("return document.body.innerText", vec![]).await.expect("a script");
+    assert!(page.as_str().is_some_and(|text| text.contains(WEIGHTS) && text.contains("fetched again")), "{page}");
+    assert_eq!(
+        browser.call("const { kept } = await import('./starsight.js'); return (await kept()).models.length", Value::Null).await,
+        json!(1),
+        "the Hub's"
+    );
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    for share in [0.3, 0.7] {
+        let arrived = (scene.size() as f64 * share) as u64;
+        scene.hub.take_traffic();
+        scene.hub.spoil(1, "GET", "/lfs/", Fault::Cut(arrived));
+        scene.hub.spoil(1, "GET", "/lfs/", Fault::Stall(0));
+        browser.call("const { load } = await import('./starsight.js'); load(args).catch(() => {})", scene.wish()).await;
+        // The second request goes on by itself, and then hangs.
+        for waited in 0.. {
+            assert!(waited < 200, "the download did not go on: {:?}", scene.hub.traffic());
+            if scene.hub.traffic().iter().filter(|request| is_weights(request)).count() == 2 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        scene.hub.take_traffic();
+        scene.hub.forget_faults();
+        browser.client.refresh().await.expect("the page");
+        let loaded = load(&browser, scene.wish()).await;
+        assert_eq!(loaded["error"], Value::Null, "{loaded}");
+        let sent = scene.weights_sent();
+        assert!(matches!(sent[..], [(from, bytes)] if from == arrived && from + bytes == scene.size()), "{sent:?} of {}", scene.size());
+        forget(&browser).await;
+    }
+
+    // A server that knows no ranges sends all, and the beginning is passed over.
+    scene.hub.take_traffic();
+    scene.hub.spoil(1, "GET", "/lfs/", Fault::Cut(scene.size() / 2));
+    scene.hub.spoil(1, "GET", "/lfs/", Fault::WholeOnly);
+    let loaded = load(&browser, scene.wish()).await;
+    assert_eq!((&loaded["error"], &loaded["notices"]), (&Value::Null, &json!([])), "{loaded}");
+    // One that is in trouble for a moment is asked again; one that refuses is not, and says why.
+    forget(&browser).await;
+    scene.hub.fail(1, "GET", "/lfs/", 503);
+    assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
+    forget(&browser).await;
+    scene.hub.fail(1, "GET", "/lfs/", 403);
+    let refused = load(&browser, scene.wish()).await;
+    assert!(refused["error"].as_str().is_some_and(|error| error.starts_with("DownloadError") && error.contains("403")), "{refused}");
+    assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    // On the way.
+    scene.hub.spoil(1, "GET", "/lfs/", Fault::Flip(scene.size() / 2));
+    let loaded = load(&browser, scene.wish()).await;
+    let told =
+        |heard: &Value| heard["notices"].as_array().expect("notices").iter().any(|notice| notice.as_str().is_some_and(|n| n.contains(WEIGHTS)));
+    assert!(loaded["error"].is_null() && told(&loaded), "{loaded}");
+    assert_eq!(scene.weights_sent(), [(0, scene.size()), (0, scene.size())]);
+
+    // Kept: the Hub may be gone.
+    scene.hub.fail(1000, "GET", "", 500);
+    let kept = load(&browser, scene.wish()).await;
+    assert_eq!((&kept["error"], &kept["notices"], &kept["info"]["kept"]), (&Value::Null, &json!([]), &json!(true)), "{kept}");
+    let update = load(&browser, with(scene.wish(), json!({ "update": true }))).await;
+    assert!(update["error"].is_null() && update["notices"][0].as_str().is_some_and(|notice| notice.contains("newer version")), "{update}");
+    scene.hub.forget_faults();
+    scene.hub.take_traffic();
+
+    // On the disk.
+    let flip = "const root = await navigator.storage.getDirectory();
+        const files = await (await root.getDirectoryHandle('starsight')).getDirectoryHandle('files');
+        let largest, size = 0;
+        for await (const handle of files.values()) {
+            const file = await handle.getFile();
+            if (file.size > size) [largest, size] = [handle, file.size];
+        }
+        const byte = new Uint8Array(await (await largest.getFile()).slice(size - 1).arrayBuffer());
+        const writable = await largest.createWritable({ keepExistingData: true });
+        await writable.write({ type: 'write', position: size - 1, data: byte.map((b) => b ^ 1) });
+        await writable.close();
+        return size";
+    assert_eq!(browser.call(flip, Value::Null).await, json!(scene.size()));
+    let mended = load(&browser, scene.wish()).await;
+    assert!(mended["error"].is_null() && told(&mended), "{mended}");
+    assert_eq!(scene.weights_sent(), [(0, scene.size())]);
+    assert_eq!(load(&browser, scene.wish()).await["notices"], json!([]));
+
+    // What is kept is listed, and can be deleted.
+    let list = browser.call("const { kept } = await import('./starsight.js'); return kept()", Value::Null).await;
+    let model = &list["models"][0];
+    assert_eq!(model["model"], json!(format!("{}/{REPO}/tree/main", scene.hub.endpoint())));
+    assert!(model["bytes"].as_u64().is_some_and(|bytes| bytes > scene.size()), "{list}");
+    let left = "const { forget, kept } = await import('./starsight.js'); await forget(args); return kept()";
+    assert_eq!(browser.call(left, model["model"].clone()).await, json!({ "models": [], "unfinished": 0 }));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_is_offered_and_not_forced() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    assert_eq!(load(&browser, scene.wish()).await["info"]["name"], "model");
+    let manifest = std::fs::read_to_string(scene.dir.path().join("model/starsight.json")).expect("a manifest");
+    let mut newer = parsed(&manifest);
+    newer["name"] = json!("a better one");
+    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", newer.to_string().as_bytes())]);
+    scene.hub.take_traffic();
+
+    let kept = load(&browser, with(scene.wish(), json!({ "wait": true }))).await;
+    assert_eq!((&kept["info"]["name"], &kept["newer"]), (&json!("model"), &json!(true)), "{kept}");
+    let updated = load(&browser, with(scene.wish(), json!({ "update": true, "wait": true }))).await;
+    assert_eq!((&updated["info"]["name"], &updated["newer"]), (&json!("a better one"), &json!(false)), "{updated}");
+    let again = load(&browser, with(scene.wish(), json!({ "wait": true }))).await;
+    assert_eq!((&again["info"]["name"], &again["newer"]), (&json!("a better one"), &json!(false)), "{again}");
+    assert_eq!(scene.weights_sent(), [], "the weights are the same, and kept");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_fetch_once() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    scene.hub.spoil(1, "GET", "/lfs/", Fault::Slow(Duration::from_millis(400)));
+    let begin = "const { load } = await import('./starsight.js'); window.phases = []; const onProgress = ({ phase }) => window.phases.push(phase);
+        window.loading = load({ ...args, onProgress }).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
+    browser.call(begin, scene.wish()).await;
+    let first = browser.client.window().await.expect("a tab");
+    let second = browser.client.new_window(true).await.expect("another tab").handle;
+    browser.client.switch_to_window(second).await.expect("a tab");
+    browser.client.goto(&format!("{}/starsight.d.ts", scene.address)).await.expect("a page of the site");
+    browser.call(begin, scene.wish()).await;
+    let answer = "return { stars: await window.loading, phases: window.phases }";
+    let waited = browser.call(answer, Value::Null).await;
+    browser.client.switch_to_window(first).await.expect("a tab");
+    let fetched = browser.call(answer, Value::Null).await;
+    assert_eq!(waited["stars"], fetched["stars"]);
+    assert!(waited["phases"].as_array().expect("phases").contains(&json!("wait")), "{waited}");
+    assert_eq!(scene.weights_sent(), [(0, scene.size())]);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_a_private_model_and_goes_to_the_hub_alone() {
+    let scene = Scene::new(&["--private"]).await;
+    let browser = page(&scene.address).await;
+    let closed = load(&browser, scene.wish()).await;
+    assert!(closed["error"].as_str().is_some_and(|error| error.contains("401") && error.contains("not public")), "{closed}");
+    let wrong = load(&browser, with(scene.wish(), json!({ "token": "two words" }))).await;
+    assert!(wrong["error"].as_str().is_some_and(|error| error.starts_with("TypeError") && !error.contains("two words")), "{wrong}");
+    scene.hub.take_traffic();
+    let open = load(&browser, with(scene.wish(), json!({ "token": TOKEN }))).await;
+    assert_eq!(open["error"], Value::Null, "{open}");
+    let requests = scene.hub.take_traffic();
+    let gets = || requests.iter().filter(|request| request.method == "GET");
+    assert!(gets().any(is_weights) && gets().any(|request| !is_weights(request)));
+    for request in gets() {
+        assert_eq!(request.authorized, !is_weights(request), "{request:?}");
+    }
+    let stored = "const root = await navigator.storage.getDirectory();
+        const models = await (await root.getDirectoryHandle('starsight')).getDirectoryHandle('models');
+        let all = '';
+        for await (const handle of models.values()) all += await (await handle.getFile()).text();
+        return [all.length > 0, all.includes(args), JSON.stringify({ ...localStorage, ...sessionStorage }).includes(args), location.href.includes(args)]";
+    assert_eq!(browser.call(stored, json!(TOKEN)).await, json!([true, false, false, false]));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_site_may_use_the_module_even_without_storage() {
+    let scene = Scene::new(&[]).await;
+    let site = scene.dir.path().join("site");
+    let (module, page) = (host(&site).await, host(Path::new("/nowhere")).await);
+    let browser = Browser::open().await;
+    browser.client.goto(&page).await.expect("another site");
+    // A worker of another origin is imported by a script of one's own; there its storage is taken away.
+    let run = "const Real = Blob;
+        globalThis.Blob = class extends Real {
+            constructor(parts, options) {
+                const denied = 'navigator.storage.getDirectory = () => Promise.reject(new Error(`denied`));';
+                super(args.deny && options?.type === 'text/javascript' ? [...parts, denied] : parts, options);
+            }
+        };
+        const { load } = await import(args.module + '/starsight.js');
+        const rater = await load({ model: args.module + '/model/', workers: 2 });
+        const { ratings, stats } = await rater.rate(args.texts);
+        rater.free();
+        globalThis.Blob = Real;
+        return { ratings, workers: stats.workers, kept: rater.info.kept }";
+    let wanted = native(scene.dir.path());
+    for (deny, kept) in [(true, false), (true, false), (false, false), (false, true)] {
+        let found = browser.call(run, json!({ "module": module, "texts": REVIEWS, "deny": deny })).await;
+        assert_eq!((&found["workers"], &found["kept"]), (&json!(2), &json!(kept)), "denied: {deny}");
+        for (rating, wanted) in found["ratings"].as_array().expect("ratings").iter().zip(&wanted) {
+            assert_eq!(rating["stars"], wanted["stars"]);
+        }
+    }
+    browser.close().await;
+}

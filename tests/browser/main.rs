@@ -1,0 +1,14 @@
+//! The built site in headless Chromium.
+//!
+//! Needs Chromium, its driver, and the page built into the program: `cargo xtask test` sees to all three.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../loopback_hub/mod.rs"]
+mod loopback_hub;
+
+mod delivery;
+mod offline;
+mod rating;
+mod scene;
+mod workers;

@@ -1,0 +1,58 @@
+//! The site without its server, and what its page's policy forbids.
+
+use serde_json::{Value, json};
+
+use crate::common::{good, trained};
+use crate::scene::{Browser, REVIEWS, native, serve};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_one_visit_the_page_opens_and_rates_without_its_server() {
+    let dir = trained();
+    good(dir.path(), &["site", "--model", "model", "--out", "root/a/b"]);
+    let (server, address) = serve(&dir.path().join("root"));
+    let browser = Browser::open().await;
+    browser.client.goto(&format!("{address}/a/b/")).await.expect("the page");
+    browser.ready().await;
+    browser.call("await navigator.serviceWorker.ready", Value::Null).await;
+    browser.until("the model kept", "return window.models ?? (import('./starsight.js').then(async ({ kept }) => { const { models } = await kept(); if (models.length) window.models = models.length; }), null)").await;
+    drop(server);
+    browser.client.refresh().await.expect("the page");
+    browser.ready().await;
+    browser.type_into("#review", REVIEWS[1]).await;
+    let stars = browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    assert_eq!(stars.as_str().map(str::to_string), Some(native(dir.path())[1]["stars"].to_string()));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
+    let dir = trained();
+    good(dir.path(), &["site", "--model", "model", "--out", "site", "--base-url", "https://example.org/stars"]);
+    let (_server, address) = serve(&dir.path().join("site"));
+    let browser = Browser::open().await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
+    let forbidden = "const broken = [];
+        addEventListener('securitypolicyviolation', (event) => broken.push(event.effectiveDirective));
+        const script = document.createElement('script');
+        script.textContent = 'window.ran = true';
+        document.body.append(script);
+        let evaluated = null;
+        try { evaluated = (0, eval)('1'); } catch (error) { evaluated = error.name; }
+        const other = await fetch('http://localhost:9/').catch((error) => error.name);
+        const image = new Image();
+        image.src = 'http://localhost:9/pixel.png';
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return { ran: window.ran ?? false, evaluated, other, broken: [...new Set(broken)].sort() }";
+    let found = browser.call(forbidden, Value::Null).await;
+    assert_eq!(
+        found,
+        json!({ "ran": false, "evaluated": "EvalError", "other": "TypeError", "broken": ["connect-src", "img-src", "script-src", "script-src-elem"] })
+    );
+
+    // The address of what is not there.
+    browser.client.goto(&format!("{address}/nothing/here")).await.expect("a page");
+    let link = browser.client.execute("return document.querySelector('a')?.href", vec![]).await.expect("a script");
+    assert_eq!(link, json!("https://example.org/stars/"));
+    browser.close().await;
+}

@@ -1,0 +1,147 @@
+//! A browser, and the servers that it visits.
+
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder};
+use serde_json::{Value, json};
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::services::ServeDir;
+
+use crate::common::{good, json as parsed};
+
+pub const REVIEWS: [&str; 7] = [
+    "great app, love it 😍",
+    "terrible, crashes all day",
+    "",
+    "it is okay",
+    "good but needs work 👍 really really",
+    "\"quoted\", with a comma",
+    "Très bien — 日本語 really really really bad and slow, it is terrible, it is terrible and it crashes all day and all night",
+];
+
+/// A child process that ends with the test.
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program and waits for a line on its standard output that `find` takes something from.
+fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
+    let name = format!("{command:?}");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{name}: {e}; `cargo xtask test` installs what is needed"));
+    let out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let process = Process(child);
+    let found = out.lines().map_while(Result::ok).find_map(|line| find(&line));
+    (process, found.unwrap_or_else(|| panic!("{name} ended without saying where it listens")))
+}
+
+/// A browser of its own, with an empty profile.
+pub struct Browser {
+    pub client: Client,
+    _driver: Process,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    pub async fn open() -> Browser {
+        let port =
+            |line: &str| line.contains("started successfully on port").then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?;
+        let (driver, port) = start(Command::new("chromedriver").arg("--port=0"), port);
+        let profile = tempfile::tempdir().expect("a folder");
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-first-run",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let mut capabilities = Capabilities::new();
+        capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments }));
+        capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
+        capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
+        let connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
+        Browser { client, _driver: driver, _profile: profile }
+    }
+
+    /// Waits until `script` gives something that is not null, and returns it.
+    pub async fn until(&self, what: &str, script: &str) -> Value {
+        for _ in 0..600 {
+            let value = self.client.execute(script, vec![]).await.expect("a script");
+            if !value.is_null() {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
+        panic!("{what}: nothing within a minute; the page says {page}")
+    }
+
+    pub async fn ready(&self) {
+        let state =
+            self.until("loading", "const s = document.querySelector('main')?.dataset.state; return s === 'ready' || s === 'failed' ? s : null").await;
+        let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
+        assert_eq!(state, "ready", "{page}");
+    }
+
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        // By script: the driver cannot type emoji.
+        let script = "const [selector, text] = arguments; const box = document.querySelector(selector); box.value = text; box.dispatchEvent(new Event('input', { bubbles: true }))";
+        self.client.execute(script, vec![json!(selector), json!(text)]).await.expect("a script");
+    }
+
+    /// What the `body` of an asynchronous function answers with; it sees `args`.
+    pub async fn call(&self, body: &str, args: Value) -> Value {
+        // Spelt out, for the page's policy forbids code made of text.
+        let script = format!(
+            "const [args, done] = arguments;
+            (async () => {{ {body} }})().then((value) => done({{ value }}), (error) => done({{ error: `${{error?.name}}: ${{error?.message ?? error}}` }}))"
+        );
+        let answer = self.client.execute_async(&script, vec![args]).await.expect("a script");
+        assert_eq!(answer["error"], Value::Null, "{body}");
+        answer["value"].clone()
+    }
+
+    pub async fn close(self) {
+        self.client.close().await.expect("closed");
+    }
+}
+
+/// The native ratings of REVIEWS, by the engine that the browser runs.
+pub fn native(dir: &Path) -> Vec<Value> {
+    let mut args = vec!["rate", "--model", "model", "--int8", "--json", "--"];
+    args.extend(REVIEWS);
+    parsed(&good(dir, &args))["ratings"].as_array().expect("ratings").clone()
+}
+
+/// The program's own preview of the folder `root`; its address, without a slash at the end.
+pub fn serve(root: &Path) -> (Process, String) {
+    let address = |line: &str| line.starts_with("http://").then(|| line.trim_end_matches('/').to_string());
+    start(Command::new(env!("CARGO_BIN_EXE_starsight")).args(["serve", "--port", "0"]).arg(root).stderr(Stdio::null()), address)
+}
+
+/// Another host of the folder `root`, which lets other sites read it, and an empty page of its own at `/`. It ends with the test.
+pub async fn host(root: &Path) -> String {
+    let page = get(|| async { Html("<!doctype html><title>Another site</title>") });
+    let anyone = CorsLayer::new().allow_origin(Any);
+    let router = Router::new().route("/", page).fallback_service(ServeDir::new(root)).layer(anyone);
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
