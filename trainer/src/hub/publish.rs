@@ -180,7 +180,8 @@ impl Commit<'_> {
         self.rest.commit(repo, lines, pull_request, self.hub.patience.stall * COMMIT)
     }
 
-    /// hf-hub's commit: the one way to its Xet. It sends small files in the commit as we do. It asks once; asking again is left to us.
+    /// hf-hub's commit: the one way to its Xet. It sends small files in the commit as we do. Asking again after a fault is left to us. It asks the Hub for Xet once more by
+    /// itself; a Hub that had changed its mind since we asked would get large files in the commit, and refuse them.
     fn by_xet(&self) -> Result<String, Failure> {
         let Publication { bundle, repo, message, pull_request, .. } = *self.publication;
         let operations = self.plan.going().map(|file| CommitOperation::add_file(&file.entry.path, bundle.join(&file.entry.path))).collect();
