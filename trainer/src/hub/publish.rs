@@ -181,7 +181,7 @@ impl Commit<'_> {
     }
 
     /// hf-hub's commit: the one way to its Xet. It sends small files in the commit as we do. Asking again after a fault is left to us. It asks the Hub for Xet once more by
-    /// itself; a Hub that had changed its mind since we asked would get large files in the commit, and refuse them.
+    /// itself, right after we did: should the second answer differ, it would put large files into the commit.
     fn by_xet(&self) -> Result<String, Failure> {
         let Publication { bundle, repo, message, pull_request, .. } = *self.publication;
         let operations = self.plan.going().map(|file| CommitOperation::add_file(&file.entry.path, bundle.join(&file.entry.path))).collect();
