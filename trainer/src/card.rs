@@ -144,7 +144,7 @@ fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&st
         ("accuracy", "Accuracy", test.accuracy),
         ("mae", "Mean absolute error, stars", test.mae),
         ("f1", "Macro F1", test.macro_f1),
-        ("accuracy", "At most one star off", test.off_by_one),
+        ("off_by_one", "At most one star off", test.off_by_one),
         ("cohen_kappa", "Quadratic weighted kappa", test.qwk),
     ];
     for (kind, name, value) in results {
