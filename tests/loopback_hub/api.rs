@@ -7,7 +7,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
     routing::{get, post},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -15,8 +15,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Hub, Refusal, bad, failed, no_repository, no_revision, refuse,
-    store::{File, Kind, is_large},
+    Answer, Hub, Refusal, bad, failed,
+    files::base,
+    no_repository, no_revision, refuse,
+    store::{Change, File, Kind, MAIN, is_large, is_sha256},
+    uploads::bring_from_xet,
 };
 
 pub fn router() -> Router<Arc<Hub>> {
@@ -30,12 +33,11 @@ pub fn router() -> Router<Arc<Hub>> {
         .route("/api/{kind}/{owner}/{name}/paths-info/{revision}", post(paths_info))
         .route("/api/{kind}/{owner}/{name}/preupload/{revision}", post(preupload))
         .route("/api/{kind}/{owner}/{name}/commit/{revision}", post(commit))
-        .route("/{owner}/{name}/info/lfs/objects/batch", post(batch))
-        .route("/datasets/{owner}/{name}/info/lfs/objects/batch", post(batch))
+        .route("/api/{kind}/{owner}/{name}/refs", get(refs))
+        .route("/api/{kind}/{owner}/{name}/branch/{branch}", post(branch))
         .layer(DefaultBodyLimit::disable())
 }
 
-type Answer = Result<Response, Refusal>;
 type AtRevision = Path<(String, String, String, String)>;
 
 fn kind_of(plural: &str) -> Result<Kind, Refusal> {
@@ -85,9 +87,9 @@ async fn info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): 
         .map(|(path, file)| match query.blobs {
             None => json!({ "rfilename": path }),
             Some(_) if file.lfs => {
-                json!({ "rfilename": path, "size": file.size, "blobId": file.oid(), "lfs": { "sha256": file.sha256, "size": file.size, "pointerSize": 134 } })
+                json!({ "rfilename": path, "size": file.size, "blobId": file.oid, "lfs": { "sha256": file.sha256, "size": file.size, "pointerSize": 134 } })
             }
-            Some(_) => json!({ "rfilename": path, "size": file.size, "blobId": file.oid() }),
+            Some(_) => json!({ "rfilename": path, "size": file.size, "blobId": file.oid }),
         })
         .collect();
     Ok(Json(json!({
@@ -99,7 +101,7 @@ async fn info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): 
 
 /// A file as listings show it.
 fn entry(path: &str, file: &File) -> Value {
-    let mut entry = json!({ "type": "file", "path": path, "size": file.size, "oid": file.oid() });
+    let mut entry = json!({ "type": "file", "path": path, "size": file.size, "oid": file.oid });
     if file.lfs {
         entry["lfs"] = json!({ "oid": file.sha256, "size": file.size, "pointerSize": 134 });
     }
@@ -191,67 +193,98 @@ async fn preupload(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revisio
     Ok(Json(json!({ "files": files })).into_response())
 }
 
-/// Where large files go: only by the basic transfer, one PUT each; nowhere when they are here already.
-async fn batch(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Answer {
-    let request: Value = serde_json::from_slice(&body).map_err(bad)?;
+async fn refs(State(hub): State<Arc<Hub>>, Path((kind, owner, name)): Path<(String, String, String)>) -> Answer {
     let store = hub.store.lock().unwrap();
-    let mut objects = Vec::new();
-    for object in request["objects"].as_array().into_iter().flatten() {
-        let oid = object["oid"].as_str().filter(|oid| is_sha256(oid)).ok_or_else(|| bad("oid: wanted a SHA-256"))?;
-        let mut answer = json!({ "oid": oid, "size": object["size"] });
-        if !store.blob(oid).exists() {
-            answer["actions"] = json!({ "upload": { "href": format!("{}/lfs/{oid}", base(&headers)), "header": {} } });
-        }
-        objects.push(answer);
-    }
-    Ok(([(header::CONTENT_TYPE, "application/vnd.git-lfs+json")], Json(json!({ "transfer": "basic", "objects": objects }))).into_response())
+    let repo = store.repo(kind_of(&kind)?, &format!("{owner}/{name}")).ok_or_else(no_repository)?;
+    let shown = |of_pull_requests: bool| -> Vec<Value> {
+        let tips = repo.branches.iter().filter(|(name, _)| name.starts_with("refs/pr/") == of_pull_requests);
+        tips.map(|(name, tip)| {
+            let full = if of_pull_requests { name.clone() } else { format!("refs/heads/{name}") };
+            json!({ "name": name, "ref": full, "targetCommit": tip })
+        })
+        .collect()
+    };
+    Ok(Json(json!({ "branches": shown(false), "tags": [], "converts": [], "pullRequests": shown(true) })).into_response())
 }
 
-/// A commit: a line of JSON for its title and its parent, then one for each change. All of it is done, or nothing.
-async fn commit(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, headers: HeaderMap, body: Bytes) -> Answer {
+async fn branch(State(hub): State<Arc<Hub>>, Path((kind, owner, name, branch)): AtRevision, body: Bytes) -> Answer {
+    let request: Value = serde_json::from_slice(&body).map_err(bad)?;
+    let start = request["startingPoint"].as_str().unwrap_or(MAIN);
     let (kind, id) = (kind_of(&kind)?, format!("{owner}/{name}"));
     let mut store = hub.store.lock().unwrap();
     let repo = store.repo(kind, &id).ok_or_else(no_repository)?;
-    if revision != "main" {
-        return Err(no_revision(&revision));
+    let (tip, _) = repo.at(start).ok_or_else(|| no_revision(start))?;
+    let tip = tip.to_owned();
+    if repo.branches.contains_key(&branch) {
+        return Err(refuse(StatusCode::CONFLICT, "Exists", "Reference already exists"));
     }
-    let (mut title, mut changes) = (None, Vec::new());
+    store.set_branch(kind, &id, &branch, &tip).map_err(failed)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+#[derive(Deserialize)]
+struct Proposed {
+    #[serde(default)]
+    create_pr: String,
+}
+
+/// A commit: a line of JSON for its title and its parent, then one for each change. All of it is done, or nothing.
+async fn commit(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name, revision)): AtRevision,
+    Query(query): Query<Proposed>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    bring_from_xet(&hub).await.map_err(failed)?;
+    let (kind, id) = (kind_of(&kind)?, format!("{owner}/{name}"));
+    let mut store = hub.store.lock().unwrap();
+    let repo = store.repo(kind, &id).ok_or_else(no_repository)?;
+    let tip = repo.branches.get(&revision).ok_or_else(|| no_revision(&revision))?;
+    let (mut title, mut changes) = (None, Vec::<Change>::new());
     for line in body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let line: Value = serde_json::from_slice(line).map_err(bad)?;
         let value = &line["value"];
         let text = |field: &str| value[field].as_str().ok_or_else(|| bad(format!("{}: no {field}", line["key"])));
         match line["key"].as_str().unwrap_or_default() {
             "header" => {
-                if value["parentCommit"].as_str().is_some_and(|parent| parent != repo.head) {
+                if value["parentCommit"].as_str().is_some_and(|parent| parent != tip) {
                     return Err(refuse(StatusCode::PRECONDITION_FAILED, "Moved", "A commit has happened since. Please refresh and try again."));
                 }
                 title = Some(text("summary")?.to_owned());
             }
             "file" => {
                 let content = BASE64_STANDARD.decode(text("content")?).map_err(bad)?;
+                if is_large(text("path")?, content.len() as u64) {
+                    return Err(bad(format!("{}: a large file does not go into the commit itself", text("path")?)));
+                }
                 changes.push((text("path")?.to_owned(), Some(store.keep(text("path")?, &content).map_err(failed)?)));
             }
             "lfsFile" => {
                 let sha256 = text("oid")?;
                 let blob = if is_sha256(sha256) { std::fs::metadata(store.blob(sha256)).ok() } else { None };
                 let size = blob.ok_or_else(|| bad(format!("{sha256} was not uploaded")))?.len();
-                changes.push((text("path")?.to_owned(), Some(File { size, sha256: sha256.to_owned(), lfs: true })));
+                changes.push((text("path")?.to_owned(), Some(File::large(size, sha256))));
             }
             "deletedFile" => changes.push((text("path")?.to_owned(), None)),
             other => return Err(bad(format!("{other}: an operation that this Hub lacks"))),
         }
     }
     let title = title.ok_or_else(|| bad("no header"))?;
-    let oid = store.commit(kind, &id, &title, changes).map_err(failed)?;
-    Ok(Json(json!({ "success": true, "commitOid": oid, "commitUrl": format!("{}/{id}/commit/{oid}", base(&headers)), "hookOutput": "" }))
-        .into_response())
-}
-
-pub fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// The address under which the client knows this Hub.
-pub fn base(headers: &HeaderMap) -> String {
-    format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1"))
+    let proposal = (query.create_pr == "1").then(|| 1 + repo.branches.keys().filter(|name| name.starts_with("refs/pr/")).count());
+    let base = base(&headers);
+    let mut answer = json!({ "success": true, "hookOutput": "" });
+    let branch = match proposal {
+        None => revision,
+        Some(number) => {
+            answer["pullRequestUrl"] = format!("{base}/{id}/discussions/{number}").into();
+            let (tip, branch) = (tip.clone(), format!("refs/pr/{number}"));
+            store.set_branch(kind, &id, &branch, &tip).map_err(failed)?;
+            branch
+        }
+    };
+    let oid = store.commit(kind, &id, &branch, &title, changes).map_err(failed)?;
+    answer["commitUrl"] = format!("{base}/{id}/commit/{oid}").into();
+    answer["commitOid"] = oid.into();
+    Ok(Json(answer).into_response())
 }

@@ -6,18 +6,16 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use starsight_model::bundle::sha256_hex;
 use tower_http::services::ServeFile;
 
 use super::{
-    Hub,
-    api::{base, is_sha256},
-    bad, failed, no_entry, no_repository, no_revision,
-    store::Kind,
+    Hub, bad, failed, no_entry, no_repository, no_revision,
+    store::{Kind, is_sha256},
+    uploads::keep_whole,
 };
 
 pub fn router() -> Router<Arc<Hub>> {
@@ -46,13 +44,11 @@ async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, rev
         };
         (id.to_owned(), file.clone(), store.blob(&file.sha256))
     };
-    let tag = format!("\"{}\"", if file.lfs { file.sha256.clone() } else { file.oid() });
+    let tag = format!("\"{}\"", if file.lfs { &file.sha256 } else { &file.oid });
     let mut response = if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if file.lfs {
-        // On the public Hub that is another host. So it is here: loopback's other name.
-        let here = base(request.headers());
-        let there = if here.contains("localhost") { here.replace("localhost", "127.0.0.1") } else { here.replace("127.0.0.1", "localhost") };
+        let there = elsewhere(request.headers());
         let mut moved = (StatusCode::FOUND, [(header::LOCATION, format!("{there}/lfs/{}", file.sha256))]).into_response();
         insert(&mut moved, "x-linked-size", &file.size.to_string());
         insert(&mut moved, "x-linked-etag", &tag);
@@ -71,17 +67,12 @@ async fn large(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, request:
         return no_entry().into_response();
     }
     if request.method() == axum::http::Method::PUT {
+        let headers = request.headers().clone();
         let body: Bytes = match axum::body::to_bytes(request.into_body(), usize::MAX).await {
             Ok(body) => body,
             Err(error) => return bad(error).into_response(),
         };
-        if sha256_hex(&body) != sha256 {
-            return bad("the content has another SHA-256").into_response();
-        }
-        return match hub.store.lock().unwrap().keep("", &body) {
-            Ok(_) => StatusCode::OK.into_response(),
-            Err(error) => failed(error).into_response(),
-        };
+        return keep_whole(&hub, &sha256, &headers, &body);
     }
     let blob = hub.store.lock().unwrap().blob(&sha256);
     let mut response = serve(&blob, request).await;
@@ -101,4 +92,15 @@ fn insert(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = value.parse() {
         response.headers_mut().insert(name, value);
     }
+}
+
+/// The address under which the client knows this Hub.
+pub fn base(headers: &HeaderMap) -> String {
+    format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1"))
+}
+
+/// Where large files lie. On the public Hub that is another host. So it is here: loopback's other name.
+pub fn elsewhere(headers: &HeaderMap) -> String {
+    let here = base(headers);
+    if here.contains("localhost") { here.replace("localhost", "127.0.0.1") } else { here.replace("127.0.0.1", "localhost") }
 }

@@ -1,16 +1,20 @@
-//! A small Hub on loopback, in this process: repositories with commits and large files, speaking what hf-hub, `starsight.js` and Python's huggingface_hub ask for.
+//! A small Hub on loopback, in this process: repositories with branches, pull requests and large files, speaking what hf-hub, this program, `starsight.js` and Python's
+//! huggingface_hub ask for. Large files lie on "another host", loopback's other name, as they do with the public Hub.
 //!
-//! Unlike the public Hub it has no Xet, keeps one branch, and takes a large file that comes inside a commit request. Its object ids are cut-off SHA-256s instead of git's
-//! SHA-1s: to its clients they are opaque. Python's huggingface_hub 2 uploads to it with `HF_HUB_DISABLE_XET=1`.
+//! Unlike the public Hub it has Xet for uploads alone, by a store on this disk that only hf-hub in this process can write to. Its commits' ids are cut-off SHA-256s instead
+//! of git's SHA-1s: to its clients they are opaque. Python's huggingface_hub 2 uploads to it with `HF_HUB_DISABLE_XET=1`.
 
 // Each test and the example use their own part.
 #![allow(dead_code, missing_docs)]
 
 mod api;
+mod faults;
 mod files;
 mod store;
+mod uploads;
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex},
@@ -19,6 +23,7 @@ use std::{
 
 use axum::{
     Json,
+    body::HttpBody,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -27,8 +32,12 @@ use axum::{
 use tokio::{net::TcpListener, sync::oneshot};
 use tower_http::cors::{Any, CorsLayer};
 
+use faults::Coming;
+pub use faults::Fault;
 pub use store::Kind;
-use store::Store;
+use store::{MAIN, Store};
+use uploads::Parts;
+pub use uploads::Uploads;
 
 /// A running Hub. It ends when dropped.
 pub struct LoopbackHub {
@@ -42,24 +51,59 @@ pub struct LoopbackHub {
 struct Hub {
     store: Mutex<Store>,
     token: String,
-    faults: Mutex<Vec<Fault>>,
-    log: Mutex<Vec<String>>,
+    uploads: Mutex<Uploads>,
+    /// Large files that are not whole yet.
+    parts: Mutex<HashMap<String, Parts>>,
+    faults: Mutex<Vec<Coming>>,
+    log: Mutex<Vec<Traffic>>,
 }
 
-/// A fault to come.
-struct Fault {
-    times: usize,
-    method: &'static str,
-    path_part: String,
-    status: u16,
-    /// Do as asked, and only then answer with the fault.
-    after: bool,
+/// A request, and what came of it.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    pub method: Method,
+    pub path: String,
+    /// The host that it was sent to.
+    pub host: String,
+    pub range: Option<String>,
+    /// Whether it carried a token.
+    pub authorized: bool,
+    /// Bytes of its body.
+    pub received: u64,
+    pub status: StatusCode,
+    /// Bytes of the answer.
+    pub sent: u64,
 }
+
+impl Traffic {
+    fn of(request: &Request) -> Traffic {
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Traffic {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            host: header(header::HOST).unwrap_or_default(),
+            range: header(header::RANGE),
+            authorized: header(header::AUTHORIZATION).is_some(),
+            received: header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or_default(),
+            status: StatusCode::OK,
+            sent: 0,
+        }
+    }
+}
+
+type Answer = Result<Response, Refusal>;
 
 impl LoopbackHub {
     /// Starts a Hub that keeps its repositories in the folder `store`, on `port` or, with 0, any free one. Whoever writes, or reads what is private, needs `token`.
     pub fn start(store: &Path, port: u16, token: &str) -> std::io::Result<LoopbackHub> {
-        let hub = Arc::new(Hub { store: Mutex::new(Store::open(store)?), token: token.into(), faults: Mutex::default(), log: Mutex::default() });
+        let hub = Arc::new(Hub {
+            store: Mutex::new(Store::open(store)?),
+            token: token.into(),
+            uploads: Mutex::new(Uploads::Whole),
+            parts: Mutex::default(),
+            faults: Mutex::default(),
+            log: Mutex::default(),
+        });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
         let address = listener.local_addr()?;
@@ -75,8 +119,12 @@ impl LoopbackHub {
             "x-error-message",
         ];
         let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(expose.map(HeaderName::from_static));
-        let service =
-            api::router().merge(files::router()).layer(middleware::from_fn_with_state(hub.clone(), gate)).layer(cors).with_state(hub.clone());
+        let service = api::router()
+            .merge(files::router())
+            .merge(uploads::router())
+            .layer(middleware::from_fn_with_state(hub.clone(), gate))
+            .layer(cors)
+            .with_state(hub.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
@@ -94,14 +142,24 @@ impl LoopbackHub {
         format!("http://{}", self.address)
     }
 
-    /// The next `times` requests of this method whose path holds `path_part` are answered with `status`, and not done.
+    /// From now on large files are taken so.
+    pub fn take_uploads(&self, uploads: Uploads) {
+        *self.hub.uploads.lock().unwrap() = uploads;
+    }
+
+    /// The next `times` requests of this method whose path holds `path_part` meet with a fault.
+    pub fn spoil(&self, times: usize, method: &'static str, path_part: &str, fault: Fault) {
+        self.hub.faults.lock().unwrap().push(Coming { times, method, path_part: path_part.into(), fault });
+    }
+
+    /// The next `times` such requests are answered with `status`, and not done.
     pub fn fail(&self, times: usize, method: &'static str, path_part: &str, status: u16) {
-        self.hub.faults.lock().unwrap().push(Fault { times, method, path_part: path_part.into(), status, after: false });
+        self.spoil(times, method, path_part, Fault::Refuse(status));
     }
 
     /// The next such request is done, but answered with `status`.
     pub fn lose_answer(&self, method: &'static str, path_part: &str, status: u16) {
-        self.hub.faults.lock().unwrap().push(Fault { times: 1, method, path_part: path_part.into(), status, after: true });
+        self.spoil(1, method, path_part, Fault::Lose(status));
     }
 
     /// No more faults.
@@ -114,7 +172,7 @@ impl LoopbackHub {
         let mut store = self.hub.store.lock().unwrap();
         store.create(kind, id, false).expect("creating a repository");
         let files = files.iter().map(|(path, content)| ((*path).to_owned(), Some(store.keep(path, content).expect("keeping a file")))).collect();
-        store.commit(kind, id, "by someone else", files).expect("committing")
+        store.commit(kind, id, MAIN, "by someone else", files).expect("committing")
     }
 
     /// How many commits the repository has, its first, empty one included; 0 when there is no such repository.
@@ -122,21 +180,37 @@ impl LoopbackHub {
         self.hub.store.lock().unwrap().repo(kind, id).map_or(0, |repo| repo.commits.len())
     }
 
-    /// The content of a file at the head of the branch.
+    /// The content of a file at the tip of `main`.
     pub fn read(&self, kind: Kind, id: &str, path: &str) -> Option<Vec<u8>> {
+        self.read_at(kind, id, MAIN, path)
+    }
+
+    /// The content of a file at a revision.
+    pub fn read_at(&self, kind: Kind, id: &str, revision: &str, path: &str) -> Option<Vec<u8>> {
         let store = self.hub.store.lock().unwrap();
-        let file = store.repo(kind, id)?.head_commit().files.get(path)?.clone();
+        let file = store.repo(kind, id)?.at(revision)?.1.files.get(path)?.clone();
         std::fs::read(store.blob(&file.sha256)).ok()
     }
 
-    /// The paths at the head of the branch.
+    /// The paths at the tip of `main`.
     pub fn paths(&self, kind: Kind, id: &str) -> Vec<String> {
-        self.hub.store.lock().unwrap().repo(kind, id).map(|repo| repo.head_commit().files.keys().cloned().collect()).unwrap_or_default()
+        let store = self.hub.store.lock().unwrap();
+        store.repo(kind, id).and_then(|repo| repo.at(MAIN)).map(|(_, commit)| commit.files.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// All requests so far, as `METHOD path`.
     pub fn requests(&self) -> Vec<String> {
+        self.traffic().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+    }
+
+    /// All requests so far that were answered, or broken off.
+    pub fn traffic(&self) -> Vec<Traffic> {
         self.hub.log.lock().unwrap().clone()
+    }
+
+    /// The requests since the last call.
+    pub fn take_traffic(&self) -> Vec<Traffic> {
+        std::mem::take(&mut self.hub.log.lock().unwrap())
     }
 }
 
@@ -149,35 +223,55 @@ impl Drop for LoopbackHub {
     }
 }
 
-/// What every request passes: the log, the faults, the token.
+/// What every request passes: the faults, the token, the log.
 async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    hub.log.lock().unwrap().push(format!("{} {path}", request.method()));
+    let mut traffic = Traffic::of(&request);
     let fault = {
         let mut faults = hub.faults.lock().unwrap();
-        let found = faults.iter_mut().find(|fault| fault.times > 0 && request.method() == fault.method && path.contains(&fault.path_part));
+        let found = faults.iter_mut().find(|fault| fault.times > 0 && request.method() == fault.method && traffic.path.contains(&fault.path_part));
         found.map(|fault| {
             fault.times -= 1;
-            (StatusCode::from_u16(fault.status).expect("a status"), fault.after)
+            fault.fault
         })
     };
-    if let Some((status, false)) = fault {
-        return refuse(status, "Fault", "this Hub was told to answer so").into_response();
+    let response = answer(&hub, &traffic.path, fault, request, next).await;
+    traffic.status = response.status();
+    traffic.sent = match fault {
+        Some(Fault::Cut(bytes) | Fault::Stall(bytes)) => bytes,
+        _ => match response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()) {
+            Some(length) => length.parse().unwrap_or_default(),
+            None => response.body().size_hint().exact().unwrap_or_default(),
+        },
+    };
+    hub.log.lock().unwrap().push(traffic);
+    response
+}
+
+async fn answer(hub: &Hub, path: &str, fault: Option<Fault>, request: Request, next: Next) -> Response {
+    let status = |code| StatusCode::from_u16(code).expect("a status");
+    if let Some(Fault::Refuse(code)) = fault {
+        return refuse(status(code), "Fault", "this Hub was told to answer so").into_response();
     }
     let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default().to_owned());
     let known = sent.as_deref() == Some(&format!("Bearer {}", hub.token));
-    // A large file's upload address carries its own permission, as a signed address does.
+    // A large file's address carries its own permission, as a signed address does.
     let presigned = path.starts_with("/lfs/");
     // These are asked by POST, but change nothing.
     let reads = matches!(*request.method(), Method::GET | Method::HEAD) || path.contains("/paths-info/") || path == "/api/validate-yaml";
-    let open = presigned || (sent.is_none() && reads && !hub.store.lock().unwrap().is_private(&path));
+    let open = presigned || (sent.is_none() && reads && !hub.store.lock().unwrap().is_private(path));
     if !known && !open {
         return refuse(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid username or password.").into_response();
     }
-    let response = next.run(request).await;
+    let Some(fault) = fault else { return next.run(request).await };
+    let request = fault.before(request).await;
+    let response = match fault {
+        // What was not read whole is not done.
+        Fault::HangUp(_) => StatusCode::OK.into_response(),
+        _ => next.run(request).await,
+    };
     match fault {
-        Some((status, true)) => refuse(status, "Fault", "this Hub was told to lose its answer").into_response(),
-        _ => response,
+        Fault::Lose(code) => refuse(status(code), "Fault", "this Hub was told to lose its answer").into_response(),
+        _ => fault.after(response).await,
     }
 }
 

@@ -7,7 +7,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use starsight_model::bundle::sha256_hex;
+use sha1::{Digest, Sha1};
+use starsight_model::bundle::{hex, sha256_hex};
+
+/// The branch that every repository has.
+pub const MAIN: &str = "main";
 
 /// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +44,28 @@ pub struct File {
     pub sha256: String,
     /// Kept apart from git.
     pub lfs: bool,
+    /// git's name for it; of a large file, for the pointer that git keeps instead.
+    pub oid: String,
 }
 
+/// A path, and the file to write there, or `None` to delete.
+pub type Change = (String, Option<File>);
+
 impl File {
-    pub fn oid(&self) -> String {
-        sha256_hex(format!("{}{}", if self.lfs { "pointer " } else { "" }, self.sha256).as_bytes())[..40].to_owned()
+    pub fn large(size: u64, sha256: &str) -> File {
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
+        File { size, sha256: sha256.to_owned(), lfs: true, oid: git_oid(pointer.as_bytes()) }
     }
+
+    fn of(path: &str, content: &[u8]) -> File {
+        let (size, sha256) = (content.len() as u64, sha256_hex(content));
+        if is_large(path, size) { File::large(size, &sha256) } else { File { size, sha256, lfs: false, oid: git_oid(content) } }
+    }
+}
+
+/// As `git hash-object`.
+fn git_oid(content: &[u8]) -> String {
+    hex(&Sha1::new_with_prefix(format!("blob {}\0", content.len())).chain_update(content).finalize())
 }
 
 #[derive(Serialize, Deserialize, Clone, Default)]
@@ -57,18 +77,15 @@ pub struct Commit {
 #[derive(Serialize, Deserialize)]
 pub struct Repo {
     pub private: bool,
-    pub head: String,
+    /// The commits at their tips; of pull requests too, as `refs/pr/N`.
+    pub branches: BTreeMap<String, String>,
     pub commits: BTreeMap<String, Commit>,
 }
 
 impl Repo {
-    pub fn head_commit(&self) -> &Commit {
-        &self.commits[&self.head]
-    }
-
-    /// The commit that a revision means: the branch `main`, or a commit's own id.
+    /// The commit that a revision means: a branch, or a commit's own id.
     pub fn at(&self, revision: &str) -> Option<(&str, &Commit)> {
-        let id = if revision == "main" { &self.head } else { revision };
+        let id = self.branches.get(revision).map_or(revision, String::as_str);
         self.commits.get_key_value(id).map(|(id, commit)| (id.as_str(), commit))
     }
 }
@@ -111,41 +128,52 @@ impl Store {
         let attributes =
             self.keep(".gitattributes", b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.parquet filter=lfs diff=lfs merge=lfs -text\n")?;
         let first = Commit { title: "initial commit".into(), files: BTreeMap::from([(".gitattributes".to_owned(), attributes)]) };
-        self.repos.insert(key, Repo { private, commits: BTreeMap::from([(head.clone(), first)]), head });
+        self.repos
+            .insert(key, Repo { private, commits: BTreeMap::from([(head.clone(), first)]), branches: BTreeMap::from([(MAIN.to_owned(), head)]) });
         self.save()?;
         Ok(true)
     }
 
     /// Keeps a content; the entry for it.
     pub fn keep(&self, path: &str, content: &[u8]) -> io::Result<File> {
-        let sha256 = sha256_hex(content);
-        let blob = self.blob(&sha256);
+        let file = File::of(path, content);
         // Written beside and moved: a reader never sees half of it.
-        let part = self.folder.join(format!("{sha256}.part"));
+        let part = self.folder.join(format!("{}.part", file.sha256));
         fs::write(&part, content)?;
-        fs::rename(part, blob)?;
-        Ok(File { size: content.len() as u64, sha256, lfs: is_large(path, content.len() as u64) })
+        fs::rename(part, self.blob(&file.sha256))?;
+        Ok(file)
     }
 
     pub fn blob(&self, sha256: &str) -> PathBuf {
         self.folder.join("blobs").join(sha256)
     }
 
-    /// Commits to the branch: files to write, or `None` to delete.
-    pub fn commit(&mut self, kind: Kind, id: &str, title: &str, changes: Vec<(String, Option<File>)>) -> io::Result<String> {
-        let repo = self.repos.get_mut(&format!("{}/{id}", kind.plural())).ok_or(io::ErrorKind::NotFound)?;
-        let mut commit = Commit { title: title.to_owned(), files: repo.head_commit().files.clone() };
+    /// Lets a branch point to a commit.
+    pub fn set_branch(&mut self, kind: Kind, id: &str, branch: &str, tip: &str) -> io::Result<()> {
+        self.repo_mut(kind, id)?.branches.insert(branch.to_owned(), tip.to_owned());
+        self.save()
+    }
+
+    /// Commits to a branch.
+    pub fn commit(&mut self, kind: Kind, id: &str, branch: &str, title: &str, changes: Vec<Change>) -> io::Result<String> {
+        let repo = self.repo_mut(kind, id)?;
+        let (tip, parent) = repo.at(branch).ok_or(io::ErrorKind::NotFound)?;
+        let oid = sha256_hex(format!("{tip} {}", repo.commits.len()).as_bytes())[..40].to_owned();
+        let mut commit = Commit { title: title.to_owned(), files: parent.files.clone() };
         for (path, file) in changes {
             match file {
                 Some(file) => commit.files.insert(path, file),
                 None => commit.files.remove(&path),
             };
         }
-        let oid = sha256_hex(format!("{} {}", repo.head, repo.commits.len()).as_bytes())[..40].to_owned();
         repo.commits.insert(oid.clone(), commit);
-        repo.head = oid.clone();
+        repo.branches.insert(branch.to_owned(), oid.clone());
         self.save()?;
         Ok(oid)
+    }
+
+    fn repo_mut(&mut self, kind: Kind, id: &str) -> io::Result<&mut Repo> {
+        self.repos.get_mut(&format!("{}/{id}", kind.plural())).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn save(&self) -> io::Result<()> {
@@ -157,5 +185,9 @@ impl Store {
 
 /// Whether a file is kept apart from git.
 pub fn is_large(path: &str, size: u64) -> bool {
-    size > 10 << 20 || path.ends_with(".safetensors") || path.ends_with(".parquet")
+    size > 0 && (size > 10 << 20 || path.ends_with(".safetensors") || path.ends_with(".parquet"))
+}
+
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -1,6 +1,6 @@
-"""Holds a Starsight bundle to `transformers`: loads the folder as it is and computes the logits of its probes.
+"""Holds a Starsight bundle to `transformers`: loads the folder as it is, or the repository on the Hub, and computes the logits of its probes.
 
-usage: check_bundle.py BUNDLE. Prints the largest difference; exit status 1 when it is above 1e-4.
+usage: check_bundle.py BUNDLE|OWNER/NAME. Prints the largest difference; exit status 1 when it is above 1e-4.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 TOLERANCE = 1e-4
@@ -16,8 +17,10 @@ TOLERANCE = 1e-4
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compares a bundle's probes with what transformers computes.")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    bundle = parser.parse_args().bundle
+    parser.add_argument("bundle", metavar="BUNDLE|OWNER/NAME")
+    name = parser.parse_args().bundle
+    local = Path(name).is_dir()
+    bundle = Path(name) if local else Path(snapshot_download(name))
     if not (bundle / "starsight.json").is_file():
         parser.error(f"{bundle} is no bundle: it has no starsight.json")
 
@@ -27,13 +30,13 @@ def main() -> int:
         return 1
 
     model, loading = AutoModelForSequenceClassification.from_pretrained(
-        bundle, local_files_only=True, output_loading_info=True
+        name, local_files_only=local, output_loading_info=True
     )
     if any(loading.values()):
         print(f"the weights are not those of the model: {loading}", file=sys.stderr)
         return 1
     model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(bundle, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
 
     differences = []
     for probe in probes:

@@ -9,8 +9,7 @@ use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, bundle};
 
-use crate::files;
-use crate::wordpiece;
+use crate::{card, files, wordpiece};
 
 /// Configuration, tokeniser and weights, ready for training.
 pub struct BaseModel {
@@ -24,6 +23,8 @@ pub struct BaseModel {
     pub weights: Weights,
     /// The tensors of the head that the folder does not hold, drawn afresh.
     pub fresh: Vec<String>,
+    /// The licence that its model card names, if it has one.
+    pub license: Option<String>,
 }
 
 impl BaseModel {
@@ -75,7 +76,9 @@ impl BaseModel {
         let fresh = weights.fill_head(&config, seed)?;
         // Names what else is missing, before any work starts.
         Fused::new(&config, &weights).with_context(in_dir)?;
-        Ok(BaseModel { config, tokenizer, tokenizer_config: settings, weights, fresh })
+        // A card is for people: one that cannot be read is none.
+        let license = std::fs::read_to_string(dir.join(bundle::CARD)).ok().and_then(|card| card::license(&card));
+        Ok(BaseModel { config, tokenizer, tokenizer_config: settings, weights, fresh, license })
     }
 }
 

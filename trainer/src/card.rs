@@ -1,38 +1,39 @@
 //! The model card, in the Hub's conventions.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::Value;
 use starsight_model::metrics::Metrics;
 
 use crate::evaluation::Evaluation;
+use crate::hub::RepoId;
 use crate::train::Outcome;
 
-/// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, limits and use.
-pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
+/// What the Hub shows beside a box to try the model in.
+const EXAMPLES: [&str; 3] = ["Great app, I use it every day!", "Crashes every time I open it.", "It is okay, but the last update made it slow."];
+
+/// Where a model comes from, as a card tells it.
+struct Origin {
+    /// How to call the base model.
+    base: String,
+    /// Its repository on the Hub, if it has one.
+    base_repo: Option<String>,
+    /// How to call the data.
+    data: String,
+    /// Their repositories on the Hub.
+    data_repos: Vec<String>,
+}
+
+/// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and limits. `license` is that of the base model, where it says one.
+pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<&str>) -> String {
     let test = &outcome.test.metrics;
-    let text = |key: &str| provenance[key].as_str().unwrap_or("unknown").to_string();
-    let (base, data) = (text("base_model"), text("data"));
-    // A path on someone's disk is no repository on the Hub.
-    let on_hub = |name: &str| name.parse::<crate::hub::RepoId>().is_ok() && name.matches('/').count() == 1 && !name.contains('.');
-    let mut out = String::from("---\nlibrary_name: transformers\npipeline_tag: text-classification\n");
-    if on_hub(&base) {
-        let _ = writeln!(out, "base_model: {base}");
-    }
-    if on_hub(&data) {
-        let _ = writeln!(out, "datasets:\n- {data}");
-    }
+    let origin = Origin::of(provenance);
+    let Origin { base, data, .. } = &origin;
+    let mut out = front_matter(name, test, &origin, license);
     let _ = write!(
         out,
-        "language: en\nmetrics:\n- accuracy\n- mae\n- f1\ntags:\n- starsight\n- reviews\n- star-rating\nwidget:\n- text: \"Great app, I use it every day!\"\n\
-         - text: \"Crashes every time I open it.\"\nmodel-index:\n- name: {name}\n  results:\n  - task:\n      type: text-classification\n    dataset:\n      name: {data:?}\n      \
-         type: {data:?}\n      split: test\n    metrics:\n    - type: accuracy\n      value: {:.4}\n    - type: mae\n      value: {:.4}\n    - type: f1\n      name: macro F1\n      \
-         value: {:.4}\n---\n\n",
-        test.accuracy, test.mae, test.macro_f1
-    );
-    let _ = write!(
-        out,
-        "# {name}\n\nRates app reviews from one to five stars. Fine-tuned from `{base}` on `{data}` by Starsight. Label 0 is one star, label 4 is five.\n\n\
+        "\n# {name}\n\nRates app reviews from one to five stars. Fine-tuned from `{base}` on `{data}` by Starsight. Label 0 is one star, label 4 is five.\n\n\
          ## How good it is\n\n{} reviews of the test split, which nothing was chosen by.\n\n{}\n### Confusion matrix\n\nRows: the stars that the reviewer gave. Columns: the stars \
          that the model gives.\n\n{}\n",
         test.samples,
@@ -53,13 +54,121 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value) -> String {
         outcome.best_step,
         outcome.steps
     );
-    out.push_str(
-        "## How to use it\n\nIn Python:\n\n```python\nfrom transformers import pipeline\nrate = pipeline(\"text-classification\", model=\".\")  # this folder, or its name on the Hub\n\
-         rate(\"Great app, I use it every day!\")\n```\n\nWith Starsight, from the shell:\n\n```sh\nstarsight rate --model . \"Great app, I use it every day!\"\n```\n\nOr in a page: `starsight site` \
-         builds one that runs this model in the visitor's own browser.\n\n## Limits\n\nIt knows what the reviews that it learned from know: their language, their kind of app, their habits. \
-         Stars and words often disagree in real reviews, so no model reaches 100%. Irony, other languages and texts without an opinion are rated all the same.\n",
-    );
+    out.push_str(USE);
     out
+}
+
+const USE: &str = r#"## How to use it
+
+In Python, with this folder or its name on the Hub:
+
+```python
+from transformers import pipeline
+
+rate = pipeline("text-classification", model=".")
+rate("Great app, I use it every day!")  # LABEL_4 is five stars
+```
+
+With Starsight, from the shell:
+
+```sh
+starsight rate --model . "Great app, I use it every day!"
+```
+
+Or in the visitor's own browser, where no review leaves the machine: `starsight site --model . --out site` writes a page that rates with this model, and
+`starsight.js` beside it, for pages of your own:
+
+```js
+import { load } from './starsight.js';
+
+const rater = await load({ model: './model/' });  // or the model's name on the Hub
+const { ratings } = await rater.rate(['Great app, I use it every day!']);
+```
+
+## Limits
+
+It knows what the reviews that it learned from know: their language, their kind of app, their habits. Stars and words often disagree in real reviews, so no model
+reaches 100%. Irony, other languages and texts without an opinion are rated all the same. What it gives is a guess at the stars, and no judgement of the reviewer.
+"#;
+
+impl Origin {
+    fn of(provenance: &Value) -> Origin {
+        let text = |key: &str| provenance[key].as_str().unwrap_or("unknown");
+        let sources: Vec<&str> = text("data").split(", ").collect();
+        Origin {
+            base: shown(text("base_model")),
+            base_repo: repository(text("base_model")),
+            data: sources.iter().map(|source| shown(source)).collect::<Vec<_>>().join(", "),
+            data_repos: sources.into_iter().filter_map(repository).collect(),
+        }
+    }
+}
+
+/// The repository on the Hub that a source names. A path on someone's disk is none.
+fn repository(source: &str) -> Option<String> {
+    if Path::new(source).exists() {
+        return None;
+    }
+    source.parse::<RepoId>().ok().map(|repo| repo.path())
+}
+
+/// A source as strangers may see it: of a path on someone's disk only its end.
+fn shown(source: &str) -> String {
+    match (repository(source), Path::new(source).file_name()) {
+        (None, Some(name)) => name.to_string_lossy().into_owned(),
+        _ => source.to_owned(),
+    }
+}
+
+/// What the Hub reads: YAML between two lines of dashes.
+fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&str>) -> String {
+    let mut out = String::from("---\nlibrary_name: transformers\npipeline_tag: text-classification\n");
+    if let Some(license) = license {
+        let _ = writeln!(out, "license: {}", quoted(license));
+    }
+    if let Some(base) = &origin.base_repo {
+        let _ = writeln!(out, "base_model: {}", quoted(base));
+    }
+    if !origin.data_repos.is_empty() {
+        let _ = writeln!(out, "datasets:\n{}", list(&origin.data_repos));
+    }
+    let examples = EXAMPLES.map(|text| format!("- text: {}", quoted(text))).join("\n");
+    let data = quoted(origin.data_repos.first().unwrap_or(&origin.data));
+    let _ = write!(
+        out,
+        "language: en\nmetrics:\n- accuracy\n- mae\n- f1\ntags:\n- starsight\n- reviews\n- star-rating\nwidget:\n{examples}\nmodel-index:\n- name: {}\n  results:\n  - task:\n      \
+         type: text-classification\n      name: Star rating of reviews\n    dataset:\n      name: {data}\n      type: {data}\n      split: test\n    metrics:\n",
+        quoted(name)
+    );
+    let results = [
+        ("accuracy", "Accuracy", test.accuracy),
+        ("mae", "Mean absolute error, stars", test.mae),
+        ("f1", "Macro F1", test.macro_f1),
+        ("off_by_one", "At most one star off", test.off_by_one),
+        ("cohen_kappa", "Quadratic weighted kappa", test.qwk),
+    ];
+    for (kind, name, value) in results {
+        let _ = writeln!(out, "    - type: {kind}\n      name: {}\n      value: {value:.4}", quoted(name));
+    }
+    out.push_str("---\n");
+    out
+}
+
+/// A text as YAML takes it, whatever it holds: JSON's strings are YAML's.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn list(items: &[String]) -> String {
+    items.iter().map(|item| format!("- {}", quoted(item))).collect::<Vec<_>>().join("\n")
+}
+
+/// The licence that a model card names in its front matter.
+pub fn license(card: &str) -> Option<String> {
+    let (front_matter, _) = card.strip_prefix("---\n")?.split_once("\n---")?;
+    let value = front_matter.lines().find_map(|line| line.strip_prefix("license:"))?;
+    let plain = value.trim().trim_matches(['"', '\'']);
+    (!plain.is_empty()).then(|| plain.to_owned())
 }
 
 fn metrics_table(test: &Evaluation, validation: &Metrics) -> String {
@@ -77,4 +186,43 @@ fn confusion_table(metrics: &Metrics) -> String {
         let _ = writeln!(out, "| **{stars}** | {} |", row.map(|n| n.to_string()).join(" | "));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_front_matter_names_is_on_the_hub() {
+        let origin =
+            Origin::of(&json!({ "base_model": "distilbert/distilbert-base-cased@v1", "data": "sealuzh/app_reviews, /home/someone/more.csv" }));
+        assert_eq!(
+            (origin.base.as_str(), origin.base_repo.as_deref()),
+            ("distilbert/distilbert-base-cased@v1", Some("distilbert/distilbert-base-cased"))
+        );
+        assert_eq!((origin.data.as_str(), &origin.data_repos[..]), ("sealuzh/app_reviews, more.csv", &["sealuzh/app_reviews".to_owned()][..]));
+        // A folder of this crate, though it reads like a repository.
+        assert_eq!(repository("src/hub"), None);
+        assert_eq!(shown("src/hub"), "hub");
+    }
+
+    #[test]
+    fn no_name_breaks_the_front_matter() {
+        let origin = Origin { base: "base".into(), base_repo: None, data: "my: \"reviews\" #1.csv".into(), data_repos: vec![] };
+        let test = starsight_model::metrics::Scores::default().metrics();
+        let text = front_matter("- odd: name\n---", &test, &origin, Some("apache-2.0"));
+        assert!(text.contains(r#"- name: "- odd: name\n---""#) && text.contains(r#"type: "my: \"reviews\" #1.csv""#), "{text}");
+        assert_eq!(text.lines().filter(|line| *line == "---").count(), 2, "{text}");
+        assert_eq!(license(&text).as_deref(), Some("apache-2.0"));
+    }
+
+    #[test]
+    fn a_licence_is_read_from_the_front_matter_alone() {
+        assert_eq!(license("---\nlanguage: en\nlicense: 'mit'\n---\n# A model"), Some("mit".into()));
+        for none in ["# A model\nlicense: mit", "---\nlanguage: en\n---\nlicense: mit", "---\nlicense:\n- mit\n---\n", ""] {
+            assert_eq!(license(none), None, "{none}");
+        }
+    }
 }

@@ -298,12 +298,21 @@ pub struct Publish {
     /// Repository on the Hub; made when it does not exist
     #[arg(long, value_name = "OWNER/NAME[@BRANCH]", group = "target")]
     pub to: Option<RepoId>,
+    /// Branch to commit to, the same as @BRANCH; made when it does not exist
+    #[arg(long, value_name = "NAME", requires = "to")]
+    pub revision: Option<String>,
     /// Folder to copy the bundle to
     #[arg(long, value_name = "DIR", group = "target")]
     pub out: Option<PathBuf>,
     /// Make a new repository private
     #[arg(long, requires = "to")]
     pub private: bool,
+    /// Propose the commit in a pull request instead of putting it on the branch
+    #[arg(long, requires = "to")]
+    pub pull_request: bool,
+    /// Only show what would go, and how
+    #[arg(long, requires = "to")]
+    pub dry_run: bool,
     /// Commit message
     #[arg(long, default_value = "Publish with Starsight")]
     pub message: String,

@@ -68,7 +68,7 @@ impl Package<'_> {
             (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
             (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
             (bundle::VOCAB, vocab.into_bytes()),
-            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance).into_bytes()),
+            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance, self.base.license.as_deref()).into_bytes()),
         ];
         // A manifest of an earlier run would vouch for files that are being replaced.
         let manifest_path = out.join(MANIFEST);

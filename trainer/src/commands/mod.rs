@@ -9,18 +9,16 @@ mod rate;
 mod site;
 mod split;
 mod train;
+mod transfer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::cli::{Columns, Command, HubArgs, Labelled};
 use crate::data::{Empty, Labels, Reviews};
 use crate::evaluation::Evaluation;
-use crate::hub::{Event, Hub, Token};
+use crate::hub::{Hub, Token};
 
 /// Does what the command line says.
 ///
@@ -43,23 +41,7 @@ pub fn run(command: Command) -> Result<()> {
 
 /// The Hub, with its transfers shown on stderr.
 fn hub(args: &HubArgs) -> Result<Hub> {
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{prefix:>12} {bar:32} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let shown = AtomicU64::new(0);
-    let report = move |event: Event<'_>| match event {
-        Event::Note(text) => bar.suspend(|| eprintln!("{text}")),
-        Event::Transfer { done, total } => {
-            bar.set_length(total);
-            bar.set_position(done);
-            if done == total && shown.swap(total, Ordering::Relaxed) != total {
-                bar.finish_and_clear();
-                eprintln!("transferred {}", HumanBytes(total));
-            }
-        }
-    };
-    Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(Arc::new(report)))
+    Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(transfer::shown()))
 }
 
 /// Which columns and rows a command wants.

@@ -1,10 +1,14 @@
 //! `starsight publish`
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::hub;
-use crate::cli::Publish;
+use crate::cli::{Cli, Publish};
+use crate::hub::{Plan, Publication, RepoId, State, Way};
 use crate::verify;
 
 pub(super) fn run(args: &Publish) -> Result<()> {
@@ -16,11 +20,75 @@ pub(super) fn run(args: &Publish) -> Result<()> {
         }
         return Ok(());
     }
-    let repo = args.to.as_ref().context("clap asks for --to or --out")?;
-    let published = hub(&args.hub)?.publish(&args.model, repo, args.private, &args.message)?;
-    match args.json {
-        true => println!("{}", json!({ "commit": published.commit, "url": published.url })),
-        false => println!("{} (commit {})", published.url, published.commit),
+    let repo = repository(args)?;
+    let publication =
+        Publication { bundle: &args.model, repo: &repo, private: args.private, message: &args.message, pull_request: args.pull_request };
+    let hub = hub(&args.hub)?;
+    if args.dry_run {
+        let plan = hub.plan(&publication)?;
+        match args.json {
+            true => println!("{}", serde_json::to_string(&plan)?),
+            false => show(&plan, &publication),
+        }
+        return Ok(());
+    }
+    let published = hub.publish(&publication)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&published)?);
+    } else if let Some(address) = &published.pull_request {
+        println!("{address} (commit {})", published.commit);
+    } else {
+        println!("{} (commit {})", published.url, published.commit);
+    }
+    match published.files {
+        0 => eprintln!("nothing had changed: the Hub has all of it, and there is no new commit"),
+        files => eprintln!("{files} files of {} went; the whole bundle was read back", HumanBytes(published.bytes)),
     }
     Ok(())
+}
+
+/// The repository at the branch that was named, in one way or the other.
+fn repository(args: &Publish) -> Result<RepoId> {
+    let repo = args.to.as_ref().context("clap asks for --to or --out")?;
+    match (&args.revision, &repo.revision) {
+        (Some(revision), Some(other)) if revision != other => {
+            let conflict = format!("--to {repo} names the branch {other}, and --revision the branch {revision}: name one");
+            Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit()
+        }
+        (Some(revision), _) => repo.at(revision).context("--revision"),
+        (None, _) => Ok(repo.clone()),
+    }
+}
+
+/// The plan as a table.
+fn show(plan: &Plan, publication: &Publication<'_>) {
+    let Plan { endpoint, repository, revision, .. } = plan;
+    let made = match (plan.repository_exists, plan.revision_exists) {
+        (false, _) if publication.private => ", which would be made, private",
+        (false, _) => ", which would be made, public",
+        (true, false) => ", a branch that would be made",
+        (true, true) => "",
+    };
+    println!("{repository} at {endpoint}, branch {revision}{made}\n");
+    let width = plan.files.iter().map(|file| file.entry.path.len()).max().unwrap_or(0);
+    for file in &plan.files {
+        let state = match file.state {
+            State::New => "new",
+            State::Changed => "changed",
+            State::Same => "same",
+        };
+        let way = match file.way {
+            Some(Way::Commit) => "in the commit",
+            Some(Way::Xet) => "by Xet",
+            Some(Way::Lfs) => "by git-lfs",
+            Some(Way::Ahead) => "by Xet or git-lfs",
+            None => "",
+        };
+        println!("{:<width$}{:>14}  {state:<8}  {way}", file.entry.path, HumanBytes(file.entry.size).to_string());
+    }
+    let where_to = if publication.pull_request { "a pull request" } else { "one commit" };
+    match plan.going().count() {
+        0 => println!("\nnothing has changed: nothing would go"),
+        files => println!("\n{files} of {} files, {}, would go in {where_to}", plan.files.len(), HumanBytes(plan.bytes())),
+    }
 }

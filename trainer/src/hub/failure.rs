@@ -1,5 +1,7 @@
 //! What a Hub can answer when it does not do as asked, in words for a user.
 
+use std::{fmt, io};
+
 use anyhow::{Error, anyhow};
 use hf_hub::HFError;
 
@@ -46,11 +48,21 @@ impl From<HFError> for Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Failure {
-        if error.is_decode() {
-            return Failure::Answer(innermost(&error));
+        // Else the answer broke off: reqwest calls that decoding too.
+        if error.is_decode() && innermost(&error).is::<serde_json::Error>() {
+            return Failure::Answer(innermost(&error).to_string());
         }
-        let reason = if error.is_timeout() { "no answer in time".into() } else { innermost(&error) };
+        let reason = if error.is_timeout() { "no answer in time".into() } else { innermost(&error).to_string() };
         Failure::Network { reason, connected: !error.is_connect() }
+    }
+}
+
+/// Of an answer that was being read.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        let timed_out = error.get_ref().and_then(|source| source.downcast_ref::<reqwest::Error>()).is_some_and(reqwest::Error::is_timeout);
+        let reason = if timed_out || error.kind() == io::ErrorKind::TimedOut { "it stood still".into() } else { innermost(&error).to_string() };
+        Failure::Network { reason, connected: true }
     }
 }
 
@@ -61,15 +73,38 @@ impl From<Error> for Failure {
 }
 
 /// The cause at the bottom, such as "Connection refused": what wraps it only repeats the address.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    cause
+}
+
+impl fmt::Display for Failure {
+    /// In a few words, on the way.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Status { code, words: Some(words) } => write!(f, "the Hub answered {code} ({words})"),
+            Failure::Status { code, words: None } => write!(f, "the Hub answered {code}"),
+            Failure::Network { reason, connected: false } => write!(f, "no connection ({reason})"),
+            Failure::Network { reason, connected: true } => write!(f, "the connection broke ({reason})"),
+            Failure::Answer(what) => write!(f, "the answer is none of a Hub ({what})"),
+            Failure::Local(error) => write!(f, "{error:#}"),
+        }
+    }
 }
 
 impl Failure {
+    /// Whether the same request may go well a moment later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Failure::Status { code, .. } => matches!(code, 408 | 429 | 500 | 502 | 503 | 504),
+            Failure::Network { .. } => true,
+            Failure::Answer(_) | Failure::Local(_) => false,
+        }
+    }
+
     /// The failure as a user reads it: what was asked, of whom, the answer, and what to do.
     pub(super) fn explain(self, hub: &Hub, wish: Wish, repo: &RepoId) -> Error {
         let endpoint = hub.endpoint();
@@ -120,7 +155,7 @@ impl Hub {
     }
 
     /// The Hub's words without our token, should it have echoed it.
-    fn redacted(&self, words: &str) -> String {
+    pub(super) fn redacted(&self, words: &str) -> String {
         match &self.token {
             Some(token) => words.replace(token.secret(), "[token]"),
             None => words.to_owned(),

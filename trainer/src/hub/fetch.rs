@@ -1,24 +1,26 @@
 //! From the Hub into the cache.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use hf_hub::{HFError, HFRepositorySync, RepoType, repository::RepoTreeEntry};
+use anyhow::{Context, Result, bail, ensure};
 use starsight_model::bundle;
 
 use super::{
-    Hub, RepoId, STALL_TIMEOUT,
+    Hub, RepoId,
+    cache::{Cache, is_hex},
+    download::Download,
     failure::{Failure, Wish},
-    rest::{RemoteFile, Rest},
+    meter::Meter,
+    rest::{Kind, RemoteFile, Rest},
 };
 use crate::verify;
 
 /// What is fetched of a model, where it has it.
 const MODEL_FILES: [&str; 7] =
-    [bundle::CONFIG, bundle::WEIGHTS, bundle::TOKENIZER, bundle::TOKENIZER_CONFIG, bundle::VOCAB, "special_tokens_map.json", bundle::MANIFEST];
+    [bundle::CONFIG, bundle::WEIGHTS, bundle::TOKENIZER, bundle::TOKENIZER_CONFIG, bundle::VOCAB, "special_tokens_map.json", bundle::CARD];
 /// The kinds of files that a data set is read from, the best first.
 const DATA_FILES: [&str; 4] = ["parquet", "csv", "tsv", "jsonl"];
 
@@ -39,17 +41,18 @@ impl Hub {
     /// # Errors
     /// When the Hub does not give it, it lacks a configuration or safetensors weights, or a file arrives damaged twice.
     pub fn fetch_model(&self, repo: &RepoId) -> Result<Snapshot> {
-        let handle = self.client(Some(STALL_TIMEOUT))?.model(&repo.owner, &repo.name);
-        let snapshot = self.fetch(&handle, repo, |files| choose_model(repo, files))?;
-        if !snapshot.folder.join(bundle::MANIFEST).is_file() {
-            return Ok(snapshot);
+        let fetch = Fetch::open(self, Kind::Model, repo)?;
+        if self.offline {
+            fetch.must_have([bundle::CONFIG, bundle::WEIGHTS])?;
         }
-        let manifest = verify::manifest(&snapshot.folder)?;
-        let mut wanted: Vec<String> = manifest.files.into_iter().map(|file| file.path).collect();
+        if !fetch.present.iter().any(|file| file == bundle::MANIFEST) {
+            return fetch.all(choose_model(repo, &fetch.present)?);
+        }
+        let folder = fetch.files(vec![bundle::MANIFEST.into()])?.folder;
+        let mut wanted: Vec<String> = verify::manifest(&folder)?.files.into_iter().map(|file| file.path).collect();
+        fetch.must_have(wanted.iter().map(String::as_str))?;
         wanted.push(bundle::MANIFEST.into());
-        // At the same commit, whatever was committed meanwhile.
-        let commit = RepoId { revision: Some(snapshot.commit), ..repo.clone() };
-        let snapshot = self.fetch(&handle, &commit, |_| Ok(wanted))?;
+        let snapshot = fetch.all(wanted)?;
         verify::bundle(&snapshot.folder).with_context(|| format!("the bundle {repo} is not what its own manifest says"))?;
         Ok(snapshot)
     }
@@ -59,90 +62,126 @@ impl Hub {
     /// # Errors
     /// When the Hub does not give it, it has no such files, or one arrives damaged twice.
     pub fn fetch_dataset(&self, repo: &RepoId) -> Result<Snapshot> {
-        let handle = self.client(Some(STALL_TIMEOUT))?.dataset(&repo.owner, &repo.name);
-        self.fetch(&handle, repo, |files| choose_data(repo, files))
+        let fetch = Fetch::open(self, Kind::Dataset, repo)?;
+        fetch.all(choose_data(repo, &fetch.present)?)
     }
 
-    fn fetch<T: RepoType>(
-        &self,
-        handle: &HFRepositorySync<T>,
-        repo: &RepoId,
-        choose: impl FnOnce(&[String]) -> Result<Vec<String>>,
-    ) -> Result<Snapshot> {
-        let explain = |failure: Failure| failure.explain(self, Wish::Fetch, repo);
-        if self.offline {
-            let folder = handle.snapshot_download().revision(repo.revision()).local_files_only(true).send().map_err(|error| match error {
-                HFError::LocalEntryNotFound { .. } => {
-                    anyhow!("{repo} is not in the cache, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the files")
-                }
-                other => explain(other.into()),
+    /// The commit that a revision means, and the files that it has.
+    fn listing(&self, kind: Kind, repo: &RepoId) -> Result<(String, Vec<String>), Failure> {
+        let client = self.client()?;
+        let (commit, siblings) = match kind {
+            Kind::Model => {
+                let info = client.model(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
+                (info.sha, info.siblings)
+            }
+            Kind::Dataset => {
+                let info = client.dataset(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
+                (info.sha, info.siblings)
+            }
+        };
+        // Both become names on this disk.
+        let commit = commit.filter(|commit| is_hex(commit)).ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))?;
+        let files: Vec<String> = siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
+        match files.iter().find(|path| path.contains('\\') || path.split('/').any(|part| matches!(part, "" | "." | ".."))) {
+            Some(path) => Err(Failure::Answer(format!("the file name {path:?} leads out of the repository"))),
+            None => Ok((commit, files)),
+        }
+    }
+}
+
+/// A repository at one commit, whatever is committed meanwhile.
+struct Fetch<'a> {
+    hub: &'a Hub,
+    kind: Kind,
+    repo: &'a RepoId,
+    cache: Cache,
+    commit: String,
+    /// The files of the repository; offline, those of them that the cache holds.
+    present: Vec<String>,
+}
+
+impl<'a> Fetch<'a> {
+    fn open(hub: &'a Hub, kind: Kind, repo: &'a RepoId) -> Result<Fetch<'a>> {
+        let cache = Cache::new(&hub.cache_dir(), kind, repo);
+        let (commit, present) = if hub.offline {
+            let known = cache.commit_of(repo.revision()).filter(|commit| cache.snapshot(commit).is_dir());
+            let commit = known.with_context(|| {
+                format!(
+                    "{repo} is not in the cache {}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the files",
+                    hub.cache_dir().display()
+                )
             })?;
-            let mut present = Vec::new();
+            let (folder, mut present) = (cache.snapshot(&commit), Vec::new());
             list(&folder, &folder, &mut present)?;
-            let wanted = choose(&present)?;
-            if let Some(missing) = wanted.iter().find(|path| !present.contains(path)) {
-                bail!(
-                    "the cache holds {repo} without {missing}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the file"
-                );
-            }
-            return snapshot(folder, wanted);
-        }
-
-        let tree = handle.list_tree().revision(repo.revision()).recursive(true).send().map_err(|e| explain(e.into()))?;
-        let present: Vec<String> = tree
-            .into_iter()
-            .filter_map(|entry| match entry {
-                RepoTreeEntry::File { path, .. } => Some(path),
-                RepoTreeEntry::Directory { .. } => None,
-            })
-            .collect();
-        let wanted = choose(&present)?;
-        if let Some(missing) = wanted.iter().find(|path| !present.contains(path)) {
-            bail!("{repo} at {} has no {missing}, though its manifest lists it", self.endpoint());
-        }
-
-        let rest = Rest::new(self).map_err(explain)?;
-        let mut last_try = false;
-        loop {
-            let folder = handle
-                .snapshot_download()
-                .revision(repo.revision())
-                .allow_patterns(wanted.iter().map(|path| literally(path)).collect())
-                .progress(self.progress())
-                .send()
-                .map_err(|e| explain(e.into()))?;
-            let commit = folder_name(&folder)?;
-            let listed = rest.paths_info(handle.repo_type().plural(), repo, &commit, &wanted).map_err(explain)?;
-            let mut damage = Vec::new();
-            for path in &wanted {
-                let listed =
-                    listed.iter().find(|file| file.path == *path).with_context(|| format!("{} does not list {path} of {repo}", self.endpoint()))?;
-                if let Some(how) = damaged(&folder, listed)? {
-                    remove_cached(&folder.join(path))?;
-                    damage.push(how);
-                }
-            }
-            if damage.is_empty() {
-                return snapshot(folder, wanted);
-            }
-            let damage = damage.join("; ");
-            ensure!(!last_try, "fetching {repo} from {}: files arrived damaged twice, and were removed: {damage}", self.endpoint());
-            self.note(&format!("fetching again what arrived damaged: {damage}"));
-            last_try = true;
-        }
+            (commit, present)
+        } else {
+            hub.listing(kind, repo).map_err(|failure| failure.explain(hub, Wish::Fetch, repo))?
+        };
+        Ok(Fetch { hub, kind, repo, cache, commit, present })
     }
-}
 
-fn snapshot(folder: PathBuf, mut wanted: Vec<String>) -> Result<Snapshot> {
-    wanted.sort();
-    let files = wanted.iter().map(|path| folder.join(path)).collect();
-    Ok(Snapshot { commit: folder_name(&folder)?, folder, files })
-}
+    /// Fails for want of a file.
+    fn must_have<'b>(&self, needed: impl IntoIterator<Item = &'b str>) -> Result<()> {
+        let Fetch { repo, hub, present, .. } = self;
+        let Some(missing) = needed.into_iter().find(|needed| !present.iter().any(|file| file == needed)) else { return Ok(()) };
+        if hub.offline {
+            bail!("the cache holds {repo} without {missing}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the file");
+        }
+        bail!("{repo} at {} has no {missing}, though its manifest lists it", hub.endpoint());
+    }
 
-/// The cache names a snapshot's folder after its commit.
-fn folder_name(folder: &Path) -> Result<String> {
-    let name = folder.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned).with_context(|| format!("{} is no snapshot of the Hub's cache", folder.display()))
+    /// The files that are wanted of the repository. Offline, its revision from now on means this commit: all of them are there.
+    fn all(&self, wanted: Vec<String>) -> Result<Snapshot> {
+        let snapshot = self.files(wanted)?;
+        self.cache.remember(self.repo.revision(), &self.commit)?;
+        Ok(snapshot)
+    }
+
+    /// Sees to it that the cache holds these files.
+    fn files(&self, mut wanted: Vec<String>) -> Result<Snapshot> {
+        let folder = self.cache.snapshot(&self.commit);
+        if !self.hub.offline {
+            self.bring(&wanted).map_err(|failure| failure.explain(self.hub, Wish::Fetch, self.repo))?;
+        }
+        wanted.sort();
+        let files = wanted.iter().map(|path| folder.join(path)).collect();
+        Ok(Snapshot { folder, commit: self.commit.clone(), files })
+    }
+
+    fn bring(&self, wanted: &[String]) -> Result<(), Failure> {
+        let Fetch { hub, kind, repo, cache, commit, .. } = self;
+        let rest = Rest::new(hub)?;
+        let listed = rest.paths_info(*kind, repo, commit, wanted)?;
+        let mut missing = Vec::new();
+        for path in wanted {
+            let file = listed.iter().find(|file| file.path == *path);
+            let file = file.ok_or_else(|| Failure::Answer(format!("it lists {path} in one place, and not in another")))?;
+            if !is_hex(file.etag()) {
+                return Err(Failure::Answer(format!("{:?} is no hash of {path}", file.etag())));
+            }
+            if !self.holds(file)? {
+                missing.push(file);
+            }
+        }
+        let meter = Meter::new(&hub.report, missing.iter().map(|file| file.size).sum());
+        let download = Download { hub, rest, kind: *kind, repo, commit, cache };
+        for file in missing {
+            download.bring(file, &meter)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the cache holds a file as the Hub lists it. One that was damaged there is taken out.
+    fn holds(&self, file: &RemoteFile) -> Result<bool> {
+        let path = self.cache.snapshot(&self.commit).join(&file.path);
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let Some(how) = file.differs(&path)? else { return Ok(true) };
+        self.hub.note(&format!("{} was damaged in the cache ({how}); fetching it again", file.path));
+        self.cache.discard(&self.commit, &file.path, file.etag())?;
+        Ok(false)
+    }
 }
 
 fn choose_model(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
@@ -175,36 +214,6 @@ fn choose_data(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
     bail!("the data set {repo} has no .parquet, .csv, .tsv or .jsonl file")
 }
 
-/// How the file in `folder` differs from what the Hub lists, if it does.
-fn damaged(folder: &Path, listed: &RemoteFile) -> Result<Option<String>> {
-    let path = folder.join(&listed.path);
-    let size = match fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{}: did not arrive", listed.path))),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-    };
-    if size != listed.size {
-        return Ok(Some(format!("{}: {size} bytes, the Hub lists {}", listed.path, listed.size)));
-    }
-    let Some(lfs) = &listed.lfs else { return Ok(None) };
-    let (_, sha256) = verify::hashed(&path, &mut io::sink())?;
-    Ok((sha256 != lfs.oid).then(|| format!("{}: SHA-256 {sha256}, the Hub lists {}", listed.path, lfs.oid)))
-}
-
-/// Removes a file of a snapshot, and the blob that it points to, so that the next download brings it anew.
-fn remove_cached(path: &Path) -> Result<()> {
-    let blob = fs::canonicalize(path);
-    for file in [Ok(path.to_owned()), blob].into_iter().flatten() {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{} is damaged and cannot be removed", file.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// Adds the files below `folder` to `files`, as paths from `root` with `/`.
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
@@ -217,11 +226,6 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The glob that fits this path only.
-fn literally(path: &str) -> String {
-    path.chars().map(|c| if "*?[]{}\\!".contains(c) { format!("[{c}]") } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]
@@ -250,10 +254,5 @@ mod tests {
         assert_eq!(choose_data(&repo, &files(&["README.md", "a.csv", "data/x.parquet"])).unwrap(), ["data/x.parquet"]);
         assert_eq!(choose_data(&repo, &files(&["b.CSV", "a.csv"])).unwrap(), ["b.CSV", "a.csv"]);
         assert!(choose_data(&repo, &files(&["README.md"])).is_err());
-    }
-
-    #[test]
-    fn a_glob_fits_one_path() {
-        assert_eq!(literally("data/a[1]*.csv"), "data/a[[]1[]][*].csv");
     }
 }

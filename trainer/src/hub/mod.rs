@@ -1,11 +1,19 @@
 //! The Hugging Face Hub: fetching models and data sets, and publishing bundles.
 //!
-//! The transfers are hf-hub's. What it lacks is added here: a SHA-256 check of what arrived, a look before publishing at how the Hub takes large files, a reading back
-//! afterwards, and errors that say what to do.
+//! hf-hub makes repositories and branches, knows what they hold, and uploads by Xet. The rest is done here: downloads that go on where they were cut off and are checked
+//! before they get a name, uploads by git-lfs, commits that are not made twice, a reading back afterwards, and errors that say what to do.
 
+mod cache;
+mod download;
 mod failure;
 mod fetch;
+mod lfs;
+mod meter;
+mod oid;
+mod patience;
+mod plan;
 mod publish;
+mod put;
 mod repo_id;
 mod rest;
 mod token;
@@ -13,21 +21,18 @@ mod token;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use hf_hub::{HFClient, HFClientBuilder, HFClientSync, progress};
+use hf_hub::{HFClient, HFClientBuilder, HFClientSync};
 
 pub use fetch::Snapshot;
-pub use publish::Published;
+pub use patience::Patience;
+pub use plan::{Plan, PlannedFile, State, Way};
+pub use publish::{Publication, Published};
 pub use repo_id::RepoId;
 pub use token::Token;
 
 /// The Hub that is meant when none is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const USER_AGENT: &str = concat!("starsight/", env!("CARGO_PKG_VERSION"));
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A download that stands still for this long has failed.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often hf-hub tries again after a fault that may pass.
-const RETRIES: usize = 3;
 
 /// What a transfer tells whoever watches it.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +62,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// Use only what the cache holds, and no network.
     pub offline: bool,
+    /// How long to wait, and how often to ask again.
+    pub patience: Patience,
     /// Who watches.
     pub report: Option<Report>,
 }
@@ -67,6 +74,7 @@ pub struct Hub {
     token: Option<Token>,
     cache: Option<PathBuf>,
     offline: bool,
+    patience: Patience,
     report: Report,
 }
 
@@ -103,6 +111,7 @@ impl Hub {
             token: settings.token,
             cache: settings.cache,
             offline: settings.offline,
+            patience: settings.patience,
             report: settings.report.unwrap_or_else(|| Arc::new(|_| {})),
         })
     }
@@ -127,61 +136,26 @@ impl Hub {
         (self.report)(Event::Note(text));
     }
 
-    /// hf-hub's client. `stall` is how long a transfer may stand still; an upload stands still for the reader while it is on its way.
-    fn client(&self, stall: Option<Duration>) -> Result<HFClientSync> {
-        let mut http = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT);
-        if let Some(stall) = stall {
-            http = http.read_timeout(stall);
-        }
-        let mut builder: HFClientBuilder =
-            HFClient::builder().endpoint(&self.endpoint).client(http.build()?).user_agent(USER_AGENT).retry_max_attempts(RETRIES);
+    /// hf-hub's client. It asks again by itself.
+    fn client(&self) -> Result<HFClientSync> {
+        self.client_that_asks(self.patience.tries, self.patience.stall)
+    }
+
+    /// hf-hub's client, which makes a request so many times at most, and waits so long for an answer.
+    fn client_that_asks(&self, times: u32, stall: Duration) -> Result<HFClientSync> {
+        let Patience { wait, connect, .. } = self.patience;
+        let http = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(connect).read_timeout(stall);
+        let mut builder: HFClientBuilder = HFClient::builder()
+            .endpoint(&self.endpoint)
+            .client(http.build()?)
+            .user_agent(USER_AGENT)
+            .retry_max_attempts(times.saturating_sub(1) as usize)
+            .retry_base_delay(wait / 4);
         // Without a token hf-hub 1.0.0 looks for one itself, in the places where `Token::find` looked.
         if let Some(token) = &self.token {
             builder = builder.token(token.secret());
         }
-        Ok(builder.cache_dir(self.cache_dir()).build_sync()?)
-    }
-
-    fn progress(&self) -> progress::Progress {
-        progress::Progress::new(Watch { report: self.report.clone(), seen: Default::default() })
-    }
-}
-
-/// Sums up hf-hub's events, which come file by file, or for a batch of files at once.
-struct Watch {
-    report: Report,
-    seen: std::sync::Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    total: u64,
-    files: std::collections::HashMap<String, u64>,
-    batch: u64,
-}
-
-impl progress::ProgressHandler for Watch {
-    fn on_progress(&self, event: &progress::ProgressEvent) {
-        use progress::{DownloadEvent, ProgressEvent, UploadEvent};
-        let (done, total) = {
-            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            match event {
-                // Within a download of many files each file starts again, with its own size.
-                ProgressEvent::Download(DownloadEvent::Start { total_bytes, .. }) => seen.total = seen.total.max(*total_bytes),
-                ProgressEvent::Download(DownloadEvent::Progress { files }) => {
-                    seen.files.extend(files.iter().map(|file| (file.filename.clone(), file.bytes_completed)));
-                }
-                ProgressEvent::Download(DownloadEvent::AggregateProgress { bytes_completed, .. }) => seen.batch = *bytes_completed,
-                ProgressEvent::Upload(UploadEvent::Start { total_bytes, .. }) => seen.total = *total_bytes,
-                ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) => seen.batch = *bytes_completed,
-                ProgressEvent::Upload(UploadEvent::Complete) => seen.batch = seen.total,
-                ProgressEvent::Download(DownloadEvent::Complete) | ProgressEvent::Upload(UploadEvent::Committing) => return,
-            }
-            ((seen.files.values().sum::<u64>() + seen.batch).min(seen.total), seen.total)
-        };
-        if total > 0 {
-            (self.report)(Event::Transfer { done, total });
-        }
+        Ok(builder.build_sync()?)
     }
 }
 

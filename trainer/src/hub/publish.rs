@@ -1,144 +1,258 @@
 //! From a bundle to the Hub, in one commit.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
-use hf_hub::{HFClientSync, HFError, RepoTypeModel, repository::CommitOperation};
-use starsight_model::bundle::{FileEntry, MANIFEST};
+use anyhow::{Context, Result, bail};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hf_hub::{HFClientSync, RepoTypeModel, progress::Progress, repository::CommitOperation};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{
     Hub, RepoId,
     failure::{Failure, Wish},
-    rest::Rest,
+    lfs::Upload,
+    meter::{Meter, Watch},
+    plan::{Plan, PlannedFile, State, Way, state_of},
+    rest::{Kind, Rest},
 };
-use crate::{files::read, verify};
+use crate::files::read;
 
-/// The Hub keeps files above this size apart from git, and wants them by Xet.
-const LARGE_FILE: u64 = 10 << 20;
-/// The most that goes into a commit request itself where a Hub has no Xet: it is held in memory as text, several times over.
-const INLINE_LIMIT: u64 = 1 << 30;
+/// How many answers' worth of time a commit may take: the Hub checks and stores all of it before it answers.
+const COMMIT: u32 = 3;
+
+/// What to publish, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// The bundle's folder.
+    pub bundle: &'a Path,
+    /// The repository, made when it does not exist; likewise its branch.
+    pub repo: &'a RepoId,
+    /// Whether a new repository is private. One that exists must be.
+    pub private: bool,
+    /// What the commit is called.
+    pub message: &'a str,
+    /// Propose the commit instead of putting it on the branch.
+    pub pull_request: bool,
+}
 
 /// What was published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Published {
-    /// The commit.
+    /// The commit; where nothing had changed, the one that was there.
     pub commit: String,
     /// Where to look at the model.
     pub url: String,
+    /// How many files went.
+    pub files: usize,
+    /// How many bytes these have.
+    pub bytes: u64,
+    /// Where the commit is proposed, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<String>,
 }
 
 impl Hub {
-    /// Publishes the bundle in the folder `bundle` as one commit to `repo`, which is made when it does not exist, `private` or not. Afterwards the files' sizes and
-    /// hashes are read back from the Hub and compared.
+    /// Publishes a bundle: what the Hub lacks of it goes there in one commit that follows the one at the tip of the branch, or not at all. Afterwards all files' sizes and
+    /// hashes are read back and compared. What the Hub has already stays where it is; a bundle that it has whole makes no commit.
     ///
     /// # Errors
-    /// When the bundle is not what its manifest says, or the Hub does not take it. The commit is atomic: the Hub then holds what it held before.
-    pub fn publish(&self, bundle: &Path, repo: &RepoId, private: bool, message: &str) -> Result<Published> {
-        ensure!(!self.offline, "publishing to {repo}: HF_HUB_OFFLINE keeps this program off the network; unset it");
-        let mut files = verify::bundle(bundle)?.files;
-        let manifest = read(&bundle.join(MANIFEST))?;
-        files.push(FileEntry::of(MANIFEST, &manifest));
+    /// When the bundle is not what its manifest says, the Hub does not take it, or someone else committed meanwhile. The Hub then holds what it held before.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Published> {
+        let Publication { repo, pull_request, .. } = *publication;
+        let mut plan = self.plan(publication)?;
+        let (files, bytes) = (plan.going().count(), plan.bytes());
+        let mut url = format!("{}/{}", self.endpoint(), repo.path());
+        if let Some(revision) = &repo.revision {
+            url = format!("{url}/tree/{revision}");
+        }
+        if let (Some(parent), true, 0) = (&plan.parent, plan.revision_exists, files) {
+            return Ok(Published { commit: parent.clone(), url, files, bytes, pull_request: None });
+        }
 
         let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
-        let client = self.client(None)?;
-        self.ensure_repository(&client, repo, private)?;
-        let model = client.model(&repo.owner, &repo.name);
-        let head = || model.info().revision(repo.revision()).send().map(|info| info.sha);
-        let parent = head().map_err(|e| explain(e.into()))?;
+        self.make_room(&mut plan, publication).map_err(explain)?;
         let rest = Rest::new(self).map_err(explain)?;
-        self.check_large_files(&rest, repo, &files)?;
+        let client = self.client()?;
+        let commit = match (&plan.parent, files) {
+            // A new branch that starts with all of it.
+            (Some(parent), 0) => parent.clone(),
+            _ => Commit { hub: self, rest: &rest, client: &client, publication, plan: &plan }.make().map_err(explain)?,
+        };
+        self.read_back(&rest, publication, &commit, &plan)?;
+        let pull_request = match pull_request {
+            true => Some(self.proposal(&client, repo, &commit).map_err(explain)?.with_context(|| {
+                format!("published to {repo} at {} as commit {commit}, but the Hub lists no pull request for it", self.endpoint())
+            })?),
+            false => None,
+        };
+        Ok(Published { commit, url, files, bytes, pull_request })
+    }
 
-        let operations = files.iter().map(|file| CommitOperation::add_file(&file.path, bundle.join(&file.path))).collect();
-        let sent = model
+    /// Makes the repository and the branch that the plan lacks, and asks how the files shall travel there.
+    fn make_room(&self, plan: &mut Plan, publication: &Publication<'_>) -> Result<(), Failure> {
+        if plan.revision_exists {
+            return Ok(());
+        }
+        let repo = publication.repo;
+        let client = self.client()?;
+        if !plan.repository_exists {
+            client.create_repository().repo_id(&repo.path()).repo_type(RepoTypeModel).private(publication.private).exist_ok(true).send()?;
+        }
+        let main = RepoId { revision: None, ..repo.clone() };
+        if repo.revision() != main.revision() {
+            client.model(&repo.owner, &repo.name).create_branch().branch(repo.revision()).send()?;
+        }
+        plan.parent = Some(self.head(&client, repo)?);
+        (plan.repository_exists, plan.revision_exists) = (true, true);
+        self.choose_ways(plan, publication)
+    }
+
+    /// The address of the pull request whose tip is `commit`.
+    fn proposal(&self, client: &HFClientSync, repo: &RepoId, commit: &str) -> Result<Option<String>, Failure> {
+        let refs = client.model(&repo.owner, &repo.name).list_refs().include_pull_requests(true).send()?;
+        let tip = refs.pull_requests.into_iter().find(|tip| tip.target_commit == commit);
+        let number = tip.and_then(|tip| tip.git_ref.rsplit('/').next().map(str::to_owned));
+        Ok(number.map(|number| format!("{}/{}/discussions/{number}", self.endpoint(), repo.path())))
+    }
+
+    fn read_back(&self, rest: &Rest<'_>, publication: &Publication<'_>, commit: &str, plan: &Plan) -> Result<()> {
+        let Publication { bundle, repo, .. } = publication;
+        let listed = rest.paths_info(Kind::Model, repo, commit, &plan.paths()).map_err(|failure| {
+            let why = failure.explain(self, Wish::Publish, repo);
+            why.context(format!("published as commit {commit}, but it could not be read back"))
+        })?;
+        for file in &plan.files {
+            let path = &file.entry.path;
+            let how = match listed.iter().find(|there| there.path == *path) {
+                None => "it is missing".to_owned(),
+                Some(there) => match there.differs(&bundle.join(path))? {
+                    Some(how) => how.to_string(),
+                    None => continue,
+                },
+            };
+            bail!("published to {repo} at {} as commit {commit}, but {path} is not there as it is here ({how}): publish again", self.endpoint());
+        }
+        Ok(())
+    }
+}
+
+/// A commit to be made.
+struct Commit<'a> {
+    hub: &'a Hub,
+    rest: &'a Rest<'a>,
+    client: &'a HFClientSync,
+    publication: &'a Publication<'a>,
+    plan: &'a Plan,
+}
+
+impl Commit<'_> {
+    /// Uploads what goes ahead of the commit, then makes it. An answer that was lost makes no second commit: before it is sent again, the Hub is asked whether it is there.
+    fn make(&self) -> Result<String, Failure> {
+        let by_xet = self.plan.going().any(|file| file.way == Some(Way::Xet));
+        let lines = if by_xet { Vec::new() } else { self.lines()? };
+        if !by_xet {
+            self.upload()?;
+        }
+        let proposals = if self.publication.pull_request { self.tips()? } else { HashSet::new() };
+        let mut waits = self.hub.patience.waits();
+        loop {
+            let made = if by_xet { self.by_xet() } else { self.by_lines(lines.clone()) };
+            let failure = match made {
+                Ok(commit) => return Ok(commit),
+                Err(failure) => failure,
+            };
+            match self.landed(&proposals) {
+                Ok(Some(commit)) => return Ok(commit),
+                Ok(None) if failure.may_pass() => {}
+                // Whether it is there is not known, or it was refused.
+                _ => return Err(failure),
+            }
+            match waits.next() {
+                Some(wait) => self.hub.wait_after(&failure, wait),
+                None => return Err(failure),
+            }
+        }
+    }
+
+    fn by_lines(&self, lines: Vec<u8>) -> Result<String, Failure> {
+        let Publication { repo, pull_request, .. } = *self.publication;
+        self.rest.commit(repo, lines, pull_request, self.hub.patience.stall * COMMIT)
+    }
+
+    /// hf-hub's commit: the one way to its Xet. It sends small files in the commit as we do. Asking again after a fault is left to us. It asks the Hub for Xet once more by
+    /// itself, right after we did: should the second answer differ, it would put large files into the commit.
+    fn by_xet(&self) -> Result<String, Failure> {
+        let Publication { bundle, repo, message, pull_request, .. } = *self.publication;
+        let operations = self.plan.going().map(|file| CommitOperation::add_file(&file.entry.path, bundle.join(&file.entry.path))).collect();
+        let client = self.hub.client_that_asks(1, self.hub.patience.stall * COMMIT)?;
+        let made = client
+            .model(&repo.owner, &repo.name)
             .create_commit()
             .operations(operations)
             .commit_message(message)
             .revision(repo.revision())
-            .maybe_parent_commit(parent.clone())
-            .progress(self.progress())
-            .send();
-        let commit = match sent.map_err(Failure::from) {
-            Ok(info) => info.commit_oid,
-            // The commit may be there all the same, when only its answer was lost: hf-hub then sent it again, and met its own commit.
-            Err(failure) => match head() {
-                Ok(Some(now)) if parent.as_ref() != Some(&now) && rest.read(repo, &now, MANIFEST).is_ok_and(|there| there == manifest) => Some(now),
-                _ => return Err(explain(failure)),
-            },
-        };
-        let commit = commit.with_context(|| format!("publishing to {repo} at {}: the answer names no commit", self.endpoint()))?;
-        self.read_back(&rest, repo, &commit, &files)?;
-        let url = match &repo.revision {
-            None => format!("{}/{}", self.endpoint(), repo.path()),
-            Some(revision) => format!("{}/{}/tree/{revision}", self.endpoint(), repo.path()),
-        };
-        Ok(Published { commit, url })
+            .maybe_parent_commit(self.plan.parent.clone())
+            .create_pr(pull_request)
+            .progress(Progress::new(Watch::new(&self.hub.report)))
+            .send()?;
+        made.commit_oid.ok_or_else(|| Failure::Answer("no commit".into()))
     }
 
-    /// Makes the repository unless it is there.
-    fn ensure_repository(&self, client: &HFClientSync, repo: &RepoId, private: bool) -> Result<()> {
-        let explain = |error: HFError| Failure::from(error).explain(self, Wish::Publish, repo);
-        match client.model(&repo.owner, &repo.name).info().send() {
-            Ok(info) => ensure!(
-                !private || info.private == Some(true),
-                "{repo} at {} exists and is public: make it private in its settings there, or publish to another name; nothing was published",
-                self.endpoint()
-            ),
-            Err(HFError::RepoNotFound { .. }) => {
-                client.create_repository().repo_id(&repo.path()).repo_type(RepoTypeModel).private(private).exist_ok(true).send().map_err(explain)?;
+    /// Sends the large files.
+    fn upload(&self) -> Result<(), Failure> {
+        let Publication { bundle, repo, .. } = *self.publication;
+        let large: Vec<&PlannedFile> = self.plan.going().filter(|file| file.way == Some(Way::Lfs)).collect();
+        let meter = Meter::new(&self.hub.report, large.iter().map(|file| file.entry.size).sum());
+        let upload = Upload { hub: self.hub, rest: self.rest, repo, meter: &meter };
+        large.into_iter().try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
+    }
+
+    /// The commit as lines of JSON: a header, then a line for each file. Small files are in it, large ones are named.
+    fn lines(&self) -> Result<Vec<u8>> {
+        let Publication { bundle, message, .. } = *self.publication;
+        let mut lines = Vec::new();
+        let mut line = |key: &str, value: Value| -> Result<()> {
+            serde_json::to_writer(&mut lines, &json!({ "key": key, "value": value }))?;
+            lines.push(b'\n');
+            Ok(())
+        };
+        line("header", json!({ "summary": message, "description": "", "parentCommit": self.plan.parent }))?;
+        for PlannedFile { entry, way, .. } in self.plan.going() {
+            if *way == Some(Way::Lfs) {
+                line("lfsFile", json!({ "path": entry.path, "algo": "sha256", "oid": entry.sha256, "size": entry.size }))?;
+            } else {
+                let content = BASE64_STANDARD.encode(read(&bundle.join(&entry.path))?);
+                line("file", json!({ "path": entry.path, "encoding": "base64", "content": content }))?;
             }
-            Err(error) => return Err(explain(error)),
         }
-        Ok(())
+        Ok(lines)
     }
 
-    /// Where the Hub does not take large files by Xet, hf-hub puts them into the commit request. Says so, or refuses where that is too much.
-    fn check_large_files(&self, rest: &Rest<'_>, repo: &RepoId, files: &[FileEntry]) -> Result<()> {
-        let large: Vec<&FileEntry> = files.iter().filter(|file| file.size > LARGE_FILE).collect();
-        let size: u64 = large.iter().map(|file| file.size).sum();
-        if large.is_empty() {
-            return Ok(());
-        }
-        let takes_xet = match rest.takes_xet(repo, &large) {
-            Err(Failure::Status { code: 404, .. }) => false,
-            answer => answer.map_err(|failure| failure.explain(self, Wish::Publish, repo))?,
+    /// The tips of all pull requests.
+    fn tips(&self) -> Result<HashSet<String>, Failure> {
+        let RepoId { owner, name, .. } = self.publication.repo;
+        let refs = self.client.model(owner, name).list_refs().include_pull_requests(true).send()?;
+        Ok(refs.pull_requests.into_iter().map(|tip| tip.target_commit).collect())
+    }
+
+    /// Our commit, if the Hub has it: a new tip that holds all files as they are here.
+    fn landed(&self, proposals: &HashSet<String>) -> Result<Option<String>, Failure> {
+        let repo = self.publication.repo;
+        let tips: Vec<String> = match self.publication.pull_request {
+            true => self.tips()?.difference(proposals).cloned().collect(),
+            false => Some(self.hub.head(self.client, repo)?).filter(|head| self.plan.parent.as_ref() != Some(head)).into_iter().collect(),
         };
-        if takes_xet {
-            return Ok(());
+        for tip in tips {
+            let listed = self.rest.paths_info(Kind::Model, repo, &tip, &self.plan.paths())?;
+            let mut same = true;
+            for file in &self.plan.files {
+                same &= state_of(self.publication.bundle, &file.entry, &listed)? == State::Same;
+            }
+            if same {
+                return Ok(Some(tip));
+            }
         }
-        let endpoint = self.endpoint();
-        if size > INLINE_LIMIT {
-            bail!(
-                "publishing to {repo}: {endpoint} does not take large files by Xet, and {:.1} GB are too much for a commit request (at most {:.1} GB); \
-                 publish with `HF_HUB_DISABLE_XET=1 hf upload {} DIR` instead",
-                size as f64 / 1e9,
-                INLINE_LIMIT as f64 / 1e9,
-                repo.path()
-            );
-        }
-        self.note(&format!(
-            "{endpoint} does not take large files by Xet: {:.1} MB go into the commit request itself, which takes some 6 times as much memory",
-            size as f64 / 1e6
-        ));
-        Ok(())
-    }
-
-    fn read_back(&self, rest: &Rest<'_>, repo: &RepoId, commit: &str, files: &[FileEntry]) -> Result<()> {
-        let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
-        let listed = rest.paths_info("models", repo, commit, &paths).map_err(|failure| {
-            let why = failure.explain(self, Wish::Publish, repo);
-            why.context(format!("published as commit {commit}, but it could not be read back"))
-        })?;
-        for file in files {
-            let differs = match listed.iter().find(|there| there.path == file.path) {
-                None => "is missing".to_owned(),
-                Some(there) if there.size != file.size => format!("has {} bytes instead of {}", there.size, file.size),
-                Some(there) => match &there.lfs {
-                    Some(lfs) if lfs.oid != file.sha256 => format!("has SHA-256 {} instead of {}", lfs.oid, file.sha256),
-                    _ => continue,
-                },
-            };
-            bail!("published to {repo} at {} as commit {commit}, but read back, {} {differs}: publish again", self.endpoint(), file.path);
-        }
-        Ok(())
+        Ok(None)
     }
 }

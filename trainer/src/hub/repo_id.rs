@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// `OWNER/NAME`, or `OWNER/NAME@REV` for a branch, tag or commit other than `main`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,19 @@ impl RepoId {
     /// `OWNER/NAME`, without the revision.
     pub fn path(&self) -> String {
         format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The repository at a branch, tag or commit.
+    ///
+    /// # Errors
+    /// When `revision` can be none.
+    pub fn at(&self, revision: &str) -> Result<RepoId> {
+        let plain = revision.chars().all(|c| c.is_ascii_graphic() && !"~^:?*[\\@".contains(c));
+        ensure!(
+            !revision.is_empty() && plain && !revision.contains("..") && !revision.starts_with('/') && !revision.ends_with('/'),
+            "{revision:?} is no branch, tag or commit"
+        );
+        Ok(RepoId { revision: Some(revision.to_owned()), ..self.clone() })
     }
 
     /// The revision, `main` when none was named.
@@ -49,14 +62,8 @@ impl FromStr for RepoId {
             );
         }
         ensure!(!name.ends_with(".git"), "{text:?}: leave out the .git");
-        if let Some(revision) = revision {
-            let plain = revision.chars().all(|c| c.is_ascii_graphic() && !"~^:?*[\\@".contains(c));
-            ensure!(
-                !revision.is_empty() && plain && !revision.contains("..") && !revision.starts_with('/') && !revision.ends_with('/'),
-                "{text:?}: {revision:?} is no branch, tag or commit"
-            );
-        }
-        Ok(RepoId { owner: owner.into(), name: name.into(), revision: revision.map(str::to_owned) })
+        let repo = RepoId { owner: owner.into(), name: name.into(), revision: None };
+        revision.map_or(Ok(repo.clone()), |revision| repo.at(revision)).with_context(|| format!("{text:?}"))
     }
 }
 
@@ -88,7 +95,7 @@ mod tests {
         for text in
             ["", "a", "a/", "/b", "a/b/c", "../b", "a/..", "a--b/c", "a/b.git", "a/-b", "a/b c", "a/b@", "a/b@x..y", "a/b@../x", "a/b@x y", "a/é"]
         {
-            let error = text.parse::<RepoId>().expect_err(text).to_string();
+            let error = format!("{:#}", text.parse::<RepoId>().expect_err(text));
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }
     }

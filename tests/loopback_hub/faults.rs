@@ -1,0 +1,99 @@
+//! What goes wrong on demand.
+
+use std::{io, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderValue, Response, header},
+};
+use futures_util::{StreamExt, stream};
+
+/// A fault.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// Answer with this status, and do not do as asked.
+    Refuse(u16),
+    /// Do as asked, and only then answer with this status.
+    Lose(u16),
+    /// Break the connection after so many bytes of the answer.
+    Cut(u64),
+    /// Break the connection after so many bytes of the request, and do not do as asked.
+    HangUp(u64),
+    /// Say nothing more after so many bytes of the answer, and keep the connection.
+    Stall(u64),
+    /// Send the answer in four pieces, this long apart.
+    Slow(Duration),
+    /// Know nothing of ranges.
+    WholeOnly,
+    /// Change the byte at this place of the answer.
+    Flip(u64),
+}
+
+/// A fault to come.
+pub struct Coming {
+    pub times: usize,
+    pub method: &'static str,
+    pub path_part: String,
+    pub fault: Fault,
+}
+
+impl Fault {
+    /// What the fault does to a request.
+    pub async fn before(self, mut request: Request) -> Request {
+        match self {
+            Fault::WholeOnly => {
+                request.headers_mut().remove(header::RANGE);
+            }
+            Fault::HangUp(after) => {
+                let (mut body, mut read) = (std::mem::take(request.body_mut()).into_data_stream(), 0);
+                while let (true, Some(Ok(bytes))) = (read < after, body.next().await) {
+                    read += bytes.len() as u64;
+                }
+            }
+            _ => {}
+        }
+        request
+    }
+
+    /// What it does to an answer.
+    pub async fn after(self, response: Response<Body>) -> Response<Body> {
+        if matches!(self, Fault::Refuse(_) | Fault::Lose(_) | Fault::WholeOnly) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        // An answer without content cannot break off.
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len().max(1)));
+        let first = |bytes: u64| whole.slice(..whole.len().min(bytes as usize));
+        // What came before has left by then.
+        let broken = || {
+            stream::once(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+            })
+        };
+        let some = |bytes: Bytes| stream::iter([Ok::<_, io::Error>(bytes)]);
+        let body = match self {
+            Fault::Cut(after) => Body::from_stream(some(first(after)).chain(broken())),
+            Fault::HangUp(_) => Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))])),
+            Fault::Stall(after) => Body::from_stream(some(first(after)).chain(stream::pending())),
+            Fault::Slow(pause) => {
+                let pieces: Vec<Bytes> = whole.chunks(whole.len().div_ceil(4).max(1)).map(Bytes::copy_from_slice).collect();
+                Body::from_stream(stream::iter(pieces).then(move |piece| async move {
+                    tokio::time::sleep(pause).await;
+                    Ok::<_, io::Error>(piece)
+                }))
+            }
+            Fault::Flip(at) => {
+                let mut bytes = whole.to_vec();
+                if let Some(byte) = bytes.get_mut(at as usize) {
+                    *byte ^= 1;
+                }
+                Body::from(bytes)
+            }
+            Fault::Refuse(_) | Fault::Lose(_) | Fault::WholeOnly => Body::from(whole.clone()),
+        };
+        Response::from_parts(parts, body)
+    }
+}

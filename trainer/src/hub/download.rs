@@ -1,0 +1,154 @@
+//! A file from the Hub to its place in the cache: resumed where it was cut off, and checked before it gets its name.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context, anyhow};
+use reqwest::{StatusCode, blocking::Response, header};
+
+use super::{
+    Hub, RepoId,
+    cache::{Cache, remove},
+    failure::Failure,
+    meter::Meter,
+    rest::{Kind, RemoteFile, Rest},
+};
+use crate::files::sync_folder;
+
+/// What is read at once.
+const BLOCK: usize = 256 << 10;
+
+/// A repository at one commit, and where its files go.
+pub(super) struct Download<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) rest: Rest<'a>,
+    pub(super) kind: Kind,
+    pub(super) repo: &'a RepoId,
+    pub(super) commit: &'a str,
+    pub(super) cache: &'a Cache,
+}
+
+impl Download<'_> {
+    /// Brings a file into the cache. Whatever goes wrong, what is under a name there is whole.
+    pub(super) fn bring(&self, file: &RemoteFile, meter: &Meter) -> Result<(), Failure> {
+        let etag = file.etag();
+        let blob = self.cache.blob(etag);
+        let waiting = || self.hub.note(&format!("{}: another program is fetching it; waiting", file.path));
+        let _lock = self.cache.lock(etag, waiting)?;
+        // It may have come while we waited, or with another commit or under another name.
+        if blob.is_file() && file.differs(&blob)?.is_none() {
+            meter.add(file.size);
+        } else {
+            let part = blob.with_file_name(format!("{etag}.incomplete"));
+            self.complete(file, &part, meter)?;
+            self.check(file, &part, meter)?;
+            let naming = || format!("writing {}", blob.display());
+            fs::rename(&part, &blob).with_context(naming)?;
+            blob.parent().map_or(Ok(()), sync_folder)?;
+        }
+        Ok(self.cache.link(self.commit, &file.path, etag)?)
+    }
+
+    /// Holds what arrived to what the Hub lists. Damaged once, it is fetched again, from its first byte on.
+    fn check(&self, file: &RemoteFile, part: &Path, meter: &Meter) -> Result<(), Failure> {
+        let Some(how) = file.differs(part)? else { return Ok(()) };
+        self.hub.note(&format!("{} arrived damaged ({how}); fetching it again", file.path));
+        remove(part)?;
+        meter.take_back(file.size);
+        self.complete(file, part, meter)?;
+        let Some(how) = file.differs(part)? else { return Ok(()) };
+        remove(part)?;
+        Err(Failure::Local(anyhow!("{} arrived damaged twice, and is not kept: {how}", file.path)))
+    }
+
+    /// Fetches what `part` lacks, however often the connection breaks, as long as every few tries bring it forward.
+    fn complete(&self, file: &RemoteFile, part: &Path, meter: &Meter) -> Result<(), Failure> {
+        let have = || part.metadata().map_or(0, |metadata| metadata.len());
+        if have() > file.size {
+            remove(part)?;
+        }
+        if have() > 0 {
+            self.hub.note(&format!("{}: going on at {} of {} bytes", file.path, have(), file.size));
+            meter.add(have());
+        }
+        let mut waits = self.hub.patience.waits();
+        loop {
+            let before = have();
+            match self.go_on(file, part, before, meter) {
+                Ok(()) => return Ok(()),
+                // The server wants none of this range: it has another file, or ours is from another one.
+                Err(Failure::Status { code: 416, .. }) if before > 0 => self.restart(part, before, meter)?,
+                Err(failure) if failure.may_pass() => {
+                    if have() > before {
+                        waits = self.hub.patience.waits();
+                    }
+                    match waits.next() {
+                        Some(wait) => self.hub.wait_after(&failure, wait),
+                        None => return Err(failure),
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Appends to `part`, which has `from` bytes, what one request brings.
+    fn go_on(&self, file: &RemoteFile, part: &Path, from: u64, meter: &Meter) -> Result<(), Failure> {
+        let writing = || format!("writing {}", part.display());
+        if let Some(folder) = part.parent() {
+            fs::create_dir_all(folder).with_context(writing)?;
+        }
+        if from == file.size && part.is_file() {
+            return Ok(());
+        }
+        let mut response = self.rest.content(self.kind, self.repo, self.commit, &file.path, from)?;
+        let mut at = from;
+        if from > 0 && !goes_on(&response, from)? {
+            self.hub.note(&format!("{}: the server cannot go on in the middle; starting again", file.path));
+            self.restart(part, from, meter)?;
+            at = 0;
+        }
+        let mut out = OpenOptions::new().create(true).append(true).open(part).with_context(writing)?;
+        let mut block = vec![0; BLOCK];
+        loop {
+            let read = response.read(&mut block)?;
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+            if at > file.size {
+                drop(out);
+                self.restart(part, at - read as u64, meter)?;
+                return Err(Failure::Answer(format!("{} is longer than the {} bytes that it lists", file.path, file.size)));
+            }
+            out.write_all(&block[..read]).with_context(writing)?;
+            meter.add(read as u64);
+        }
+        out.sync_all().with_context(writing)?;
+        if at < file.size {
+            return Err(Failure::Network { reason: format!("{} ended after {at} of {} bytes", file.path, file.size), connected: true });
+        }
+        Ok(())
+    }
+
+    /// Back to the first byte.
+    fn restart(&self, part: &Path, had: u64, meter: &Meter) -> Result<(), Failure> {
+        meter.take_back(had);
+        Ok(remove(part)?)
+    }
+}
+
+/// Whether the answer goes on at byte `from`, or begins at the beginning.
+fn goes_on(response: &Response, from: u64) -> Result<bool, Failure> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok(false);
+    }
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
+    match range.strip_prefix("bytes ").and_then(|range| range.split_once('-')).map(|(start, _)| start.parse::<u64>()) {
+        Some(Ok(start)) if start == from => Ok(true),
+        _ => Err(Failure::Answer(format!("the range {range:?} where byte {from} was asked for"))),
+    }
+}

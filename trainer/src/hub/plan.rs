@@ -1,0 +1,227 @@
+//! What publishing would do.
+
+use std::{collections::HashMap, fs::File, io::Read, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use hf_hub::HFClientSync;
+use serde::Serialize;
+use starsight_model::bundle::{FileEntry, MANIFEST};
+
+use super::{
+    Hub, RepoId,
+    failure::{Failure, Wish},
+    publish::Publication,
+    rest::{Kind, RemoteFile, Rest, UploadMode},
+};
+use crate::{files::read, verify};
+
+/// Above this size a file never goes into the commit itself.
+const LARGE: u64 = 10 << 20;
+/// How much of a file's beginning the Hub wants to see.
+const SAMPLE: u64 = 512;
+
+/// What publishing would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The Hub's address.
+    pub endpoint: String,
+    /// The repository, `OWNER/NAME`.
+    pub repository: String,
+    /// Whether it is there; else it is made.
+    pub repository_exists: bool,
+    /// The branch.
+    pub revision: String,
+    /// Whether it is there; else it is made.
+    pub revision_exists: bool,
+    /// The commit that ours would follow, where there is one.
+    pub parent: Option<String>,
+    /// The files of the bundle.
+    pub files: Vec<PlannedFile>,
+}
+
+/// A file of the bundle, and what would become of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedFile {
+    /// Path, size and hash.
+    #[serde(flatten)]
+    pub entry: FileEntry,
+    /// How it compares with the Hub's.
+    pub state: State,
+    /// How it would travel, if it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
+}
+
+/// How a file compares with what the Hub has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The Hub lacks it.
+    New,
+    /// The Hub has another content.
+    Changed,
+    /// The Hub has it: it stays where it is.
+    Same,
+}
+
+/// How a file travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// In the commit itself.
+    Commit,
+    /// Ahead of the commit, by Xet.
+    Xet,
+    /// Ahead of the commit, by git-lfs.
+    Lfs,
+    /// Ahead of the commit, by Xet or git-lfs: the Hub says which when there is a repository.
+    Ahead,
+}
+
+impl Plan {
+    /// The files that would go.
+    pub fn going(&self) -> impl Iterator<Item = &PlannedFile> {
+        self.files.iter().filter(|file| file.state != State::Same)
+    }
+
+    /// How many bytes would go.
+    pub fn bytes(&self) -> u64 {
+        self.going().map(|file| file.entry.size).sum()
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.files.iter().map(|file| file.entry.path.clone()).collect()
+    }
+}
+
+impl Hub {
+    /// What [`Hub::publish`] would do. Nothing is changed on the Hub.
+    ///
+    /// # Errors
+    /// When the bundle is not what its manifest says, or the Hub refuses.
+    pub fn plan(&self, publication: &Publication<'_>) -> Result<Plan> {
+        let Publication { bundle, repo, .. } = publication;
+        ensure!(!self.offline, "publishing to {repo}: HF_HUB_OFFLINE keeps this program off the network; unset it");
+        let mut entries = verify::bundle(bundle)?.files;
+        entries.push(FileEntry::of(MANIFEST, &read(&bundle.join(MANIFEST))?));
+        let mut plan = self.compare(publication, entries)?;
+        self.choose_ways(&mut plan, publication).map_err(|failure| failure.explain(self, Wish::Publish, repo))?;
+        Ok(plan)
+    }
+
+    /// Holds the bundle's files to those of the Hub.
+    fn compare(&self, publication: &Publication<'_>, entries: Vec<FileEntry>) -> Result<Plan> {
+        let Publication { bundle, repo, private, pull_request, .. } = *publication;
+        let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
+        let client = self.client()?;
+        let repository = found(client.model(&repo.owner, &repo.name).info().send().map_err(Failure::from)).map_err(explain)?;
+        if let Some(info) = &repository {
+            ensure!(
+                !private || info.private == Some(true),
+                "{repo} at {} exists and is public: make it private in its settings there, or publish to another name; nothing was published",
+                self.endpoint()
+            );
+        }
+        let branch = if repository.is_some() { found(self.head(&client, repo)).map_err(explain)? } else { None };
+        ensure!(
+            !pull_request || branch.is_some(),
+            "publishing to {repo} at {}: there is no branch {} that a pull request could be for; publish without --pull-request first",
+            self.endpoint(),
+            repo.revision()
+        );
+        // A new branch starts where main is.
+        let parent = branch.clone().or_else(|| repository.as_ref().and_then(|info| info.sha.clone()));
+        let paths: Vec<String> = entries.iter().map(|entry| entry.path.clone()).collect();
+        let listed = match &parent {
+            Some(parent) => Rest::new(self).and_then(|rest| rest.paths_info(Kind::Model, repo, parent, &paths)).map_err(explain)?,
+            None => Vec::new(),
+        };
+        let files = entries.into_iter().map(|entry| {
+            let state = state_of(bundle, &entry, &listed)?;
+            Ok(PlannedFile { entry, state, way: None })
+        });
+        Ok(Plan {
+            endpoint: self.endpoint().to_owned(),
+            repository: repo.path(),
+            repository_exists: repository.is_some(),
+            revision: repo.revision().to_owned(),
+            revision_exists: branch.is_some(),
+            files: files.collect::<Result<_>>()?,
+            parent,
+        })
+    }
+
+    /// The commit at the tip of the branch.
+    pub(super) fn head(&self, client: &HFClientSync, repo: &RepoId) -> Result<String, Failure> {
+        let info = client.model(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
+        info.sha.ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))
+    }
+
+    /// Asks the Hub how it wants the files that go. Where there is no repository yet, it cannot be asked: sizes say what is likely.
+    pub(super) fn choose_ways(&self, plan: &mut Plan, publication: &Publication<'_>) -> Result<(), Failure> {
+        let Publication { bundle, repo, .. } = publication;
+        let going = plan.files.iter_mut().filter(|file| file.state != State::Same);
+        if !plan.revision_exists {
+            going.for_each(|file| file.way = Some(if file.entry.size > LARGE { Way::Ahead } else { Way::Commit }));
+            return Ok(());
+        }
+        let rest = Rest::new(self)?;
+        let samples: Vec<(&str, u64, Vec<u8>)> = plan
+            .files
+            .iter()
+            .filter(|file| file.state != State::Same)
+            .map(|file| Ok((file.entry.path.as_str(), file.entry.size, sample(&bundle.join(&file.entry.path))?)))
+            .collect::<Result<_>>()?;
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let modes = rest.preupload(repo, &samples)?;
+        let ways = ways(&rest, repo, &modes, plan)?;
+        for file in &mut plan.files {
+            file.way = ways.get(&file.entry.path).copied();
+        }
+        Ok(())
+    }
+}
+
+/// By path, how the files that go travel.
+fn ways(rest: &Rest<'_>, repo: &RepoId, modes: &HashMap<String, UploadMode>, plan: &Plan) -> Result<HashMap<String, Way>, Failure> {
+    // git-lfs has no empty files.
+    let ahead = |entry: &FileEntry| entry.size > 0 && modes.get(&entry.path) == Some(&UploadMode::Lfs);
+    if let Some(file) = plan.going().find(|file| file.entry.size > LARGE && !ahead(&file.entry)) {
+        return Err(Failure::Answer(format!("it wants {}, {} bytes, inside the commit itself", file.entry.path, file.entry.size)));
+    }
+    let objects: Vec<(&str, u64)> =
+        plan.going().filter(|file| ahead(&file.entry)).map(|file| (file.entry.sha256.as_str(), file.entry.size)).collect();
+    let by_xet = !objects.is_empty() && rest.batch(repo, &["basic", "multipart", "xet"], &objects)?.transfer.as_deref() == Some("xet");
+    let way = |file: &PlannedFile| match (ahead(&file.entry), by_xet) {
+        (false, _) => Way::Commit,
+        (true, true) => Way::Xet,
+        (true, false) => Way::Lfs,
+    };
+    Ok(plan.going().map(|file| (file.entry.path.clone(), way(file))).collect())
+}
+
+/// What is there, if the Hub does not say that there is nothing.
+fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Err(Failure::Status { code: 404, .. }) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// How a file of the bundle compares with what the Hub lists.
+pub(super) fn state_of(bundle: &Path, entry: &FileEntry, listed: &[RemoteFile]) -> Result<State> {
+    match listed.iter().find(|there| there.path == entry.path) {
+        None => Ok(State::New),
+        Some(there) => Ok(if there.differs(&bundle.join(&entry.path))?.is_some() { State::Changed } else { State::Same }),
+    }
+}
+
+/// The beginning of a file.
+fn sample(path: &Path) -> Result<Vec<u8>> {
+    let mut sample = Vec::new();
+    let reading = || format!("reading {}", path.display());
+    File::open(path).with_context(reading)?.take(SAMPLE).read_to_end(&mut sample).with_context(reading)?;
+    Ok(sample)
+}
