@@ -141,8 +141,6 @@ class Bundle {
     if (!present.every(Boolean)) return;
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
     const { source } = this.#wish;
-    // A page that may keep its storage when the disk runs full asks for it once; the answer is the browser's own affair.
-    await Promise.resolve(navigator.storage.persist?.()).catch(() => {});
     await this.#store.keep({ source, base: this.base, manifest: this.manifest, files, bytes, at: Date.now() }).catch(() => {});
   }
 

@@ -73,9 +73,8 @@ async function load({ id, wish, relaxedSimd }) {
     if (error.name === 'BundleError') await bundle.discard();
     throw error;
   }
+  if (!wish.manifest) await bundle.keep();
   tell({ type: 'ready', info: { ...engine.info, source: bundle.base }, kept: bundle.isKept });
-  if (wish.manifest) return;
-  await bundle.keep();
   if (bundle.isKept && (await bundle.hasNewer())) tell({ type: 'newer' });
 }
 
