@@ -62,6 +62,8 @@ pub struct Model {
     /// Whether its source has a newer version than this one, which the browser kept.
     pub is_outdated: RwSignal<bool>,
     wanted: StoredValue<Wanted>,
+    /// What opens a private model, as long as the page is open and nowhere else.
+    token: StoredValue<Option<String>>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
     loading: StoredValue<Option<AbortController>, LocalStorage>,
     listeners: StoredValue<Option<Rc<Listeners>>, LocalStorage>,
@@ -76,6 +78,7 @@ impl Model {
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
             wanted: StoredValue::new(wanted()),
+            token: StoredValue::new(None),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
             listeners: StoredValue::new_local(None),
@@ -87,6 +90,17 @@ impl Model {
     /// Loads it, or loads it again.
     pub fn start(self) {
         self.begin(false);
+    }
+
+    /// Loads it with an access token.
+    pub fn start_with(self, token: String) {
+        self.token.set_value(Some(token).filter(|token| !token.is_empty()));
+        self.begin(false);
+    }
+
+    /// Whether it is looked for on a Hub.
+    pub fn is_on_a_hub(self) -> bool {
+        self.wanted.with_value(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
     }
 
     /// Loads the newest version of it.
@@ -113,7 +127,7 @@ impl Model {
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let state = match starsight::load(&self.wanted.get_value(), update, &signal, &listeners).await {
+            let state = match starsight::load(&self.wanted.get_value(), self.token.get_value(), update, &signal, &listeners).await {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));

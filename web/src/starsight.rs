@@ -10,6 +10,10 @@ use crate::address::Wanted;
 extern "C" {
     #[wasm_bindgen(catch, js_name = load)]
     async fn js_load(options: &Object) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(catch, js_name = kept)]
+    async fn js_kept() -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(catch, js_name = forget)]
+    async fn js_forget(model: &JsValue) -> Result<JsValue, JsValue>;
 }
 
 #[wasm_bindgen]
@@ -121,6 +125,11 @@ impl Trouble {
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"
     }
+
+    /// Whether the Hub may give it to somebody it knows: it answers so for a model that is private, and for one that does not exist.
+    pub fn may_be_private(&self) -> bool {
+        self.name == "DownloadError" && ["answered 401", "answered 403"].iter().any(|answer| self.message.contains(answer))
+    }
 }
 
 impl From<JsValue> for Trouble {
@@ -129,6 +138,42 @@ impl From<JsValue> for Trouble {
         let field = |name: &str| Reflect::get(&thrown, &name.into()).ok().and_then(|value| value.as_string());
         Trouble { name: field("name").unwrap_or_default(), message: field("message").unwrap_or_else(|| format!("{thrown:?}")) }
     }
+}
+
+/// What this browser keeps for this page.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// Models that arrived whole.
+    pub models: Vec<KeptModel>,
+    /// Bytes of downloads that were cut off.
+    pub unfinished: f64,
+}
+
+/// A model that this browser keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptModel {
+    /// Where it came from.
+    pub model: String,
+    /// Bytes of its files.
+    pub bytes: f64,
+}
+
+/// What this browser keeps for this page.
+pub async fn kept() -> Result<Kept, Trouble> {
+    let found = js_kept().await?;
+    let number = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok().and_then(|value| value.as_f64()).unwrap_or_default();
+    let model = |entry: JsValue| KeptModel {
+        model: Reflect::get(&entry, &"model".into()).ok().and_then(|value| value.as_string()).unwrap_or_default(),
+        bytes: number(&entry, "bytes"),
+    };
+    let models = Array::from(&Reflect::get(&found, &"models".into())?).iter().map(model).collect();
+    Ok(Kept { models, unfinished: number(&found, "unfinished") })
+}
+
+/// Deletes the kept model that came from `model`, or all.
+pub async fn forget(model: Option<&str>) -> Result<(), Trouble> {
+    js_forget(&model.map_or(JsValue::UNDEFINED, JsValue::from)).await?;
+    Ok(())
 }
 
 /// What is heard of a model.
@@ -141,14 +186,17 @@ pub struct Listeners {
     pub on_newer: Closure<dyn FnMut()>,
 }
 
-/// Loads the model that is `wanted`; the newest version of it on `update`, else the one that is kept. `listeners` must live as long as the model.
-pub async fn load(wanted: &Wanted, update: bool, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
+/// Loads the model that is `wanted`; the newest version of it on `update`, else the one that is kept. A private one takes a `token`. `listeners` must live as long as the model.
+pub async fn load(wanted: &Wanted, token: Option<String>, update: bool, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
     let mut options = Options::default();
     options.set("onProgress", listeners.on_progress.as_ref());
     options.set("onNotice", listeners.on_notice.as_ref());
     options.set("onNewer", listeners.on_newer.as_ref());
     options.set("update", &update.into());
     options.set("signal", signal);
+    if let Some(token) = token {
+        options.set("token", &token.into());
+    }
     if let Some(model) = &wanted.model {
         options.set("model", &model.into());
     }

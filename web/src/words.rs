@@ -2,7 +2,7 @@
 
 use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
 use crate::model::Arriving;
-use crate::starsight::{Rating, Trouble};
+use crate::starsight::{Kept, Rating, Trouble};
 
 pub const NAME: &str = "Starsight";
 pub const TITLE: &str = "How many stars is this review?";
@@ -25,6 +25,12 @@ pub const LOAD: &str = "Load the model";
 pub const READY: &str = "The model is ready.";
 pub const NEWER: &str = "There is a newer version of this model.";
 pub const LOAD_NEWER: &str = "Load it";
+
+pub const TOKEN: &str = "Access token, if the model is private";
+pub const TOKEN_USE: &str = "It goes to the Hub alone, and is forgotten when you leave the page.";
+pub const DELETE: &str = "Delete";
+pub const DELETE_ALL: &str = "Delete everything that is kept";
+pub const DELETED: &str = "Deleted.";
 
 pub const ONE_TITLE: &str = "Rate one review";
 pub const ONE_LABEL: &str = "Review";
@@ -115,6 +121,29 @@ pub fn effort(tokens: f64, seconds: f64) -> String {
 /// Beside [`effort`], for a review that does not fit.
 pub fn cut_off(max_tokens: f64) -> String {
     format!("only the first {} tokens were read", whole(max_tokens))
+}
+
+/// How much this browser keeps: `Kept in this browser: 2 models, 48.4 MB`.
+pub fn kept(kept: &Kept) -> String {
+    let bytes = kept.models.iter().map(|model| model.bytes).sum::<f64>() + kept.unfinished;
+    let models = if kept.models.len() == 1 { "1 model".to_string() } else { format!("{} models", kept.models.len()) };
+    format!("Kept in this browser: {models}, {} MB", megabytes(bytes))
+}
+
+/// Where a kept model came from, short: the Hub's name for it, or the folder's address.
+pub fn source(model: &str) -> String {
+    let short = model.split_once("://").map_or(model, |(_, rest)| rest);
+    short.replacen("/tree/", " @ ", 1).trim_end_matches('/').to_string()
+}
+
+/// What a button that deletes a model does.
+pub fn delete(model: &str) -> String {
+    format!("Delete {}", source(model))
+}
+
+/// What downloads that were cut off take.
+pub fn unfinished(bytes: f64) -> String {
+    format!("And {} MB of downloads that were cut off; loading the model goes on with them.", megabytes(bytes))
 }
 
 /// What went otherwise than expected, as a sentence.

@@ -2,6 +2,7 @@
 
 pub mod announcer;
 pub mod bars;
+pub mod kept;
 pub mod masthead;
 pub mod model_panel;
 pub mod rate_many;

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
+use crate::components::kept::KeptModels;
 use crate::figures::{megabytes, millions, percent};
 use crate::model::{Model, State};
 use crate::starsight::{Info, Trouble};
@@ -34,6 +35,7 @@ pub fn ModelPanel() -> impl IntoView {
                     <button class="button" id="load-newer" type="button" on:click=move |_| model.update()>{words::LOAD_NEWER}</button>
                 </p>
             </Show>
+            <KeptModels/>
         </section>
     }
 }
@@ -102,7 +104,36 @@ fn Failed(trouble: Trouble) -> impl IntoView {
                 {(!cancelled).then(|| view! { <p class="model__reason" id="load-error">{trouble.message.clone()}</p> })}
                 <p class="model__detail">{words::advice(&trouble)}</p>
             </div>
+            {(trouble.may_be_private() && model.is_on_a_hub()).then(|| view! { <TokenField/> })}
             <button class="button" id="load-retry" type="button" on:click=move |_| model.start()>{if cancelled { words::LOAD } else { words::RETRY }}</button>
         </div>
+    }
+}
+
+/// A place for the access token of a private model.
+#[component]
+fn TokenField() -> impl IntoView {
+    let model = expect_context::<Model>();
+    let token = RwSignal::new(String::new());
+    view! {
+        <form
+            class="model__token"
+            on:submit=move |event| {
+                event.prevent_default();
+                model.start_with(token.get_untracked().trim().to_string());
+            }
+        >
+            <label for="token">{words::TOKEN}</label>
+            <input
+                id="token"
+                type="password"
+                autocomplete="off"
+                spellcheck="false"
+                aria-describedby="token-use"
+                on:input=move |event| token.set(event_target_value(&event))
+            />
+            <button class="button" type="submit">{words::LOAD}</button>
+            <p class="model__detail" id="token-use">{words::TOKEN_USE}</p>
+        </form>
     }
 }
