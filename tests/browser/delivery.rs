@@ -299,6 +299,32 @@ async fn a_token_opens_a_private_model_and_goes_to_the_hub_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
+    let scene = Scene::new(&["--private"]).await;
+    let browser = Browser::open().await;
+    browser.client.goto(&format!("{}/?model={REPO}&endpoint={}", scene.address, scene.hub.endpoint())).await.expect("the page");
+    browser.until("a refusal", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
+    browser.type_into("#token", TOKEN).await;
+    browser.client.execute("document.querySelector('.model__token').requestSubmit()", vec![]).await.expect("a script");
+    browser.ready().await;
+    let address = browser.client.current_url().await.expect("an address");
+    assert!(!address.as_str().contains(TOKEN), "{address}");
+
+    let listed = browser.until("the kept model", "return document.querySelector('#kept')?.textContent ?? null").await;
+    assert!(listed.as_str().is_some_and(|text| text.contains("1 model") && text.contains(&format!("{REPO} @ main"))), "{listed}");
+    browser
+        .client
+        .execute("document.querySelector('#kept').open = true; document.querySelector('#kept .kept__model button').click()", vec![])
+        .await
+        .expect("a script");
+    browser.until("nothing kept", "return document.querySelector('#kept') ? null : true").await;
+    // It still rates: what is loaded is loaded.
+    browser.type_into("#review", REVIEWS[0]).await;
+    browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_site_may_use_the_module_even_without_storage() {
     let scene = Scene::new(&[]).await;
     let site = scene.dir.path().join("site");
