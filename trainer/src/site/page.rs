@@ -38,7 +38,7 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
     // The module keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
-    let module = format!("{MODULE}?v={}", hash(&files[MODULE]));
+    let module = format!("{MODULE}?v={}", hash(files.get(MODULE).with_context(|| format!("the page has no {MODULE}"))?));
     let glue = text(&files, &format!("{program}.js"))?.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
@@ -158,6 +158,15 @@ mod tests {
         assert!(html.contains("http-equiv=\"Content-Security-Policy\"") && html.find("Policy") < html.find("<link"), "{html}");
         assert!(html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"), "{html}");
         assert!(String::from_utf8_lossy(&files[NOT_FOUND]).contains("href=\"https://example.org/stars/\""));
+    }
+
+    #[test]
+    fn a_page_that_is_not_whole_is_told() {
+        for missing in ["index.html", "starsight.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
+            let page: Vec<_> = TEST_PAGE.iter().filter(|(path, _)| *path != missing).copied().collect();
+            let error = finish(&page, None).unwrap_err().to_string();
+            assert!(error.contains(missing), "{missing}: {error}");
+        }
     }
 
     #[test]
