@@ -74,27 +74,22 @@ impl Cache {
         Ok(Lock(Some(file)))
     }
 
-    /// Shows a content as the file `path` of a commit.
+    /// Shows a content as the file `path` of a commit. Whoever reads that file meanwhile finds the old one or the new one, never none.
     pub(super) fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
         let place = self.snapshot(commit).join(path);
         let linking = || format!("writing {}", place.display());
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder).with_context(linking)?;
         }
-        remove(&place)?;
         // Out of the folders of the path, and of `snapshots/COMMIT`.
         let up = "../".repeat(2 + path.matches('/').count());
-        match link(&PathBuf::from(format!("{up}blobs/{etag}")), &self.blob(etag), &place) {
-            // Another program was quicker.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked.with_context(linking),
+        let target = PathBuf::from(format!("{up}blobs/{etag}"));
+        if fs::read_link(&place).is_ok_and(|known| known == target) {
+            return Ok(());
         }
-    }
-
-    /// Takes a content that is damaged out of the cache, and the file of the commit that shows it.
-    pub(super) fn discard(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
-        remove(&self.snapshot(commit).join(path))?;
-        remove(&self.blob(etag))
+        let fresh = tempfile::Builder::new().make_in(self.folder.join("blobs"), |fresh| link(&target, &self.blob(etag), fresh));
+        fresh.with_context(linking)?.persist(&place).with_context(linking)?;
+        Ok(())
     }
 }
 
@@ -149,10 +144,31 @@ mod tests {
         assert_eq!(cache.commit_of("refs/pr/1"), Some(commit.clone()));
         assert_eq!(cache.commit_of(&commit), Some(commit.clone()));
         assert_eq!(cache.commit_of("main"), None);
-        // Linked anew, and gone when it is discarded.
-        cache.link(&commit, "data/train.csv", &etag).unwrap();
-        cache.discard(&commit, "data/train.csv", &etag).unwrap();
-        assert!(!cache.blob(&etag).exists() && cache.snapshot(&commit).join("data/train.csv").symlink_metadata().is_err());
+        // Another content in its place, and no name left over.
+        let other = "c".repeat(64);
+        write_bytes(&cache.blob(&other), b"newer").unwrap();
+        cache.link(&commit, "data/train.csv", &other).unwrap();
+        cache.link(&commit, "data/train.csv", &other).unwrap();
+        assert_eq!(fs::read(folder.join("snapshots").join(&commit).join("data/train.csv")).unwrap(), b"newer");
+        assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_reader_never_finds_a_file_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let (contents, commit) = (["a".repeat(64), "b".repeat(64)], "c".repeat(40));
+        let cache = Cache::new(root.path(), Kind::Model, &"some/model".parse().unwrap());
+        for content in &contents {
+            write_bytes(&cache.blob(content), content.as_bytes()).unwrap();
+        }
+        cache.link(&commit, "config.json", &contents[0]).unwrap();
+        let place = cache.snapshot(&commit).join("config.json");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..500).for_each(|i| cache.link(&commit, "config.json", &contents[i % 2]).unwrap()));
+            while !writer.is_finished() {
+                assert_eq!(fs::read(&place).unwrap().len(), 64);
+            }
+        });
     }
 
     #[test]

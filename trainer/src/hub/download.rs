@@ -39,7 +39,7 @@ impl Download<'_> {
         let waiting = || self.hub.note(&format!("{}: another program is fetching it; waiting", file.path));
         let _lock = self.cache.lock(etag, waiting)?;
         // It may have come while we waited, or with another commit or under another name.
-        if blob.is_file() && file.differs(&blob)?.is_none() {
+        if self.has(file, &blob)? {
             meter.add(file.size);
         } else {
             let part = blob.with_file_name(format!("{etag}.incomplete"));
@@ -50,6 +50,17 @@ impl Download<'_> {
             blob.parent().map_or(Ok(()), sync_folder)?;
         }
         Ok(self.cache.link(self.commit, &file.path, etag)?)
+    }
+
+    /// Whether the content is in the cache. One that was damaged there is taken out.
+    fn has(&self, file: &RemoteFile, blob: &Path) -> Result<bool, Failure> {
+        if !blob.is_file() {
+            return Ok(false);
+        }
+        let Some(how) = file.differs(blob)? else { return Ok(true) };
+        self.hub.note(&format!("{} was damaged in the cache ({how}); fetching it again", file.path));
+        remove(blob)?;
+        Ok(false)
     }
 
     /// Holds what arrived to what the Hub lists. Damaged once, it is fetched again, from its first byte on.

@@ -171,16 +171,15 @@ impl<'a> Fetch<'a> {
         Ok(())
     }
 
-    /// Whether the cache holds a file as the Hub lists it. One that was damaged there is taken out.
+    /// Whether the cache holds a file as the Hub lists it.
     fn holds(&self, file: &RemoteFile) -> Result<bool> {
         let path = self.cache.snapshot(&self.commit).join(&file.path);
+        let differs = path.is_file().then(|| file.differs(&path));
+        // Another program may have taken out a damaged one while we read it.
         if !path.is_file() {
             return Ok(false);
         }
-        let Some(how) = file.differs(&path)? else { return Ok(true) };
-        self.hub.note(&format!("{} was damaged in the cache ({how}); fetching it again", file.path));
-        self.cache.discard(&self.commit, &file.path, file.etag())?;
-        Ok(false)
+        Ok(differs.transpose()?.is_some_and(|difference| difference.is_none()))
     }
 }
 
