@@ -51,6 +51,14 @@ fn the_whole_way_on_small_data() {
     let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--split", "test", "--json"]));
     assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
     assert_eq!(evaluated["metrics"]["intervals"]["accuracy"], metrics["test"]["intervals"]["accuracy"]);
+    // By the temperature that the bundle keeps: these two depend on it.
+    let temperature = metrics["temperature"].as_f64().expect("a temperature");
+    let manifest = json(&std::fs::read_to_string(at.join("model/starsight.json")).expect("a manifest"));
+    assert!(manifest["temperature"].as_f64() == Some(temperature) && (temperature - 1.0).abs() > 1e-3, "{temperature}");
+    for metric in ["loss", "ece"] {
+        let [here, there] = [&evaluated["metrics"], &metrics["test"]].map(|of| of[metric].as_f64().expect("a number"));
+        assert!((here - there).abs() < 1e-6, "{metric}: {here} {there}");
+    }
     assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("Accuracy"));
 
     // In int8, which tells how far it agrees with f32; the weights made anew are the same.
@@ -111,6 +119,31 @@ fn the_whole_way_on_small_data() {
     bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
     bad(at, &["rate", "--model", "base", "--data", "reviews.csv", "--out", "out.xlsx"], 1, &["out.xlsx: not a kind of file that is written"]);
     bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
+}
+
+#[test]
+fn what_reviews_are_like() {
+    let dir = folder_with(
+        "reviews.csv",
+        "package_name,review,star\norg.a,Great app 👍,5\norg.b,great  APP 👍,5\norg.a,great app 👍,4\norg.a,,1\norg.b,\"Cette application est vraiment très utile pour organiser mes journées de travail\",5\n",
+    );
+    let at = dir.path();
+    let survey = json(&good(at, &["data", "--data", "reviews.csv", "--json"]));
+    assert_eq!((&survey["reviews"], &survey["blank"], &survey["stars"]), (&5.into(), &1.into(), &serde_json::json!([1, 0, 0, 1, 3])));
+    let repeats = &survey["repeats"];
+    assert_eq!(
+        (&repeats["texts"], &repeats["copies"], &repeats["copies_with_stars"], &repeats["conflicting_reviews"]),
+        (&3.into(), &2.into(), &1.into(), &3.into())
+    );
+    assert_eq!(repeats["ceiling"].as_f64(), Some(0.8));
+    assert!(survey["leakage"].is_null(), "a class of one review cannot be divided");
+    assert_eq!((&survey["emoji"], &survey["languages"]), (&serde_json::json!([["👍", 3]]), &serde_json::json!([["French", 1]])));
+    assert_eq!(survey["groups"][0], serde_json::json!({ "group": "org.a", "reviews": 3, "mean_stars": 10.0 / 3.0, "stars": [1, 0, 0, 1, 1] }));
+    let text = good(at, &["data", "--data", "reviews.csv"]);
+    for said in ["5 reviews, 1 of them without text", "more than 80.00% of all", "package_name, by number of reviews"] {
+        assert!(text.contains(said), "{said} in {text}");
+    }
+    bad(at, &["data", "--data", "reviews.csv", "--by", "app"], 1, &["no column `app`"]);
 }
 
 #[test]

@@ -45,20 +45,21 @@ impl Grouping {
     /// # Errors
     /// When there is no such column, or its values cannot be shown as text.
     pub fn new(table: &Table, by: &str) -> Result<Grouping> {
-        let of_column = || {
-            let column = table.batch().column_by_name(by).with_context(|| {
-                format!(
-                    "{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens",
-                    table.name(),
-                    table.columns()
-                )
-            })?;
-            let shown = || format!("{}: column `{by}` cannot be shown as text", table.name());
-            let options = const { &FormatOptions::new().with_display_error(false) };
-            let formatter = ArrayFormatter::try_new(column.as_ref(), options).with_context(shown)?;
-            (0..column.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect::<Result<_>>()
-        };
-        Ok(Grouping { by: by.into(), values: if by == LENGTH { None } else { Some(of_column()?) } })
+        Ok(Grouping { by: by.into(), values: if by == LENGTH { None } else { Some(Grouping::of_column(table, by)?) } })
+    }
+
+    /// The values of the column `by` of `table`, as text.
+    ///
+    /// # Errors
+    /// When there is no such column, or its values cannot be shown as text.
+    pub fn of_column(table: &Table, by: &str) -> Result<Vec<String>> {
+        let column = table.batch().column_by_name(by).with_context(|| {
+            format!("{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens", table.name(), table.columns())
+        })?;
+        let shown = || format!("{}: column `{by}` cannot be shown as text", table.name());
+        let options = const { &FormatOptions::new().with_display_error(false) };
+        let formatter = ArrayFormatter::try_new(column.as_ref(), options).with_context(shown)?;
+        (0..column.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect()
     }
 
     /// The groups of `reviews`: row `rows[i]` of the table was judged as `reviews[i]`, and has `lengths[i]` tokens. Groups of a column come largest first, those of length

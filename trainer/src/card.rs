@@ -44,7 +44,9 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<
     let _ = write!(
         out,
         "## How it was made\n\n{} reviews were divided as `datasets.train_test_split(test_size=0.2, stratify_by_column=\"star\")` does, twice, with seed {}: {} to train, {} to \
-         validate, {} to test. Of the evaluations along the way the best was kept, by validation {} (step {} of {}).\n\n```json\n{recipe}\n```\n\n",
+         validate, {} to test. Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
+         Logits are divided by a temperature of {:.3} for the probabilities that ratings and metrics here rest on, fitted to the validation reviews ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); \
+         it changes no rating's stars.\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],
         provenance["split_seed"],
         outcome.train_samples,
@@ -52,7 +54,8 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<
         test.samples,
         provenance["recipe"]["best-by"].as_str().unwrap_or("loss"),
         outcome.best_step,
-        outcome.steps
+        outcome.steps,
+        outcome.temperature
     );
     out.push_str(USE);
     out

@@ -29,6 +29,8 @@ pub enum Command {
     Init(Init),
     /// Fine-tune a model on reviews and write the bundle
     Train(Box<Train>),
+    /// Say what reviews are like: stars, repeats and contradictions, lengths, emoji, languages
+    Data(Data),
     /// Divide reviews into train, val and test as the notebook does, and write them as parquet
     Split(SplitArgs),
     /// Rate reviews whose stars are known, and report how good the ratings are
@@ -150,6 +152,29 @@ pub struct Settings {
     #[serde(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub recipe: Recipe,
+}
+
+/// `starsight data`
+#[derive(Debug, Args)]
+pub struct Data {
+    /// Reviews with stars
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub data: Vec<Source>,
+    /// Column whose values the stars are shown by; `package_name` if there is one
+    #[arg(long, value_name = "COLUMN")]
+    pub by: Option<String>,
+    /// Seed of the split that is looked at for texts in two parts
+    #[arg(long, default_value_t = SPLIT_SEED)]
+    pub split_seed: u64,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
 }
 
 /// `starsight split`

@@ -86,7 +86,7 @@ impl Package<'_> {
             files: entries,
             probes,
             metrics: Some(serde_json::to_value(&self.outcome.test)?),
-            temperature: 1.0,
+            temperature: self.outcome.temperature,
             provenance: self.provenance.clone(),
         };
         files::write_bytes(&manifest_path, &serde_json::to_vec_pretty(&manifest)?)

@@ -12,6 +12,7 @@ use starsight_model::{LABELS, Rater};
 use super::{hub, print_metrics, reviews};
 use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
+use crate::calibration::cooled;
 use crate::cli::Evaluate;
 use crate::data::SPLIT_SEED;
 use crate::device::{Place, Precision};
@@ -48,7 +49,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     progress.finish();
     // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
-    logits.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
+    logits.iter_mut().for_each(|logits| *logits = cooled(logits, rater.temperature()));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels);
     let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
@@ -91,7 +92,7 @@ fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<
     let mut progress = Progress::new("in f32", "reviews", ids.len());
     let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
     progress.finish();
-    reference.iter_mut().for_each(|logits| *logits = logits.map(|x| x / rater.temperature()));
+    reference.iter_mut().for_each(|logits| *logits = cooled(logits, rater.temperature()));
     Ok(Agreement::new(logits, &reference))
 }
 

@@ -16,6 +16,7 @@ use starsight_model::weights::Weights;
 use super::recipe::Recipe;
 use super::trainee::Trainee;
 use super::watch::LossWatch;
+use crate::calibration::Calibration;
 use crate::{files, verify};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -54,8 +55,10 @@ pub struct Evaluation {
     pub step: usize,
     /// Epochs done, as a fraction.
     pub epoch: f64,
-    /// The metrics.
+    /// The metrics, of the logits as they are.
     pub validation: Metrics,
+    /// What makes ratings by these weights as sure as they should be.
+    pub calibration: Calibration,
 }
 
 /// What a run is made of.

@@ -185,12 +185,12 @@ impl Learner<'_> {
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        let validation = self.examples.evaluate(self.trainee.engine(), &self.parts.val, "validation")?;
+        let (validation, calibration) = self.examples.evaluate(self.trainee.engine(), &self.parts.val, "validation")?;
         let (step, epoch) = (self.state.step, self.epoch());
         watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
-        self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation }))?;
+        self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation, "temperature": calibration.temperature }))?;
         let (loss, accuracy) = (validation.loss, 100.0 * validation.accuracy);
-        self.state.evaluations.push(Evaluation { step, epoch, validation });
+        self.state.evaluations.push(Evaluation { step, epoch, validation, calibration });
         self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
         let best = if self.state.stale() == 0 { ", the best so far" } else { "" };
         eprintln!("step {step}, epoch {epoch:.2}: validation loss {loss:.4}, accuracy {accuracy:.2}%{best}");

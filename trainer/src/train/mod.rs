@@ -36,6 +36,7 @@ use self::learn::Plan;
 pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
 use crate::base::BaseModel;
+use crate::calibration::{Calibration, cooled};
 use crate::data::{Corpus, SplitName, split};
 use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
@@ -74,8 +75,10 @@ pub struct Training<'a> {
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
     pub test: Evaluation,
-    /// On the validation split, by which the weights were chosen.
+    /// On the validation split, by which the weights and the temperature were chosen.
     pub validation: Metrics,
+    /// What logits are divided by for calibrated probabilities, fitted to the validation split. Both of the above are by these.
+    pub temperature: f32,
     /// Steps after which the weights are those that were kept.
     pub best_step: usize,
     /// Epochs after which they are, as a fraction.
@@ -125,11 +128,12 @@ impl Examples<'_> {
         Ok(logits)
     }
 
-    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Metrics> {
+    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<(Metrics, Calibration)> {
         let logits = self.logits(engine, rows, label)?;
+        let labels: Vec<usize> = rows.iter().map(|row| self.reviews.label(*row)).collect();
         let mut scores = Scores::default();
-        rows.iter().zip(&logits).for_each(|(row, logits)| scores.add(logits, self.reviews.label(*row)));
-        Ok(scores.metrics())
+        logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(logits, *label));
+        Ok((scores.metrics(), Calibration::fit(&logits, &labels)))
     }
 }
 
@@ -178,12 +182,15 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let weights = checkpoints.weights(best.step, &config)?;
     let engine = training.place.engine(&config, &weights)?;
     let clock = Instant::now();
-    let logits = examples.logits(engine.as_ref(), &parts.test, "test")?;
+    let mut logits = examples.logits(engine.as_ref(), &parts.test, "test")?;
+    let temperature = best.calibration.temperature;
+    logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test: Evaluation::new(&logits, &labels),
-        validation: best.validation,
+        validation: best.calibration.applied(&best.validation),
+        temperature,
         best_step: best.step,
         best_epoch: best.epoch,
         device: training.place.name(),
@@ -229,7 +236,7 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
     Ok(None)
 }
 
-/// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`.
+/// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`, divided by the temperature.
 fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
     let out: &Path = &training.out;
     let provenance = json!({

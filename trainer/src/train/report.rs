@@ -27,6 +27,7 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
     provenance.extend(Map::from_iter([
         ("steps".into(), outcome.steps.into()),
         ("best_step".into(), outcome.best_step.into()),
+        ("temperature".into(), outcome.temperature.into()),
         ("minutes_of_training".into(), format!("{:.1}", outcome.seconds / 60.0).into()),
     ]));
     let report = Report {

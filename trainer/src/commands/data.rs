@@ -1,0 +1,89 @@
+//! `starsight data`
+
+use anyhow::Result;
+use indicatif::HumanCount;
+
+use super::{hub, reviews};
+use crate::breakdown::Grouping;
+use crate::cli::Data;
+use crate::source::{data_files, names};
+use crate::survey::{Leakage, Repeats, Spread, StarsOf, Survey};
+
+/// The column that reviews are grouped by, if there is one and no other is named.
+const APP: &str = "package_name";
+
+pub(super) fn run(args: &Data) -> Result<()> {
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, None)?;
+    let by = args.by.as_deref().or_else(|| reviews.table.batch().column_by_name(APP).map(|_| APP));
+    let grouping = by.map(|by| Grouping::of_column(&reviews.table, by)).transpose()?;
+    let survey = Survey::of(&reviews, args.split_seed, grouping.as_deref())?;
+    if args.json {
+        println!("{}", serde_json::to_string(&survey)?);
+    } else {
+        print(&names(&args.data), by, &survey);
+    }
+    Ok(())
+}
+
+fn print(name: &str, by: Option<&str>, survey: &Survey) {
+    let Survey { reviews, blank, stars, mean_stars, repeats, leakage, characters, words, .. } = survey;
+    let reviews = *reviews;
+    println!("{name}: {} reviews, {} of them without text", n(reviews), n(*blank));
+    println!("\nstars, {mean_stars:.2} on average");
+    for (count, stars) in stars.iter().zip(1..) {
+        println!("  {stars}  {:>9}  {:>6}", n(*count), share(*count, reviews));
+    }
+    print_repeats(repeats, leakage.as_ref(), reviews);
+    println!("\nlength         half     90%     99%     all are at most so long");
+    for (what, Spread { median, p90, p99, max }) in [("characters", characters), ("words", words)] {
+        println!("  {what:<11}{median:>6}  {p90:>6}  {p99:>6}  {max:>6}");
+    }
+    println!("\n{:.1}% of the reviews have an emoji{}", 100.0 * survey.with_emoji, listed(": ", &survey.emoji));
+    println!("scripts{}", listed(": ", &survey.scripts));
+    println!("languages{}; {} are too short or too mixed to tell", listed(": ", &survey.languages), n(survey.unknown_language));
+    if let Some(by) = by {
+        println!("\n{by}, by number of reviews");
+        let width = survey.groups.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).min(48);
+        for StarsOf { group, reviews, mean_stars, stars } in &survey.groups {
+            let shares = stars.map(|count| format!("{:>4.0}%", 100.0 * count as f64 / *reviews as f64)).join("");
+            println!("  {group:<width$}  {:>9}  {mean_stars:.2} stars  {shares}", n(*reviews));
+        }
+    }
+}
+
+fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
+    let Repeats { texts, copies, copies_with_stars, conflicting_texts, conflicting_reviews, ceiling } = repeats;
+    println!("\n{} different texts (but for case and white space)", n(*texts));
+    println!("  {} reviews ({}) repeat the text of an earlier one, {} its stars too", n(*copies), share(*copies, reviews), n(*copies_with_stars));
+    println!(
+        "  {} texts were given different stars, in {} reviews ({}): no rater that sees the text alone can be right on more than {:.2}% of all",
+        n(*conflicting_texts),
+        n(*conflicting_reviews),
+        share(*conflicting_reviews, reviews),
+        100.0 * ceiling
+    );
+    if let Some(Leakage { val, test, test_ceiling }) = leakage {
+        println!(
+            "  as the notebook divides them, {:.1}% of the validation and {:.1}% of the test reviews have a text that stands in the training split too; \
+             on the test split no more than {:.2}% can be right",
+            100.0 * val,
+            100.0 * test,
+            100.0 * test_ceiling
+        );
+    }
+}
+
+/// A count as people read it.
+fn n(count: usize) -> String {
+    HumanCount(count as u64).to_string()
+}
+
+fn share(count: usize, of: usize) -> String {
+    format!("{:.1}%", 100.0 * count as f64 / of.max(1) as f64)
+}
+
+/// `before` and the names with their counts; nothing where there are none.
+fn listed(before: &str, counts: &[(String, usize)]) -> String {
+    let list: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", n(*count))).collect();
+    if list.is_empty() { String::new() } else { format!("{before}{}", list.join(", ")) }
+}

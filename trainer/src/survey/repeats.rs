@@ -1,0 +1,123 @@
+//! Texts that occur more than once.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use starsight_model::LABELS;
+
+use crate::data::Split;
+
+/// Stands for a text: two with one key are the same but for case and white space.
+pub type Key = u64;
+
+/// The key of a text: the beginning of the SHA-256 of its words in lower case. Among ten million texts two different ones share a key with a probability of 3 in a million.
+pub fn key(text: &str) -> Key {
+    let mut hash = Sha256::new();
+    for word in text.split_whitespace() {
+        hash.update(word.to_lowercase());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    Key::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
+
+/// How often texts are repeated, and how often the same text got other stars.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Repeats {
+    /// Different texts.
+    pub texts: usize,
+    /// Reviews whose text stood in an earlier one.
+    pub copies: usize,
+    /// Reviews whose text and stars stood in an earlier one: what `--dedup` leaves out.
+    pub copies_with_stars: usize,
+    /// Texts that were given different stars.
+    pub conflicting_texts: usize,
+    /// Reviews with such a text.
+    pub conflicting_reviews: usize,
+    /// The best accuracy that a rater can reach on these reviews that sees their texts alone: it gives each text the stars that it got most often.
+    pub ceiling: f64,
+}
+
+impl Repeats {
+    /// Of texts by their keys, and their stars.
+    pub fn of(keys: &[Key], stars: &[u8]) -> Repeats {
+        let counts = counts(keys.iter().copied().zip(stars.iter().copied()));
+        let given = |of: &&[usize; LABELS]| of.iter().filter(|n| **n > 0).count();
+        let conflicting: Vec<&[usize; LABELS]> = counts.values().filter(|of| given(of) > 1).collect();
+        let right: usize = counts.values().filter_map(|of| of.iter().max()).sum();
+        Repeats {
+            texts: counts.len(),
+            copies: keys.len() - counts.len(),
+            copies_with_stars: keys.len() - counts.values().map(|of| given(&of)).sum::<usize>(),
+            conflicting_texts: conflicting.len(),
+            conflicting_reviews: conflicting.iter().map(|of| of.iter().sum::<usize>()).sum(),
+            ceiling: if keys.is_empty() { 1.0 } else { right as f64 / keys.len() as f64 },
+        }
+    }
+}
+
+/// What of validation and test a model has seen in training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Leakage {
+    /// Share of the validation reviews whose text stands in the training split.
+    pub val: f64,
+    /// Share of the test reviews whose text stands there.
+    pub test: f64,
+    /// The ceiling of accuracy on the test reviews alone.
+    pub test_ceiling: f64,
+}
+
+impl Leakage {
+    /// Between the parts of `split`.
+    pub fn of(keys: &[Key], stars: &[u8], split: &Split) -> Leakage {
+        let learned: HashSet<Key> = split.train.iter().map(|row| keys[*row]).collect();
+        let share = |rows: &[usize]| rows.iter().filter(|row| learned.contains(&keys[**row])).count() as f64 / rows.len().max(1) as f64;
+        let of_test = |of: &[usize]| -> (Vec<Key>, Vec<u8>) { of.iter().map(|row| (keys[*row], stars[*row])).unzip() };
+        let (test_keys, test_stars) = of_test(&split.test);
+        Leakage { val: share(&split.val), test: share(&split.test), test_ceiling: Repeats::of(&test_keys, &test_stars).ceiling }
+    }
+}
+
+/// How often each text got 1 to 5 stars.
+fn counts(reviews: impl Iterator<Item = (Key, u8)>) -> HashMap<Key, [usize; LABELS]> {
+    let mut counts = HashMap::<Key, [usize; LABELS]>::new();
+    for (key, stars) in reviews {
+        counts.entry(key).or_default()[usize::from(stars) - 1] += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(texts: &[&str]) -> Vec<Key> {
+        texts.iter().map(|text| key(text)).collect()
+    }
+
+    #[test]
+    fn case_and_white_space_make_no_other_text() {
+        let [a, b, c, d] = keys(&["Great  app", " great APP\n", "greatapp", "great app!"])[..] else { panic!("four keys") };
+        assert!(a == b && a != c && a != d && c != d);
+        assert_eq!(key(""), key(" \t"));
+    }
+
+    #[test]
+    fn repeats_are_counted_and_set_the_ceiling() {
+        // "good" five times: 5 5 5 4 1; "bad" twice: 1 1; "meh" once.
+        let keys = keys(&["good", "Good", "bad", "good", "meh", "good ", "bad", "GOOD"]);
+        let repeats = Repeats::of(&keys, &[5, 5, 1, 4, 3, 5, 1, 1]);
+        let wanted = Repeats { texts: 3, copies: 5, copies_with_stars: 3, conflicting_texts: 1, conflicting_reviews: 5, ceiling: 6.0 / 8.0 };
+        assert_eq!(repeats, wanted);
+        assert_eq!(Repeats::of(&[], &[]).ceiling, 1.0);
+    }
+
+    #[test]
+    fn leakage_is_what_training_has_seen() {
+        let keys = keys(&["a", "b", "c", "a", "d", "b", "e", "e"]);
+        let split = Split { train: vec![0, 1, 2], val: vec![3, 4], test: vec![5, 6, 7] };
+        let found = Leakage::of(&keys, &[1, 1, 1, 1, 1, 1, 2, 3], &split);
+        assert_eq!(found, Leakage { val: 0.5, test: 1.0 / 3.0, test_ceiling: 2.0 / 3.0 });
+    }
+}
