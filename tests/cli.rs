@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained};
+use starsight::data::Tables;
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = dir.read_dir().expect("a folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -165,12 +166,7 @@ fn evaluation_by_group_and_as_a_report() {
     assert!(table.contains("tokens") && table.contains("95%: "), "{table}");
     let page = std::fs::read_to_string(at.join("report.html")).expect("a report");
     assert!(page.contains("Confusion matrix") && !page.contains("How it learned"));
-    bad(
-        at,
-        &with(&["--by", "app"]),
-        1,
-        &["reviews.csv: no column `app`; --by takes one of its columns (package_name, review, date, star), or `length`"],
-    );
+    bad(at, &with(&["--by", "app"]), 1, &["reviews.csv: no column `app`; it has package_name, review, date, star", "--by takes", "`length`"]);
     bad(at, &with(&["--report", "reviews.csv/report.html"]), 1, &["reviews.csv"]);
 }
 
@@ -254,6 +250,45 @@ fn a_split_keeps_every_row_and_column() {
     // Each part is read back and divided again, so its columns are there.
     let again = json(&good(dir.path(), &["split", "--data", "parts/train.parquet", "--out", "again", "--json"]));
     assert_eq!(again["rows"]["test"], 13);
+}
+
+#[test]
+fn what_belongs_together_is_not_divided() {
+    // 40 texts, each five times, with other stars now and then; four apps; a day later each row.
+    let row = |i: usize| {
+        format!("org.a{},Text {}{},2024-{:02}-{:02},{}\n", i % 4, i % 40, " ".repeat(i / 40), 1 + i / 28, 1 + i % 28, 1 + (i + i / 160) % 5)
+    };
+    let dir = folder_with("reviews.csv", format!("package_name,review,date,star\n{}", (0..200).map(row).collect::<String>()));
+    let at = dir.path();
+    let split = |by: &str, more: &[&str]| {
+        let mut args = vec!["split", "--data", "reviews.csv", "--out", "parts", "--json", "--split-by", by];
+        args.extend(more);
+        let counts = json(&good(at, &args));
+        assert_eq!(counts["by"], by);
+        ["train", "val", "test"].map(|part| {
+            let table = Tables::open(&[at.join(format!("parts/{part}.parquet"))], None, None).and_then(Tables::join).expect("a table");
+            assert_eq!(counts["rows"][part], table.len());
+            ["package_name", "review", "date"].map(|column| {
+                let values = table.shown(column).expect("values").into_iter();
+                values.map(|value| value.trim().to_lowercase()).collect::<Vec<_>>()
+            })
+        })
+    };
+    let rows = |parts: &[[Vec<String>; 3]; 3]| parts.iter().map(|columns| columns[0].len()).sum::<usize>();
+    let disjoint = |parts: &[[Vec<String>; 3]; 3], column: usize| {
+        let [train, val, test] = [0, 1, 2].map(|part: usize| parts[part][column].iter().cloned().collect::<HashSet<_>>());
+        train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test)
+    };
+    assert!(!disjoint(&split("stars", &[]), 1));
+    let by_text = split("text", &[]);
+    assert!(disjoint(&by_text, 1) && rows(&by_text) == 200);
+    assert!(disjoint(&split("column:package_name", &[]), 0));
+    let [train, val, test] = split("date:date", &[]).map(|[_, _, dates]| dates);
+    assert!(train.iter().max() < val.iter().min() && val.iter().max() < test.iter().min());
+    // Each text five times, the last of them with other stars: two of it stay.
+    assert_eq!(rows(&split("text", &["--dedup"])), 80);
+    bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "column:app"], 1, &["reviews.csv: no column `app`"]);
+    bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "day"], 2, &["column:NAME"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use common::{csv, folder_with, good, json, text};
 use serde_json::Value;
 use starsight::base::BaseModel;
 use starsight::cli::{Cli, Command};
-use starsight::data::{Corpus, Empty, Labels};
+use starsight::data::{Corpus, Labels};
 use starsight::device::{Place, Precision};
 use starsight::train::{Training, train};
 use starsight_model::cuda::emulated::Emulated;
@@ -32,14 +32,13 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
     let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
     let Command::Train(args) = cli.command else { panic!("another command") };
     let recipe = args.settings.0.recipe;
-    let labels = Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep };
+    let labels = Labels::usual();
     let reviews = Corpus::read(vec![at.join("reviews.csv")], labels).expect("reviews");
     train(Training {
         base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
         base_name: "base".into(),
         reviews: &reviews,
         data_name: "reviews.csv".into(),
-        drop_empty: false,
         recipe,
         recipe_toml: String::new(),
         place,

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use arrow::array::Array;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::Serialize;
 
 use crate::data::Table;
@@ -45,21 +43,11 @@ impl Grouping {
     /// # Errors
     /// When there is no such column, or its values cannot be shown as text.
     pub fn new(table: &Table, by: &str) -> Result<Grouping> {
-        Ok(Grouping { by: by.into(), values: if by == LENGTH { None } else { Some(Grouping::of_column(table, by)?) } })
-    }
-
-    /// The values of the column `by` of `table`, as text.
-    ///
-    /// # Errors
-    /// When there is no such column, or its values cannot be shown as text.
-    pub fn of_column(table: &Table, by: &str) -> Result<Vec<String>> {
-        let column = table.batch().column_by_name(by).with_context(|| {
-            format!("{}: no column `{by}`; --by takes one of its columns ({}), or `{LENGTH}` for the number of tokens", table.name(), table.columns())
-        })?;
-        let shown = || format!("{}: column `{by}` cannot be shown as text", table.name());
-        let options = const { &FormatOptions::new().with_display_error(false) };
-        let formatter = ArrayFormatter::try_new(column.as_ref(), options).with_context(shown)?;
-        (0..column.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect()
+        let of_column = || {
+            let asks = || format!("--by takes a column of the file, or `{LENGTH}` for the number of tokens");
+            table.shown(by).with_context(asks)
+        };
+        Ok(Grouping { by: by.into(), values: if by == LENGTH { None } else { Some(of_column()?) } })
     }
 
     /// The groups of `reviews`: row `rows[i]` of the table was judged as `reviews[i]`, and has `lengths[i]` tokens. Groups of a column come largest first, those of length
@@ -151,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_column_that_is_not_there() {
-        let error = Grouping::new(&table("review,star\nx,5\n"), "app").err().expect("an error").to_string();
-        assert!(error.contains("a.csv: no column `app`; --by takes one of its columns (review, star), or `length`"), "{error}");
+        let error = Grouping::new(&table("review,star\nx,5\n"), "app").err().map(|error| format!("{error:#}")).expect("an error");
+        assert!(error.contains("a.csv: no column `app`; it has review, star") && error.contains("`length`"), "{error}");
     }
 }

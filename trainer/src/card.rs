@@ -40,11 +40,20 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<
         metrics_table(&outcome.test, &outcome.validation),
         confusion_table(test)
     );
+    let divided = match provenance["split_by"].as_str() {
+        None | Some("stars") => "as `datasets.train_test_split(test_size=0.2, stratify_by_column=\"star\")` does, twice,".to_owned(),
+        Some("text") => "by stars, no text in two parts (but for case and white space),".to_owned(),
+        Some(by) => match by.split_once(':') {
+            Some(("date", column)) => format!("by `{column}`, the last ones to test,"),
+            _ => format!("by stars, no value of `{}` in two parts,", by.trim_start_matches("column:")),
+        },
+    };
+    let copies = if provenance["dedup"] == true { " Reviews whose text and stars stood in an earlier one were left out." } else { "" };
     let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
     let _ = write!(
         out,
-        "## How it was made\n\n{} reviews were divided as `datasets.train_test_split(test_size=0.2, stratify_by_column=\"star\")` does, twice, with seed {}: {} to train, {} to \
-         validate, {} to test. Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
+        "## How it was made\n\n{} reviews were divided {divided} with seed {}: {} to train, {} to \
+         validate, {} to test.{copies} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
          Logits are divided by a temperature of {:.3} for the probabilities that ratings and metrics here rest on, fitted to the validation reviews ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); \
          it changes no rating's stars.\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],

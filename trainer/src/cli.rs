@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::Configured;
-use crate::data::{SPLIT_SEED, SplitName};
+use crate::data::{SPLIT_SEED, SplitBy, SplitName};
 use crate::device::{Hardware, RatingHardware};
 use crate::fresh::Shape;
 use crate::hub::RepoId;
@@ -76,6 +76,19 @@ pub struct Labelled {
     /// Leave out rows without stars, and (after the split) reviews without text
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub drop_empty: bool,
+}
+
+/// How reviews are divided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Args)]
+#[serde(rename_all = "kebab-case")]
+pub struct Division {
+    /// What train, val and test are divided by: `stars`, as the notebook; `text`: by stars, no text in two parts; `column:NAME`: by stars, no value of this column in two parts;
+    /// `date:NAME`: the last by this column are the test split
+    #[arg(long, default_value_t = SplitBy::Stars, value_name = "stars|text|column:NAME|date:NAME")]
+    pub split_by: SplitBy,
+    /// Leave out (after the split) reviews whose text and stars stood in an earlier one
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub dedup: bool,
 }
 
 /// How to reach the Hub.
@@ -151,6 +164,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub division: Division,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub recipe: Recipe,
 }
 
@@ -197,6 +214,9 @@ pub struct SplitArgs {
     pub labelled: Labelled,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
+    pub division: Division,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
 }
 
@@ -215,6 +235,12 @@ pub struct Evaluate {
     /// Seed of the split; the one that the model was trained with, where its bundle says so, else 42
     #[arg(long)]
     pub split_seed: Option<u64>,
+    /// What the parts are divided by; what the model was trained with, where its bundle says so, else `stars`
+    #[arg(long, value_name = "stars|text|column:NAME|date:NAME")]
+    pub split_by: Option<SplitBy>,
+    /// Leave out (after the split) reviews whose text and stars stood in an earlier one
+    #[arg(long)]
+    pub dedup: bool,
     /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
     #[arg(long, value_name = "COLUMN|length")]
     pub by: Vec<String>,

@@ -160,7 +160,7 @@ fn prune(newest: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Empty, Labels};
+    use crate::data::Labels;
 
     fn tokenizer(max_length: usize) -> Tokenizer {
         let json = crate::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");
@@ -170,7 +170,7 @@ mod tests {
     fn corpus(folder: &Path, texts: &[&str]) -> Corpus {
         let path = folder.join("reviews.csv");
         fs::write(&path, format!("review,star\n{}", texts.iter().map(|text| format!("{text},5\n")).collect::<String>())).expect("written");
-        Corpus::read(vec![path], Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep }).expect("a corpus")
+        Corpus::read(vec![path], Labels::usual()).expect("a corpus")
     }
 
     #[test]

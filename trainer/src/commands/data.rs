@@ -4,8 +4,7 @@ use anyhow::Result;
 use indicatif::HumanCount;
 
 use super::{hub, reviews};
-use crate::breakdown::Grouping;
-use crate::cli::Data;
+use crate::cli::{Data, Division};
 use crate::source::{data_files, names};
 use crate::survey::{Leakage, Repeats, Spread, StarsOf, Survey};
 
@@ -13,9 +12,9 @@ use crate::survey::{Leakage, Repeats, Spread, StarsOf, Survey};
 const APP: &str = "package_name";
 
 pub(super) fn run(args: &Data) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, None)?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &Division::default(), None)?;
     let by = args.by.as_deref().or_else(|| reviews.table.batch().column_by_name(APP).map(|_| APP));
-    let grouping = by.map(|by| Grouping::of_column(&reviews.table, by)).transpose()?;
+    let grouping = by.map(|by| reviews.table.shown(by)).transpose()?;
     let survey = Survey::of(&reviews, args.split_seed, grouping.as_deref())?;
     if args.json {
         println!("{}", serde_json::to_string(&survey)?);

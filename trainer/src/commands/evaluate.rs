@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
@@ -13,8 +13,8 @@ use super::{hub, print_metrics, reviews};
 use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
 use crate::calibration::cooled;
-use crate::cli::Evaluate;
-use crate::data::SPLIT_SEED;
+use crate::cli::{Division, Evaluate};
+use crate::data::{SPLIT_SEED, SplitName};
 use crate::device::{Place, Precision};
 use crate::evaluation::Evaluation;
 use crate::files;
@@ -22,7 +22,6 @@ use crate::progress::Progress;
 use crate::rating;
 use crate::report::{Mistake, Report, WORST};
 use crate::source::{data_files, names};
-use crate::train::part_of;
 
 /// Groups that are printed; `--json` has all.
 const SHOWN: usize = 30;
@@ -31,15 +30,15 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&by))?;
+    let trained = |what: &str| manifest.as_ref().map(|manifest| &manifest.provenance[what]);
+    let trained_by = trained("split_by").and_then(|by| serde_json::from_value(by.clone()).ok());
+    // Of another part than all, what it was trained with says where that lies.
+    let split_by = args.split_by.clone().or(trained_by).filter(|_| args.split != SplitName::All).unwrap_or_default();
+    let division = Division { split_by, dedup: args.dedup };
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &division, Some(&by))?;
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
-    let trained_with = || manifest.as_ref()?.provenance["split_seed"].as_u64();
-    let seed = args.split_seed.or_else(trained_with).unwrap_or(SPLIT_SEED);
-    let mut rows = part_of(reviews.stars(), args.split, seed).with_context(|| reviews.table.name())?;
-    if args.labelled.drop_empty {
-        rows.retain(|row| !reviews.is_blank(*row));
-    }
-    ensure!(!rows.is_empty(), "{}: no review with text is left to rate", reviews.table.name());
+    let seed = args.split_seed.or_else(|| trained("split_seed")?.as_u64()).unwrap_or(SPLIT_SEED);
+    let rows = reviews.part(args.split, seed)?;
     let clock = Instant::now();
     let mut progress = Progress::new("evaluating", "reviews", rows.len());
     let texts: Vec<&str> = rows.iter().map(|row| reviews.text(*row)).collect();
@@ -80,7 +79,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     if let Some(path) = &args.report {
         let mistake = |i: usize| Mistake { text: texts[i], label: labels[i], logits: logits[i], loss: evaluation.reviews[i].loss };
         let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
-        files::write_bytes(path, report(args, seed, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
+        files::write_bytes(path, report(args, seed, &division, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
         eprintln!("the report is in {}", path.display());
     }
     Ok(())
@@ -97,7 +96,15 @@ fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<
 }
 
 /// The report of an evaluation: what training's has, but for the training.
-fn report<'a>(args: &Evaluate, seed: u64, rater: &Rater, evaluation: &'a Evaluation, mistakes: Vec<Mistake<'a>>, rate: f64) -> Report<'a> {
+fn report<'a>(
+    args: &Evaluate,
+    seed: u64,
+    division: &Division,
+    rater: &Rater,
+    evaluation: &'a Evaluation,
+    mistakes: Vec<Mistake<'a>>,
+    rate: f64,
+) -> Report<'a> {
     let part = args.split.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
     let config = rater.config();
     let facts = json!({
@@ -110,7 +117,9 @@ fn report<'a>(args: &Evaluate, seed: u64, rater: &Rater, evaluation: &'a Evaluat
         "data": names(&args.data),
         "part_of_the_data": part,
         "seed_of_the_split": seed,
+        "split_by": division.split_by,
         "reviews_without_text": if args.labelled.drop_empty { "left out" } else { "kept" },
+        "copies": if args.dedup { "left out" } else { "kept" },
     });
     Report {
         title: args.model.to_string(),

@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::{hub, reviews};
-use crate::cli::Init;
+use crate::cli::{Division, Init};
 use crate::fresh;
 use crate::source::data_files;
 
 pub(super) fn run(args: &Init) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, Some(&[]))?;
+    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &Division::default(), Some(&[]))?;
     let (weights, pieces) = fresh::write(&reviews, &args.shape, &args.out)?;
     println!("{}: a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", args.out.display(), args.shape.seed);
     Ok(())

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::cli::{Columns, Command, HubArgs, Labelled};
+use crate::cli::{Columns, Command, Division, HubArgs, Labelled};
 use crate::data::{Empty, Labels, Reviews};
 use crate::evaluation::Evaluation;
 use crate::hub::{Hub, Token};
@@ -49,7 +49,13 @@ fn hub(args: &HubArgs) -> Result<Hub> {
 /// Which columns and rows a command wants.
 fn labels(args: &Labelled) -> Labels {
     let Columns { text_column, label_column } = args.columns.clone();
-    Labels { text: text_column, star: label_column, rows: args.rows, empty: if args.drop_empty { Empty::Drop } else { Empty::Keep } }
+    let empty = if args.drop_empty { Empty::Drop } else { Empty::Keep };
+    Labels { text: text_column, star: label_column, rows: args.rows, empty, ..Labels::usual() }
+}
+
+/// The same, divided as a command wants.
+fn divided(labels: Labels, division: &Division) -> Labels {
+    Labels { split_by: division.split_by.clone(), dedup: division.dedup, ..labels }
 }
 
 /// Says how many reviews have no text, and what becomes of them.
@@ -62,8 +68,8 @@ fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
 }
 
 /// Reads reviews with their stars, and of the other columns those named, else all.
-fn reviews(files: &[PathBuf], args: &Labelled, columns: Option<&[&str]>) -> Result<Reviews> {
-    let reviews = Reviews::read(files, &labels(args), columns)?;
+fn reviews(files: &[PathBuf], args: &Labelled, division: &Division, columns: Option<&[&str]>) -> Result<Reviews> {
+    let reviews = Reviews::read(files, &divided(labels(args), division), columns)?;
     tell_blank(reviews.blank(), reviews.len(), args);
     Ok(reviews)
 }

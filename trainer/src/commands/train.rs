@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{hub, labels, print_metrics, tell_blank};
+use super::{divided, hub, labels, print_metrics, tell_blank};
 use crate::base::BaseModel;
 use crate::cli::{Settings, Train};
 use crate::data::Corpus;
@@ -14,8 +14,8 @@ pub(super) fn run(args: Train) -> Result<()> {
     let data_name = names(&args.data);
     let made = format!("starsight train --model {} --data {data_name} --out {} --config recipe.toml", args.model, args.out.display());
     let recipe_toml = args.settings.to_toml(&made)?;
-    let Settings { labelled, recipe } = args.settings.0;
-    let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, labels(&labelled))?;
+    let Settings { labelled, division, recipe } = args.settings.0;
+    let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, divided(labels(&labelled), &division))?;
     tell_blank(reviews.blank(), reviews.len(), &labelled);
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let base = BaseModel::read(&folder, recipe.max_length, recipe.seed)?;
@@ -38,7 +38,6 @@ pub(super) fn run(args: Train) -> Result<()> {
         base_name: args.model.to_string(),
         reviews: &reviews,
         data_name,
-        drop_empty: labelled.drop_empty,
         recipe,
         recipe_toml,
         place,

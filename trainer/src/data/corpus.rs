@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 
-use super::{Labels, Origins, Reviews, Tables};
+use super::division::Rows;
+use super::{Labels, Origins, Reviews, Split, Tables};
 
 /// The reviews of files of any size. What stays in memory of each is its stars, whether it has text, and where it stood; texts are read again when they are asked for.
 pub struct Corpus {
     files: Vec<PathBuf>,
     labels: Labels,
     origins: Origins,
-    stars: Vec<u8>,
-    blank: Vec<bool>,
+    rows: Rows,
     fingerprint: String,
 }
 
@@ -24,29 +24,28 @@ impl Corpus {
     /// # Errors
     /// As [`Reviews::read`].
     pub fn read(files: Vec<PathBuf>, labels: Labels) -> Result<Corpus> {
-        let (mut origins, mut rows, mut stars, mut blank) = (Origins::default(), 0, Vec::new(), Vec::new());
+        let (mut origins, mut read, mut rows) = (Origins::default(), 0, Rows::default());
         let mut fingerprint = Fingerprint::default();
-        for table in Tables::open(&files, Some(&[&labels.text, &labels.star]), labels.rows)? {
+        for table in Tables::open(&files, Some(&labels.columns()), labels.rows)? {
             let table = table?;
-            rows += table.len();
+            read += table.len();
             let reviews = Reviews::of(table, &labels)?;
             fingerprint.add(&reviews);
-            stars.extend_from_slice(reviews.stars());
-            blank.extend((0..reviews.len()).map(|i| reviews.is_blank(i)));
             origins.append(reviews.table.origins().clone());
+            rows.append(reviews.rows);
         }
-        labels.check(&files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "), rows, stars.len())?;
-        Ok(Corpus { files, labels, origins, stars, blank, fingerprint: fingerprint.finish() })
+        labels.check(&files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "), read, rows.stars.len())?;
+        Ok(Corpus { files, labels, origins, rows, fingerprint: fingerprint.finish() })
     }
 
     /// The number of reviews.
     pub fn len(&self) -> usize {
-        self.stars.len()
+        self.rows.stars.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.stars.is_empty()
+        self.rows.stars.is_empty()
     }
 
     /// Where they come from.
@@ -56,22 +55,30 @@ impl Corpus {
 
     /// The stars of all reviews.
     pub fn stars(&self) -> &[u8] {
-        &self.stars
+        &self.rows.stars
     }
 
     /// The label of review `i`: stars - 1.
     pub fn label(&self, i: usize) -> usize {
-        usize::from(self.stars[i]) - 1
+        usize::from(self.rows.stars[i]) - 1
     }
 
-    /// Whether review `i` has no text but white space.
-    pub fn is_blank(&self, i: usize) -> bool {
-        self.blank[i]
+    /// How they are labelled and divided.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Divides them with `seed`, as their labels say.
+    ///
+    /// # Errors
+    /// When there are too few.
+    pub fn split(&self, seed: u64) -> Result<Split> {
+        self.labels.split(&self.rows, seed).with_context(|| self.origins.name())
     }
 
     /// How many reviews have no text but white space.
     pub fn blank(&self) -> usize {
-        self.blank.iter().filter(|blank| **blank).count()
+        self.rows.blank.iter().filter(|blank| **blank).count()
     }
 
     /// SHA-256 of all texts in their order.
@@ -116,7 +123,7 @@ impl Corpus {
     /// Goes through the reviews piece by piece, each with the number of its first, for as long as `take` says.
     fn pieces(&self, mut take: impl FnMut(usize, &Reviews) -> Result<bool>) -> Result<()> {
         let mut first = 0;
-        for table in Tables::open(&self.files, Some(&[&self.labels.text, &self.labels.star]), self.labels.rows)? {
+        for table in Tables::open(&self.files, Some(&self.labels.columns()), self.labels.rows)? {
             let reviews = Reviews::of(table?, &self.labels).context("reading the texts again")?;
             if !take(first, &reviews)? {
                 break;
@@ -158,7 +165,7 @@ mod tests {
             std::fs::write(&path, format!("review,star\n{rows}")).expect("written");
         };
         write("text");
-        let labels = Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Drop };
+        let labels = Labels { empty: Empty::Drop, ..Labels::usual() };
         let corpus = Corpus::read(vec![path.clone()], labels.clone()).expect("a corpus");
         let whole = Reviews::read(std::slice::from_ref(&path), &labels, Some(&[])).expect("reviews");
         assert_eq!((corpus.len(), corpus.stars(), corpus.blank()), (19_800, whole.stars(), 0));

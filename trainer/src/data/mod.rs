@@ -1,6 +1,7 @@
 //! Reviews in files: reading, dividing, writing.
 
 mod corpus;
+mod division;
 mod numpy;
 mod origins;
 mod read;
@@ -11,6 +12,7 @@ mod tables;
 mod write;
 
 pub use corpus::Corpus;
+pub use division::{SplitBy, TextKey, text_key};
 pub use origins::Origins;
 pub use reviews::{Empty, Labels, Reviews};
 pub use split::{SPLIT_SEED, Split, SplitName, split};

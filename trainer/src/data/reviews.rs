@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use arrow::array::{Array, LargeStringArray};
 
-use super::{Table, Tables};
+use super::division::{Rows, text_keys, values};
+use super::{Split, SplitBy, SplitName, Table, Tables};
 
 /// Which columns hold reviews and stars, and which rows are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +19,35 @@ pub struct Labels {
     pub rows: Option<usize>,
     /// What becomes of rows with a gap.
     pub empty: Empty,
+    /// What they are divided by.
+    pub split_by: SplitBy,
+    /// Leave reviews whose text and stars stood in an earlier one out, after the split.
+    pub dedup: bool,
 }
 
 impl Labels {
+    /// The first column of texts and stars with their usual names, divided as the notebook does.
+    pub fn usual() -> Labels {
+        Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep, split_by: SplitBy::Stars, dedup: false }
+    }
+
+    /// The columns that are read.
+    pub(super) fn columns(&self) -> Vec<&str> {
+        [Some(self.text.as_str()), Some(&self.star), self.split_by.column()].into_iter().flatten().collect()
+    }
+
+    /// Divides `rows` with `seed` as these labels say.
+    ///
+    /// # Errors
+    /// When there are too few for a part to get any.
+    pub(super) fn split(&self, rows: &Rows, seed: u64) -> Result<Split> {
+        let parts = rows.split(&self.split_by, seed, self.empty == Empty::Drop, self.dedup)?;
+        for (part, name) in [(&parts.train, "training"), (&parts.val, "validation"), (&parts.test, "test")] {
+            ensure!(!part.is_empty(), "no review is left in the {name} split once those without text and copies are left out");
+        }
+        Ok(parts)
+    }
+
     /// # Errors
     /// When no review is left, `read` of `name` that there were.
     pub(super) fn check(&self, name: &str, read: usize, left: usize) -> Result<()> {
@@ -35,7 +62,8 @@ pub struct Reviews {
     /// Where they come from, with their columns.
     pub table: Table,
     texts: LargeStringArray,
-    stars: Vec<u8>,
+    labels: Labels,
+    pub(super) rows: Rows,
 }
 
 /// What to do with reviews without text, and rows with a gap.
@@ -53,7 +81,7 @@ impl Reviews {
     /// # Errors
     /// When there is no row, a file is broken or lacks a column, a star is not 1 to 5, or (with [`Empty::Keep`]) a row has no text or stars. The error names the row.
     pub fn read(files: &[PathBuf], labels: &Labels, columns: Option<&[&str]>) -> Result<Reviews> {
-        let names = columns.map(|more| [more, &[labels.text.as_str(), labels.star.as_str()]].concat());
+        let names = columns.map(|more| [more, &labels.columns()].concat());
         let table = Tables::open(files, names.as_deref(), labels.rows)?.join()?;
         let (name, rows) = (table.name(), table.len());
         let reviews = Reviews::of(table, labels)?;
@@ -82,17 +110,50 @@ impl Reviews {
             texts = table.texts(&labels.text)?;
             stars.retain(Option::is_some);
         }
-        Ok(Reviews { table, texts, stars: stars.into_iter().flatten().collect() })
+        let text = |i| if texts.is_null(i) { "" } else { texts.value(i) };
+        let all = || (0..texts.len()).map(text);
+        let rows = Rows {
+            blank: all().map(|text| text.trim().is_empty()).collect(),
+            texts: if labels.dedup || labels.split_by == SplitBy::Text { text_keys(&all().collect::<Vec<_>>()) } else { Vec::new() },
+            values: match labels.split_by.column() {
+                Some(name) => values(&labels.split_by, &table.shown(name)?),
+                None => Vec::new(),
+            },
+            stars: stars.into_iter().flatten().collect(),
+        };
+        Ok(Reviews { table, texts, labels: labels.clone(), rows })
+    }
+
+    /// Divides them with `seed`, as their labels say.
+    ///
+    /// # Errors
+    /// When there are too few.
+    pub fn split(&self, seed: u64) -> Result<Split> {
+        self.labels.split(&self.rows, seed).with_context(|| self.table.name())
+    }
+
+    /// The rows of one part of them, in the order of the split.
+    ///
+    /// # Errors
+    /// When they cannot be divided, or none is left.
+    pub fn part(&self, name: SplitName, seed: u64) -> Result<Vec<usize>> {
+        if name != SplitName::All {
+            return Ok(self.split(seed)?.part(name));
+        }
+        let kept = self.rows.kept(self.labels.empty == Empty::Drop, self.labels.dedup);
+        let rows: Vec<usize> = (0..self.len()).filter(|i| kept[*i]).collect();
+        ensure!(!rows.is_empty(), "{}: no review with text is left", self.table.name());
+        Ok(rows)
     }
 
     /// The number of reviews.
     pub fn len(&self) -> usize {
-        self.stars.len()
+        self.rows.stars.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.stars.is_empty()
+        self.rows.stars.is_empty()
     }
 
     /// The text of review `i`; empty for a gap.
@@ -102,21 +163,16 @@ impl Reviews {
 
     /// The label of review `i`: stars - 1.
     pub fn label(&self, i: usize) -> usize {
-        usize::from(self.stars[i]) - 1
+        usize::from(self.rows.stars[i]) - 1
     }
 
     /// The stars of all reviews.
     pub fn stars(&self) -> &[u8] {
-        &self.stars
+        &self.rows.stars
     }
 
     /// How many reviews have no text but white space.
     pub fn blank(&self) -> usize {
-        (0..self.len()).filter(|i| self.is_blank(*i)).count()
-    }
-
-    /// Whether review `i` has no text but white space.
-    pub fn is_blank(&self, i: usize) -> bool {
-        self.text(i).trim().is_empty()
+        self.rows.blank.iter().filter(|blank| **blank).count()
     }
 }

@@ -1,5 +1,8 @@
 //! Dividing reviews into train, validation and test: `datasets.train_test_split(test_size=0.2, seed=…, stratify_by_column="star")`, twice, row for row.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use anyhow::{Result, ensure};
 use starsight_model::LABELS;
 
@@ -31,18 +34,18 @@ pub enum SplitName {
     Val,
     /// The 20% that is reported on.
     Test,
-    /// Every row.
+    /// Every row, in the order of the file.
     All,
 }
 
 impl Split {
-    /// The rows of one part, of `rows` in all.
-    pub fn part(&self, name: SplitName) -> Vec<usize> {
+    /// The rows of one part; of all parts, one after another.
+    pub fn part(self, name: SplitName) -> Vec<usize> {
         match name {
-            SplitName::Train => self.train.clone(),
-            SplitName::Val => self.val.clone(),
-            SplitName::Test => self.test.clone(),
-            SplitName::All => (0..self.train.len() + self.val.len() + self.test.len()).collect(),
+            SplitName::Train => self.train,
+            SplitName::Val => self.val,
+            SplitName::Test => self.test,
+            SplitName::All => [self.train, self.val, self.test].concat(),
         }
     }
 }
@@ -56,6 +59,76 @@ pub fn split(stars: &[u8], seed: u64) -> Result<Split> {
     let (rest, test) = divide(&rows, stars, seed, "test")?;
     let (train, val) = divide(&rest, stars, seed, "validation")?;
     Ok(Split { train, val, test })
+}
+
+/// Divides rows so that those of one group stay in one part, and each part has about its share of the rows of each number of stars: groups go, the largest first, to the part
+/// that lacks most of what they hold. `what` says what makes a group.
+///
+/// # Errors
+/// When there are too few groups for every part to get one.
+pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64) -> Result<Split> {
+    let mut members = HashMap::<u128, Vec<usize>>::new();
+    for (row, group) in groups.iter().enumerate() {
+        members.entry(*group).or_default().push(row);
+    }
+    let mut groups: Vec<Vec<usize>> = members.into_values().collect();
+    // In an order of their own before they are shuffled: that of their first rows.
+    groups.sort_unstable_by_key(|rows| rows[0]);
+    let mut rng = Generator::new(seed);
+    let mut order = rng.permutation(groups.len());
+    // Stable: groups of one size stay shuffled.
+    order.sort_by_key(|i| Reverse(groups[*i].len()));
+
+    let counts = |rows: &[usize]| {
+        rows.iter().fold([0f64; LABELS], |mut counts, row| {
+            counts[usize::from(stars[*row]) - 1] += 1.0;
+            counts
+        })
+    };
+    let all = counts(&(0..stars.len()).collect::<Vec<_>>());
+    let rest = 1.0 - TEST_SHARE;
+    let shares = [rest * rest, rest * TEST_SHARE, TEST_SHARE];
+    let mut lacking = shares.map(|share| all.map(|n| n * share));
+    let mut parts: [Vec<usize>; 3] = Default::default();
+    for i in order {
+        let held = counts(&groups[i]);
+        // What the group would fill of what a part still lacks, by the whole of each number of stars: a rare one weighs as much as a frequent one.
+        let fits = |lacking: &[f64; LABELS], share: f64| -> f64 {
+            lacking
+                .iter()
+                .zip(&held)
+                .zip(&all)
+                .map(|((lacking, held), all)| if *all > 0.0 { held * lacking / (all * all * share) } else { 0.0 })
+                .sum()
+        };
+        let best =
+            (1..parts.len()).fold(0, |best, part| if fits(&lacking[part], shares[part]) > fits(&lacking[best], shares[best]) { part } else { best });
+        lacking[best].iter_mut().zip(&held).for_each(|(lacking, held)| *lacking -= held);
+        parts[best].append(&mut groups[i]);
+    }
+    for (part, name) in parts.iter_mut().zip(["training", "validation", "test"]) {
+        ensure!(!part.is_empty(), "too few reviews to divide: no {what} is left for the {name} split, since reviews with the same one stay together");
+        rng.shuffle(part);
+    }
+    let [train, val, test] = parts;
+    Ok(Split { train, val, test })
+}
+
+/// Divides rows by the order of `dates`: the first 64% are to be learned from, the last 20% tested on. Rows of one date stay in the order of the file.
+///
+/// # Errors
+/// When there are too few rows, or a row has no date in the column `name`.
+pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
+    let none = dates.iter().filter(|date| **date == 0).count();
+    ensure!(none == 0, "{none} of {} reviews have nothing in `{name}`, so that they cannot be divided by it", dates.len());
+    let mut order: Vec<usize> = (0..dates.len()).collect();
+    order.sort_by_key(|row| dates[*row]);
+    let test_rows = (TEST_SHARE * order.len() as f64).ceil() as usize;
+    let test = order.split_off(order.len() - test_rows);
+    let val_rows = (TEST_SHARE * order.len() as f64).ceil() as usize;
+    let val = order.split_off(order.len() - val_rows);
+    ensure!(!order.is_empty(), "too few reviews: {} to divide, and none would remain to train on", dates.len());
+    Ok(Split { train: order, val, test })
 }
 
 /// `datasets`' `train_test_split` of `rows`: (train, test), stratified by stars.
@@ -210,6 +283,48 @@ mod tests {
                 check(rows, &case[part], &format!("{} seed {}: {part}", case["name"], case["seed"]));
             }
         }
+    }
+
+    #[test]
+    fn groups_stay_together_and_parts_keep_their_shares() {
+        // 400 groups of 1 to 300 rows; five classes, the second one rare; the stars of a group are alike.
+        let (mut stars, mut groups) = (Vec::new(), Vec::new());
+        for group in 0..400u128 {
+            let size = if group == 0 { 300 } else { 1 + group * 7 % 11 };
+            for i in 0..size {
+                groups.push(group * group);
+                stars.push(if group % 29 == 3 { 2 } else { [1, 5, 5, 4, 3, 5][((group + i / 4) % 6) as usize] });
+            }
+        }
+        let found = split_groups(&stars, &groups, "text", 42).expect("a split");
+        assert_eq!(found, split_groups(&stars, &groups, "text", 42).expect("a split"));
+        assert_ne!(found, split_groups(&stars, &groups, "text", 43).expect("a split"));
+        let mut all = [&found.train[..], &found.val, &found.test].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..stars.len()).collect::<Vec<_>>());
+        let of = |rows: &[usize]| rows.iter().map(|row| groups[*row]).collect::<std::collections::HashSet<_>>();
+        let [train, val, test] = [&found.train, &found.val, &found.test].map(|rows| of(rows));
+        assert!(train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test));
+        for (rows, share) in [(&found.train, 0.64), (&found.val, 0.16), (&found.test, 0.2)] {
+            for star in 1..=5 {
+                let count = |rows: &mut dyn Iterator<Item = usize>| rows.filter(|row| stars[*row] == star).count() as f64;
+                let part = count(&mut rows.iter().copied()) / count(&mut (0..stars.len()));
+                assert!((part - share).abs() < 0.05, "{star} stars: {part:.3}, wanted {share}");
+            }
+        }
+        let error = split_groups(&[1, 5, 5], &[7, 7, 7], "text", 42).expect_err("an error").to_string();
+        assert!(error.contains("no text is left for the"), "{error}");
+    }
+
+    #[test]
+    fn by_date_the_newest_are_tested_on() {
+        let dates: Vec<u128> = (0..100).map(|i| 1 + i * 37 % 100).collect();
+        let found = split_by_date(&dates, "date").expect("a split");
+        assert_eq!([found.train.len(), found.val.len(), found.test.len()], [64, 16, 20]);
+        let of = |rows: &[usize]| rows.iter().map(|row| dates[*row]).collect::<Vec<_>>();
+        assert_eq!([of(&found.train), of(&found.val), of(&found.test)].concat(), (1..=100).collect::<Vec<_>>());
+        assert!(split_by_date(&[5, 0, 3], "date").expect_err("an error").to_string().contains("1 of 3 reviews have nothing in `date`"));
+        assert!(split_by_date(&[5], "date").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use arrow::array::{Array, ArrayRef, LargeStringArray, UInt64Array};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::origins::Origins;
 
@@ -68,6 +69,18 @@ impl Table {
         column.with_context(|| {
             format!("{}: no column `{name}`; it has {}. Name the right one by --text-column or --label-column", self.name(), self.columns())
         })
+    }
+
+    /// The values of a column as text.
+    ///
+    /// # Errors
+    /// When there is no such column, or its values cannot be shown as text.
+    pub fn shown(&self, column: &str) -> Result<Vec<String>> {
+        let array = self.batch.column_by_name(column).with_context(|| format!("{}: no column `{column}`; it has {}", self.name(), self.columns()))?;
+        let shown = || format!("{}: column `{column}` cannot be shown as text", self.name());
+        let options = const { &FormatOptions::new().with_display_error(false) };
+        let formatter = ArrayFormatter::try_new(array.as_ref(), options).with_context(shown)?;
+        (0..array.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect()
     }
 
     /// The column of review texts, null where the file has none.

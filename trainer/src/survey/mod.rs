@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use starsight_model::LABELS;
 
-use crate::data::{Reviews, split};
+use crate::data::{Reviews, TextKey, split, text_key};
 
 pub use self::repeats::{Leakage, Repeats};
 use self::text::Traits;
@@ -84,7 +84,7 @@ impl Survey {
     /// When someone interrupts.
     pub fn of(reviews: &Reviews, seed: u64, groups: Option<&[String]>) -> Result<Survey> {
         let stars = reviews.stars();
-        let keys: Vec<repeats::Key> = (0..reviews.len()).into_par_iter().map(|i| repeats::key(reviews.text(i))).collect();
+        let keys: Vec<TextKey> = (0..reviews.len()).into_par_iter().map(|i| text_key(reviews.text(i))).collect();
         let mut traits = (0..reviews.len())
             .into_par_iter()
             .fold(Traits::default, |traits, i| traits.with(reviews.text(i)))

@@ -3,24 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use starsight_model::LABELS;
 
-use crate::data::Split;
-
-/// Stands for a text: two with one key are the same but for case and white space.
-pub type Key = u64;
-
-/// The key of a text: the beginning of the SHA-256 of its words in lower case. Among ten million texts two different ones share a key with a probability of 3 in a million.
-pub fn key(text: &str) -> Key {
-    let mut hash = Sha256::new();
-    for word in text.split_whitespace() {
-        hash.update(word.to_lowercase());
-        hash.update([0]);
-    }
-    let digest = hash.finalize();
-    Key::from_le_bytes(std::array::from_fn(|i| digest[i]))
-}
+use crate::data::{Split, TextKey};
 
 /// How often texts are repeated, and how often the same text got other stars.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +26,7 @@ pub struct Repeats {
 
 impl Repeats {
     /// Of texts by their keys, and their stars.
-    pub fn of(keys: &[Key], stars: &[u8]) -> Repeats {
+    pub fn of(keys: &[TextKey], stars: &[u8]) -> Repeats {
         let counts = counts(keys.iter().copied().zip(stars.iter().copied()));
         let given = |of: &&[usize; LABELS]| of.iter().filter(|n| **n > 0).count();
         let conflicting: Vec<&[usize; LABELS]> = counts.values().filter(|of| given(of) > 1).collect();
@@ -70,18 +55,18 @@ pub struct Leakage {
 
 impl Leakage {
     /// Between the parts of `split`.
-    pub fn of(keys: &[Key], stars: &[u8], split: &Split) -> Leakage {
-        let learned: HashSet<Key> = split.train.iter().map(|row| keys[*row]).collect();
+    pub fn of(keys: &[TextKey], stars: &[u8], split: &Split) -> Leakage {
+        let learned: HashSet<TextKey> = split.train.iter().map(|row| keys[*row]).collect();
         let share = |rows: &[usize]| rows.iter().filter(|row| learned.contains(&keys[**row])).count() as f64 / rows.len().max(1) as f64;
-        let of_test = |of: &[usize]| -> (Vec<Key>, Vec<u8>) { of.iter().map(|row| (keys[*row], stars[*row])).unzip() };
+        let of_test = |of: &[usize]| -> (Vec<TextKey>, Vec<u8>) { of.iter().map(|row| (keys[*row], stars[*row])).unzip() };
         let (test_keys, test_stars) = of_test(&split.test);
         Leakage { val: share(&split.val), test: share(&split.test), test_ceiling: Repeats::of(&test_keys, &test_stars).ceiling }
     }
 }
 
 /// How often each text got 1 to 5 stars.
-fn counts(reviews: impl Iterator<Item = (Key, u8)>) -> HashMap<Key, [usize; LABELS]> {
-    let mut counts = HashMap::<Key, [usize; LABELS]>::new();
+fn counts(reviews: impl Iterator<Item = (TextKey, u8)>) -> HashMap<TextKey, [usize; LABELS]> {
+    let mut counts = HashMap::<TextKey, [usize; LABELS]>::new();
     for (key, stars) in reviews {
         counts.entry(key).or_default()[usize::from(stars) - 1] += 1;
     }
@@ -91,16 +76,10 @@ fn counts(reviews: impl Iterator<Item = (Key, u8)>) -> HashMap<Key, [usize; LABE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::text_key;
 
-    fn keys(texts: &[&str]) -> Vec<Key> {
-        texts.iter().map(|text| key(text)).collect()
-    }
-
-    #[test]
-    fn case_and_white_space_make_no_other_text() {
-        let [a, b, c, d] = keys(&["Great  app", " great APP\n", "greatapp", "great app!"])[..] else { panic!("four keys") };
-        assert!(a == b && a != c && a != d && c != d);
-        assert_eq!(key(""), key(" \t"));
+    fn keys(texts: &[&str]) -> Vec<TextKey> {
+        texts.iter().map(|text| text_key(text)).collect()
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
 use crate::base::BaseModel;
 use crate::calibration::{Calibration, cooled};
-use crate::data::{Corpus, SplitName, split};
+use crate::data::{Corpus, Empty};
 use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
 use crate::progress::Progress;
@@ -54,8 +54,6 @@ pub struct Training<'a> {
     pub reviews: &'a Corpus,
     /// How the data were named.
     pub data_name: String,
-    /// Leave reviews without text out, after the split.
-    pub drop_empty: bool,
     /// The hyperparameters.
     pub recipe: Recipe,
     /// What `recipe.toml` will hold: the flags of this run, as `--config` reads them.
@@ -144,13 +142,7 @@ impl Examples<'_> {
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training { base, reviews, recipe, out, .. } = &training;
-    let mut parts = split(reviews.stars(), recipe.split_seed).with_context(|| reviews.origins().name())?;
-    if training.drop_empty {
-        for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
-            part.retain(|row| !reviews.is_blank(*row));
-            ensure!(!part.is_empty(), "{}: no review with text is left in one part of the split", reviews.origins().name());
-        }
-    }
+    let parts = reviews.split(recipe.split_seed)?;
     let config = match recipe.dropout {
         Some(rate) => base.config.clone().with_dropout(rate as f32),
         None => base.config.clone(),
@@ -239,13 +231,16 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
 /// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`, divided by the temperature.
 fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
     let out: &Path = &training.out;
+    let labels = training.reviews.labels();
     let provenance = json!({
         "base_model": training.base_name,
         "fresh_tensors": training.base.fresh,
         "data": training.data_name,
         "reviews": training.reviews.len(),
         "split_seed": training.recipe.split_seed,
-        "drop_empty": training.drop_empty,
+        "split_by": labels.split_by,
+        "drop_empty": labels.empty == Empty::Drop,
+        "dedup": labels.dedup,
         "recipe": training.recipe,
         "device": training.place.name(),
         "precision": training.place.numbers(),
@@ -254,15 +249,4 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
     files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
     report::write(training, outcome, &provenance, rows, logits)?;
     package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, model)
-}
-
-/// The rows of one part of reviews with these stars, in the order of the split.
-///
-/// # Errors
-/// When the reviews cannot be divided.
-pub fn part_of(stars: &[u8], name: SplitName, seed: u64) -> Result<Vec<usize>> {
-    if name == SplitName::All {
-        return Ok((0..stars.len()).collect());
-    }
-    Ok(split(stars, seed)?.part(name))
 }
