@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use starsight_model::Engine;
 use starsight_model::cuda::encoder::TOKEN_BUDGET;
 use starsight_model::cuda::learner::{self, Report, Settings};
@@ -33,6 +33,7 @@ impl Gpu {
     /// # Errors
     /// When a tensor is missing or of another shape, or the device cannot take the model.
     pub fn new(device: &Arc<dyn Device>, precision: Precision, setup: &Setup<'_>) -> Result<Gpu> {
+        ensure!(setup.loss.is_cross_entropy(), "--ordinal-log-loss is computed on the processor only: leave it out, or say --device cpu");
         let trained: Vec<bool> = setup.groups.iter().map(|group| group.trained).collect();
         let token_budget = setup.token_budget.unwrap_or(TOKEN_BUDGET);
         let settings = Settings { precision, depth: setup.depth, trained: &trained, token_budget, reviews: setup.reviews_a_step };

@@ -1,4 +1,4 @@
-//! Cross-entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss(weight, label_smoothing)` computes it.
+//! Cross-entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss(weight, label_smoothing)` computes it; and two ways to tell it that stars are an order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -74,12 +74,36 @@ impl ClassWeights {
 pub struct Loss {
     smoothing: f64,
     weights: [f64; LABELS],
+    soft_targets: Option<f64>,
+    log_loss: f64,
 }
+
+/// The power of the distance in the ordinal log-loss: the one that its authors found best on the whole.
+const LOG_LOSS_POWER: f64 = 1.5;
 
 impl Loss {
     /// Cross-entropy in which a share `smoothing` of the truth is spread evenly over all classes, and class c weighs `weights[c]`.
     pub fn new(smoothing: f64, weights: [f64; LABELS]) -> Loss {
-        Loss { smoothing, weights }
+        Loss { smoothing, weights, soft_targets: None, log_loss: 0.0 }
+    }
+
+    /// The truth is not one label, but shared with those beside it: a label d away gets a share in proportion to exp(-sharpness d²). (Díaz and Marathe, "Soft Labels for Ordinal
+    /// Regression", CVPR 2019.)
+    #[must_use]
+    pub fn with_soft_targets(self, sharpness: Option<f64>) -> Loss {
+        Loss { soft_targets: sharpness, ..self }
+    }
+
+    /// Adds `weight` times the ordinal log-loss, -Σ d^1.5 ln(1 - p_c) over labels c that are d away from the truth: the further off, the dearer a probability. (Castagnos, Mihelich and
+    /// Dognin, "A Simple Log-based Loss Function for Ordinal Text Classification", COLING 2022.)
+    #[must_use]
+    pub fn with_log_loss(self, weight: f64) -> Loss {
+        Loss { log_loss: weight, ..self }
+    }
+
+    /// Whether it is a cross-entropy with some targets: nothing but those of [`Loss::targets`].
+    pub fn is_cross_entropy(&self) -> bool {
+        self.log_loss == 0.0
     }
 
     /// Plain cross-entropy.
@@ -92,7 +116,7 @@ impl Loss {
         self.weights[label]
     }
 
-    /// The targets of each label, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
+    /// The targets of each label in the cross-entropy, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
     pub fn targets(&self, labels: &[usize]) -> [[f32; LABELS]; LABELS] {
         let total: f64 = labels.iter().map(|label| self.weight(*label)).sum();
         std::array::from_fn(|label| std::array::from_fn(|c| (self.target(label, c) / total) as f32))
@@ -101,21 +125,53 @@ impl Loss {
     /// The target of class c for a review with this label.
     fn target(&self, label: usize, c: usize) -> f64 {
         let even = self.smoothing / LABELS as f64;
-        self.weights[c] * (even + if c == label { 1.0 - self.smoothing } else { 0.0 })
+        let truth = match self.soft_targets {
+            None => f64::from(c == label),
+            Some(sharpness) => {
+                let near = |c: usize| (-sharpness * (c.abs_diff(label) as f64).powi(2)).exp();
+                near(c) / (0..LABELS).map(near).sum::<f64>()
+            }
+        };
+        self.weights[c] * (even + (1.0 - self.smoothing) * truth)
     }
 
     /// The loss of a review, times its weight, and its gradient with respect to the logits.
     ///
-    /// With p = softmax(logits) and targets t_c = weight_c (smoothing / 5 + (1 - smoothing) [c = label]), the loss is -sum t_c ln p_c, and its gradient p_c sum(t) - t_c.
+    /// With p = softmax(logits) and targets t_c = weight_c (smoothing / 5 + (1 - smoothing) [c = label]), or the label's share instead of [c = label], the cross-entropy is
+    /// -sum t_c ln p_c, and its gradient p_c sum(t) - t_c.
     pub fn of(&self, logits: &[f32; LABELS], label: usize) -> (f64, [f32; LABELS]) {
         let logits = logits.map(f64::from);
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
         let targets: [f64; LABELS] = std::array::from_fn(|c| self.target(label, c));
         let whole: f64 = targets.iter().sum();
-        let loss = targets.iter().zip(&logits).map(|(t, x)| t * (log_sum - x)).sum();
-        (loss, std::array::from_fn(|c| ((logits[c] - log_sum).exp() * whole - targets[c]) as f32))
+        let mut loss = targets.iter().zip(&logits).map(|(t, x)| t * (log_sum - x)).sum();
+        let mut gradient: [f64; LABELS] = std::array::from_fn(|c| (logits[c] - log_sum).exp() * whole - targets[c]);
+        if self.log_loss > 0.0 {
+            let (value, slope) = log_loss(&logits, log_sum, label);
+            let weight = self.log_loss * self.weights[label];
+            loss += weight * value;
+            gradient.iter_mut().zip(slope).for_each(|(gradient, slope)| *gradient += weight * slope);
+        }
+        (loss, gradient.map(|x| x as f32))
     }
+}
+
+/// -Σ d^1.5 ln(1 - p_c) over labels c that are d away from `label`, and its gradient. `log_sum` is ln Σ exp(logits).
+fn log_loss(logits: &[f64; LABELS], log_sum: f64, label: usize) -> (f64, [f64; LABELS]) {
+    let (mut loss, mut gradient) = (0.0, [0.0; LABELS]);
+    for c in (0..LABELS).filter(|c| *c != label) {
+        let distance = (c.abs_diff(label) as f64).powf(LOG_LOSS_POWER);
+        // 1 - p_c from the other logits: the difference itself would be lost where p_c is nearly 1.
+        let others = || (0..LABELS).filter(|j| *j != c);
+        let max = others().map(|j| logits[j]).fold(f64::NEG_INFINITY, f64::max);
+        let log_others = max + others().map(|j| (logits[j] - max).exp()).sum::<f64>().ln();
+        let p = (logits[c] - log_sum).exp();
+        loss += distance * (log_sum - log_others);
+        gradient[c] += distance * p;
+        others().for_each(|j| gradient[j] -= distance * p * (logits[j] - log_others).exp());
+    }
+    (loss, gradient)
 }
 
 #[cfg(test)]
@@ -152,7 +208,9 @@ mod tests {
 
     #[test]
     fn the_gradient_is_that_of_finite_differences() {
-        for loss in [Loss::plain(), Loss::new(0.1, [1.0; LABELS]), Loss::new(0.3, WEIGHTS)] {
+        let soft = Loss::new(0.05, WEIGHTS).with_soft_targets(Some(0.8));
+        let ordinal = Loss::new(0.1, WEIGHTS).with_log_loss(0.7);
+        for loss in [Loss::plain(), Loss::new(0.1, [1.0; LABELS]), Loss::new(0.3, WEIGHTS), soft, ordinal] {
             for (logits, label) in LOGITS {
                 let (_, gradient) = loss.of(&logits, label);
                 for c in 0..LABELS {
@@ -171,9 +229,33 @@ mod tests {
     }
 
     #[test]
+    fn soft_targets_fall_with_the_square_of_the_distance() {
+        let loss = Loss::plain().with_soft_targets(Some(0.5));
+        let targets: [f64; LABELS] = std::array::from_fn(|c| loss.target(1, c));
+        assert!((targets.iter().sum::<f64>() - 1.0).abs() < 1e-12 && targets[0] == targets[2], "{targets:?}");
+        for (c, distance) in [(2, 1.0f64), (3, 2.0), (4, 3.0)] {
+            assert!((targets[c] / targets[1] - (-0.5 * distance * distance).exp()).abs() < 1e-12, "{targets:?}");
+        }
+        assert!(Loss::plain().with_soft_targets(Some(50.0)).target(3, 3) > 1.0 - 1e-12, "sharp enough, it is the label alone");
+    }
+
+    #[test]
+    fn the_log_loss_is_its_formula() {
+        for (logits, label) in LOGITS {
+            let p = starsight_model::rating::softmax(&logits).map(f64::from);
+            let wanted: f64 = (0..LABELS).map(|c| -(c.abs_diff(label) as f64).powf(1.5) * (1.0 - p[c]).ln()).sum();
+            let found = Loss::plain().with_log_loss(1.0).of(&logits, label).0 - Loss::plain().of(&logits, label).0;
+            assert!((found - wanted).abs() < 1e-4 * wanted.max(1.0), "{logits:?}: {found}, wanted {wanted}");
+        }
+        assert!(Loss::plain().is_cross_entropy() && !Loss::plain().with_log_loss(0.1).is_cross_entropy());
+    }
+
+    #[test]
     fn huge_logits_stay_finite() {
-        let (loss, gradient) = Loss::new(0.1, WEIGHTS).of(&[3e38, -3e38, 0.0, 0.0, 0.0], 1);
-        assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss} {gradient:?}");
+        for loss in [Loss::new(0.1, WEIGHTS), Loss::plain().with_log_loss(1.0)] {
+            let (loss, gradient) = loss.of(&[3e38, -3e38, 0.0, 0.0, 0.0], 1);
+            assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss} {gradient:?}");
+        }
         assert!(Loss::plain().of(&[f32::NAN, 0.0, 0.0, 0.0, 0.0], 1).0.is_nan(), "but what is no number is told");
     }
 

@@ -63,6 +63,13 @@ pub struct Recipe {
     /// Share of the truth that is spread evenly over the stars
     #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub label_smoothing: f64,
+    /// Share the truth with the stars beside it: a number of stars d away gets a share in proportion to exp(-A d²)
+    #[arg(long, value_name = "A", value_parser = above_zero)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_targets: Option<f64>,
+    /// Add this much of the ordinal log-loss, by which probabilities cost the more the further off their stars are
+    #[arg(long, value_name = "W", default_value_t = 0.0, value_parser = zero_or_more)]
+    pub ordinal_log_loss: f64,
     /// What an error costs, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced`, the rarer the dearer
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +151,8 @@ impl Recipe {
     /// The loss, given the labels of the training split.
     pub fn loss(&self, labels: impl Iterator<Item = usize>) -> Loss {
         let plain = ClassWeights::Given([1.0; 5]);
-        Loss::new(self.label_smoothing, self.class_weights.as_ref().unwrap_or(&plain).resolve(labels))
+        let loss = Loss::new(self.label_smoothing, self.class_weights.as_ref().unwrap_or(&plain).resolve(labels));
+        loss.with_soft_targets(self.soft_targets).with_log_loss(self.ordinal_log_loss)
     }
 
     /// Which tensors move, and how fast.
