@@ -33,6 +33,8 @@ pub use token::Token;
 
 /// The Hub that is meant when none is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+/// The hosts of the public Hub, and of those that it sends downloads to, as a Content Security Policy writes them.
+pub const PUBLIC_HOSTS: [&str; 3] = [DEFAULT_ENDPOINT, "https://*.huggingface.co", "https://*.hf.co"];
 const USER_AGENT: &str = concat!("starsight/", env!("CARGO_PKG_VERSION"));
 
 /// What a transfer tells whoever watches it.
