@@ -124,12 +124,15 @@ async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {
     }
 }
 
-/// The hosts that the whole browser asked, its workers included, by its own log.
+/// The hosts that the site asked, its workers included, by the log of the whole browser: a line an event. What the browser asks for itself has no site for its initiator.
 fn hosts_asked(log: &Path) -> BTreeSet<String> {
     let log = fs::read_to_string(log).expect("the browser's log");
-    let addresses = log.split("\"url\":\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let hosts: BTreeSet<String> =
-        addresses.filter(|address| address.starts_with("http")).filter_map(|address| address.split('/').nth(2)).map(str::to_owned).collect();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());
+    let asked = events.filter_map(|event| {
+        let param = |name: &str| event["params"][name].as_str().filter(|text| text.starts_with("http"));
+        param("initiator").and(param("url")).and_then(|url| url.split('/').nth(2)).map(str::to_owned)
+    });
+    let hosts: BTreeSet<String> = asked.collect();
     assert!(!hosts.is_empty(), "the browser logged no request");
     hosts
 }

@@ -32,28 +32,8 @@ fn policy(hosts: &[String]) -> String {
     )
 }
 
-/// Starts the program, once the policy is as narrow as it can be: a model from the site itself needs no other host.
-const START: &str = "\
-const model = new URLSearchParams(location.search).get('model') ?? '';
-if (model === '' || /^\\.{0,2}\\//.test(model)) {
-  const policy = document.createElement('meta');
-  policy.httpEquiv = 'Content-Security-Policy';
-  policy.content = \"connect-src 'self'\";
-  document.head.append(policy);
-}
-const start = async () => {
-  const module_or_path = fetch('./WASM', { integrity: 'HASH' });
-  const { default: init } = await import('./PROGRAM');
-  await init({ module_or_path });
-};
-start().catch((error) => {
-  const words = document.createElement('p');
-  words.setAttribute('role', 'alert');
-  words.textContent = `This page could not start (${error.message}). Reload it; if that does not help, one of its files is missing or damaged.`;
-  document.querySelector('.boot')?.append(words);
-  throw error;
-});
-";
+/// Starts the program.
+const START: &str = include_str!("start.js");
 
 /// Files by path.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
@@ -87,7 +67,6 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
         let element = with_module(text(&files, ELEMENT)?);
         files.insert(ELEMENT.into(), element.into_bytes());
     }
-    // The program's own module is asked for before the program is there; a preload within the HTML would carry no hash.
     let start = START.replace("WASM", &wasm).replace("HASH", &integrity(&files[&wasm])).replace("PROGRAM", &program);
     let start = add(&mut files, "start", start);
     html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
@@ -121,9 +100,9 @@ fn seals(files: &Files) -> BTreeMap<&str, serde_json::Value> {
     engine.map(|(name, content)| (name, json!({ "version": hash(content), "integrity": integrity(content) }))).collect()
 }
 
-/// The service worker, with what it keeps: each file's hash by the address that the page asks for. Icons for installing are kept by whoever installs.
+/// The service worker, with what it keeps: each file's hash by the address that the page asks for. The element is for other pages, icons for installing are kept by whoever installs.
 fn service_worker(files: &Files) -> Result<String> {
-    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND].contains(&path) && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind));
+    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path) && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind));
     let address = |path: &str, content: &[u8]| match path {
         START_PAGE => String::new(),
         path if path == MODULE || path.starts_with(ENGINE) => versioned(path, content),
@@ -277,7 +256,7 @@ mod tests {
         for (path, content) in &files {
             let name = if path == START_PAGE { "./".to_owned() } else { format!("./{path}") };
             let found = kept.iter().find(|(address, _)| address.split('?').next() == Some(&name)).map(|(_, hash)| hash.clone());
-            let wanted = ![SERVICE_WORKER, NOT_FOUND, "starsight.d.ts"].contains(&path.as_str());
+            let wanted = ![SERVICE_WORKER, NOT_FOUND, ELEMENT, "starsight.d.ts"].contains(&path.as_str());
             assert_eq!(found, wanted.then(|| integrity(content)), "{path}");
         }
         assert!(!worker.contains("__"), "{worker}");
