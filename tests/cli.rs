@@ -321,6 +321,10 @@ fn bad_files_are_named_with_their_place() {
     bad(dir.path(), &["split", "--data", "missing.csv", "--out", "parts"], 1, &["missing.csv: no such file"]);
     bad(dir.path(), &["split", "--data", "one.csv"], 2, &["--out"]);
     bad(dir.path(), &["fly"], 2, &["unrecognized subcommand"]);
+    for host in ["hub.example", "https://", "https://hub.example/models", "https://hub.example;script-src *", "https://hub\"example"] {
+        bad(dir.path(), &["site", "--model", "m", "--out", "o", "--model-host", host], 2, &["--model-host", "wanted a host such as"]);
+    }
+    bad(dir.path(), &["site", "--model", "m", "--out", "o", "--base-url", "you.github.io"], 2, &["--base-url", "wanted an address such as"]);
     bad(dir.path(), &["train", "--out", "x", "--lr", "0"], 2, &["--lr", "wanted a number above 0"]);
 }
 

@@ -12,8 +12,11 @@
  *
  * Errors are `Error` objects with a `name`:
  * `DownloadError` (a file could not be had; the message names address and status), `BundleError` (the files are not what the bundle's manifest says, or this browser
- * computes other ratings than the model's maker), `EngineError` (the worker could not start, broke down or was freed), `TypeError` and `RangeError` (an argument is wrong;
- * the message says which). An `AbortSignal` makes a call fail with the signal's reason, an `AbortError` unless you gave another.
+ * computes other ratings than the model's maker), `EngineError` (the worker could not start, is not the one that this module was made with, broke down or was freed), `TypeError` and
+ * `RangeError` (an argument is wrong; the message says which). An `AbortSignal` makes a call fail with the signal's reason, an `AbortError` unless you gave another.
+ *
+ * The workers start from the page's memory, and so are bound by the page's Content Security Policy if it has one: that must allow `worker-src blob:`, `script-src 'wasm-unsafe-eval'`, and
+ * `connect-src` to where this module and the model come from.
  */
 
 /**

@@ -5,13 +5,14 @@
  *     const rater = await load({ model: './model/' });
  *     const { ratings } = await rater.rate(['Love it', 'It crashes']);
  *
- * The work is done by workers (engine/worker.js); this module hands texts to them and gathers the ratings. starsight.d.ts holds the types and the documentation.
+ * The work is done by workers (worker/worker.js); this module hands texts to them and gathers the ratings. starsight.d.ts holds the types and the documentation.
+ * `cargo xtask web` makes one file of this and what it imports, and another of the worker.
  */
 
-import { measure } from './engine/bench.js?v=__STARSIGHT_VERSION__';
-import { named } from './engine/errors.js?v=__STARSIGHT_VERSION__';
-import { Pool } from './engine/pool.js?v=__STARSIGHT_VERSION__';
-import { Store } from './engine/store.js?v=__STARSIGHT_VERSION__';
+import { measure } from './worker/bench.js';
+import { named } from './worker/errors.js';
+import { Pool } from './worker/pool.js';
+import { Store } from './worker/store.js';
 
 const MOST_WORKERS = 64;
 

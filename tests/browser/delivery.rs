@@ -46,7 +46,9 @@ impl Scene {
         let mut publish = vec!["publish", "--model", "model", "--to", REPO, "--endpoint", &endpoint, "--token-file", "token", "--json"];
         publish.extend(publishing);
         assert!(parsed(&good(dir.path(), &publish))["commit"].is_string());
-        good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+        // Large files lie on another host: loopback's other name.
+        let elsewhere = endpoint.replace("127.0.0.1", "localhost");
+        good(dir.path(), &["site", "--model", "model", "--out", "site", "--model-host", &endpoint, "--model-host", &elsewhere]);
         // A page of the site that does not load the site's own model: that is the same file, and would be kept.
         std::fs::write(dir.path().join("site/blank.html"), "<!doctype html><title>Blank</title>").expect("written");
         let (server, address) = serve(&dir.path().join("site"));
@@ -250,6 +252,52 @@ async fn a_newer_version_is_offered_and_not_forced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_of_it_stays() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    const QUOTA: u64 = 24 << 20;
+    browser.chromium("Storage.overrideQuotaForOrigin", json!({ "origin": scene.address, "quotaSize": QUOTA })).await;
+    // Filled by another part of the site, but for less than the weights take.
+    let fill = "const root = await navigator.storage.getDirectory();
+        const writable = await (await root.getFileHandle('ballast', { create: true })).createWritable();
+        const { usage } = await navigator.storage.estimate();
+        await writable.write(new Uint8Array(args - usage));
+        await writable.close();
+        return (await navigator.storage.estimate()).usage";
+    let used = browser.call(fill, json!(QUOTA - scene.size() / 2)).await;
+    assert!(used.as_u64().is_some_and(|used| QUOTA - used < scene.size()), "{used}");
+
+    let names = "const root = await navigator.storage.getDirectory();
+        const home = await root.getDirectoryHandle('starsight');
+        const found = [];
+        for await (const handle of (await home.getDirectoryHandle('files')).values()) {
+            const bytes = await (await handle.getFile()).arrayBuffer();
+            const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+            found.push(handle.name === Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join(''));
+        }
+        const models = [];
+        for await (const name of (await home.getDirectoryHandle('models')).keys()) models.push(name);
+        return { whole: found.every(Boolean), models: models.length }";
+    for workers in [1, 2] {
+        let full = load(&browser, with(scene.wish(), json!({ "workers": workers }))).await;
+        assert_eq!((&full["error"], &full["info"]["kept"]), (&Value::Null, &json!(false)), "{full}");
+        assert!(
+            matches!(full["notices"].as_array().expect("notices").as_slice(), [notice] if notice.as_str().is_some_and(|n| n.contains("no room left"))),
+            "{full}"
+        );
+        assert_eq!(scene.weights_sent(), [(0, scene.size())], "fetched once, for however many workers");
+        assert_eq!(browser.call(names, Value::Null).await, json!({ "whole": true, "models": 0 }));
+    }
+
+    // With room again it is kept.
+    browser.call("await (await navigator.storage.getDirectory()).removeEntry('ballast')", Value::Null).await;
+    assert_eq!(load(&browser, scene.wish()).await["notices"], json!([]));
+    assert_eq!(load(&browser, scene.wish()).await["info"]["kept"], json!(true));
+    assert_eq!(browser.call(names, Value::Null).await, json!({ "whole": true, "models": 1 }));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_fetch_once() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
@@ -330,8 +378,7 @@ async fn another_site_may_use_the_module_even_without_storage() {
     let site = scene.dir.path().join("site");
     let (module, page) = (host(&site).await, host(Path::new("/nowhere")).await);
     let browser = Browser::open().await;
-    browser.client.goto(&page).await.expect("another site");
-    // A worker of another origin is imported by a script of one's own; there its storage is taken away.
+    // A worker's script starts from the page's memory, once for all workers; there its storage is taken away.
     let run = "const Real = Blob;
         globalThis.Blob = class extends Real {
             constructor(parts, options) {
@@ -347,6 +394,7 @@ async fn another_site_may_use_the_module_even_without_storage() {
         return { ratings, workers: stats.workers, kept: rater.info.kept }";
     let wanted = native(scene.dir.path());
     for (deny, kept) in [(true, false), (true, false), (false, false), (false, true)] {
+        browser.client.goto(&page).await.expect("another site");
         let found = browser.call(run, json!({ "module": module, "texts": REVIEWS, "deny": deny })).await;
         assert_eq!((&found["workers"], &found["kept"]), (&json!(2), &json!(kept)), "denied: {deny}");
         for (rating, wanted) in found["ratings"].as_array().expect("ratings").iter().zip(&wanted) {

@@ -8,6 +8,9 @@ mod common;
 mod loopback_hub;
 
 mod delivery;
+mod element;
+mod hosts;
+mod integrity;
 mod offline;
 mod rating;
 mod scene;

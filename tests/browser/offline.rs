@@ -1,9 +1,11 @@
 //! The site without its server, and what its page's policy forbids.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use crate::common::{good, trained};
-use crate::scene::{Browser, REVIEWS, native, serve};
+use crate::scene::{Browser, REVIEWS, counting_host, native, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_one_visit_the_page_opens_and_rates_without_its_server() {
@@ -45,9 +47,27 @@ async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
     let found = browser.call(forbidden, Value::Null).await;
     assert_eq!(found, json!({ "ran": false, "other": "TypeError", "broken": ["connect-src", "img-src", "script-src-elem"] }));
 
+    // Nor do its workers, which fetch the model: they are bound by the same policy.
+    let (other, requests) = counting_host(&dir.path().join("site")).await;
+    let load = "const { load } = await import('./starsight.js'); return load({ model: args }).then(() => 'loaded', (error) => `${error.name}: ${error.message}`)";
+    let refused = browser.call(load, json!(format!("{other}/model/"))).await;
+    assert!(refused.as_str().is_some_and(|error| error.starts_with("DownloadError") && error.contains("policy")), "{refused}");
+    assert_eq!(requests.load(Ordering::Relaxed), 0);
+
     // The address of what is not there.
     browser.client.goto(&format!("{address}/nothing/here")).await.expect("a page");
     let link = browser.client.execute("return document.querySelector('a')?.href", vec![]).await.expect("a script");
     assert_eq!(link, json!("https://example.org/stars/"));
+
+    // A host that the site allows is asked when the page's address asks for it, and not otherwise.
+    good(dir.path(), &["site", "--model", "model", "--out", "site", "--model-host", &other]);
+    let browser = Browser::open().await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
+    assert!(browser.call(load, json!(format!("{other}/model/"))).await.as_str().is_some_and(|error| error.contains("policy")));
+    assert_eq!(requests.load(Ordering::Relaxed), 0);
+    browser.client.goto(&format!("{address}/?model={other}/model/")).await.expect("the page");
+    browser.ready().await;
+    assert!(requests.load(Ordering::Relaxed) > 0);
     browser.close().await;
 }

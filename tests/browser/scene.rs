@@ -4,13 +4,19 @@ use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
 use axum::response::Html;
 use axum::routing::get;
-use fantoccini::wd::Capabilities;
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder};
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::services::ServeDir;
@@ -30,6 +36,13 @@ pub const REVIEWS: [&str; 7] = [
 /// A child process that ends with the test.
 pub struct Process(Child);
 
+impl Process {
+    /// Starts a program.
+    pub fn of(command: &mut Command) -> Process {
+        Process(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}; `cargo xtask` installs what is needed")))
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -38,11 +51,10 @@ impl Drop for Process {
 }
 
 /// Starts a program and waits for a line on its standard output that `find` takes something from.
-fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
+pub fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
     let name = format!("{command:?}");
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{name}: {e}; `cargo xtask test` installs what is needed"));
-    let out = BufReader::new(child.stdout.take().expect("a pipe"));
-    let process = Process(child);
+    let mut process = Process::of(command.stdout(Stdio::piped()));
+    let out = BufReader::new(process.0.stdout.take().expect("a pipe"));
     let found = out.lines().map_while(Result::ok).find_map(|line| find(&line));
     (process, found.unwrap_or_else(|| panic!("{name} ended without saying where it listens")))
 }
@@ -56,11 +68,16 @@ pub struct Browser {
 
 impl Browser {
     pub async fn open() -> Browser {
+        Browser::open_with(&[]).await
+    }
+
+    /// With further arguments.
+    pub async fn open_with(more: &[&str]) -> Browser {
         let port =
             |line: &str| line.contains("started successfully on port").then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?;
         let (driver, port) = start(Command::new("chromedriver").arg("--port=0"), port);
         let profile = tempfile::tempdir().expect("a folder");
-        let arguments = [
+        let own = [
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
@@ -70,6 +87,7 @@ impl Browser {
             "--no-first-run",
             &format!("--user-data-dir={}", profile.path().display()),
         ];
+        let arguments: Vec<&str> = own.into_iter().chain(more.iter().copied()).collect();
         let mut capabilities = Capabilities::new();
         capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments }));
         capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
@@ -117,8 +135,30 @@ impl Browser {
         answer["value"].clone()
     }
 
+    /// A command of Chromium's own protocol.
+    pub async fn chromium(&self, command: &'static str, params: Value) {
+        self.client.issue_cmd(Chromium { command, params }).await.expect(command);
+    }
+
     pub async fn close(self) {
         self.client.close().await.expect("closed");
+    }
+}
+
+/// A command of Chromium's own protocol, by way of its driver.
+#[derive(Debug)]
+struct Chromium {
+    command: &'static str,
+    params: Value,
+}
+
+impl WebDriverCompatibleCommand for Chromium {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "cmd": self.command, "params": self.params }).to_string()))
     }
 }
 
@@ -137,11 +177,22 @@ pub fn serve(root: &Path) -> (Process, String) {
 
 /// Another host of the folder `root`, which lets other sites read it, and an empty page of its own at `/`. It ends with the test.
 pub async fn host(root: &Path) -> String {
+    counting_host(root).await.0
+}
+
+/// The same, and how many requests it has got.
+pub async fn counting_host(root: &Path) -> (String, Arc<AtomicUsize>) {
+    let requests = Arc::<AtomicUsize>::default();
+    let counter = requests.clone();
+    let count = axum::middleware::from_fn(move |request: Request, next: Next| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        next.run(request)
+    });
     let page = get(|| async { Html("<!doctype html><title>Another site</title>") });
     let anyone = CorsLayer::new().allow_origin(Any);
-    let router = Router::new().route("/", page).fallback_service(ServeDir::new(root)).layer(anyone);
+    let router = Router::new().route("/", page).fallback_service(ServeDir::new(root)).layer(anyone).layer(count);
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
+    (format!("http://{address}"), requests)
 }

@@ -135,6 +135,25 @@ fn by_xet_where_the_hub_takes_it() {
 }
 
 #[test]
+fn a_hub_that_changes_its_mind_about_xet_gets_no_large_file_in_the_commit() {
+    let scene = Scene::new();
+    scene.publish().unwrap();
+    scene.loopback.take_traffic();
+    scene.loopback.take_uploads(Uploads::Xet(scene.home().join("xet")));
+    scene.loopback.change_mind(Uploads::Whole);
+    scene.write_large_bundle(24 * MIB);
+    assert_says(&message(scene.publish()), &["publishing to someone/reviews", "404"]);
+    let traffic = scene.loopback.take_traffic();
+    assert_eq!((to(&traffic, "POST", "/objects/batch").len(), to(&traffic, "POST", "/commit/").len()), (1, 0), "{traffic:?}");
+    // Asked again, it goes as the Hub wants it by now.
+    scene.publish().unwrap();
+    let traffic = scene.loopback.take_traffic();
+    assert!(to(&traffic, "POST", "/commit/")[0].received < MIB as u64);
+    assert_eq!(to(&traffic, "PUT", "/lfs/").len(), 1);
+    assert_published(&scene);
+}
+
+#[test]
 fn a_file_without_content_is_no_large_file() {
     let scene = Scene::new();
     let mut manifest = verify::manifest(scene.bundle()).unwrap();

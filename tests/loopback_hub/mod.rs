@@ -1,7 +1,7 @@
 //! A small Hub on loopback, in this process: repositories with branches, pull requests and large files, speaking what hf-hub, this program, `starsight.js` and Python's
 //! huggingface_hub ask for. Large files lie on "another host", loopback's other name, as they do with the public Hub.
 //!
-//! Unlike the public Hub it has Xet for uploads alone, by a store on this disk that only hf-hub in this process can write to. Its commits' ids are cut-off SHA-256s instead
+//! Unlike the public Hub it has Xet for uploads alone, by a store on this disk that only hf-xet in this process can write to. Its commits' ids are cut-off SHA-256s instead
 //! of git's SHA-1s: to its clients they are opaque. Python's huggingface_hub 2 uploads to it with `HF_HUB_DISABLE_XET=1`.
 
 // Each test and the example use their own part.
@@ -52,6 +52,8 @@ struct Hub {
     store: Mutex<Store>,
     token: String,
     uploads: Mutex<Uploads>,
+    /// How large files are taken once the Hub has said how, if that is to change.
+    afterwards: Mutex<Option<Uploads>>,
     /// Large files that are not whole yet.
     parts: Mutex<HashMap<String, Parts>>,
     faults: Mutex<Vec<Coming>>,
@@ -100,6 +102,7 @@ impl LoopbackHub {
             store: Mutex::new(Store::open(store)?),
             token: token.into(),
             uploads: Mutex::new(Uploads::Whole),
+            afterwards: Mutex::default(),
             parts: Mutex::default(),
             faults: Mutex::default(),
             log: Mutex::default(),
@@ -145,6 +148,11 @@ impl LoopbackHub {
     /// From now on large files are taken so.
     pub fn take_uploads(&self, uploads: Uploads) {
         *self.hub.uploads.lock().unwrap() = uploads;
+    }
+
+    /// Says once more how large files are taken, and from then on takes them so.
+    pub fn change_mind(&self, uploads: Uploads) {
+        *self.hub.afterwards.lock().unwrap() = Some(uploads);
     }
 
     /// The next `times` requests of this method whose path holds `path_part` meet with a fault.

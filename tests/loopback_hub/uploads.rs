@@ -52,6 +52,9 @@ async fn batch(State(hub): State<Arc<Hub>>, Path(repo): Path<BTreeMap<String, St
     let request: Value = serde_json::from_slice(&body).map_err(bad)?;
     let offered = |transfer: &str| request["transfers"].as_array().is_some_and(|all| all.iter().any(|one| one == transfer));
     let uploads = hub.uploads.lock().unwrap().clone();
+    if let Some(afterwards) = hub.afterwards.lock().unwrap().take() {
+        *hub.uploads.lock().unwrap() = afterwards;
+    }
     let transfer = match &uploads {
         Uploads::Xet(_) if offered("xet") => "xet",
         Uploads::Parts(_) if offered("multipart") => "multipart",
@@ -130,7 +133,7 @@ async fn verify(State(hub): State<Arc<Hub>>, Json(object): Json<Value>) -> Answe
     }
 }
 
-/// Where hf-hub's Xet uploads to: a store on this disk instead of a host.
+/// Where Xet uploads to: a store on this disk instead of a host.
 async fn xet_token(State(hub): State<Arc<Hub>>) -> Answer {
     match &*hub.uploads.lock().unwrap() {
         Uploads::Xet(folder) => {

@@ -9,7 +9,7 @@ use crate::config::Configured;
 use crate::data::{SPLIT_SEED, SplitBy, SplitName};
 use crate::device::{Hardware, RatingHardware};
 use crate::fresh::Shape;
-use crate::hub::RepoId;
+use crate::hub::{self, RepoId};
 use crate::source::Source;
 use crate::train::Recipe;
 
@@ -387,6 +387,9 @@ pub struct Site {
     /// Where the site will be, for links to it: the 404 page's, and the address that search engines take as its own
     #[arg(long, value_name = "URL", value_parser = base_url)]
     pub base_url: Option<String>,
+    /// Hosts besides the site's own from which the page may fetch models (`?model=`); its policy forbids all others. The public Hub's unless given; once for each
+    #[arg(long = "model-host", value_name = "URL", value_parser = model_host, default_values = hub::PUBLIC_HOSTS, hide_default_value = true)]
+    pub model_hosts: Vec<String>,
     /// Put the whole bundle into the site, floating-point weights too, which the page does not need
     #[arg(long)]
     pub full: bool,
@@ -404,6 +407,17 @@ pub struct Serve {
     /// Port on 127.0.0.1; 0 takes any free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
+}
+
+/// A host as a Content Security Policy takes it: scheme, name, perhaps a port; and nothing that would end the directive.
+fn model_host(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).map(|name| name.trim_end_matches('/'));
+    let good = name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.*:[]".contains(&b)));
+    if good {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("wanted a host such as https://hub.example or http://localhost:8080, without a path".into())
+    }
 }
 
 /// An address of a folder, which ends in a slash.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
@@ -11,7 +11,7 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 /// The progress of one piece of work.
 pub struct Progress {
     label: &'static str,
-    unit: &'static str,
+    unit: Unit,
     total: u64,
     done: u64,
     /// What was done before the clock started: a resumed run.
@@ -23,22 +23,72 @@ pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
+/// What work is counted in.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// Things of this name.
+    Count(&'static str),
+    Bytes,
+}
+
+impl Unit {
+    /// So many of so many.
+    fn part(self, done: u64, total: u64) -> String {
+        match self {
+            Unit::Count(name) => format!("{}/{} {name}", HumanCount(done), HumanCount(total)),
+            Unit::Bytes => format!("{}/{}", HumanBytes(done), HumanBytes(total)),
+        }
+    }
+
+    /// So many.
+    fn amount(self, done: u64) -> String {
+        match self {
+            Unit::Count(name) => format!("{} {name}", HumanCount(done)),
+            Unit::Bytes => HumanBytes(done).to_string(),
+        }
+    }
+
+    /// So many a second.
+    fn rate(self, rate: f64) -> String {
+        match self {
+            Unit::Count(name) => format!("{rate:.1} {name}/s"),
+            Unit::Bytes => format!("{}/s", HumanBytes(rate as u64)),
+        }
+    }
+
+    /// The bar's figures.
+    fn template(self) -> &'static str {
+        match self {
+            Unit::Count(_) => "{prefix:>12} {bar:32} {human_pos}/{human_len} {msg}",
+            Unit::Bytes => "{prefix:>12} {bar:32} {bytes}/{total_bytes} {msg}",
+        }
+    }
+}
+
 impl Progress {
-    /// Work of `total` units.
+    /// Work of `total` things, each a `unit`.
     pub fn new(label: &'static str, unit: &'static str, total: usize) -> Progress {
+        Progress::of(label, Unit::Count(unit), total as u64)
+    }
+
+    /// A transfer of `total` bytes.
+    pub fn bytes(label: &'static str, total: u64) -> Progress {
+        Progress::of(label, Unit::Bytes, total)
+    }
+
+    fn of(label: &'static str, unit: Unit, total: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{prefix:>12} {bar:32} {human_pos}/{human_len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(total as u64).with_style(style).with_prefix(label)
+            let style = ProgressStyle::with_template(unit.template()).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style).with_prefix(label)
         });
         let now = Instant::now();
-        Progress { label, unit, total: total as u64, done: 0, before: 0, share: None, started: now, last_line: now, bar }
+        Progress { label, unit, total, done: 0, before: 0, share: None, started: now, last_line: now, bar }
     }
 
     /// Starts at `done` units: they do not count for the rate.
     #[must_use]
-    pub fn from(mut self, done: usize) -> Progress {
-        (self.done, self.before) = (done as u64, done as u64);
+    pub fn from(mut self, done: u64) -> Progress {
+        (self.done, self.before) = (done, done);
         self
     }
 
@@ -49,25 +99,37 @@ impl Progress {
 
     /// `count` more units are done; `message` says more.
     pub fn advance(&mut self, count: usize, message: &str) {
-        self.done += count as u64;
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = (self.done - self.before) as f64 / seconds.max(1e-9);
+        self.reach(self.done + count as u64, message);
+    }
+
+    /// `done` units are done in all: fewer than before, where something must be done again.
+    pub fn reach(&mut self, done: u64, message: &str) {
+        self.done = done;
+        let (seconds, rate) = self.pace();
         let left = match self.share {
             Some(share) => seconds * (1.0 - share).max(0.0) / share.max(1e-9),
-            None => self.total.saturating_sub(self.done) as f64 / rate.max(1e-9),
+            None => self.total.saturating_sub(done) as f64 / rate.max(1e-9),
         };
-        let left = Duration::from_secs_f64(left.min(1e9));
-        let text = format!("{rate:.1} {}/s, {} left  {message}", self.unit, HumanDuration(left));
+        let left = HumanDuration(Duration::from_secs_f64(left.min(1e9)));
+        let text = format!("{}, {left} left  {message}", self.unit.rate(rate));
         match &self.bar {
             Some(bar) => {
                 bar.set_message(text);
-                bar.set_position(self.done);
+                bar.set_position(done);
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("{}: {}/{} {}, {text}", self.label, HumanCount(self.done), HumanCount(self.total), self.unit);
+                eprintln!("{}: {}, {}", self.label, self.unit.part(done, self.total), text.trim_end());
             }
             None => {}
+        }
+    }
+
+    /// Writes a line without disturbing the bar.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
         }
     }
 
@@ -76,8 +138,37 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        let (seconds, rate) = self.pace();
+        eprintln!("{}: {} in {seconds:.1} s, {}", self.label, self.unit.amount(self.done), self.unit.rate(rate));
+    }
+
+    /// Seconds since the start, and units a second.
+    fn pace(&self) -> (f64, f64) {
         let seconds = self.started.elapsed().as_secs_f64();
-        let rate = (self.done - self.before) as f64 / seconds.max(1e-9);
-        eprintln!("{}: {} {} in {seconds:.1} s, {rate:.1} {}/s", self.label, HumanCount(self.done), self.unit, self.unit);
+        (seconds, self.done.saturating_sub(self.before) as f64 / seconds.max(1e-9))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_told_in_their_unit() {
+        let reviews = Unit::Count("reviews");
+        assert_eq!(
+            (reviews.part(1200, 5000), reviews.amount(5000), reviews.rate(12.34)),
+            ("1,200/5,000 reviews".into(), "5,000 reviews".into(), "12.3 reviews/s".into())
+        );
+        assert_eq!((Unit::Bytes.part(1 << 20, 3 << 20), Unit::Bytes.rate(2048.0)), ("1.00 MiB/3.00 MiB".into(), "2.00 KiB/s".into()));
+    }
+
+    #[test]
+    fn what_was_done_before_counts_for_no_rate_and_a_step_back_is_none() {
+        let mut progress = Progress::bytes("transfer", 100).from(40);
+        progress.reach(30, "");
+        assert_eq!((progress.done, progress.pace().1), (30, 0.0));
+        progress.advance(30, "");
+        assert!(progress.done == 60 && progress.pace().1 > 0.0);
     }
 }

@@ -80,7 +80,11 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
             request.headers_mut().remove(header::RANGE);
         }
     }
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    // By its ending a video.
+    if response.headers().contains_key(header::CONTENT_TYPE) && file.extension().is_some_and(|kind| kind == "ts") {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
     match response.status() {
         StatusCode::NOT_FOUND => not_found(&root),
         status if status.is_success() => finish(response, tag.as_ref()),
@@ -186,6 +190,7 @@ mod tests {
             ("app/index.html", "<p>app"),
             ("app/page.js", "export {}"),
             ("app/page.css", "p {}"),
+            ("app/page.d.ts", "export {}"),
             ("app/engine.wasm", "\0asm"),
             ("app/icon.svg", "<svg/>"),
             ("app/app.webmanifest", "{}"),
@@ -212,6 +217,7 @@ mod tests {
             ("/app/", "text/html"),
             ("/app/page.js", "text/javascript"),
             ("/app/page.css", "text/css"),
+            ("/app/page.d.ts", "text/plain"),
             ("/app/engine.wasm", "application/wasm"),
             ("/app/icon.svg", "image/svg+xml"),
             ("/app/app.webmanifest", "application/manifest+json"),

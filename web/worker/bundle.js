@@ -1,8 +1,8 @@
 // A model's bundle: what it consists of, and the bytes of its files, from the network, from what this browser keeps, or from another worker.
 
-import { named } from './errors.js?v=__STARSIGHT_VERSION__';
-import { download, fetchText } from './network.js?v=__STARSIGHT_VERSION__';
-import { Store } from './store.js?v=__STARSIGHT_VERSION__';
+import { named } from './errors.js';
+import { download, fetchText } from './network.js';
+import { Store } from './store.js';
 
 const MANIFEST = 'starsight.json';
 
@@ -90,6 +90,7 @@ class Bundle {
   #entries;
   #ahead = new Map();
   #parts = new Map();
+  #full = false;
 
   constructor(wish, store, tell, base, manifest, kept) {
     this.#wish = wish;
@@ -199,8 +200,9 @@ class Bundle {
       at += piece.length;
       yield piece;
     }
-    const parts = !copy && this.#wish.lend ? [] : null;
-    if (parts) this.#parts.set(entry.path, parts);
+    // What is kept nowhere else is lent from memory.
+    const lend = (first) => (this.#wish.lend ? this.#parts.set(entry.path, first).get(entry.path) : null);
+    let parts = copy ? null : lend([]);
     // A second copy in the browser's own cache would be of no use.
     const options = { ...request(this.#wish), ...(copy && { cache: 'no-store' }) };
     for await (const piece of download(`${this.base}${entry.path}`, at, entry.size, options)) {
@@ -208,10 +210,15 @@ class Bundle {
         if (copy && copy.write(piece, { at }) < piece.length) throw named('QuotaExceededError', 'no room');
         if (copy && Math.floor(at / PIECE) !== Math.floor((at + piece.length) / PIECE)) copy.flush();
       } catch {
-        // The rest of this download does without; the next one may find room.
-        copy.truncate(at);
+        // The rest of this download does without, and what there is of it leaves its room to others; the next one may find more.
+        const beginning = new Uint8Array(at);
+        copy.read(beginning, { at: 0 });
+        parts = lend([new Blob([beginning])]);
+        copy.close();
         copy = null;
-        this.#tell({ type: 'notice', notice: 'this browser has no room left to keep the model, so it will be fetched again the next time' });
+        await this.#store.remove(entry.sha256);
+        if (!this.#full) this.#tell({ type: 'notice', notice: 'this browser has no room left to keep the model, so it will be fetched again the next time' });
+        this.#full = true;
       }
       at += piece.length;
       parts?.push(new Blob([piece]));

@@ -1,6 +1,6 @@
 // Files from a server: resumed where they were cut off, given up with words that say why.
 
-import { named } from './errors.js?v=__STARSIGHT_VERSION__';
+import { named } from './errors.js';
 
 /** How often in a row a download is taken up again without a byte arriving in between, and how long it waits before each, in milliseconds. */
 const PAUSES = [500, 1500, 4000];
@@ -58,10 +58,24 @@ export async function* download(address, from, size, options) {
   }
 }
 
+/** Browsers tell of the page's policy apart from the failure, and some a little later, if at all; in milliseconds. */
+const A_LITTLE_LATER = 100;
+
+/** The hosts that the page's policy kept us from. (Of a request that was sent elsewhere, the browser names the first.) */
+const refused = new Set();
+globalThis.addEventListener('securitypolicyviolation', ({ blockedURI }) => URL.canParse(blockedURI) && refused.add(new URL(blockedURI).origin));
+
+/** Whether a request failed for the page's policy. */
+async function forbidden(address) {
+  await new Promise((resolve) => setTimeout(resolve, A_LITTLE_LATER));
+  return refused.has(new URL(address).origin);
+}
+
 /** A good answer, or an error; a `passing` one may be over a little later. */
 async function ask(address, options) {
-  const response = await fetch(address, options).catch((error) => {
-    const why = 'either there is no connection, or that server does not let other sites read it';
+  const response = await fetch(address, options).catch(async (error) => {
+    if (await forbidden(address)) throw named('DownloadError', `${address} was not asked, or sends elsewhere: this page's policy lets it fetch models from certain hosts alone`);
+    const why = "either there is no connection, or that server does not let other sites read it, or this page's policy does not let it ask there";
     throw Object.assign(named('DownloadError', `no answer from ${address} (${error.message}); ${why}`), { passing: true });
   });
   if (!response.ok) {

@@ -1,7 +1,8 @@
 // The workers of a loaded model, on the page's side: started, fed, replaced when they die, and ended.
 
-import { brokenDown, named } from './errors.js?v=__STARSIGHT_VERSION__';
-import { Work } from './work.js?v=__STARSIGHT_VERSION__';
+import { MODULES, startWorker } from './engine.js';
+import { brokenDown, named } from './errors.js';
+import { Work } from './work.js';
 
 /** Portions of a call that a worker has at once: one under way, one waiting, so that it never idles. */
 const PORTIONS_A_WORKER = 2;
@@ -89,7 +90,7 @@ export class Pool {
     const worker = new RatingWorker((error) => this.#lose(worker, error));
     this.#loading.add(worker);
     try {
-      const ready = await worker.ask({ type: 'load', wish, relaxedSimd: this.#relaxedSimd }, hear).settled;
+      const ready = await worker.ask({ type: 'load', wish, relaxedSimd: this.#relaxedSimd, modules: MODULES }, hear).settled;
       if (this.#ended) throw this.#ended;
       this.#workers.add(worker);
       this.#feed(worker);
@@ -204,7 +205,10 @@ export class Pool {
 
 /** A worker and what it has been asked. Once it has stopped, whatever is asked of it fails with the reason. */
 class RatingWorker {
-  #worker;
+  /** Null until it runs. */
+  #worker = null;
+  /** Messages for it until then. */
+  #early = [];
   #lost;
   #requests = new Map();
   #listeners = new Map();
@@ -218,22 +222,7 @@ class RatingWorker {
   /** `lost` is called once if it dies of itself. */
   constructor(lost) {
     this.#lost = lost;
-    // Spelt out, for bundlers to see.
-    const address = new URL('./worker.js?v=__STARSIGHT_VERSION__', import.meta.url);
-    try {
-      this.#worker =
-        address.origin === globalThis.location?.origin
-          ? new Worker(new URL('./worker.js?v=__STARSIGHT_VERSION__', import.meta.url), { type: 'module', name: 'starsight' })
-          : startForeign(address);
-    } catch (error) {
-      throw named('EngineError', `the rating engine at ${address} could not be started: ${error.message}`);
-    }
-    this.#worker.onmessage = ({ data }) => this.#hear(data);
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      this.#die(event.message ? brokenDown(event.message) : named('EngineError', `the rating engine at ${address} could not be loaded`));
-    };
-    this.#worker.onmessageerror = () => this.#die(named('EngineError', 'a message of the rating engine could not be read'));
+    startWorker().then((worker) => this.#begin(worker), (error) => this.#die(error.name === 'EngineError' ? error : named('EngineError', `the rating engine could not be started: ${error.message}`)));
   }
 
   get isAlive() {
@@ -253,7 +242,7 @@ class RatingWorker {
     });
     if (!this.#stopped) {
       this.#listeners.set(id, hear);
-      this.#worker.postMessage({ ...request, id });
+      this.#post({ ...request, id });
     }
     return { id, settled };
   }
@@ -280,15 +269,32 @@ class RatingWorker {
     for (const id of this.#works.get(work) ?? []) {
       this.#listeners.delete(id);
       this.#settle(id, (entry) => entry.reject(reason));
-      this.#worker.postMessage({ type: 'cancel', id });
+      this.#post({ type: 'cancel', id });
     }
   }
 
   /** Ends the worker; what it was asked fails with `error`. */
   stop(error) {
     this.#stopped ??= error;
-    this.#worker.terminate();
+    this.#worker?.terminate();
     for (const id of [...this.#requests.keys()]) this.#settle(id, (entry) => entry.reject(this.#stopped));
+  }
+
+  #begin(worker) {
+    if (this.#stopped) return worker.terminate();
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => this.#hear(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#die(event.message ? brokenDown(event.message) : named('EngineError', "the rating engine could not be started; a page with a Content Security Policy of its own must allow it `worker-src blob:`"));
+    };
+    worker.onmessageerror = () => this.#die(named('EngineError', 'a message of the rating engine could not be read'));
+    for (const message of this.#early) worker.postMessage(message);
+  }
+
+  #post(message) {
+    if (this.#worker) this.#worker.postMessage(message);
+    else this.#early.push(message);
   }
 
   #die(error) {
@@ -312,7 +318,7 @@ class RatingWorker {
       } catch (error) {
         // The caller's own listener threw: that ends what it listened to.
         this.#settle(id, (entry) => entry.reject(error));
-        this.#worker.postMessage({ type: 'cancel', id });
+        this.#post({ type: 'cancel', id });
       }
     }
   }
@@ -323,10 +329,4 @@ class RatingWorker {
     this.#requests.delete(id);
     if (entry) end(entry);
   }
-}
-
-/** A page may not start another site's script as a worker, but its own may import it. */
-function startForeign(address) {
-  const own = URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
-  return new Worker(own, { type: 'module', name: 'starsight' });
 }

@@ -3,6 +3,8 @@
 //   starsight/files/SHA256       a file, under the hash of its content: one copy for all models that share it. A shorter one is a download that was cut off
 //   starsight/models/KEY.json    a model that arrived whole (see `Kept`), under the hash of where it came from
 
+import { named } from './errors.js';
+
 const HOME = 'starsight';
 
 /** An unfinished download that nobody has touched for so long is let go: a week, in milliseconds. */
@@ -77,13 +79,18 @@ export class Store {
     const key = await keyOf(kept.source);
     const former = await this.#read(key);
     const handle = await (await this.#models.getFileHandle(key, { create: true })).createSyncAccessHandle();
+    const note = new TextEncoder().encode(JSON.stringify(kept));
     try {
       handle.truncate(0);
-      handle.write(new TextEncoder().encode(JSON.stringify(kept)));
+      if (handle.write(note) < note.length) throw named('QuotaExceededError', 'no room');
       handle.flush();
-    } finally {
+    } catch (error) {
+      // Half a note is none.
       handle.close();
+      await this.#models.removeEntry(key).catch(() => {});
+      throw error;
     }
+    handle.close();
     await this.#sweep(former?.files ?? []);
   }
 

@@ -1,10 +1,11 @@
-// The rating worker's JavaScript side: takes messages from pool.js and works the engine (starsight_worker.js, which wasm-bindgen writes) step by step.
+// The rating worker's JavaScript side: takes messages from pool.js and works the engine (behind what wasm-bindgen writes, `starsight-engine` here) step by step.
 // There are two engines, with relaxed SIMD instructions and without; they give the same ratings.
 //
 // Asked, each with an `id` of the asker's choice:
-//   { type: 'load', id, wish, relaxedSimd }       once, first. `wish`: what bundle.js looks for, with `lend`: whether other workers want the files; `relaxedSimd`: whether it may be used
-//   { type: 'rate', id, texts }                   texts to rate
-//   { type: 'cancel', id }                        stop rating; nothing more is said about `id`
+//   { type: 'load', id, wish, relaxedSimd, modules }   once, first. `wish`: what bundle.js looks for, with `lend`: whether other workers want the files; `relaxedSimd`: whether it may be
+//                                                      used; `modules`: where the engine's are, { relaxed, plain }, each { address, integrity }
+//   { type: 'rate', id, texts }                        texts to rate
+//   { type: 'cancel', id }                             stop rating; nothing more is said about `id`
 // Answered, with the same `id`:
 //   { type: 'progress', id, phase, loaded, total }                                   loading: bytes, in phase 'download', then 'prepare'; 'wait' while another tab fetches
 //   { type: 'notice', id, notice }                                                   loading: words for the user
@@ -16,8 +17,12 @@
 //   { type: 'done', id }                                                             all texts of `id` are rated
 //   { type: 'failed', id, name, message }                                            of a request; without an id, of the worker as a whole
 
-import { findBundle } from './bundle.js?v=__STARSIGHT_VERSION__';
-import { named } from './errors.js?v=__STARSIGHT_VERSION__';
+import initialise, { load as loadEngine } from 'starsight-engine';
+
+import { findBundle } from './bundle.js';
+import { named } from './errors.js';
+import { fetchSealed } from './sealed.js';
+import { knowsRelaxedSimd } from './simd.js';
 
 let engine;
 /** Requests under way. */
@@ -37,26 +42,14 @@ self.onmessage = async ({ data }) => {
 // A panic inside the engine's asynchronous part surfaces here and nowhere else.
 self.onunhandledrejection = ({ reason }) => fail(undefined, reason);
 
-/** A module with the relaxed SIMD instructions that the engine uses: a browser that does not know them says that it is not valid. */
-// prettier-ignore
-const RELAXED_SIMD = new Uint8Array([
-  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // \0asm, version 1
-  0x01, 0x06, 0x01, 0x60, 0x01, 0x7b, 0x01, 0x7b, // a type: v128 -> v128
-  0x03, 0x02, 0x01, 0x00, // a function of it
-  0x0a, 0x17, 0x01, 0x15, 0x00, // its code, without locals
-  0x20, 0x00, 0x20, 0x00, 0x20, 0x00, 0xfd, 0xba, 0x01, // local.get 0 three times, i32x4.dot_i16x8_s
-  0x20, 0x00, 0x20, 0x00, 0xfd, 0x92, 0x02, // local.get 0 twice, i16x8.relaxed_dot_i8x16_i7x16_s
-  0xfd, 0x93, 0x02, 0x0b, // i32x4.relaxed_dot_i8x16_i7x16_add_s, end
-]);
-
-async function load({ id, wish, relaxedSimd }) {
+async function load({ id, wish, relaxedSimd, modules }) {
   const tell = (message) => self.postMessage({ ...message, id });
   // The engine compiles while the files arrive. Should it fail, that is heard below.
-  const starting = startEngine(relaxedSimd && WebAssembly.validate(RELAXED_SIMD));
+  const starting = startEngine(relaxedSimd && knowsRelaxedSimd() ? modules.relaxed : modules.plain);
   starting.catch(() => {});
   const bundle = await findBundle(wish, tell);
   bundle.readAhead();
-  const { load: loadEngine } = await starting;
+  await starting;
 
   const open = (path, anew) => bundle.open(path, anew);
   let lent;
@@ -78,18 +71,12 @@ async function load({ id, wish, relaxedSimd }) {
   if (bundle.isKept && (await bundle.hasNewer())) tell({ type: 'newer' });
 }
 
-/** The engine's module, started. Each address is spelt out, for bundlers to see. */
-async function startEngine(relaxed) {
+/** The engine, started with one of its modules. */
+async function startEngine(module) {
   try {
-    const glue = relaxed
-      ? await import('./starsight_worker_relaxed.js?v=__STARSIGHT_VERSION__')
-      : await import('./starsight_worker.js?v=__STARSIGHT_VERSION__');
-    const module = relaxed
-      ? new URL('./starsight_worker_relaxed_bg.wasm?v=__STARSIGHT_VERSION__', import.meta.url)
-      : new URL('./starsight_worker_bg.wasm?v=__STARSIGHT_VERSION__', import.meta.url);
-    await glue.default({ module_or_path: module });
-    return glue;
+    await initialise({ module_or_path: fetchSealed(module) });
   } catch (error) {
+    if (error.name === 'EngineError') throw error;
     throw named('EngineError', `the rating engine did not start (${error.message}); it needs WebAssembly with SIMD`);
   }
 }

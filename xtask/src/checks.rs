@@ -11,7 +11,7 @@ const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --
 /// Runs every check, up to the first that fails.
 pub fn run() -> Result {
     step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())?;
-    let kit = crate::web(Wants { browser: true, linter: true })?;
+    let kit = crate::web(Wants { browser: true, linter: true, hosts: false })?;
     step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())?;
     step("Lints of the WebAssembly side", || {
         let clippy = kit.cmd("cargo").words("clippy --locked --profile wasm --target").arg(TARGET);
@@ -20,4 +20,11 @@ pub fn run() -> Result {
     step("Documentation", || cargo("doc --locked --release --no-deps").env("RUSTDOCFLAGS", "--deny warnings").run())?;
     eprintln!("==> Tests");
     cargo("test --locked --release").run()
+}
+
+/// Sees the site work on servers that know nothing of it. Slow, and no part of the checks above.
+pub fn hosts() -> Result {
+    crate::web(Wants { browser: true, linter: false, hosts: true })?;
+    eprintln!("==> The site on other hosts");
+    cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do").run()
 }

@@ -19,10 +19,11 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
-  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt; and Chromium
+  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; and Chromium
   web                          build the page and its worker into web/dist
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   test                         check, lint and test everything
+  hosts                        build the page, and see the site work on Debian's nginx and on Python's http.server (installs nginx)
   samples                      write samples/reviews.csv anew, the same each time
 
 Each but `samples` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
@@ -33,6 +34,7 @@ enum Task {
     Web,
     Demo { port: u16, serve: bool },
     Test,
+    Hosts,
     Samples,
     Help,
 }
@@ -47,10 +49,11 @@ fn main() -> ExitCode {
         }
     };
     let done = match task {
-        Task::SetUp { browser } => tools::set_up(Wants { browser, linter: false }).map(drop),
+        Task::SetUp { browser } => tools::set_up(Wants { browser, ..Wants::default() }).map(drop),
         Task::Web => web(Wants::default()).map(drop),
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Test => checks::run(),
+        Task::Hosts => checks::hosts(),
         Task::Samples => write_samples(),
         Task::Help => {
             println!("{USAGE}");
@@ -76,6 +79,7 @@ fn parse(args: &[&str]) -> Result<Task> {
         "web" => Task::Web,
         "demo" => Task::Demo { port: 8080, serve: true },
         "test" => Task::Test,
+        "hosts" => Task::Hosts,
         "samples" => Task::Samples,
         other => return Err(format!("There is no command `{other}`.")),
     };

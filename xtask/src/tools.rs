@@ -16,6 +16,8 @@ pub struct Wants {
     pub browser: bool,
     /// A linter for the WebAssembly side.
     pub linter: bool,
+    /// Servers that know nothing of the site.
+    pub hosts: bool,
 }
 
 /// A program that is wanted in one version.
@@ -56,14 +58,21 @@ const WASM_BINDGEN: Tool = Tool {
 const WASM_OPT: Tool =
     Tool { program: "wasm-opt", version: versions::BINARYEN, package: "binaryen", registry: Registry::Npm, takes: "23 MB, some seconds" };
 
+/// Makes one file of several of JavaScript.
+const ESBUILD: Tool =
+    Tool { program: "esbuild", version: versions::ESBUILD, package: "esbuild", registry: Registry::Npm, takes: "12 MB, some seconds" };
+
 const CHROMIUM: [&str; 2] = ["chromium", "chromium-driver"];
+/// Where Debian puts nginx: not on everybody's PATH.
+const NGINX: &str = "/usr/sbin/nginx";
+const HOSTS: [&str; 2] = ["nginx-light", "python3"];
 const NPM: [&str; 2] = ["nodejs", "npm"];
 
 /// What the commands build with.
 pub struct Tools {
     /// The compiler for WebAssembly.
     pub toolchain: Toolchain,
-    /// trunk, wasm-bindgen and wasm-opt.
+    /// trunk, wasm-bindgen, wasm-opt and esbuild.
     pub programs: Vec<PathBuf>,
 }
 
@@ -74,7 +83,7 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     let _alone = lock(&cache.join("lock"))?;
 
     let toolchain = Toolchain::choose()?;
-    let tools = [TRUNK, WASM_BINDGEN, WASM_OPT].map(|tool| (tool.find(&cache), tool));
+    let tools = [TRUNK, WASM_BINDGEN, WASM_OPT, ESBUILD].map(|tool| (tool.find(&cache), tool));
 
     let mut packages = toolchain.packages(wants.linter);
     let npm = tools.iter().any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
@@ -83,6 +92,9 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     }
     if wants.browser && !has_browser() {
         packages.extend(CHROMIUM);
+    }
+    if wants.hosts && (!Path::new(NGINX).is_file() || on_path("python3").next().is_none()) {
+        packages.extend(HOSTS);
     }
     let missing = apt::missing(&packages);
     if !missing.is_empty() {

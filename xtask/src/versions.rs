@@ -9,6 +9,9 @@ pub const WASM_BINDGEN: &str = "0.2.130";
 /// npm's `binaryen`, which ships `wasm-opt`. Debian's (108) knows no relaxed SIMD.
 pub const BINARYEN: &str = "132.0.0";
 
+/// npm's `esbuild`, which makes one file of the module's JavaScript.
+pub const ESBUILD: &str = "0.28.2";
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -16,9 +16,17 @@ use std::path::{Path, PathBuf};
 /// How hard `wasm-opt` tries. Which features it may use it reads from the module.
 const OPTIMISE: &str = "-O3";
 
-/// Stands in the module's JavaScript for the version of all of it, which its addresses carry: trunk hashes the names of the page's
-/// files, not of these, and without it a new page could run a worker that the browser kept.
-const VERSION_MARK: &str = "?v=__STARSIGHT_VERSION__";
+/// How `wasm-bindgen` writes the JavaScript around the module: for all builds alike, and told where that lies.
+const BIND: &str = "--target web --no-typescript --omit-default-module-path --out-name starsight_worker";
+/// What it then calls the two.
+const GLUE: &str = "starsight_worker.js";
+const MODULE: &str = "starsight_worker_bg.wasm";
+
+/// How `esbuild` makes one file of several.
+const BUNDLE: &str = "--bundle --minify --legal-comments=none --log-level=warning";
+
+/// What the worker calls the JavaScript around its module.
+const ENGINE_ALIAS: &str = "starsight-engine";
 
 /// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
 pub struct Kit {
@@ -64,7 +72,7 @@ pub fn build(kit: &Kit) -> Result {
         step(&format!("Compiling {} (2 minutes the first time)", build.what), || compile(kit, "starsight-worker", build.features))?;
         engines.push(step("Binding it to JavaScript, optimising it", || engine(kit, &build))?);
     }
-    lay_out(&web, &engines)?;
+    step("Bundling the module", || lay_out(kit, &web, &engines))?;
     // Trunk would compile it too, but keeps cargo's progress to itself.
     step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page", ""))?;
     step("Bundling the page", || {
@@ -84,15 +92,15 @@ fn compile(kit: &Kit, package: &str, features: &str) -> Result {
 struct EngineBuild {
     what: &'static str,
     features: &'static str,
-    /// How its files are called.
+    /// How its module is called.
     name: &'static str,
 }
 
 /// Two, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all that
 /// others wrote are compiled once.
 const ENGINES: [EngineBuild; 2] = [
-    EngineBuild { what: "the worker", features: "", name: "starsight_worker" },
-    EngineBuild { what: "the worker with relaxed SIMD", features: "relaxed-simd", name: "starsight_worker_relaxed" },
+    EngineBuild { what: "the worker", features: "", name: "starsight_worker_bg.wasm" },
+    EngineBuild { what: "the worker with relaxed SIMD", features: "relaxed-simd", name: "starsight_worker_relaxed_bg.wasm" },
 ];
 
 /// The JavaScript and the module of the worker that was compiled last, in a folder named after all that they are made from.
@@ -100,7 +108,7 @@ fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
     let raw = kit.target.join(TARGET).join("wasm/starsight_worker.wasm");
     let mut hasher = DefaultHasher::new();
     fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
-    (versions::WASM_BINDGEN, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
+    (versions::WASM_BINDGEN, BIND, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
     let engines = kit.target.join("engine").join(build.name);
     let engine = engines.join(format!("{:016x}", hasher.finish()));
     if engine.is_dir() {
@@ -109,57 +117,57 @@ fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
 
     renew(&engines)?;
     let new = engines.join("new");
-    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-name").arg(build.name);
+    let bind = kit.cmd("wasm-bindgen").words(BIND);
     bind.arg("--out-dir").arg(&new).arg(&raw).run()?;
-    let module = new.join(format!("{}_bg.wasm", build.name));
+    let module = new.join(MODULE);
     kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
     fs::rename(&new, &engine).map_err(at(&new))?;
     Ok(engine)
 }
 
-/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`; and the same as a package, `web/package`.
-fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
-    let mut sources = vec![(web.join("starsight.js"), ""), (web.join("starsight.d.ts"), "")];
-    for folder in engines.iter().chain([&web.join("worker")]) {
-        for entry in fs::read_dir(folder).map_err(at(folder))? {
-            let path = entry.map_err(at(folder))?.path();
-            if path.extension().is_some_and(|kind| kind == "js" || kind == "wasm") {
-                sources.push((path, "engine"));
-            }
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, the element, their types, `engine/` with the worker and the service worker; and the same but for the last as a
+/// package, `web/package`. What a site is to write into the module is marked there (`__STARSIGHT_...__`).
+fn lay_out(kit: &Kit, web: &Path, engines: &[PathBuf]) -> Result {
+    let (module, package) = (web.join("module"), web.join("package"));
+    let glue = glue(engines)?;
+    let bundle = |entry: &str, format: &str, more: &[&str], out: &Path| {
+        let esbuild = kit.cmd("esbuild").arg(web.join(entry)).words(BUNDLE).args(more);
+        esbuild
+            .arg(format!("--format={format}"))
+            .arg(format!("--alias:{ENGINE_ALIAS}={}", glue.display()))
+            .arg(format!("--outfile={}", out.display()))
+            .run()
+    };
+    // Bundlers give files names of their own.
+    for (folder, more) in [(&module, &[][..]), (&package, &["--define:__STARSIGHT_ENGINE__=null"])] {
+        renew(folder)?;
+        renew(&folder.join("engine"))?;
+        bundle("starsight.js", "esm", more, &folder.join("starsight.js"))?;
+        bundle("worker/worker.js", "esm", more, &folder.join("engine/worker.js"))?;
+        for file in ["element.js", "element.d.ts", "starsight.d.ts"] {
+            copy(&web.join(file), &folder.join(file))?;
+        }
+        for (engine, build) in engines.iter().zip(ENGINES) {
+            copy(&engine.join(MODULE), &folder.join("engine").join(build.name))?;
         }
     }
-    sources.sort();
-    let files: Vec<(PathBuf, Vec<u8>)> = sources
-        .iter()
-        .map(|(source, folder)| {
-            let path = Path::new(folder).join(source.file_name().unwrap_or_default());
-            Ok((path, fs::read(source).map_err(at(source))?))
-        })
-        .collect::<Result<_>>()?;
-    let mut hasher = DefaultHasher::new();
-    files.iter().for_each(|(_, bytes)| bytes.hash(&mut hasher));
-    let version = format!("{:016x}", hasher.finish());
-    write_module(&web.join("module"), &files, &format!("?v={version}"))?;
-    let package = web.join("package");
-    // Bundlers give files names of their own.
-    write_module(&package, &files, "")?;
+    bundle("sw.js", "iife", &[], &module.join("sw.js"))?;
     let about = package.join("package.json");
     fs::write(&about, PACKAGE.replace("VERSION", env!("CARGO_PKG_VERSION"))).map_err(at(&about))
 }
 
-/// Writes the module's `files` into a folder, with `query` on the addresses by which they name one another.
-fn write_module(folder: &Path, files: &[(PathBuf, Vec<u8>)], query: &str) -> Result {
-    renew(folder)?;
-    renew(&folder.join("engine"))?;
-    for (path, bytes) in files {
-        let to = folder.join(path);
-        let bytes = match std::str::from_utf8(bytes) {
-            Ok(text) => text.replace(VERSION_MARK, query).into_bytes(),
-            Err(_) => bytes.clone(),
-        };
-        fs::write(&to, bytes).map_err(at(&to))?;
+/// The JavaScript around the worker's module, which must be one for all of its builds.
+fn glue(engines: &[PathBuf]) -> Result<PathBuf> {
+    let paths: Vec<PathBuf> = engines.iter().map(|engine| engine.join(GLUE)).collect();
+    let texts = paths.iter().map(|path| fs::read(path).map_err(at(path))).collect::<Result<Vec<_>>>()?;
+    match texts.windows(2).all(|pair| pair[0] == pair[1]) {
+        true => paths.into_iter().next().ok_or_else(|| "No engine was built.".to_owned()),
+        false => Err("wasm-bindgen wrote other JavaScript for one build of the worker than for the other: worker.js can import only one.".to_owned()),
     }
-    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result {
+    fs::copy(from, to).map(drop).map_err(at(from))
 }
 
 /// What npm wants to know of the package.
@@ -171,9 +179,13 @@ const PACKAGE: &str = r#"{
   "type": "module",
   "main": "./starsight.js",
   "types": "./starsight.d.ts",
-  "exports": { ".": { "types": "./starsight.d.ts", "default": "./starsight.js" }, "./package.json": "./package.json" },
-  "files": ["starsight.js", "starsight.d.ts", "engine"],
-  "sideEffects": false
+  "exports": {
+    ".": { "types": "./starsight.d.ts", "default": "./starsight.js" },
+    "./element.js": { "types": "./element.d.ts", "default": "./element.js" },
+    "./package.json": "./package.json"
+  },
+  "files": ["starsight.js", "starsight.d.ts", "element.js", "element.d.ts", "engine"],
+  "sideEffects": ["./element.js"]
 }
 "#;
 

@@ -5,8 +5,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
-
 use super::{Event, Report};
 
 /// Counts the bytes of a transfer, over all its files, and reports them.
@@ -28,33 +26,22 @@ impl Meter {
         (self.report)(Event::Transfer { done: done.min(self.total), total: self.total });
     }
 
+    /// So many bytes are done in all, but for the end: `finish` tells that.
+    pub(super) fn reach(&self, done: u64) {
+        if done < self.total {
+            self.done.store(done, Ordering::Relaxed);
+            (self.report)(Event::Transfer { done, total: self.total });
+        }
+    }
+
+    /// All is done.
+    pub(super) fn finish(&self) {
+        self.done.store(self.total, Ordering::Relaxed);
+        (self.report)(Event::Transfer { done: self.total, total: self.total });
+    }
+
     /// So many bytes must be done again.
     pub(super) fn take_back(&self, bytes: u64) {
         self.done.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Reports what hf-hub uploads.
-pub(super) struct Watch {
-    report: Report,
-    total: AtomicU64,
-}
-
-impl Watch {
-    pub(super) fn new(report: &Report) -> Watch {
-        Watch { report: report.clone(), total: AtomicU64::new(0) }
-    }
-}
-
-impl ProgressHandler for Watch {
-    fn on_progress(&self, event: &ProgressEvent) {
-        let total = self.total.load(Ordering::Relaxed);
-        let done = match event {
-            ProgressEvent::Upload(UploadEvent::Start { total_bytes, .. }) => return self.total.store(*total_bytes, Ordering::Relaxed),
-            ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) if *bytes_completed < total => *bytes_completed,
-            ProgressEvent::Upload(UploadEvent::Complete) => total,
-            _ => return,
-        };
-        (self.report)(Event::Transfer { done, total });
     }
 }

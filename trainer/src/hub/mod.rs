@@ -1,6 +1,6 @@
 //! The Hugging Face Hub: fetching models and data sets, and publishing bundles.
 //!
-//! hf-hub makes repositories and branches, knows what they hold, and uploads by Xet. The rest is done here: downloads that go on where they were cut off and are checked
+//! hf-hub makes repositories and branches and knows what they hold; hf-xet uploads by Xet. The rest is done here: downloads that go on where they were cut off and are checked
 //! before they get a name, uploads by git-lfs, commits that are not made twice, a reading back afterwards, and errors that say what to do.
 
 mod cache;
@@ -17,8 +17,9 @@ mod put;
 mod repo_id;
 mod rest;
 mod token;
+mod xet;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use hf_hub::{HFClient, HFClientBuilder, HFClientSync};
@@ -32,6 +33,8 @@ pub use token::Token;
 
 /// The Hub that is meant when none is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+/// The hosts of the public Hub, and of those that it sends downloads to, as a Content Security Policy writes them.
+pub const PUBLIC_HOSTS: [&str; 3] = [DEFAULT_ENDPOINT, "https://*.huggingface.co", "https://*.hf.co"];
 const USER_AGENT: &str = concat!("starsight/", env!("CARGO_PKG_VERSION"));
 
 /// What a transfer tells whoever watches it.
@@ -138,18 +141,13 @@ impl Hub {
 
     /// hf-hub's client. It asks again by itself.
     fn client(&self) -> Result<HFClientSync> {
-        self.client_that_asks(self.patience.tries, self.patience.stall)
-    }
-
-    /// hf-hub's client, which makes a request so many times at most, and waits so long for an answer.
-    fn client_that_asks(&self, times: u32, stall: Duration) -> Result<HFClientSync> {
-        let Patience { wait, connect, .. } = self.patience;
+        let Patience { tries, wait, connect, stall } = self.patience;
         let http = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(connect).read_timeout(stall);
         let mut builder: HFClientBuilder = HFClient::builder()
             .endpoint(&self.endpoint)
             .client(http.build()?)
             .user_agent(USER_AGENT)
-            .retry_max_attempts(times.saturating_sub(1) as usize)
+            .retry_max_attempts(tries.saturating_sub(1) as usize)
             .retry_base_delay(wait / 4);
         // Without a token hf-hub 1.0.0 looks for one itself, in the places where `Token::find` looked.
         if let Some(token) = &self.token {

@@ -1,10 +1,13 @@
 //! From a bundle to the Hub, in one commit.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hf_hub::{HFClientSync, RepoTypeModel, progress::Progress, repository::CommitOperation};
+use hf_hub::{HFClientSync, RepoTypeModel};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,7 +15,7 @@ use super::{
     Hub, RepoId,
     failure::{Failure, Wish},
     lfs::Upload,
-    meter::{Meter, Watch},
+    meter::Meter,
     plan::{Plan, PlannedFile, State, Way, state_of},
     rest::{Kind, Rest},
 };
@@ -149,16 +152,13 @@ struct Commit<'a> {
 impl Commit<'_> {
     /// Uploads what goes ahead of the commit, then makes it. An answer that was lost makes no second commit: before it is sent again, the Hub is asked whether it is there.
     fn make(&self) -> Result<String, Failure> {
-        let by_xet = self.plan.going().any(|file| file.way == Some(Way::Xet));
-        let lines = if by_xet { Vec::new() } else { self.lines()? };
-        if !by_xet {
-            self.upload()?;
-        }
+        let lines = self.lines()?;
+        self.upload()?;
         let proposals = if self.publication.pull_request { self.tips()? } else { HashSet::new() };
         let mut waits = self.hub.patience.waits();
         loop {
-            let made = if by_xet { self.by_xet() } else { self.by_lines(lines.clone()) };
-            let failure = match made {
+            let Publication { repo, pull_request, .. } = *self.publication;
+            let failure = match self.rest.commit(repo, lines.clone(), pull_request, self.hub.patience.stall * COMMIT) {
                 Ok(commit) => return Ok(commit),
                 Err(failure) => failure,
             };
@@ -175,37 +175,18 @@ impl Commit<'_> {
         }
     }
 
-    fn by_lines(&self, lines: Vec<u8>) -> Result<String, Failure> {
-        let Publication { repo, pull_request, .. } = *self.publication;
-        self.rest.commit(repo, lines, pull_request, self.hub.patience.stall * COMMIT)
-    }
-
-    /// hf-hub's commit: the one way to its Xet. It sends small files in the commit as we do. Asking again after a fault is left to us. It asks the Hub for Xet once more by
-    /// itself, right after we did: should the second answer differ, it would put large files into the commit.
-    fn by_xet(&self) -> Result<String, Failure> {
-        let Publication { bundle, repo, message, pull_request, .. } = *self.publication;
-        let operations = self.plan.going().map(|file| CommitOperation::add_file(&file.entry.path, bundle.join(&file.entry.path))).collect();
-        let client = self.hub.client_that_asks(1, self.hub.patience.stall * COMMIT)?;
-        let made = client
-            .model(&repo.owner, &repo.name)
-            .create_commit()
-            .operations(operations)
-            .commit_message(message)
-            .revision(repo.revision())
-            .maybe_parent_commit(self.plan.parent.clone())
-            .create_pr(pull_request)
-            .progress(Progress::new(Watch::new(&self.hub.report)))
-            .send()?;
-        made.commit_oid.ok_or_else(|| Failure::Answer("no commit".into()))
-    }
-
     /// Sends the large files.
     fn upload(&self) -> Result<(), Failure> {
         let Publication { bundle, repo, .. } = *self.publication;
-        let large: Vec<&PlannedFile> = self.plan.going().filter(|file| file.way == Some(Way::Lfs)).collect();
-        let meter = Meter::new(&self.hub.report, large.iter().map(|file| file.entry.size).sum());
+        let going_by = |way: Way| self.plan.going().filter(move |file| file.way == Some(way));
+        let ahead = going_by(Way::Xet).chain(going_by(Way::Lfs));
+        let meter = Meter::new(&self.hub.report, ahead.map(|file| file.entry.size).sum());
+        let by_xet: Vec<PathBuf> = going_by(Way::Xet).map(|file| bundle.join(&file.entry.path)).collect();
+        if !by_xet.is_empty() {
+            self.hub.send_by_xet(self.rest, repo, &by_xet, &meter)?;
+        }
         let upload = Upload { hub: self.hub, rest: self.rest, repo, meter: &meter };
-        large.into_iter().try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
+        going_by(Way::Lfs).try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
     }
 
     /// The commit as lines of JSON: a header, then a line for each file. Small files are in it, large ones are named.
@@ -219,7 +200,7 @@ impl Commit<'_> {
         };
         line("header", json!({ "summary": message, "description": "", "parentCommit": self.plan.parent }))?;
         for PlannedFile { entry, way, .. } in self.plan.going() {
-            if *way == Some(Way::Lfs) {
+            if matches!(way, Some(Way::Lfs | Way::Xet)) {
                 line("lfsFile", json!({ "path": entry.path, "algo": "sha256", "oid": entry.sha256, "size": entry.size }))?;
             } else {
                 let content = BASE64_STANDARD.encode(read(&bundle.join(&entry.path))?);

@@ -151,6 +151,16 @@ pub(super) struct Action {
     pub header: HashMap<String, Value>,
 }
 
+/// The store that files go to by Xet, and what opens it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct XetStore {
+    pub cas_url: String,
+    pub access_token: String,
+    /// Until when, in seconds since 1970.
+    pub exp: u64,
+}
+
 impl<'a> Rest<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Rest<'a>, Failure> {
         let patience = hub.patience;
@@ -188,7 +198,7 @@ impl<'a> Rest<'a> {
         Ok(answer.files.into_iter().map(|file| (file.path, file.upload_mode)).collect())
     }
 
-    /// Asks where large files go: `(SHA-256, size)`. hf-hub asks the same before it uploads by Xet.
+    /// Asks where large files go: `(SHA-256, size)`.
     pub(super) fn batch(&self, repo: &RepoId, transfers: &[&str], objects: &[(&str, u64)]) -> Result<Batch, Failure> {
         let objects: Vec<_> = objects.iter().map(|(oid, size)| json!({ "oid": oid, "size": size })).collect();
         let url = format!("{}/{}.git/info/lfs/objects/batch", self.hub.endpoint(), repo.path());
@@ -200,6 +210,13 @@ impl<'a> Rest<'a> {
             Some(error) => Err(Failure::Status { code: error.code, words: Some(error.message.clone()) }),
             None => Ok(batch),
         }
+    }
+
+    /// Where files go by Xet, and the address that says so.
+    pub(super) fn xet_store(&self, repo: &RepoId) -> Result<(String, XetStore), Failure> {
+        let url = self.api(Kind::Model, repo, "xet-write-token", repo.revision());
+        let store = self.hub.retry(|| self.json(self.http.get(&url)))?;
+        Ok((url, store))
     }
 
     /// Says that all parts of a large file are there.

@@ -40,6 +40,8 @@ pub struct Written {
 pub struct Options {
     /// Where the site will be, if that is known; ends in a slash.
     pub base_url: Option<String>,
+    /// The hosts besides the site's own from which the page may fetch models, as a Content Security Policy writes them.
+    pub model_hosts: Vec<String>,
     /// Whether it holds the whole bundle, for `transformers` too: the page needs no floating-point weights, which are four times as large as its own.
     pub full: bool,
 }
@@ -89,7 +91,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         paths.push(path);
         Ok(())
     };
-    for (path, content) in page::finish(page, options.base_url.as_deref())? {
+    for (path, content) in page::finish(page, options)? {
         put(path, &mut |file| Ok(file.write_all(&content).map(|()| content.len() as u64)?))?;
     }
     for entry in &manifest.files {
@@ -156,12 +158,13 @@ mod tests {
         ("starsight-page-1.js", b"import { load } from './starsight.js';"),
         ("starsight-page-1_bg.wasm", b"\0asm"),
         ("starsight.d.ts", b"//"),
-        ("starsight.js", b"export {}"),
+        ("element.js", b"import('./starsight.js')"),
+        ("starsight.js", b"export const engine = __STARSIGHT_ENGINE__"),
         ("sw.js", b"const VERSION = '__STARSIGHT_VERSION__'; const FILES = __STARSIGHT_FILES__;"),
         ("engine/worker.js", b"//"),
     ];
 
-    const FULL: Options = Options { base_url: None, full: true };
+    const FULL: Options = Options { base_url: None, model_hosts: Vec::new(), full: true };
 
     fn bundle(dir: &Path, weights: &[u8]) {
         fs::create_dir_all(dir.join("web")).unwrap();

@@ -1,33 +1,49 @@
 //! The page as a host gets it: what trunk built, with all that a browser is to hold it to.
 //!
 //! Trunk starts the page by a script within the HTML. Here that becomes a file of its own, so that the page can forbid scripts within the HTML (Content Security Policy level 3, by a
-//! `meta` element: a static host sends no headers of ours); styles and scripts carry the hash of their content (Subresource Integrity), and a service worker keeps all of it.
+//! `meta` element: a static host sends no headers of ours); all that runs is held to the hash of its content (Subresource Integrity), and a service worker keeps all of it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::json;
 use sha2::{Digest, Sha384};
 use starsight_model::bundle::sha256_hex;
 
-use super::{MODULE, Page};
+use super::{MODULE, Options, Page};
 
 const START_PAGE: &str = "index.html";
 const SERVICE_WORKER: &str = "sw.js";
 const NOT_FOUND: &str = "404.html";
+const ELEMENT: &str = "element.js";
 
-/// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. Rating workers, which fetch the model, are not bound by a page's policy.
-const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'";
+/// Where the engine lies, and what stands in the module for versions and hashes of its files.
+const ENGINE: &str = "engine/";
+const ENGINE_MARK: &str = "__STARSIGHT_ENGINE__";
+
+/// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. `blob:` is the rating worker, which the module starts from the page's memory: so this
+/// policy binds it too, and what it may fetch is what `hosts` names.
+fn policy(hosts: &[String]) -> String {
+    let hosts: String = hosts.iter().map(|host| format!(" {host}")).collect();
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'{hosts}; manifest-src 'self'; base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// Starts the program.
+const START: &str = include_str!("start.js");
 
 /// Files by path.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// Finishes the page that trunk built. `base_url`, which ends in a slash, is where the site will be, if that is known.
+/// Finishes the page that trunk built.
 ///
 /// # Errors
 /// When it is not what trunk builds of `web/index.html`.
-pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
+pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
+    let base_url = options.base_url.as_deref();
     let mut files: Files = page.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
     let mut html = text(&files, START_PAGE)?;
 
@@ -37,16 +53,21 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     let wasm = format!("{program}_bg.wasm");
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
-    // The module keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
-    let module = format!("{MODULE}?v={}", hash(files.get(MODULE).with_context(|| format!("the page has no {MODULE}"))?));
-    let glue = text(&files, &format!("{program}.js"))?.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
+    // The module holds the engine's files to their hashes.
+    let seals = serde_json::to_string(&seals(&files))?;
+    let module = text(&files, MODULE)?.replace(ENGINE_MARK, &seals);
+    files.insert(MODULE.into(), module.into_bytes());
+    // It keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
+    let module = versioned(MODULE, &files[MODULE]);
+    let with_module = |text: String| text.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
+    let glue = with_module(text(&files, &format!("{program}.js"))?);
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
-    let wasm_hash = integrity(&files[&wasm]);
-    // Asked for before the program is there; a preload within the HTML would carry no hash.
-    let start = format!(
-        "const module_or_path = fetch('./{wasm}', {{ integrity: '{wasm_hash}' }});\nconst {{ default: init }} = await import('./{program}');\ninit({{ module_or_path }});\n"
-    );
+    if files.contains_key(ELEMENT) {
+        let element = with_module(text(&files, ELEMENT)?);
+        files.insert(ELEMENT.into(), element.into_bytes());
+    }
+    let start = START.replace("WASM", &wasm).replace("HASH", &integrity(&files[&wasm])).replace("PROGRAM", &program);
     let start = add(&mut files, "start", start);
     html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
 
@@ -55,7 +76,7 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     html = html.replacen("</head>", &format!("  {canonical}{preloads}</head>"), 1);
     html = html.replacen(
         "<meta charset=\"utf-8\">",
-        &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">"),
+        &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">", policy(&options.model_hosts)),
         1,
     );
     html = with_integrity(&html, &files);
@@ -73,15 +94,25 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     Ok(files)
 }
 
-/// The service worker, with the list of what it keeps.
+/// By name, the version and the hash of each of the engine's files.
+fn seals(files: &Files) -> BTreeMap<&str, serde_json::Value> {
+    let engine = files.iter().filter_map(|(path, content)| Some((path.strip_prefix(ENGINE)?, content)));
+    engine.map(|(name, content)| (name, json!({ "version": hash(content), "integrity": integrity(content) }))).collect()
+}
+
+/// The service worker, with what it keeps: each file's hash by the address that the page asks for. The element is for other pages, icons for installing are kept by whoever installs.
 fn service_worker(files: &Files) -> Result<String> {
-    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND].contains(&path) && !path.ends_with(".d.ts");
-    let kept: Vec<(&String, &Vec<u8>)> = files.iter().filter(|(path, _)| kept(path)).collect();
-    let mut paths = vec!["./".to_owned()];
-    paths.extend(kept.iter().map(|(path, _)| format!("./{path}")));
-    let version = kept.iter().map(|(path, content)| format!("{path} {}\n", hash(content))).collect::<String>();
+    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path) && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind));
+    let address = |path: &str, content: &[u8]| match path {
+        START_PAGE => String::new(),
+        path if path == MODULE || path.starts_with(ENGINE) => versioned(path, content),
+        path => path.to_owned(),
+    };
+    let kept: BTreeMap<String, String> =
+        files.iter().filter(|(path, _)| kept(path)).map(|(path, content)| (format!("./{}", address(path, content)), integrity(content))).collect();
+    let kept = serde_json::to_string(&kept)?;
     let source = text(files, SERVICE_WORKER)?;
-    Ok(source.replace("__STARSIGHT_VERSION__", &hash(version.as_bytes())).replace("__STARSIGHT_FILES__", &serde_json::to_string(&paths)?))
+    Ok(source.replace("__STARSIGHT_VERSION__", &hash(kept.as_bytes())).replace("__STARSIGHT_FILES__", &kept))
 }
 
 /// The HTML with the hash of its content on every style and script of ours.
@@ -111,6 +142,11 @@ fn preloads_removed(html: &str) -> String {
         }
     }
     out
+}
+
+/// The address of a file that keeps its name, in its version.
+fn versioned(path: &str, content: &[u8]) -> String {
+    format!("{path}?v={}", hash(content))
 }
 
 /// Adds a script under a name that changes with its content.
@@ -145,7 +181,8 @@ mod tests {
     use crate::site::tests::TEST_PAGE;
 
     fn finished() -> Files {
-        finish(TEST_PAGE, Some("https://example.org/stars/")).unwrap()
+        let model_hosts = vec!["https://hub.example".to_owned()];
+        finish(TEST_PAGE, &Options { base_url: Some("https://example.org/stars/".into()), model_hosts, full: false }).unwrap()
     }
 
     #[test]
@@ -156,6 +193,7 @@ mod tests {
             assert!(script.contains("src=\"./start-") && script.contains("></script>"), "{html}");
         }
         assert!(html.contains("http-equiv=\"Content-Security-Policy\"") && html.find("Policy") < html.find("<link"), "{html}");
+        assert!(html.contains("connect-src 'self' https://hub.example;"), "{html}");
         assert!(html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"), "{html}");
         assert!(String::from_utf8_lossy(&files[NOT_FOUND]).contains("href=\"https://example.org/stars/\""));
     }
@@ -164,7 +202,7 @@ mod tests {
     fn a_page_that_is_not_whole_is_told() {
         for missing in ["index.html", "starsight.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
             let page: Vec<_> = TEST_PAGE.iter().filter(|(path, _)| *path != missing).copied().collect();
-            let error = finish(&page, None).unwrap_err().to_string();
+            let error = finish(&page, &Options::default()).unwrap_err().to_string();
             assert!(error.contains(missing), "{missing}: {error}");
         }
     }
@@ -193,14 +231,19 @@ mod tests {
     fn a_program_imports_the_module_in_its_version_and_its_name_tells() {
         let files = finished();
         let (_, program) = files.iter().find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js")).unwrap();
-        assert_eq!(*program, format!("import {{ load }} from './starsight.js?v={}';", hash(b"export {}")).into_bytes());
+        let version = hash(&files[MODULE]);
+        assert_eq!(*program, format!("import {{ load }} from './starsight.js?v={version}';").into_bytes());
+        assert_eq!(files[ELEMENT], format!("import('./starsight.js?v={version}')").into_bytes());
+        // The module holds the engine to its hash: another engine makes another module, and so on up to the page.
+        let module = String::from_utf8(files[MODULE].clone()).unwrap();
+        assert!(module.contains(&format!("\"worker.js\":{{\"integrity\":\"{}\",\"version\":\"{}\"}}", integrity(b"//"), hash(b"//"))), "{module}");
         let other: Vec<_> =
-            TEST_PAGE.iter().map(|(path, content)| (*path, if *path == MODULE { &b"export { other }"[..] } else { *content })).collect();
-        let other = finish(&other, None).unwrap();
+            TEST_PAGE.iter().map(|(path, content)| (*path, if *path == "engine/worker.js" { &b"// other"[..] } else { *content })).collect();
+        let other = finish(&other, &Options::default()).unwrap();
         let scripts = |files: &Files| files.keys().filter(|path| path.ends_with(".js")).cloned().collect::<Vec<_>>();
         assert_eq!(
             scripts(&files).iter().filter(|path| scripts(&other).contains(path)).collect::<Vec<_>>(),
-            ["engine/worker.js", "starsight.js", "sw.js"]
+            ["element.js", "engine/worker.js", "starsight.js", "sw.js"]
         );
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
     }
@@ -209,11 +252,13 @@ mod tests {
     fn the_service_worker_keeps_what_the_page_needs() {
         let files = finished();
         let worker = String::from_utf8(files[SERVICE_WORKER].clone()).unwrap();
-        let list: Vec<String> = serde_json::from_str(between(&worker, "FILES = ", ";").unwrap()).unwrap();
-        for path in files.keys() {
-            assert_eq!(list.contains(&format!("./{path}")), ![SERVICE_WORKER, NOT_FOUND, "starsight.d.ts"].contains(&path.as_str()), "{path}");
+        let kept: BTreeMap<String, String> = serde_json::from_str(between(&worker, "FILES = ", ";").unwrap()).unwrap();
+        for (path, content) in &files {
+            let name = if path == START_PAGE { "./".to_owned() } else { format!("./{path}") };
+            let found = kept.iter().find(|(address, _)| address.split('?').next() == Some(&name)).map(|(_, hash)| hash.clone());
+            let wanted = ![SERVICE_WORKER, NOT_FOUND, ELEMENT, "starsight.d.ts"].contains(&path.as_str());
+            assert_eq!(found, wanted.then(|| integrity(content)), "{path}");
         }
-        assert_eq!(list[0], "./");
         assert!(!worker.contains("__"), "{worker}");
     }
 }

@@ -131,7 +131,7 @@ fn order(recipe: &Recipe, epoch: usize, parts: &Split) -> (usize, Vec<usize>) {
 impl Learner<'_> {
     fn run(mut self) -> Result<State> {
         let recipe = &self.training.recipe;
-        let mut progress = Progress::new("training", "reviews", self.plan.length.reviews).from(self.state.samples);
+        let mut progress = Progress::new("training", "reviews", self.plan.length.reviews).from(self.state.samples as u64);
         while !self.over() {
             // An evaluation that an interruption left out comes first.
             let save = if self.evaluation_due() {

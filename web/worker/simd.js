@@ -1,0 +1,18 @@
+// What this browser knows of SIMD.
+
+/** A module with the relaxed SIMD instructions that the engine uses: a browser that does not know them says that it is not valid. */
+// prettier-ignore
+const RELAXED_SIMD = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // \0asm, version 1
+  0x01, 0x06, 0x01, 0x60, 0x01, 0x7b, 0x01, 0x7b, // a type: v128 -> v128
+  0x03, 0x02, 0x01, 0x00, // a function of it
+  0x0a, 0x17, 0x01, 0x15, 0x00, // its code, without locals
+  0x20, 0x00, 0x20, 0x00, 0x20, 0x00, 0xfd, 0xba, 0x01, // local.get 0 three times, i32x4.dot_i16x8_s
+  0x20, 0x00, 0x20, 0x00, 0xfd, 0x92, 0x02, // local.get 0 twice, i16x8.relaxed_dot_i8x16_i7x16_s
+  0xfd, 0x93, 0x02, 0x0b, // i32x4.relaxed_dot_i8x16_i7x16_add_s, end
+]);
+
+/** Whether it knows the relaxed instructions. */
+export function knowsRelaxedSimd() {
+  return WebAssembly.validate(RELAXED_SIMD);
+}
