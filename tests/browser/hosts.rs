@@ -146,7 +146,7 @@ fn nginx(root: &Path, more: &str) -> (Process, String) {
     let temporary: String =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {folder}/{kind};\n")).collect();
     let configuration = format!(
-        "daemon off;\nuser root;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\ninclude /etc/nginx/mime.types;\ndefault_type application/octet-stream;\naccess_log off;\n\
+        "daemon off;\nmaster_process off;\nuser root;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\ninclude /etc/nginx/mime.types;\ndefault_type application/octet-stream;\naccess_log off;\n\
          {temporary}{more}\nserver {{ listen 127.0.0.1:{port}; root {}; }}\n}}\n",
         root.display()
     );
