@@ -10,7 +10,7 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use fantoccini::wd::Capabilities;
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::services::ServeDir;
@@ -97,6 +97,12 @@ impl Browser {
             self.until("loading", "const s = document.querySelector('main')?.dataset.state; return s === 'ready' || s === 'failed' ? s : null").await;
         let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
         assert_eq!(state, "ready", "{page}");
+    }
+
+    /// Shows a view of the page, as a visitor would.
+    pub async fn show(&self, tab: &str) {
+        let link = self.client.find(Locator::Css(&format!(".views [data-tab={tab}]"))).await.expect("a link");
+        link.click().await.expect("a click");
     }
 
     pub async fn type_into(&self, selector: &str, text: &str) {

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use js_sys::Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::prelude::Closure;
-use web_sys::AbortController;
+use web_sys::{AbortController, AbortSignal};
 
-use crate::address::{Wanted, wanted};
-use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Trouble};
+use crate::address::Wanted;
+use crate::meter::Meter;
+use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Speed, Trouble};
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +63,8 @@ pub struct Model {
     pub notice: RwSignal<Option<String>>,
     /// Whether its source has a newer version than this one, which the browser kept.
     pub is_outdated: RwSignal<bool>,
-    wanted: StoredValue<Wanted>,
+    wanted: RwSignal<Wanted>,
+    meter: Meter,
     /// What opens a private model, as long as the page is open and nowhere else.
     token: StoredValue<Option<String>>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
@@ -70,20 +73,24 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model that the page's address asks for, on its way.
-    pub fn load() -> Model {
+    /// The model that is `wanted`, and whichever will be later; `meter` counts what it rates.
+    pub fn load(wanted: RwSignal<Wanted>, meter: Meter) -> Model {
         let model = Model {
             state: RwSignal::new(State::Loading),
             arriving: RwSignal::default(),
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
-            wanted: StoredValue::new(wanted()),
+            wanted,
+            meter,
             token: StoredValue::new(None),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
             listeners: StoredValue::new_local(None),
         };
-        model.start();
+        Effect::new(move |_| {
+            model.wanted.track();
+            model.start();
+        });
         model
     }
 
@@ -100,7 +107,7 @@ impl Model {
 
     /// Whether it is looked for on a Hub.
     pub fn is_on_a_hub(self) -> bool {
-        self.wanted.with_value(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
+        self.wanted.with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
     }
 
     /// Loads the newest version of it.
@@ -127,7 +134,7 @@ impl Model {
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let state = match starsight::load(&self.wanted.get_value(), self.token.get_value(), update, &signal, &listeners).await {
+            let state = match starsight::load(&self.wanted.get_untracked(), self.token.get_value(), update, &signal, &listeners).await {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));
@@ -146,9 +153,33 @@ impl Model {
         }
     }
 
-    /// What rates, if it is ready.
-    pub fn rater(self) -> Option<Rater> {
-        self.rater.get_value()
+    /// Rates one text; also tells how much work it was.
+    pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
+        let rated = self.rater()?.rate_one(text).await?;
+        self.meter.count(1.0, rated.1.tokens());
+        Ok(rated)
+    }
+
+    /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.
+    pub async fn rate_many(
+        self,
+        texts: &Array,
+        signal: &AbortSignal,
+        mut on_progress: impl FnMut(Speed) + 'static,
+        on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
+    ) -> Result<Speed, Trouble> {
+        let mut counted = (0.0, 0.0);
+        let heard = move |speed: Speed| {
+            let rated = (speed.rated().unwrap_or_default(), speed.tokens());
+            self.meter.count(rated.0 - counted.0, rated.1 - counted.1);
+            counted = rated;
+            on_progress(speed);
+        };
+        self.rater()?.rate_many(texts, signal, heard, on_ratings).await
+    }
+
+    fn rater(self) -> Result<Rater, Trouble> {
+        self.rater.get_value().ok_or_else(Trouble::not_ready)
     }
 
     /// Whether it rates. Reactive.

@@ -5,6 +5,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::AbortSignal;
 
 use crate::address::Wanted;
+use crate::words;
 
 #[wasm_bindgen(raw_module = "./starsight.js")]
 extern "C" {
@@ -121,6 +122,11 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// There is no model to rate with yet.
+    pub fn not_ready() -> Trouble {
+        Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
+    }
+
     /// Whether the reader asked for it.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"

@@ -7,7 +7,7 @@ use crate::components::announcer::Announcer;
 use crate::figures::megabytes;
 use crate::model::Model;
 use crate::starsight::{self, Kept};
-use crate::words;
+use crate::words::model as words;
 
 /// Shut until asked for; not there as long as nothing is kept.
 #[component]

@@ -12,7 +12,7 @@ use crate::components::stars::Stars;
 use crate::figures::percent;
 use crate::model::{Model, State};
 use crate::starsight::{Rating, Trouble};
-use crate::words;
+use crate::words::one as words;
 
 /// A pause in typing after which the text is worth rating.
 const PAUSE: Duration = Duration::from_millis(80);
@@ -64,8 +64,10 @@ impl Draft {
                     self.answer.set(None);
                     break;
                 }
-                let Some(rater) = model.rater() else { break };
-                let answer = rater.rate_one(&text).await.map(|(rating, speed)| Answer { rating, tokens: speed.tokens(), seconds: speed.seconds() });
+                if !untrack(|| model.is_ready()) {
+                    break;
+                }
+                let answer = model.rate_one(&text).await.map(|(rating, speed)| Answer { rating, tokens: speed.tokens(), seconds: speed.seconds() });
                 match &answer {
                     Ok(answer) => announcer.say(words::verdict(&answer.rating)),
                     Err(trouble) => model.note(trouble),
@@ -101,14 +103,14 @@ pub fn RateOne() -> impl IntoView {
     view! {
         <section class="card one" aria-labelledby="one-title">
             <div class="one__write">
-                <h2 id="one-title">{words::ONE_TITLE}</h2>
+                <h2 id="one-title">{words::TITLE}</h2>
                 <textarea
                     id="review"
                     data-testid="review"
                     rows="5"
                     dir="auto"
-                    aria-label=words::ONE_LABEL
-                    placeholder=words::ONE_PLACEHOLDER
+                    aria-label=words::LABEL
+                    placeholder=words::PLACEHOLDER
                     prop:value=move || draft.text.get()
                     on:input=move |event| draft.text.set(event_target_value(&event))
                 ></textarea>
@@ -130,7 +132,7 @@ fn Verdict(draft: Draft) -> impl IntoView {
     let expected = Signal::derive(move || rating.get().map(|rating| rating.expected));
     let verdict = move || match (draft.answer.get(), rating.get()) {
         (_, Some(rating)) => words::verdict(&rating),
-        (Some(Err(trouble)), _) => format!("{}: {}", words::RATING_FAILED, trouble.message),
+        (Some(Err(trouble)), _) => format!("{}: {}", words::FAILED, trouble.message),
         _ if draft.is_blank() || model.is_ready() => words::NOTHING_TYPED.into(),
         _ => words::WAITING.into(),
     };

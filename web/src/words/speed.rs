@@ -1,0 +1,3 @@
+//! How fast it rates.
+
+pub const TITLE: &str = "How fast this device rates";
