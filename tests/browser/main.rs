@@ -7,8 +7,13 @@ mod common;
 #[path = "../loopback_hub/mod.rs"]
 mod loopback_hub;
 
+mod craft;
 mod delivery;
+mod devtools;
+mod model;
 mod offline;
+mod rate_one;
 mod rating;
 mod scene;
+mod speed;
 mod workers;

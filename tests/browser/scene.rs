@@ -27,6 +27,9 @@ pub const REVIEWS: [&str; 7] = [
     "Très bien — 日本語 really really really bad and slow, it is terrible, it is terrible and it crashes all day and all night",
 ];
 
+/// Where a browser writes down what it asks for, within its profile.
+const NET_LOG: &str = "requests.json";
+
 /// A child process that ends with the test.
 pub struct Process(Child);
 
@@ -51,7 +54,7 @@ fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process
 pub struct Browser {
     pub client: Client,
     _driver: Process,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Browser {
@@ -68,6 +71,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--no-first-run",
+            &format!("--log-net-log={}", profile.path().join(NET_LOG).display()),
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let mut capabilities = Capabilities::new();
@@ -76,7 +80,7 @@ impl Browser {
         capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
         let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
-        Browser { client, _driver: driver, _profile: profile }
+        Browser { client, _driver: driver, profile }
     }
 
     /// Waits until `script` gives something that is not null, and returns it.
@@ -121,6 +125,23 @@ impl Browser {
         let answer = self.client.execute_async(&script, vec![args]).await.expect("a script");
         assert_eq!(answer["error"], Value::Null, "{body}");
         answer["value"].clone()
+    }
+
+    /// Closes the browser; what it wrote down of every request, a line for each event.
+    pub async fn close_with_log(self) -> String {
+        let log = self.profile.path().join(NET_LOG);
+        let profile = self.profile;
+        self.client.close().await.expect("closed");
+        for _ in 0..100 {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            // Its last line is written when the browser ends.
+            if text.trim_end().ends_with("}") {
+                drop(profile);
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the browser wrote no whole log")
     }
 
     pub async fn close(self) {

@@ -11,6 +11,9 @@ const MODEL: &str = "model";
 const ENDPOINT: &str = "endpoint";
 const WORKERS: &str = "workers";
 
+/// What stands before a shared review.
+const FRAGMENT: &str = "#review=";
+
 /// A part of the page that is shown by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
@@ -87,7 +90,6 @@ impl Address {
     }
 
     fn enter(self, href: &str) {
-        // A browser that forbids it (a page opened from a file) still shows the view.
         let entered = window().history().and_then(|history| history.push_state_with_url(&JsValue::NULL, "", Some(href)));
         drop(entered);
         self.follow();
@@ -102,6 +104,28 @@ impl Address {
             changed
         });
     }
+}
+
+/// The review that the address holds behind its `#`, if somebody shared one.
+pub fn review() -> Option<String> {
+    let fragment = window().location().hash().ok()?;
+    let text = fragment.strip_prefix(FRAGMENT)?;
+    js_sys::decode_uri_component(text).ok().map(String::from).filter(|text| !text.trim().is_empty())
+}
+
+/// Takes the review out of the address.
+pub fn drop_review() {
+    let location = window().location();
+    let without = format!("{}{}", location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
+    let replaced = window().history().and_then(|history| history.replace_state_with_url(&JsValue::NULL, "", Some(&without)));
+    drop(replaced);
+}
+
+/// The whole address of the page at `href` with this review in it.
+pub fn link_to_review(href: &str, review: &str) -> String {
+    let base = document().base_uri().ok().flatten().unwrap_or_default();
+    let page = web_sys::Url::new_with_base(href, &base).map(|url| url.href()).unwrap_or_default();
+    format!("{page}{FRAGMENT}{}", js_sys::encode_uri_component(review))
 }
 
 /// What the address asks for. An empty parameter counts as none.

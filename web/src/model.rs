@@ -12,7 +12,7 @@ use web_sys::{AbortController, AbortSignal};
 
 use crate::address::Wanted;
 use crate::meter::Meter;
-use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Speed, Trouble};
+use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Ways};
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,10 @@ pub struct Model {
     meter: Meter,
     /// What opens a private model, as long as the page is open and nowhere else.
     token: StoredValue<Option<String>>,
+    /// Files of this device that hold the model, in place of the one that is wanted.
+    files: StoredValue<Option<Array>, LocalStorage>,
+    /// How often one was loaded.
+    attempts: StoredValue<u32>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
     loading: StoredValue<Option<AbortController>, LocalStorage>,
     listeners: StoredValue<Option<Rc<Listeners>>, LocalStorage>,
@@ -83,12 +87,15 @@ impl Model {
             wanted,
             meter,
             token: StoredValue::new(None),
+            files: StoredValue::new_local(None),
+            attempts: StoredValue::new(0),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
             listeners: StoredValue::new_local(None),
         };
         Effect::new(move |_| {
             model.wanted.track();
+            model.files.set_value(None);
             model.start();
         });
         model
@@ -99,15 +106,29 @@ impl Model {
         self.begin(false);
     }
 
+    /// Loads the bundle in `files` of this device, until another model is asked for.
+    pub fn start_from(self, files: Array) {
+        self.files.set_value(Some(files));
+        self.begin(false);
+    }
+
+    /// Takes the token for private models, if there is one.
+    pub fn set_token(self, token: &str) {
+        self.token.set_value(Some(token.to_owned()).filter(|token| !token.is_empty()));
+    }
+
     /// Loads it with an access token.
-    pub fn start_with(self, token: String) {
-        self.token.set_value(Some(token).filter(|token| !token.is_empty()));
+    pub fn start_with(self, token: &str) {
+        self.set_token(token);
         self.begin(false);
     }
 
     /// Whether it is looked for on a Hub.
     pub fn is_on_a_hub(self) -> bool {
-        self.wanted.with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
+        self.files.with_value(Option::is_none)
+            && self
+                .wanted
+                .with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
     }
 
     /// Loads the newest version of it.
@@ -118,7 +139,10 @@ impl Model {
     fn begin(self, update: bool) {
         let Ok(controller) = AbortController::new() else { return };
         let signal = controller.signal();
+        self.cancel();
         self.loading.set_value(Some(controller));
+        let attempt = self.attempts.get_value() + 1;
+        self.attempts.set_value(attempt);
         if let Some(old) = self.rater.try_update_value(Option::take).flatten() {
             old.free();
         }
@@ -134,7 +158,16 @@ impl Model {
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let state = match starsight::load(&self.wanted.get_untracked(), self.token.get_value(), update, &signal, &listeners).await {
+            let source = Source { wanted: self.wanted.get_untracked(), files: self.files.get_value(), token: self.token.get_value(), update };
+            let loaded = starsight::load(&source, &signal, &listeners).await;
+            if self.attempts.get_value() != attempt {
+                // Another model was asked for meanwhile.
+                if let Ok(rater) = loaded {
+                    rater.free();
+                }
+                return;
+            }
+            let state = match loaded {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));
@@ -160,6 +193,15 @@ impl Model {
         Ok(rated)
     }
 
+    /// Rates `texts`, an array of strings; their ratings in order.
+    pub async fn rate_all(self, texts: &Array, signal: &AbortSignal) -> Result<Vec<Rating>, Trouble> {
+        let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
+        let found = Rc::clone(&ratings);
+        let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating));
+        self.rate_many(texts, signal, |_| {}, gather).await?;
+        Ok(ratings.take().into_iter().flatten().collect())
+    }
+
     /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.
     pub async fn rate_many(
         self,
@@ -178,6 +220,16 @@ impl Model {
         self.rater()?.rate_many(texts, signal, heard, on_ratings).await
     }
 
+    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known.
+    pub async fn bench(self, texts: &Array, ways: &Ways, signal: &AbortSignal, on_row: impl FnMut(Row) + 'static) -> Result<(), Trouble> {
+        let mut counted = (0.0, 0.0);
+        let on_rated = move |rated, tokens| {
+            self.meter.count(rated - counted.0, tokens - counted.1);
+            counted = (rated, tokens);
+        };
+        self.rater()?.bench(texts, ways, signal, on_row, on_rated).await
+    }
+
     fn rater(self) -> Result<Rater, Trouble> {
         self.rater.get_value().ok_or_else(Trouble::not_ready)
     }
@@ -185,6 +237,11 @@ impl Model {
     /// Whether it rates. Reactive.
     pub fn is_ready(self) -> bool {
         self.state.with(|state| matches!(state, State::Ready(_)))
+    }
+
+    /// Takes note that what was to be loaded could not even be looked at.
+    pub fn fail(self, trouble: Trouble) {
+        self.state.set(State::Failed(trouble));
     }
 
     /// Takes note of an error in rating: an engine that broke down rates no more.

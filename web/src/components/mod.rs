@@ -2,6 +2,7 @@
 
 pub mod announcer;
 pub mod bars;
+pub mod copy;
 pub mod frame;
 pub mod model_strip;
 pub mod stars;

@@ -116,7 +116,7 @@ fn TokenField() -> impl IntoView {
             class="strip__token"
             on:submit=move |event| {
                 event.prevent_default();
-                model.start_with(token.get_untracked().trim().to_string());
+                model.start_with(token.get_untracked().trim());
             }
         >
             <label for="token">{words::TOKEN}</label>

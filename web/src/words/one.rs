@@ -14,6 +14,17 @@ pub const WAITING: &str = "The rating shows here once the model is ready.";
 pub const FAILED: &str = "This review could not be rated";
 pub const PROBABILITIES: &str = "Probability of each number of stars";
 
+pub const PULLS: &str = "What pulls the rating";
+pub const UP: &str = "Up";
+pub const DOWN: &str = "Down";
+pub const NO_WORD: &str = "no single word";
+pub const BETWEEN_WORDS: &str = " · ";
+pub const WHAT_PULLS_ARE: &str = "The words that pull the rating up or down will be marked here, and named.";
+pub const NOT_WEIGHED: &str = "The words could not be weighed";
+pub const SHARE: &str = "Copy a link to this review";
+pub const WHAT_SHARING_MEANS: &str = "The link holds the text, for whoever you give it to. It stands behind a #, which browsers send to no server.";
+pub const TOO_LONG_TO_SHARE: &str = "This review is too long for a link.";
+
 /// Reviews to try with a click, from glad to angry and back.
 pub const EXAMPLES: [&str; 5] = [
     "Absolutely love it, use it every day 😍",
@@ -45,15 +56,26 @@ pub fn verdict(rating: &Rating) -> String {
     format!("{}, {sure}", stars(rating.stars))
 }
 
-/// What a rating took.
-pub fn effort(tokens: f64, seconds: f64) -> String {
+/// What a rating took; `cut` is the number of tokens that were read of a review that does not fit.
+pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
     let tokens = if tokens == 1.0 { "1 token".into() } else { format!("{} tokens", whole(tokens)) };
-    format!("{tokens}, {}", duration(seconds))
+    let cut = cut.map(|most| format!("; only the first {} tokens were read", whole(most)));
+    format!("{tokens}, {}{}", duration(seconds), cut.unwrap_or_default())
 }
 
-/// Beside [`effort`], for a review that does not fit.
-pub fn cut_off(max_tokens: f64) -> String {
-    format!("only the first {} tokens were read", whole(max_tokens))
+/// A word and its pull, in stars: `love +1.2`.
+pub fn pull(word: &str, by: f32) -> String {
+    let sign = if by < 0.0 { '−' } else { '+' };
+    format!("{word} {sign}{:.1}", by.abs())
+}
+
+/// How the pulls were found.
+pub fn weighed(words_a_piece: usize) -> String {
+    let how = match words_a_piece {
+        1 => "Each word was left out in turn".to_string(),
+        count => format!("The review is long, so {count} words at a time were left out"),
+    };
+    format!("{how}; the figure says by how many stars the rating is higher or lower with it than without.")
 }
 
 #[cfg(test)]

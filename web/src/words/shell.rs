@@ -13,6 +13,9 @@ pub const SKIP: &str = "Skip to the content";
 pub const VIEWS: &str = "Views";
 pub const FOOTER: &str = "Starsight is free software, and so is this page: save it, host it, use its module in your own.";
 
+pub const COPIED: &str = "Copied.";
+pub const COPY_BY_HAND: &str = "This browser does not let the page copy. Copy it from here:";
+
 pub const MODEL: &str = "Model";
 pub const UNMEASURED: &str = "accuracy not measured";
 pub const FETCHING: &str = "Fetching the model";
@@ -48,7 +51,7 @@ pub fn title(at: View) -> String {
 
 /// What the model is, besides its name: `4.4 million parameters · 5.1 MB · 77.3% right on its test reviews`.
 pub fn model_facts(info: &Info) -> [String; 3] {
-    let accuracy = info.accuracy.map_or_else(|| UNMEASURED.to_string(), |share| format!("{} test accuracy", percent(share)));
+    let accuracy = info.accuracy().map_or_else(|| UNMEASURED.to_string(), |share| format!("{} test accuracy", percent(share)));
     [format!("{} parameters", millions(info.parameters)), format!("{} MB", megabytes(info.bytes)), accuracy]
 }
 
