@@ -81,7 +81,12 @@ pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
 pub fn line(row: &Row) -> String {
     let way = way(row.batch, row.lag, row.workers);
     let (runs, reviews) = (whole(row.repeats), whole(row.samples));
-    format!("{way}: {} reviews/s ({}), {} tokens/s, {runs} runs of {reviews} reviews", speed(row.samples_per_second), spread(row), whole(row.tokens_per_second))
+    format!(
+        "{way}: {} reviews/s ({}), {} tokens/s, {runs} runs of {reviews} reviews",
+        speed(row.samples_per_second),
+        spread(row),
+        whole(row.tokens_per_second)
+    )
 }
 
 /// The head of the result as text.
