@@ -36,7 +36,8 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
                 browser.call("await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {})))", Value::Null).await;
                 let hindrances = browser.hindrances().await;
                 assert!(hindrances.is_empty(), "{view}, {width}, {scheme}: {hindrances:#?}");
-                let wider = browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
+                let wider =
+                    browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
                 assert_eq!(wider, json!(0), "{view}, {width}: nothing reaches over the edge");
             }
         }

@@ -34,8 +34,9 @@ pub fn ModelView() -> impl IntoView {
         }
         .into_any(),
     };
+    let coming = move || model.state.with(|state| *state == State::Loading);
     view! {
-        {known}
+        <div class="known" class:known--coming=coming>{known}</div>
         <Another/>
         <KeptModels/>
     }
