@@ -24,7 +24,7 @@ async fn the_card_says_what_the_manifest_says() {
     let (browser, _, manifest, ..) = page().await;
     let weights = manifest["files"].as_array().expect("files").iter().find(|file| file["path"] == "web/weights.safetensors").expect("weights");
     let facts = browser.text("#facts").await;
-    for fact in ["model", "BERT, 1 layers of width 32", "reviews.csv", "starsight", weights["sha256"].as_str().expect("a hash")] {
+    for fact in ["model", "BERT, 1 layer of width 32", "reviews.csv", "starsight", weights["sha256"].as_str().expect("a hash")] {
         assert!(facts.contains(fact), "{fact}: {facts}");
     }
     let metrics = &manifest["metrics"];
@@ -109,7 +109,7 @@ async fn a_model_is_loaded_from_files_of_this_device() {
     // Not all of them.
     choose(&browser, &paths[..2]).await;
     let missing = browser.until("an error", "return document.querySelector('#load-error')?.innerText ?? null").await;
-    assert!(missing.as_str().is_some_and(|error| error.contains("there is no tokenizer.json")), "{missing}");
+    assert!(missing.as_str().is_some_and(|error| error.contains("there is no web/weights.safetensors")), "{missing}");
 
     // The folder, dropped.
     let middle = "const drop = document.querySelector('#drop'); drop.scrollIntoView({ block: 'center' }); const { x, y, width, height } = drop.getBoundingClientRect(); return [x + width / 2, y + height / 2]";

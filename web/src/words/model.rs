@@ -97,7 +97,8 @@ pub fn architecture(info: &Info) -> String {
         "distilbert" => "DistilBERT",
         other => other,
     };
-    format!("{name}, {} layers of width {}", info.layers, info.hidden_size)
+    let layers = if info.layers == 1.0 { "1 layer".to_string() } else { format!("{} layers", info.layers) };
+    format!("{name}, {layers} of width {}", info.hidden_size)
 }
 
 /// `1.1 MB, int8`.
