@@ -90,7 +90,7 @@ pub fn advice(trouble: &Trouble) -> &'static str {
         "DownloadError" => "Check the connection and the address, then try again.",
         "BundleError" => "It may have been damaged on the way: try again. If that does not help, it has to be published anew.",
         "EngineError" => "Try again. If that does not help, close other tabs or use a newer browser.",
-        "TypeError" | "RangeError" => "Correct what stands after the question mark in the address.",
+        "TypeError" | "RangeError" => "Correct what stands after the question mark in the address, or name another model in the Model view.",
         _ => "Try again, or reload the page.",
     }
 }
