@@ -35,6 +35,11 @@ export interface LoadOptions {
    */
   model?: string;
   /**
+   * A bundle that the user has on this device, in place of `model`: `starsight.json` and the files that it lists, from a file input (one by one, or a folder by `webkitdirectory`) or from
+   * `filesOf`. They are held to the manifest like any other, and not kept.
+   */
+  files?: Iterable<File>;
+  /**
    * How many workers share the work: 1 to 64, or `auto`, the default. Each holds the model in memory of its own. `auto` begins with one; when there is much to do, and not on a phone, it
    * adds others up to the number of cores less one, and keeps each only if all together are measurably faster.
    */
@@ -103,6 +108,12 @@ export interface ModelInfo {
   source: string;
   /** Whether it was kept by this browser from an earlier visit. */
   kept: boolean;
+  /** The files that were read, and the SHA-256 of each. */
+  files: { path: string; size: number; sha256: string }[];
+  /** The calibration temperature by which logits are divided; 1 is none. */
+  temperature: number;
+  /** Base model, data, hyperparameters and code version, as the trainer wrote them. */
+  provenance: Record<string, unknown>;
 }
 
 export interface RateOptions {
@@ -176,8 +187,12 @@ export interface BenchOptions {
   batches?: (number | 'all')[];
   /** Further ways, with milliseconds added to each call. Default 20 ms to each single text and 500 ms to each batch of 32. */
   lags?: { batch: number | 'all'; lag: number }[];
+  /** How many workers, one number after the other: all ways are measured with each. Afterwards there are as many as before. Default: as many as there are. */
+  workers?: number[];
   /** Runs of each way, of which the median counts. Default 3. */
   repeats?: number;
+  /** Called as texts are rated, those of warm-ups included: how many, and of how many tokens, since the call. */
+  onProgress?: (progress: { rated: number; tokens: number }) => void;
   /** Called as each row is done. */
   onRow?: (row: BenchRow) => void;
   /** Cancels measuring. */
@@ -188,6 +203,8 @@ export interface BenchRow {
   batch: number | 'all';
   /** Milliseconds added to each call. */
   lag: number;
+  /** How many workers did it. */
+  workers: number;
   /** The median of the runs. */
   samplesPerSecond: number;
   /** The slowest and the fastest run, in samples a second. */
@@ -198,6 +215,9 @@ export interface BenchRow {
   samples: number;
   repeats: number;
 }
+
+/** All files of a drop, those in its folders too, for `load({ files })`. Call it while the drop is being handled. */
+export function filesOf(transfer: DataTransfer): Promise<File[]>;
 
 /** The models that this browser keeps for this page. */
 export function kept(): Promise<Kept>;

@@ -11,6 +11,7 @@
 
 import { measure } from './worker/bench.js';
 import { named } from './worker/errors.js';
+import { dropped, withPaths } from './worker/files.js';
 import { Pool } from './worker/pool.js';
 import { Store } from './worker/store.js';
 
@@ -22,6 +23,7 @@ const MOST_AUTOMATIC = 8;
 /** Loads a model; see starsight.d.ts. */
 export async function load({
   model = './model/',
+  files,
   workers = 'auto',
   relaxedSimd = true,
   update = false,
@@ -32,9 +34,9 @@ export async function load({
   onNewer,
   signal,
 } = {}) {
-  const wish = { ...sourceOf(model, endpoint), token, update };
+  const wish = files ? { source: 'files', files: withPaths(files) } : { ...sourceOf(model, endpoint), token, update };
   const automatic = workers === 'auto';
-  if (!automatic && !(Number.isInteger(workers) && workers >= 1 && workers <= MOST_WORKERS)) {
+  if (!automatic && !isWorkerCount(workers)) {
     throw new RangeError(`workers is ${workers}; wanted 'auto' or a whole number from 1 to ${MOST_WORKERS}`);
   }
   if (token !== undefined && !(typeof token === 'string' && /^[!-~]+$/.test(token))) throw new TypeError('token is no access token; wanted one such as hf_...');
@@ -54,6 +56,9 @@ export async function load({
     signal?.removeEventListener('abort', abort);
   }
 }
+
+/** The files of a drop; see starsight.d.ts. */
+export const filesOf = dropped;
 
 /** The models that this browser keeps for this page; see starsight.d.ts. */
 export async function kept() {
@@ -114,16 +119,45 @@ class Rater {
   }
 
   /** Measures the throughput; see starsight.d.ts. */
-  async bench(texts, options) {
+  async bench(texts, { workers, onProgress, ...options } = {}) {
     checkTexts(texts);
     if (texts.length === 0) throw new RangeError('texts is empty; wanted texts to measure with');
-    return measure((some, signal) => this.rate(some, { signal }), texts, options);
+    const done = { rated: 0, tokens: 0 };
+    const rate = (some, signal) => {
+      let before = { rated: 0, tokens: 0 };
+      const count = (now) => {
+        done.rated += now.rated - before.rated;
+        done.tokens += now.tokens - before.tokens;
+        before = now;
+        onProgress({ ...done });
+      };
+      return this.rate(some, { signal, onProgress: onProgress && count });
+    };
+    if (workers === undefined) return measure(rate, texts, options);
+    const wrong = workers.find((count) => !isWorkerCount(count));
+    if (wrong !== undefined) throw new RangeError(`workers holds ${wrong}; wanted whole numbers from 1 to ${MOST_WORKERS}`);
+    const rows = [];
+    const back = this.#pool.bounds;
+    try {
+      for (const count of workers) {
+        options.signal?.throwIfAborted();
+        await this.#pool.resize({ size: count, most: count });
+        rows.push(...(await measure(rate, texts, options)));
+      }
+    } finally {
+      await this.#pool.resize(back);
+    }
+    return rows;
   }
 
   /** Ends the workers and gives their memory back. */
   free() {
     this.#pool.end(named('EngineError', 'the rater was freed'));
   }
+}
+
+function isWorkerCount(count) {
+  return Number.isInteger(count) && count >= 1 && count <= MOST_WORKERS;
 }
 
 function checkTexts(texts) {

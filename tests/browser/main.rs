@@ -7,11 +7,16 @@ mod common;
 #[path = "../loopback_hub/mod.rs"]
 mod loopback_hub;
 
+mod craft;
 mod delivery;
 mod element;
 mod hosts;
 mod integrity;
+mod devtools;
+mod model;
 mod offline;
+mod rate_one;
 mod rating;
 mod scene;
+mod speed;
 mod workers;

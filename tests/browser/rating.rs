@@ -40,6 +40,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
     }
 
     // Many at once; the empty line is skipped.
+    browser.show("many").await;
     browser.type_into("#many", &REVIEWS.join("\n")).await;
     browser.client.find(Locator::Css("#rate-many")).await.expect("a button").click().await.expect("a click");
     let script = "const rows = [...document.querySelectorAll('#results tbody tr')].map((row) => row.dataset.stars); return rows.length === 6 && rows.every(Boolean) ? rows : null";

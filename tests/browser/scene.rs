@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Html;
 use axum::routing::get;
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tower_http::cors::{Any, CorsLayer};
@@ -32,6 +32,9 @@ pub const REVIEWS: [&str; 7] = [
     "\"quoted\", with a comma",
     "Très bien — 日本語 really really really bad and slow, it is terrible, it is terrible and it crashes all day and all night",
 ];
+
+/// Where a browser writes down what it asks for, within its profile.
+const NET_LOG: &str = "requests.json";
 
 /// A child process that ends with the test.
 pub struct Process(Child);
@@ -63,7 +66,7 @@ pub fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Pro
 pub struct Browser {
     pub client: Client,
     _driver: Process,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Browser {
@@ -85,6 +88,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--no-first-run",
+            &format!("--log-net-log={}", profile.path().join(NET_LOG).display()),
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let arguments: Vec<&str> = own.into_iter().chain(more.iter().copied()).collect();
@@ -94,7 +98,7 @@ impl Browser {
         capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
         let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
-        Browser { client, _driver: driver, _profile: profile }
+        Browser { client, _driver: driver, profile }
     }
 
     /// Waits until `script` gives something that is not null, and returns it.
@@ -115,6 +119,12 @@ impl Browser {
             self.until("loading", "const s = document.querySelector('main')?.dataset.state; return s === 'ready' || s === 'failed' ? s : null").await;
         let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
         assert_eq!(state, "ready", "{page}");
+    }
+
+    /// Shows a view of the page, as a visitor would.
+    pub async fn show(&self, tab: &str) {
+        let link = self.client.find(Locator::Css(&format!(".views [data-tab={tab}]"))).await.expect("a link");
+        link.click().await.expect("a click");
     }
 
     pub async fn type_into(&self, selector: &str, text: &str) {
@@ -138,6 +148,23 @@ impl Browser {
     /// A command of Chromium's own protocol.
     pub async fn chromium(&self, command: &'static str, params: Value) {
         self.client.issue_cmd(Chromium { command, params }).await.expect(command);
+    }
+
+    /// Closes the browser; what it wrote down of every request, a line for each event.
+    pub async fn close_with_log(self) -> String {
+        let log = self.profile.path().join(NET_LOG);
+        let profile = self.profile;
+        self.client.close().await.expect("closed");
+        for _ in 0..100 {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            // Its last line is written when the browser ends.
+            if text.trim_end().ends_with("}") {
+                drop(profile);
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the browser wrote no whole log")
     }
 
     pub async fn close(self) {

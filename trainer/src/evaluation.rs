@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use starsight_model::LABELS;
 use starsight_model::metrics::{Bin, CALIBRATION_BINS, Metrics, Scores, cross_entropy};
 use starsight_model::rating::argmax;
@@ -19,11 +20,18 @@ pub struct Evaluation {
     /// Their 95% confidence intervals.
     pub intervals: Intervals,
     /// The calibration curve.
-    #[serde(skip)]
+    #[serde(serialize_with = "curve")]
     pub calibration: [Bin; CALIBRATION_BINS],
     /// Each review, in the order given.
     #[serde(skip)]
     pub reviews: Vec<Judged>,
+}
+
+/// A calibration curve as JSON: for each bin that holds reviews their number, how many were rated right, and the mean probability of the stars that they were rated with.
+fn curve<S: Serializer>(bins: &[Bin; CALIBRATION_BINS], serializer: S) -> Result<S::Ok, S::Error> {
+    let filled = bins.iter().filter(|bin| bin.samples > 0);
+    let mean = |bin: &Bin| bin.confidence / bin.samples as f64;
+    serializer.collect_seq(filled.map(|bin| json!({ "samples": bin.samples, "right": bin.right, "confidence": mean(bin) })))
 }
 
 /// A metric as it is shown.
@@ -130,6 +138,7 @@ mod tests {
         let json = serde_json::to_value(&evaluation).expect("JSON");
         assert_eq!(json["samples"], 5);
         assert_eq!(json["intervals"]["accuracy"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["calibration"].as_array().map(|bins| bins.iter().map(|bin| bin["samples"].as_u64().expect("a count")).sum::<u64>()), Some(5));
         assert!(json.get("reviews").is_none());
     }
 }

@@ -1,10 +1,49 @@
-//! What the page's address asks for: `?model=`, `?endpoint=` and `?workers=`.
+//! Where the page is: what its address asks for, and how one gets elsewhere. `?tab=` names the view; `?model=`, `?endpoint=` and `?workers=` the model.
 
-use leptos::prelude::window;
+use leptos::prelude::*;
+use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
-/// The parameters of the page's address, as they stand there. `starsight.js` says what is wrong with one.
-#[derive(Debug, Clone, Default)]
+use crate::words::shell as words;
+
+const TAB: &str = "tab";
+const MODEL: &str = "model";
+const ENDPOINT: &str = "endpoint";
+const WORKERS: &str = "workers";
+
+/// What stands before a shared review.
+const FRAGMENT: &str = "#review=";
+
+/// A part of the page that is shown by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Rates one review as it is typed.
+    One,
+    /// Rates many.
+    Many,
+    /// Tells how fast.
+    Speed,
+    /// Tells what rates.
+    Model,
+}
+
+impl View {
+    /// In the order of the navigation; the first is shown unless the address asks for another.
+    pub const ALL: [View; 4] = [View::One, View::Many, View::Speed, View::Model];
+
+    /// Its name in the address, and in the `id` of its heading.
+    pub const fn name(self) -> &'static str {
+        match self {
+            View::One => "one",
+            View::Many => "many",
+            View::Speed => "speed",
+            View::Model => "model",
+        }
+    }
+}
+
+/// The parameters of the page's address that say which model, as they stand there. `starsight.js` says what is wrong with one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// A folder, or `owner/name@revision` on the Hub.
     pub model: Option<String>,
@@ -14,10 +53,102 @@ pub struct Wanted {
     pub workers: Option<String>,
 }
 
-/// Reads the page's address. An empty parameter counts as none.
-pub fn wanted() -> Wanted {
+/// The page's address, for any component.
+#[derive(Clone, Copy)]
+pub struct Address {
+    /// The view that it names.
+    pub view: RwSignal<View>,
+    /// The model that it names.
+    pub wanted: RwSignal<Wanted>,
+}
+
+impl Address {
+    /// The address as it is, and as it becomes when the reader goes back and forth.
+    pub fn read() -> Address {
+        let (view, wanted) = current();
+        let address = Address { view: RwSignal::new(view), wanted: RwSignal::new(wanted) };
+        window_event_listener(leptos::ev::popstate, move |_| address.follow());
+        Effect::new(move |_| document().set_title(&words::title(address.view.get())));
+        address
+    }
+
+    /// The address of another view, with the model that is asked for now. Reactive.
+    pub fn href(self, view: View) -> String {
+        self.wanted.with(|wanted| link(view, wanted))
+    }
+
+    /// Shows another view.
+    pub fn go(self, view: View) {
+        if view != self.view.get_untracked() {
+            self.enter(&untrack(|| self.href(view)));
+        }
+    }
+
+    /// Asks for another model.
+    pub fn ask_for(self, wanted: &Wanted) {
+        self.enter(&link(self.view.get_untracked(), wanted));
+    }
+
+    fn enter(self, href: &str) {
+        let entered = window().history().and_then(|history| history.push_state_with_url(&JsValue::NULL, "", Some(href)));
+        drop(entered);
+        self.follow();
+    }
+
+    fn follow(self) {
+        let (view, wanted) = current();
+        self.view.maybe_update(|now| std::mem::replace(now, view) != view);
+        self.wanted.maybe_update(|now| {
+            let changed = *now != wanted;
+            *now = wanted;
+            changed
+        });
+    }
+}
+
+/// The review that the address holds behind its `#`, if somebody shared one.
+pub fn review() -> Option<String> {
+    let fragment = window().location().hash().ok()?;
+    let text = fragment.strip_prefix(FRAGMENT)?;
+    js_sys::decode_uri_component(text).ok().map(String::from).filter(|text| !text.trim().is_empty())
+}
+
+/// Takes the review out of the address.
+pub fn drop_review() {
+    let location = window().location();
+    let without = format!("{}{}", location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
+    let replaced = window().history().and_then(|history| history.replace_state_with_url(&JsValue::NULL, "", Some(&without)));
+    drop(replaced);
+}
+
+/// The whole address of the page at `href` with this review in it.
+pub fn link_to_review(href: &str, review: &str) -> String {
+    let base = document().base_uri().ok().flatten().unwrap_or_default();
+    let page = web_sys::Url::new_with_base(href, &base).map(|url| url.href()).unwrap_or_default();
+    format!("{page}{FRAGMENT}{}", js_sys::encode_uri_component(review))
+}
+
+/// What the address asks for. An empty parameter counts as none.
+fn current() -> (View, Wanted) {
     let search = window().location().search().unwrap_or_default();
-    let Ok(parameters) = UrlSearchParams::new_with_str(&search) else { return Wanted::default() };
+    let Ok(parameters) = UrlSearchParams::new_with_str(&search) else { return (View::One, Wanted::default()) };
     let get = |name| parameters.get(name).filter(|value| !value.is_empty());
-    Wanted { model: get("model"), endpoint: get("endpoint"), workers: get("workers") }
+    let tab = get(TAB);
+    let view = View::ALL.into_iter().find(|view| tab.as_deref() == Some(view.name())).unwrap_or(View::One);
+    (view, Wanted { model: get(MODEL), endpoint: get(ENDPOINT), workers: get(WORKERS) })
+}
+
+fn link(view: View, wanted: &Wanted) -> String {
+    let Ok(parameters) = UrlSearchParams::new() else { return "./".into() };
+    if view != View::ALL[0] {
+        parameters.set(TAB, view.name());
+    }
+    for (name, value) in [(MODEL, &wanted.model), (ENDPOINT, &wanted.endpoint), (WORKERS, &wanted.workers)] {
+        if let Some(value) = value {
+            parameters.set(name, value);
+        }
+    }
+    // What no query needs to escape stays readable.
+    let query = String::from(parameters.to_string()).replace("%2F", "/").replace("%40", "@").replace("%3A", ":");
+    if query.is_empty() { "./".into() } else { format!("./?{query}") }
 }

@@ -28,6 +28,11 @@ pub fn millions(number: f64) -> String {
     if number < 999_500.0 { whole(number) } else { format!("{:.1} million", number / 1e6) }
 }
 
+/// Dollars: `$0.97`.
+pub fn dollars(amount: f64) -> String {
+    format!("${amount:.2}")
+}
+
 /// A share as a percentage: `71.2%`.
 pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)

@@ -5,13 +5,12 @@
 mod address;
 mod app;
 mod components;
-mod csv;
 mod figures;
 mod frame;
-mod lines;
+mod meter;
 mod model;
-mod run;
 mod starsight;
+mod views;
 mod words;
 
 use leptos::prelude::*;

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use js_sys::Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::prelude::Closure;
-use web_sys::AbortController;
+use web_sys::{AbortController, AbortSignal};
 
-use crate::address::{Wanted, wanted};
-use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Trouble};
+use crate::address::Wanted;
+use crate::meter::Meter;
+use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Ways};
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,29 +63,41 @@ pub struct Model {
     pub notice: RwSignal<Option<String>>,
     /// Whether its source has a newer version than this one, which the browser kept.
     pub is_outdated: RwSignal<bool>,
-    wanted: StoredValue<Wanted>,
+    wanted: RwSignal<Wanted>,
+    meter: Meter,
     /// What opens a private model, as long as the page is open and nowhere else.
     token: StoredValue<Option<String>>,
+    /// Files of this device that hold the model, in place of the one that is wanted.
+    files: StoredValue<Option<Array>, LocalStorage>,
+    /// How often one was loaded.
+    attempts: StoredValue<u32>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
     loading: StoredValue<Option<AbortController>, LocalStorage>,
     listeners: StoredValue<Option<Rc<Listeners>>, LocalStorage>,
 }
 
 impl Model {
-    /// The model that the page's address asks for, on its way.
-    pub fn load() -> Model {
+    /// The model that is `wanted`, and whichever will be later; `meter` counts what it rates.
+    pub fn load(wanted: RwSignal<Wanted>, meter: Meter) -> Model {
         let model = Model {
             state: RwSignal::new(State::Loading),
             arriving: RwSignal::default(),
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
-            wanted: StoredValue::new(wanted()),
+            wanted,
+            meter,
             token: StoredValue::new(None),
+            files: StoredValue::new_local(None),
+            attempts: StoredValue::new(0),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
             listeners: StoredValue::new_local(None),
         };
-        model.start();
+        Effect::new(move |_| {
+            model.wanted.track();
+            model.files.set_value(None);
+            model.start();
+        });
         model
     }
 
@@ -92,15 +106,29 @@ impl Model {
         self.begin(false);
     }
 
+    /// Loads the bundle in `files` of this device, until another model is asked for.
+    pub fn start_from(self, files: Array) {
+        self.files.set_value(Some(files));
+        self.begin(false);
+    }
+
+    /// Takes the token for private models, if there is one.
+    pub fn set_token(self, token: &str) {
+        self.token.set_value(Some(token.to_owned()).filter(|token| !token.is_empty()));
+    }
+
     /// Loads it with an access token.
-    pub fn start_with(self, token: String) {
-        self.token.set_value(Some(token).filter(|token| !token.is_empty()));
+    pub fn start_with(self, token: &str) {
+        self.set_token(token);
         self.begin(false);
     }
 
     /// Whether it is looked for on a Hub.
     pub fn is_on_a_hub(self) -> bool {
-        self.wanted.with_value(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
+        self.files.with_value(Option::is_none)
+            && self
+                .wanted
+                .with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
     }
 
     /// Loads the newest version of it.
@@ -111,7 +139,10 @@ impl Model {
     fn begin(self, update: bool) {
         let Ok(controller) = AbortController::new() else { return };
         let signal = controller.signal();
+        self.cancel();
         self.loading.set_value(Some(controller));
+        let attempt = self.attempts.get_value() + 1;
+        self.attempts.set_value(attempt);
         if let Some(old) = self.rater.try_update_value(Option::take).flatten() {
             old.free();
         }
@@ -127,7 +158,16 @@ impl Model {
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let state = match starsight::load(&self.wanted.get_value(), self.token.get_value(), update, &signal, &listeners).await {
+            let source = Source { wanted: self.wanted.get_untracked(), files: self.files.get_value(), token: self.token.get_value(), update };
+            let loaded = starsight::load(&source, &signal, &listeners).await;
+            if self.attempts.get_value() != attempt {
+                // Another model was asked for meanwhile.
+                if let Ok(rater) = loaded {
+                    rater.free();
+                }
+                return;
+            }
+            let state = match loaded {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));
@@ -146,14 +186,62 @@ impl Model {
         }
     }
 
-    /// What rates, if it is ready.
-    pub fn rater(self) -> Option<Rater> {
-        self.rater.get_value()
+    /// Rates one text; also tells how much work it was.
+    pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
+        let rated = self.rater()?.rate_one(text).await?;
+        self.meter.count(1.0, rated.1.tokens());
+        Ok(rated)
+    }
+
+    /// Rates `texts`, an array of strings; their ratings in order.
+    pub async fn rate_all(self, texts: &Array, signal: &AbortSignal) -> Result<Vec<Rating>, Trouble> {
+        let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
+        let found = Rc::clone(&ratings);
+        let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating));
+        self.rate_many(texts, signal, |_| {}, gather).await?;
+        Ok(ratings.take().into_iter().flatten().collect())
+    }
+
+    /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.
+    pub async fn rate_many(
+        self,
+        texts: &Array,
+        signal: &AbortSignal,
+        mut on_progress: impl FnMut(Speed) + 'static,
+        on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
+    ) -> Result<Speed, Trouble> {
+        let mut counted = (0.0, 0.0);
+        let heard = move |speed: Speed| {
+            let rated = (speed.rated().unwrap_or_default(), speed.tokens());
+            self.meter.count(rated.0 - counted.0, rated.1 - counted.1);
+            counted = rated;
+            on_progress(speed);
+        };
+        self.rater()?.rate_many(texts, signal, heard, on_ratings).await
+    }
+
+    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known.
+    pub async fn bench(self, texts: &Array, ways: &Ways, signal: &AbortSignal, on_row: impl FnMut(Row) + 'static) -> Result<(), Trouble> {
+        let mut counted = (0.0, 0.0);
+        let on_rated = move |rated, tokens| {
+            self.meter.count(rated - counted.0, tokens - counted.1);
+            counted = (rated, tokens);
+        };
+        self.rater()?.bench(texts, ways, signal, on_row, on_rated).await
+    }
+
+    fn rater(self) -> Result<Rater, Trouble> {
+        self.rater.get_value().ok_or_else(Trouble::not_ready)
     }
 
     /// Whether it rates. Reactive.
     pub fn is_ready(self) -> bool {
         self.state.with(|state| matches!(state, State::Ready(_)))
+    }
+
+    /// Takes note that what was to be loaded could not even be looked at.
+    pub fn fail(self, trouble: Trouble) {
+        self.state.set(State::Failed(trouble));
     }
 
     /// Takes note of an error in rating: an engine that broke down rates no more.

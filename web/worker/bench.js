@@ -12,7 +12,7 @@ const LAGS = [
 /**
  * Rates `texts` with `rate(texts, signal)`, in calls of so many texts, and answers with a row for each way.
  *
- * @returns rows { batch, lag, samplesPerSecond, slowest, fastest, tokensPerSecond, samples, repeats }, rates being medians
+ * @returns rows { batch, lag, workers, samplesPerSecond, slowest, fastest, tokensPerSecond, samples, repeats }, rates being medians
  */
 export async function measure(rate, texts, { batches = BATCHES, lags = LAGS, repeats = 3, onRow, signal } = {}) {
   const ways = [...batches.map((batch) => ({ batch, lag: 0 })), ...lags];
@@ -25,21 +25,25 @@ export async function measure(rate, texts, { batches = BATCHES, lags = LAGS, rep
     const size = batch === 'all' ? texts.length : Math.min(batch, texts.length);
     const run = async (some) => {
       const started = performance.now();
-      let tokens = 0;
+      let [tokens, workers] = [0, 0];
       for (let from = 0; from < some.length; from += size) {
         const { stats } = await rate(some.slice(from, from + size), signal);
         tokens += stats.tokens;
+        workers = Math.max(workers, stats.workers);
         if (lag > 0) await new Promise((resolve) => setTimeout(resolve, lag));
       }
       const seconds = (performance.now() - started) / 1000;
-      return { samples: some.length / seconds, tokens: tokens / seconds };
+      return { samples: some.length / seconds, tokens: tokens / seconds, workers };
     };
     await run(texts.slice(0, Math.max(size, Math.ceil(texts.length / 8))));
     const runs = [];
     for (let i = 0; i < repeats; i += 1) runs.push(await run(texts));
     runs.sort((one, other) => one.samples - other.samples);
     const middle = runs[Math.floor(repeats / 2)];
-    const row = { batch, lag, samplesPerSecond: middle.samples, slowest: runs[0].samples, fastest: runs.at(-1).samples, tokensPerSecond: middle.tokens, samples: texts.length, repeats };
+    const row = {
+      ...{ batch, lag, workers: middle.workers, samplesPerSecond: middle.samples, slowest: runs[0].samples, fastest: runs.at(-1).samples },
+      ...{ tokensPerSecond: middle.tokens, samples: texts.length, repeats },
+    };
     rows.push(row);
     onRow?.(row);
   }

@@ -1,6 +1,7 @@
 // A model's bundle: what it consists of, and the bytes of its files, from the network, from what this browser keeps, or from another worker.
 
 import { named } from './errors.js';
+import { inFolder } from './files.js';
 import { download, fetchText } from './network.js';
 import { Store } from './store.js';
 
@@ -29,13 +30,15 @@ const COMMIT = /^[0-9a-f]{40}$/;
  *
  * @param wish.source  where it comes from, as the user names it; a kept model is found by it
  * @param wish.folder  the address of a folder, ending in a slash; or
- * @param wish.hub     { endpoint, repository, revision } on a Hub
+ * @param wish.hub     { endpoint, repository, revision } on a Hub; or
+ * @param wish.files   [{ path, file }]: a bundle's files, as the user chose them
  * @param wish.token   an access token, sent to the Hub's own host alone; or nothing
  * @param wish.update  whether to look for a newer version before a kept one is used
  * @param wish.lent    Map of path to Blob: files that another worker lends
  * @param tell         is told { type: 'notice', notice }: something that the user may want to know
  */
 export async function findBundle(wish, tell) {
+  if (wish.files) return chosenBundle(wish, tell);
   const store = await Store.open();
   if (wish.manifest) return new Bundle(wish, store, tell, wish.base, wish.manifest);
   const kept = wish.update ? null : await store?.model(wish.source);
@@ -50,6 +53,17 @@ export async function findBundle(wish, tell) {
     tell({ type: 'notice', notice: `no newer version could be looked for: ${error.message}` });
     return new Bundle(wish, store, tell, kept.base, kept.manifest, kept);
   }
+}
+
+/** The bundle among files that the user chose. Nothing of it is kept: it is on this device already. */
+async function chosenBundle(wish, tell) {
+  const { base, file } = inFolder(wish.files, MANIFEST);
+  const lent = new Map();
+  const manifest = await file.text().catch((error) => Promise.reject(named('BundleError', `${base}${MANIFEST} cannot be read: ${error.message}`)));
+  for (const { path, size } of contents(manifest, base).files.filter(({ path }) => FILES.includes(path))) {
+    lent.set(path, inFolder(wish.files, path, { base, size }).file);
+  }
+  return new Bundle({ ...wish, lent }, null, tell, base, manifest);
 }
 
 /** Address and manifest of the newest version at the source. On a Hub a revision may move at any time, so it is pinned to its commit. */
@@ -88,6 +102,7 @@ class Bundle {
   #tell;
   #kept;
   #entries;
+  #contents;
   #ahead = new Map();
   #parts = new Map();
   #full = false;
@@ -99,7 +114,14 @@ class Bundle {
     this.#kept = kept;
     this.base = base;
     this.manifest = manifest;
-    this.#entries = new Map(entriesOf(manifest, base).map((entry) => [entry.path, entry]));
+    this.#contents = contents(manifest, base);
+    this.#entries = new Map(this.#contents.files.map((entry) => [entry.path, entry]));
+  }
+
+  /** What the manifest tells of the model beside what the engine reads in it. */
+  get about() {
+    const { temperature, provenance } = this.#contents;
+    return { source: this.base, files: FILES.map((path) => this.#entries.get(path)).filter(Boolean), temperature, provenance };
   }
 
   /** Whether this version was kept, rather than looked for at its source. */
@@ -119,7 +141,7 @@ class Bundle {
     const ahead = this.#ahead.get(path);
     this.#ahead.delete(path);
     if (ahead && !anew) return ahead;
-    if (anew) this.#tell({ type: 'notice', notice: `${path} was damaged, in what this browser keeps or on the way, and is fetched again` });
+    if (anew && !this.#wish.files) this.#tell({ type: 'notice', notice: `${path} was damaged, in what this browser keeps or on the way, and is fetched again` });
     return this.#stream(path, anew);
   }
 
@@ -171,7 +193,8 @@ class Bundle {
   }
 
   async *#pieces(entry, anew) {
-    if (!anew) {
+    // What the user chose is read again, and found to be what it is.
+    if (!anew || this.#wish.files) {
       const there = this.#wish.lent?.get(entry.path) ?? (await this.#store?.whole(entry));
       if (there) return yield* piecesOf(there);
     }
@@ -241,17 +264,17 @@ class Bundle {
   }
 }
 
-/** The entries of the files in a manifest. The engine checks it more closely. */
-function entriesOf(manifest, base) {
-  let files;
+/** What a manifest holds. The engine checks it more closely. */
+function contents(manifest, base) {
+  let found;
   try {
-    ({ files } = JSON.parse(manifest));
+    found = JSON.parse(manifest);
   } catch (error) {
     throw named('BundleError', `${base}${MANIFEST}: not a manifest: ${error.message}`);
   }
-  const good = Array.isArray(files) && files.every((file) => typeof file?.path === 'string' && /^[0-9a-f]{64}$/.test(file.sha256) && Number.isSafeInteger(file.size));
+  const good = Array.isArray(found?.files) && found.files.every((file) => typeof file?.path === 'string' && /^[0-9a-f]{64}$/.test(file.sha256) && Number.isSafeInteger(file.size));
   if (!good) throw named('BundleError', `${base}${MANIFEST}: not a manifest: it lists no files with path, size and sha256`);
-  return files;
+  return found;
 }
 
 async function* piecesOf(blob) {

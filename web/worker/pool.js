@@ -60,6 +60,21 @@ export class Pool {
     return this.#workers.size;
   }
 
+  /** How many workers there are, and how many there may be. */
+  get bounds() {
+    return { size: this.size, most: this.#most };
+  }
+
+  /** Makes it `size` workers, and lets it have `most` of them; for measuring with so many and no other. */
+  async resize({ size, most }) {
+    this.#most = most;
+    while (this.size < size && !this.#ended) await this.#add(this.#lent ?? this.#wish, () => {});
+    for (const worker of [...this.#workers].slice(size)) {
+      worker.retiring = true;
+      this.#retire(worker);
+    }
+  }
+
   /** Rates `texts`. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are places in `texts`. */
   rate(texts, hear, signal) {
     const work = new Work(texts, hear);
@@ -185,7 +200,7 @@ export class Pool {
     this.#most = this.size - 1;
     const last = [...this.#workers].at(-1);
     last.retiring = true;
-    if (last.isIdle) this.#retire(last);
+    this.#retire(last);
   }
 
   /** Work done a millisecond, over a while; 0 when it ended meanwhile. */

@@ -67,7 +67,7 @@ async function load({ id, wish, relaxedSimd, modules }) {
     throw error;
   }
   if (!wish.manifest) await bundle.keep();
-  tell({ type: 'ready', info: { ...engine.info, source: bundle.base }, kept: bundle.isKept });
+  tell({ type: 'ready', info: { ...engine.info, ...bundle.about }, kept: bundle.isKept });
   if (bundle.isKept && (await bundle.hasNewer())) tell({ type: 'newer' });
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the set-up, the site, the demo and the tests, in one command each.
 
 mod apt;
+mod axe;
 mod checks;
 mod demo;
 mod samples;
@@ -19,7 +20,7 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
-  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; and Chromium
+  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; and Chromium, axe-core
   web                          build the page and its worker into web/dist
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   test                         check, lint and test everything

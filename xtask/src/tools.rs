@@ -2,6 +2,7 @@
 //! version, is there. So it may be cut off anywhere and run again.
 
 use crate::apt;
+use crate::axe;
 use crate::sh::{Cmd, Result, at, lock, on_path, step};
 use crate::toolchain::Toolchain;
 use crate::versions;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What a command asks of the set-up.
 #[derive(Clone, Copy, Default)]
 pub struct Wants {
-    /// Chromium and its driver, for the tests.
+    /// Chromium, its driver and axe-core, for the tests.
     pub browser: bool,
     /// A linter for the WebAssembly side.
     pub linter: bool,
@@ -86,7 +87,8 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     let tools = [TRUNK, WASM_BINDGEN, WASM_OPT, ESBUILD].map(|tool| (tool.find(&cache), tool));
 
     let mut packages = toolchain.packages(wants.linter);
-    let npm = tools.iter().any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
+    let script = axe::find(&cache);
+    let npm = (wants.browser && script.is_none()) || tools.iter().any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
     if npm && on_path("npm").next().is_none() {
         packages.extend(NPM);
     }
@@ -111,6 +113,13 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
                 step(&what, || tool.get(&cache))?
             }
         });
+    }
+    if wants.browser {
+        let script = match script {
+            Some(script) => script,
+            None => step("Getting axe-core (1 MB, some seconds)", || axe::get(&cache))?,
+        };
+        axe::link(&script)?;
     }
     // It is large, and has done its work.
     let build = build_dir(&cache);

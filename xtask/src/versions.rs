@@ -12,6 +12,12 @@ pub const BINARYEN: &str = "132.0.0";
 /// npm's `esbuild`, which makes one file of the module's JavaScript.
 pub const ESBUILD: &str = "0.28.2";
 
+/// npm's `axe-core`, with which the tests look for what keeps people from using the page.
+pub const AXE: &str = "4.14.1";
+
+/// The SHA-256 of its `axe.min.js`.
+pub const AXE_SHA256: &str = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c";
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,12 +1,8 @@
-//! What the page is made of.
+//! What several views are made of, and what stands around them.
 
 pub mod announcer;
 pub mod bars;
-pub mod kept;
-pub mod masthead;
-pub mod model_panel;
-pub mod rate_many;
-pub mod rate_one;
-pub mod results;
+pub mod copy;
+pub mod frame;
+pub mod model_strip;
 pub mod stars;
-pub mod summary;

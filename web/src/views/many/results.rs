@@ -4,8 +4,8 @@ use leptos::prelude::*;
 
 use crate::components::stars::Stars;
 use crate::figures::{percent, whole};
-use crate::run::{Row, Run};
-use crate::words;
+use crate::views::many::run::{Row, Run};
+use crate::words::many as words;
 
 /// The table of the first rows, and the download of all.
 #[component]

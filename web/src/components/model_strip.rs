@@ -1,17 +1,15 @@
-//! The model: on its way, at work, or why not.
+//! How the model fares, in every view: on its way, at work, or why not.
 
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
-use crate::components::kept::KeptModels;
-use crate::figures::{megabytes, millions, percent};
 use crate::model::{Model, State};
 use crate::starsight::{Info, Trouble};
-use crate::words;
+use crate::words::shell as words;
 
-/// One panel of one size for all three, so that nothing below it moves.
+/// One strip of one size for all three, so that nothing below it moves.
 #[component]
-pub fn ModelPanel() -> impl IntoView {
+pub fn ModelStrip() -> impl IntoView {
     let model = expect_context::<Model>();
     let announcer = expect_context::<Announcer>();
     Effect::new(move |_| {
@@ -24,18 +22,11 @@ pub fn ModelPanel() -> impl IntoView {
         State::Ready(info) => view! { <Facts info/> }.into_any(),
         State::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
     };
-    let notice = move || model.notice.get().map(|notice| view! { <p class="model__notice" id="load-notice">{words::notice(&notice)}</p> });
+    let notice = move || model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> });
     view! {
-        <section class="model" aria-label=words::MODEL>
+        <section class="strip" aria-label=words::MODEL>
             {body}
             <div role="status">{notice}</div>
-            <Show when=move || model.is_outdated.get() && model.is_ready()>
-                <p class="model__newer">
-                    {words::NEWER}
-                    <button class="button" id="load-newer" type="button" on:click=move |_| model.update()>{words::LOAD_NEWER}</button>
-                </p>
-            </Show>
-            <KeptModels/>
         </section>
     }
 }
@@ -55,9 +46,9 @@ fn Loading() -> impl IntoView {
     let percent = move || at.get().share().map(|share| format!("{:.0}", share * 100.0));
     let reach = move || at.get().share().map(|share| format!("{share:.4}"));
     view! {
-        <div class="model__loading">
-            <p class="model__title" id="load-title">{title}</p>
-            <p class="model__detail">{detail}</p>
+        <div class="strip__loading">
+            <p class="strip__title" id="load-title">{title}</p>
+            <p class="strip__detail">{detail}</p>
             <div
                 class="progress"
                 class:progress--unknown=move || at.get().share().is_none()
@@ -81,14 +72,19 @@ fn Loading() -> impl IntoView {
 /// What the page rates with.
 #[component]
 fn Facts(info: Info) -> impl IntoView {
-    let accuracy = info.accuracy.map_or_else(|| words::UNMEASURED.to_string(), percent);
+    let model = expect_context::<Model>();
+    let facts = words::model_facts(&info).map(|fact| view! { <li>{fact}</li> }).collect_view();
     view! {
-        <dl class="model__facts">
-            <div class="fact fact--name"><dt>{words::MODEL}</dt><dd id="model-name" data-testid="model-name" dir="auto">{info.name}</dd></div>
-            <div class="fact"><dt>{words::WEIGHTS}</dt><dd>{millions(info.parameters)}</dd></div>
-            <div class="fact"><dt>{words::SIZE}</dt><dd>{megabytes(info.bytes)}" MB"</dd></div>
-            <div class="fact"><dt>{words::ACCURACY}</dt><dd>{accuracy}</dd></div>
-        </dl>
+        <div class="strip__ready">
+            <p class="strip__title" id="model-name" data-testid="model-name" dir="auto">{info.name}</p>
+            <ul class="strip__facts" role="list">{facts}</ul>
+            <Show when=move || model.is_outdated.get()>
+                <p class="strip__newer">
+                    {words::NEWER}" "
+                    <button class="link" id="load-newer" type="button" on:click=move |_| model.update()>{words::LOAD_NEWER}</button>
+                </p>
+            </Show>
+        </div>
     }
 }
 
@@ -98,14 +94,14 @@ fn Failed(trouble: Trouble) -> impl IntoView {
     let model = expect_context::<Model>();
     let cancelled = trouble.is_cancel();
     view! {
-        <div class="model__failed" class:model__failed--cancelled=cancelled>
-            <div role="alert" class="model__words">
-                <p class="model__title">{words::failure(&trouble)}</p>
-                {(!cancelled).then(|| view! { <p class="model__reason" id="load-error">{trouble.message.clone()}</p> })}
-                <p class="model__detail">{words::advice(&trouble)}</p>
+        <div class="strip__failed" class:strip__failed--cancelled=cancelled>
+            <div role="alert">
+                <p class="strip__title">{words::failure(&trouble)}</p>
+                {(!cancelled).then(|| view! { <p class="strip__reason" id="load-error">{trouble.message.clone()}</p> })}
+                <p class="strip__detail">{words::advice(&trouble)}</p>
             </div>
-            {(trouble.may_be_private() && model.is_on_a_hub()).then(|| view! { <TokenField/> })}
             <button class="button" id="load-retry" type="button" on:click=move |_| model.start()>{if cancelled { words::LOAD } else { words::RETRY }}</button>
+            {(trouble.may_be_private() && model.is_on_a_hub()).then(|| view! { <TokenField/> })}
         </div>
     }
 }
@@ -117,10 +113,10 @@ fn TokenField() -> impl IntoView {
     let token = RwSignal::new(String::new());
     view! {
         <form
-            class="model__token"
+            class="strip__token"
             on:submit=move |event| {
                 event.prevent_default();
-                model.start_with(token.get_untracked().trim().to_string());
+                model.start_with(token.get_untracked().trim());
             }
         >
             <label for="token">{words::TOKEN}</label>
@@ -133,7 +129,7 @@ fn TokenField() -> impl IntoView {
                 on:input=move |event| token.set(event_target_value(&event))
             />
             <button class="button" type="submit">{words::LOAD}</button>
-            <p class="model__detail" id="token-use">{words::TOKEN_USE}</p>
+            <p class="strip__detail" id="token-use">{words::TOKEN_USE}</p>
         </form>
     }
 }

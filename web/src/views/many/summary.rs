@@ -4,8 +4,8 @@ use leptos::prelude::*;
 
 use crate::components::bars::{Bar, Bars};
 use crate::components::stars::Stars;
-use crate::run::Run;
-use crate::words;
+use crate::views::many::run::Run;
+use crate::words::many as words;
 
 /// The mean number of stars and their distribution.
 #[component]

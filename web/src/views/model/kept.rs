@@ -7,9 +7,9 @@ use crate::components::announcer::Announcer;
 use crate::figures::megabytes;
 use crate::model::Model;
 use crate::starsight::{self, Kept};
-use crate::words;
+use crate::words::model as words;
 
-/// Shut until asked for; not there as long as nothing is kept.
+/// A list with a delete button for each, and one for all.
 #[component]
 pub fn KeptModels() -> impl IntoView {
     let model = expect_context::<Model>();
@@ -46,16 +46,20 @@ pub fn KeptModels() -> impl IntoView {
     };
     let unfinished = move || {
         let bytes = kept.with(|kept| kept.unfinished);
-        (bytes > 0.0).then(|| view! { <p class="kept__rest">{words::unfinished(bytes)}</p> })
+        (bytes > 0.0).then(|| view! { <p class="caption">{words::unfinished(bytes)}</p> })
     };
+    let any = move || kept.with(|kept| !kept.models.is_empty() || kept.unfinished > 0.0);
     view! {
-        <Show when=move || kept.with(|kept| !kept.models.is_empty() || kept.unfinished > 0.0)>
-            <details class="kept" id="kept">
-                <summary>{move || kept.with(words::kept)}</summary>
-                <ul>{rows}</ul>
-                {unfinished}
-                <button class="button" id="forget-all" type="button" on:click=move |_| forget(None)>{words::DELETE_ALL}</button>
-            </details>
-        </Show>
+        <section class="card" aria-labelledby="kept-title">
+            <h2 id="kept-title">{words::KEPT}</h2>
+            <Show when=any fallback=|| view! { <p class="caption">{words::NOTHING_KEPT}</p> }>
+                <div class="kept" id="kept">
+                    <p class="caption">{move || kept.with(words::kept)}</p>
+                    <ul role="list">{rows}</ul>
+                    {unfinished}
+                    <button class="button" id="forget-all" type="button" on:click=move |_| forget(None)>{words::DELETE_ALL}</button>
+                </div>
+            </Show>
+        </section>
     }
 }

@@ -1,10 +1,18 @@
 //! `starsight.js` as this page uses it: no otherwise than any other page would.
 
-use js_sys::{Array, Object, Reflect};
-use wasm_bindgen::prelude::*;
-use web_sys::AbortSignal;
+mod bench;
+mod field;
+mod info;
 
+use js_sys::{Array, Object, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use web_sys::{AbortSignal, DataTransfer};
+
+pub use self::bench::{Batch, Row, Ways};
+use self::field::{list, number, text};
+pub use self::info::{Bin, Info, Metrics};
 use crate::address::Wanted;
+use crate::words;
 
 #[wasm_bindgen(raw_module = "./starsight.js")]
 extern "C" {
@@ -14,6 +22,8 @@ extern "C" {
     async fn js_kept() -> Result<JsValue, JsValue>;
     #[wasm_bindgen(catch, js_name = forget)]
     async fn js_forget(model: &JsValue) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(js_name = filesOf)]
+    fn js_files_of(transfer: &DataTransfer) -> Promise;
 }
 
 #[wasm_bindgen]
@@ -22,24 +32,14 @@ extern "C" {
     #[derive(Clone)]
     pub type Rater;
     #[wasm_bindgen(method, getter)]
-    fn info(this: &Rater) -> JsInfo;
+    fn info(this: &Rater) -> JsValue;
+    #[wasm_bindgen(method, catch, js_name = bench)]
+    async fn js_bench(this: &Rater, texts: &Array, options: &Object) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = rate)]
     async fn js_rate(this: &Rater, texts: &Array, options: &Object) -> Result<JsValue, JsValue>;
     /// Ends its workers.
     #[wasm_bindgen(method)]
     pub fn free(this: &Rater);
-
-    type JsInfo;
-    #[wasm_bindgen(method, getter)]
-    fn name(this: &JsInfo) -> String;
-    #[wasm_bindgen(method, getter)]
-    fn bytes(this: &JsInfo) -> f64;
-    #[wasm_bindgen(method, getter)]
-    fn parameters(this: &JsInfo) -> f64;
-    #[wasm_bindgen(method, getter, js_name = maxTokens)]
-    fn max_tokens(this: &JsInfo) -> f64;
-    #[wasm_bindgen(method, getter)]
-    fn metrics(this: &JsInfo) -> JsValue;
 
     /// How far a download is.
     pub type LoadProgress;
@@ -85,21 +85,6 @@ extern "C" {
     fn probabilities(this: &Columns) -> js_sys::Float32Array;
 }
 
-/// About the loaded model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Info {
-    /// Its name.
-    pub name: String,
-    /// Bytes of its files.
-    pub bytes: f64,
-    /// Number of weights.
-    pub parameters: f64,
-    /// Tokens of a review that it reads.
-    pub max_tokens: f64,
-    /// Share of the test reviews that it rated right, if its maker measured it.
-    pub accuracy: Option<f64>,
-}
-
 /// A review's rating.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
@@ -121,6 +106,11 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// There is no model to rate with yet.
+    pub fn not_ready() -> Trouble {
+        Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
+    }
+
     /// Whether the reader asked for it.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"
@@ -161,13 +151,8 @@ pub struct KeptModel {
 /// What this browser keeps for this page.
 pub async fn kept() -> Result<Kept, Trouble> {
     let found = js_kept().await?;
-    let number = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok().and_then(|value| value.as_f64()).unwrap_or_default();
-    let model = |entry: JsValue| KeptModel {
-        model: Reflect::get(&entry, &"model".into()).ok().and_then(|value| value.as_string()).unwrap_or_default(),
-        bytes: number(&entry, "bytes"),
-    };
-    let models = Array::from(&Reflect::get(&found, &"models".into())?).iter().map(model).collect();
-    Ok(Kept { models, unfinished: number(&found, "unfinished") })
+    let model = |entry: JsValue| KeptModel { model: text(&entry, "model").unwrap_or_default(), bytes: number(&entry, "bytes").unwrap_or_default() };
+    Ok(Kept { models: list(&found, "models").map(model).collect(), unfinished: number(&found, "unfinished").unwrap_or_default() })
 }
 
 /// Deletes the kept model that came from `model`, or all.
@@ -186,22 +171,41 @@ pub struct Listeners {
     pub on_newer: Closure<dyn FnMut()>,
 }
 
-/// Loads the model that is `wanted`; the newest version of it on `update`, else the one that is kept. A private one takes a `token`. `listeners` must live as long as the model.
-pub async fn load(wanted: &Wanted, token: Option<String>, update: bool, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
+/// The files of a drop, those in its folders too.
+pub fn files_of(transfer: &DataTransfer) -> impl Future<Output = Result<Array, Trouble>> + use<> {
+    // It can be asked only now, while the drop is being handled.
+    let found = wasm_bindgen_futures::JsFuture::from(js_files_of(transfer));
+    async move { Ok(found.await?.unchecked_into()) }
+}
+
+/// What is loaded, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The model that the page's address asks for.
+    pub wanted: Wanted,
+    /// Files of this device that hold a bundle, in its place.
+    pub files: Option<Array>,
+    /// What opens a private model.
+    pub token: Option<String>,
+    /// The newest version of it, not the one that is kept.
+    pub update: bool,
+}
+
+/// Loads a model. `listeners` must live as long as it.
+pub async fn load(source: &Source, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
     let mut options = Options::default();
     options.set("onProgress", listeners.on_progress.as_ref());
     options.set("onNotice", listeners.on_notice.as_ref());
     options.set("onNewer", listeners.on_newer.as_ref());
-    options.set("update", &update.into());
+    options.set("update", &source.update.into());
     options.set("signal", signal);
-    if let Some(token) = token {
-        options.set("token", &token.into());
+    let Source { wanted, files, token, .. } = source;
+    let texts = [("token", token), ("model", &wanted.model), ("endpoint", &wanted.endpoint)];
+    for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        options.set(name, &value.into());
     }
-    if let Some(model) = &wanted.model {
-        options.set("model", &model.into());
-    }
-    if let Some(endpoint) = &wanted.endpoint {
-        options.set("endpoint", &endpoint.into());
+    if let Some(files) = files {
+        options.set("files", files);
     }
     if let Some(workers) = &wanted.workers {
         // What is no number goes on as it stands, for the error to show it.
@@ -213,22 +217,22 @@ pub async fn load(wanted: &Wanted, token: Option<String>, update: bool, signal: 
 impl Rater {
     /// About the model.
     pub fn describe(&self) -> Info {
-        let info = self.info();
-        let accuracy = Reflect::get(&info.metrics(), &"accuracy".into()).ok().and_then(|value| value.as_f64());
-        Info { name: info.name(), bytes: info.bytes(), parameters: info.parameters(), max_tokens: info.max_tokens(), accuracy }
+        Info::of(&self.info())
     }
 
     /// Rates one text; also tells how much work it was.
     pub async fn rate_one(&self, text: &str) -> Result<(Rating, Speed), Trouble> {
         let rated = self.js_rate(&Array::of1(&text.into()), &Object::new()).await?;
-        let field = |of: &JsValue, name: &str| Reflect::get(of, &name.into());
-        let rating = Reflect::get_u32(&field(&rated, "ratings")?, 0)?;
+        let rating = list(&rated, "ratings").next().unwrap_or_default();
         let mut probabilities = [0.0; 5];
-        for (p, value) in probabilities.iter_mut().zip(Array::from(&field(&rating, "probabilities")?).iter()) {
+        for (p, value) in probabilities.iter_mut().zip(list(&rating, "probabilities")) {
             *p = value.as_f64().unwrap_or_default() as f32;
         }
-        let number = |name| field(&rating, name).map(|value| value.as_f64().unwrap_or_default());
-        Ok((Rating { stars: number("stars")? as u8, expected: number("expected")? as f32, probabilities }, field(&rated, "stats")?.unchecked_into()))
+        let of = |name| number(&rating, name).unwrap_or_default();
+        Ok((
+            Rating { stars: of("stars") as u8, expected: of("expected") as f32, probabilities },
+            Reflect::get(&rated, &"stats".into())?.unchecked_into(),
+        ))
     }
 
     /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.

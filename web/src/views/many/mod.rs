@@ -1,17 +1,22 @@
 //! Many reviews at once.
 
+mod csv;
+mod lines;
+mod results;
+mod run;
+mod summary;
+
 use std::time::Duration;
 
 use leptos::html;
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
-use crate::components::results::Results;
-use crate::components::summary::Summary;
-use crate::lines;
 use crate::model::Model;
-use crate::run::{Phase, Run};
-use crate::words;
+use crate::views::many::results::Results;
+use crate::views::many::run::{Phase, Run};
+use crate::views::many::summary::Summary;
+use crate::words::many as words;
 
 /// A pause in typing after which the lines are counted again.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -44,7 +49,7 @@ pub fn RateMany() -> impl IntoView {
             return;
         }
         if !untrack(|| model.is_ready()) {
-            hint.set(words::NOT_READY);
+            hint.set(crate::words::NOT_READY);
             return;
         }
         let lines = lines::read(&area);
@@ -68,16 +73,16 @@ pub fn RateMany() -> impl IntoView {
     view! {
         <section class="card many" aria-labelledby="many-title">
             <div class="many__write">
-                <h2 id="many-title">{words::MANY_TITLE}</h2>
+                <h2 id="many-title">{words::TITLE}</h2>
                 <textarea
                     id="many"
                     data-testid="many"
                     rows="9"
                     dir="auto"
                     spellcheck="false"
-                    aria-label=words::MANY_LABEL
+                    aria-label=words::LABEL
                     aria-describedby="many-note"
-                    placeholder=words::MANY_PLACEHOLDER
+                    placeholder=words::PLACEHOLDER
                     node_ref=area
                     on:input=typed
                 ></textarea>
@@ -109,7 +114,7 @@ fn status(run: Run) -> String {
         Phase::Running => words::rated_of(figures.rated, total),
         Phase::Done => words::rated_all(total, figures.seconds),
         Phase::Stopped => words::stopped(figures.rated, total),
-        Phase::Failed(trouble) => format!("{}: {}", words::MANY_FAILED, trouble.message),
+        Phase::Failed(trouble) => format!("{}: {}", words::FAILED, trouble.message),
     }
 }
 

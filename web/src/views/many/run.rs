@@ -9,10 +9,10 @@ use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::AbortController;
 
-use crate::csv;
 use crate::frame::{OnceAFrame, breathe};
 use crate::model::Model;
 use crate::starsight::{Rating, Speed, Trouble};
+use crate::views::many::csv;
 
 /// Rows of the table. More would cost the browser seconds and be read by nobody.
 const MOST_ROWS: usize = 500;
@@ -125,7 +125,7 @@ impl Run {
 
     /// Rates `reviews`, an array of strings, in place of what was rated before. `finished` is called at the end, however it ends.
     pub fn start(self, model: Model, reviews: Array, finished: impl FnOnce() + 'static) {
-        let (Some(rater), Ok(controller)) = (model.rater(), AbortController::new()) else { return };
+        let Ok(controller) = AbortController::new() else { return };
         let board = self.board.get_value();
         let total = reviews.length() as usize;
         {
@@ -164,7 +164,7 @@ impl Run {
             }
         };
         spawn_local(async move {
-            let phase = match rater.rate_many(&reviews, &signal, on_progress, on_ratings).await {
+            let phase = match model.rate_many(&reviews, &signal, on_progress, on_ratings).await {
                 Ok(stats) => {
                     figures.set(Figures::of(&stats, total as f64, total as f64));
                     Phase::Done

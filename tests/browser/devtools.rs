@@ -1,0 +1,113 @@
+//! What WebDriver has no word for: the DevTools of Chromium, and what its console said.
+
+use std::str::FromStr;
+
+use axum::http::Method;
+use fantoccini::Locator;
+use fantoccini::key::Key;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use crate::scene::Browser;
+
+/// The axe-core that the set-up brought; see xtask/src/axe.rs.
+const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/axe.min.js");
+
+/// A command of chromedriver's own.
+#[derive(Debug)]
+struct Extension {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
+    }
+}
+
+impl Browser {
+    async fn extension(&self, path: &'static str, body: Value) -> Value {
+        self.client.issue_cmd(Extension { path, body }).await.expect("an answer")
+    }
+
+    /// A command of the DevTools protocol.
+    pub async fn devtools(&self, method: &str, params: Value) -> Value {
+        self.extension("goog/cdp/execute", json!({ "cmd": method, "params": params })).await
+    }
+
+    /// A screen of this width in CSS pixels, with a `light` or `dark` system.
+    pub async fn screen(&self, width: u32, scheme: &str) {
+        let phone = width < 600;
+        let metrics = json!({ "width": width, "height": if phone { 780 } else { 900 }, "deviceScaleFactor": 1, "mobile": phone });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] })).await;
+    }
+
+    /// Runs a script in each page before any of its own.
+    pub async fn before_each_page(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
+    /// What the console has said since the last call: its errors.
+    pub async fn errors(&self) -> Vec<String> {
+        let log = self.extension("se/log", json!({ "type": "browser" })).await;
+        let entries = log.as_array().expect("a list").iter().filter(|entry| entry["level"] == "SEVERE");
+        entries.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Presses a key, wherever the focus is.
+    pub async fn press(&self, key: Key) {
+        self.client.active_element().await.expect("an element").send_keys(&char::from(key).to_string()).await.expect("a key");
+    }
+
+    /// Goes on with the tab key until the focus is on `selector`.
+    pub async fn tab_to(&self, selector: &str) {
+        for _ in 0..60 {
+            self.press(Key::Tab).await;
+            let script = "return document.activeElement.matches(arguments[0])";
+            if self.client.execute(script, vec![json!(selector)]).await.expect("a script") == json!(true) {
+                return;
+            }
+        }
+        panic!("the tab key never comes to {selector}");
+    }
+
+    /// Types a text at the focus, emoji too.
+    pub async fn write(&self, text: &str) {
+        self.devtools("Input.insertText", json!({ "text": text })).await;
+    }
+
+    /// Clicks as a visitor does.
+    pub async fn click(&self, selector: &str) {
+        self.client.find(Locator::Css(selector)).await.unwrap_or_else(|e| panic!("{selector}: {e}")).click().await.expect("a click");
+    }
+
+    /// The text that an element shows.
+    pub async fn text(&self, selector: &str) -> String {
+        let script = "return document.querySelector(arguments[0])?.innerText ?? null";
+        let text = self.client.execute(script, vec![json!(selector)]).await.expect("a script");
+        text.as_str().unwrap_or_else(|| panic!("no {selector}")).to_owned()
+    }
+
+    /// What keeps people from using the page as it is, by axe-core's rules: a line for each.
+    pub async fn hindrances(&self) -> Vec<String> {
+        let axe = std::fs::read_to_string(AXE).unwrap_or_else(|e| panic!("{AXE}: {e}; `cargo xtask setup --browser` gets it"));
+        if self.client.execute("return Boolean(window.axe)", vec![]).await.expect("a script") == json!(false) {
+            self.client.execute(&axe, vec![]).await.expect("a script");
+        }
+        let found = self
+            .call(
+                "const { violations } = await axe.run({ resultTypes: ['violations'] });
+                return violations.flatMap(({ id, help, nodes }) => nodes.map(({ target, failureSummary }) => `${id} (${help}): ${target}: ${failureSummary}`))",
+                Value::Null,
+            )
+            .await;
+        found.as_array().expect("a list").iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+    }
+}

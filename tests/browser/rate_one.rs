@@ -1,0 +1,202 @@
+//! One review, as a visitor rates it.
+
+use fantoccini::key::Key;
+use serde_json::{Value, json};
+
+use crate::common::{good, trained};
+use crate::scene::{Browser, Process, serve};
+
+/// The page of a small model.
+async fn page() -> (Browser, String, Process, tempfile::TempDir) {
+    let dir = trained();
+    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    let (server, address) = serve(&dir.path().join("site"));
+    let browser = Browser::open().await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
+    (browser, address, server, dir)
+}
+
+/// Waits until the rating is that of what is typed, and its words are weighed.
+async fn weighed(browser: &Browser) {
+    browser.until("the words", "return document.querySelector('.pulls').dataset.known === 'true' || null").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_done_by_keyboard_alone() {
+    let (browser, ..) = page().await;
+    // Past the navigation.
+    browser.press(Key::Tab).await;
+    let skip =
+        browser.client.execute("return [document.activeElement.className, document.activeElement.getBoundingClientRect().width > 50]", vec![]).await;
+    assert_eq!(skip.expect("a script"), json!(["skip", true]));
+    browser.press(Key::Enter).await;
+    assert_eq!(browser.client.execute("return document.activeElement.id", vec![]).await.expect("a script"), "content");
+    // A review, written; an example instead of it.
+    browser.tab_to("#review").await;
+    browser.write("terrible, crashes all day 😡").await;
+    weighed(&browser).await;
+    assert!(browser.text("#verdict").await.starts_with("1 star,"), "{}", browser.text("#verdict").await);
+    browser.tab_to(".chip").await;
+    browser.press(Key::Enter).await;
+    let example =
+        browser.until("an example", "const text = document.querySelector('#review').value; return text.startsWith('terrible') ? null : text").await;
+    assert_eq!(example, json!(browser.text(".chip").await));
+    weighed(&browser).await;
+    // The other views, back and forth.
+    browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+    browser.tab_to("[data-tab=speed]").await;
+    browser.press(Key::Enter).await;
+    assert_eq!(browser.text("main .view:not([hidden]) h2").await, "Right now");
+    browser.client.back().await.expect("back");
+    browser.until("the first view", "return document.querySelector('main').dataset.view === 'one' || null").await;
+    assert_eq!(browser.client.execute("return document.querySelector('#review').value", vec![]).await.expect("a script"), example);
+    // What has the focus is seen to have it.
+    for selector in ["[data-tab=many]", "#review", ".chip", "#share"] {
+        browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+        browser.tab_to(selector).await;
+        let outline =
+            browser.client.execute("return parseFloat(getComputedStyle(document.activeElement).outlineWidth)", vec![]).await.expect("a script");
+        assert!(outline.as_f64().is_some_and(|width| width >= 2.0), "{selector}: {outline}");
+    }
+    assert_eq!(browser.errors().await, Vec::<String>::new());
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_that_pull_a_rating_are_marked_and_named() {
+    let (browser, ..) = page().await;
+    let text = "great app, love it, it is terrible and it crashes all day";
+    browser.type_into("#review", text).await;
+    weighed(&browser).await;
+    let marks = browser
+        .call(
+            "const marks = [...document.querySelectorAll('.pull')];
+            const line = (mark) => { const { textDecorationLine, textDecorationStyle } = getComputedStyle(mark); return `${textDecorationLine} ${textDecorationStyle}`; };
+            const of = (kind) => marks.filter((mark) => mark.classList.contains(`pull--${kind}`));
+            const look = (kind) => [...new Set(of(kind).map((mark) => `${line(mark)} ${getComputedStyle(mark, '::after').content[1]}`))];
+            return { text: document.querySelector('.pulls__text').textContent, up: of('up').map((mark) => mark.textContent), down: of('down').map((mark) => mark.textContent),
+                looks: [look('up'), look('down')] }",
+            Value::Null,
+        )
+        .await;
+    // Told apart without colour.
+    assert_eq!(marks["looks"], json!([["underline solid +"], ["underline dashed −"]]), "{marks}");
+    assert_eq!(marks["text"], text);
+    // What each word does, worked out anew by the module.
+    let by = browser
+        .call(
+            "const { load } = await import('./starsight.js');
+            const rater = await load({ workers: 1 });
+            const words = args.split(' ');
+            const without = words.map((_, i) => words.filter((_, j) => j !== i).join(' '));
+            const { ratings } = await rater.rate([args, ...without]);
+            rater.free();
+            return words.map((word, i) => [word, ratings[0].expected - ratings[i + 1].expected])",
+            json!(text),
+        )
+        .await;
+    let pulls: Vec<(String, f64)> = serde_json::from_value(by).expect("pairs");
+    for (kind, sign) in [("up", 1.0), ("down", -1.0)] {
+        // Close to the threshold either is right: the last word's variant has a space the less.
+        let sure: Vec<&String> = pulls.iter().filter(|(_, by)| by * sign > 0.11).map(|(word, _)| word).collect();
+        let marked: Vec<String> = serde_json::from_value(marks[kind].clone()).expect("words");
+        assert!(!sure.is_empty() && sure.iter().all(|word| marked.contains(word)), "{kind}: {marked:?} of {pulls:?}");
+        assert!(marked.iter().all(|word| pulls.iter().any(|(known, by)| known == word && by * sign > 0.09)), "{kind}: {marked:?} of {pulls:?}");
+        let named = browser.text(&format!("#pulls-{kind}")).await;
+        let (strongest, by) = pulls.iter().max_by(|one, other| (one.1 * sign).total_cmp(&(other.1 * sign))).expect("a word");
+        let figure = format!("{strongest} {}{:.1}", if sign > 0.0 { '+' } else { '−' }, by.abs());
+        assert!(named.starts_with(&figure), "{named} begins with {figure}");
+    }
+    // A long review is weighed by groups of words, and that is said.
+    browser.type_into("#review", &"it is okay but needs work ".repeat(40)).await;
+    weighed(&browser).await;
+    assert!(browser.text("#pulls-note").await.contains("words at a time"), "{}", browser.text("#pulls-note").await);
+    assert!(browser.text(".one__rating .caption").await.contains("only the first 32 tokens were read"));
+    // Right to left, and words without an end.
+    browser.type_into("#review", "تطبيق رائع جدا").await;
+    weighed(&browser).await;
+    let direction = "return ['#review', '.pulls__text'].map((name) => getComputedStyle(document.querySelector(name)).direction)";
+    assert_eq!(browser.client.execute(direction, vec![]).await.expect("a script"), json!(["rtl", "rtl"]));
+    browser.screen(360, "light").await;
+    browser.type_into("#review", &format!("{} bad", "A".repeat(300))).await;
+    weighed(&browser).await;
+    let wide = browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
+    assert_eq!(wide, json!(0));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_answer_never_replaces_a_newer_one() {
+    let (browser, address, ..) = page().await;
+    // What a worker says of one review and of the next comes late: the longer the review, the later.
+    let late = "const Real = Worker;
+        window.Worker = class extends Real {
+            delay = 0;
+            postMessage(message, ...rest) { if (message.type === 'rate') this.delay = message.texts.length === 1 ? 40 * message.texts[0].length : 0; super.postMessage(message, ...rest); }
+            set onmessage(hear) { super.onmessage = (event) => { const { delay } = this; setTimeout(() => hear(event), delay); }; }
+        }";
+    browser.before_each_page(late).await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
+    let watch = "window.shown = [];
+        const verdict = document.querySelector('#verdict');
+        new MutationObserver(() => verdict.dataset.stars && shown.push([document.querySelector('#review').value, verdict.dataset.stars])).observe(verdict, { attributes: true })";
+    browser.call(watch, Value::Null).await;
+    browser.type_into("#review", "terrible, crashes all day").await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    browser.type_into("#review", "great app").await;
+    browser.until("the newer answer", "return document.querySelector('#verdict').dataset.stars === '5' || null").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let shown = browser.client.execute("return shown", vec![]).await.expect("a script");
+    assert_eq!(shown.as_array().and_then(|shown| shown.last().cloned()), Some(json!(["great app", "5"])), "{shown}");
+    // An emptied box has no rating, even if one is on its way.
+    browser.type_into("#review", "terrible, crashes all day").await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    browser.type_into("#review", "").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1800)).await;
+    let left = browser.client.execute("return document.querySelector('#verdict').dataset.stars ?? null", vec![]).await.expect("a script");
+    assert_eq!(left, Value::Null);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_is_in_an_address_only_when_asked() {
+    let (browser, address, ..) = page().await;
+    let review = "great app, love it 😍 #1 & more";
+    browser.type_into("#review", review).await;
+    weighed(&browser).await;
+    let plain = browser.client.current_url().await.expect("an address");
+    assert!(!plain.as_str().contains("great"), "{plain}");
+    browser.devtools("Browser.grantPermissions", json!({ "permissions": ["clipboardReadWrite"], "origin": address })).await;
+    browser.click("#share").await;
+    browser.until("the copy", "return document.querySelector('.share [role=status]').innerText.includes('Copied') || null").await;
+    let link = browser.call("return navigator.clipboard.readText()", Value::Null).await;
+    let link = link.as_str().expect("a link");
+    assert!(link.starts_with(&format!("{address}/#review=great%20app")), "{link}");
+    assert_eq!(browser.client.current_url().await.expect("an address"), plain);
+
+    // Another visitor opens it.
+    browser.client.goto("about:blank").await.expect("a page");
+    browser.client.goto(link).await.expect("the page");
+    browser.ready().await;
+    weighed(&browser).await;
+    assert_eq!(browser.client.execute("return document.querySelector('#review').value", vec![]).await.expect("a script"), json!(review));
+    // What is typed after that is nobody's business.
+    browser.type_into("#review", "terrible").await;
+    rated_one_star(&browser).await;
+    let after = browser.client.current_url().await.expect("an address");
+    assert_eq!(after.fragment(), None, "{after}");
+    // Without a clipboard the link is shown.
+    let denied = "Object.defineProperty(navigator, 'clipboard', { value: undefined })";
+    browser.call(denied, Value::Null).await;
+    browser.click("#share").await;
+    let shown = browser.until("the link", "return document.querySelector('.share textarea')?.value ?? null").await;
+    assert!(shown.as_str().is_some_and(|link| link.ends_with("#review=terrible")), "{shown}");
+    browser.close().await;
+}
+
+/// Waits until a text of one word is rated; there is nothing to weigh in it.
+async fn rated_one_star(browser: &Browser) {
+    browser.until("a rating", "return document.querySelector('#verdict').dataset.stars === '1' || null").await;
+}

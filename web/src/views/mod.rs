@@ -1,0 +1,6 @@
+//! The views: one of them is shown at a time.
+
+pub mod many;
+pub mod model;
+pub mod one;
+pub mod speed;

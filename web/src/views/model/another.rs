@@ -1,0 +1,73 @@
+//! Another model: by its name, by its folder, or from files of this device.
+
+use leptos::prelude::*;
+
+use crate::address::{Address, Wanted};
+use crate::model::Model;
+use crate::views::model::drop::DropZone;
+use crate::words::model as words;
+use crate::words::shell;
+
+/// A form for names and tokens, and a place for files.
+#[component]
+pub fn Another() -> impl IntoView {
+    let address = expect_context::<Address>();
+    let model = expect_context::<Model>();
+    let name = RwSignal::new(String::new());
+    let token = RwSignal::new(String::new());
+    let hint = RwSignal::new("");
+    let load = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let name = name.get_untracked().trim().to_owned();
+        if name.is_empty() {
+            hint.set(words::NO_NAME);
+            return;
+        }
+        hint.set("");
+        model.set_token(token.get_untracked().trim());
+        let wanted = Wanted { model: Some(name), ..address.wanted.get_untracked() };
+        if wanted == address.wanted.get_untracked() { model.start() } else { address.ask_for(&wanted) }
+    };
+    let own = move |_| address.ask_for(&Wanted { model: None, ..address.wanted.get_untracked() });
+    view! {
+        <section class="card another" aria-labelledby="another-title">
+            <h2 id="another-title">{words::ANOTHER}</h2>
+            <form class="another__form" on:submit=load>
+                <div class="field">
+                    <label for="another">{words::WHICH}</label>
+                    <input
+                        id="another"
+                        type="text"
+                        autocomplete="off"
+                        autocapitalize="none"
+                        spellcheck="false"
+                        placeholder=words::WHICH_PLACEHOLDER
+                        aria-describedby="another-hint"
+                        prop:value=move || name.get()
+                        on:input=move |event| name.set(event_target_value(&event))
+                    />
+                </div>
+                <div class="field">
+                    <label for="another-token">{shell::TOKEN}</label>
+                    <input
+                        id="another-token"
+                        type="password"
+                        autocomplete="off"
+                        aria-describedby="another-token-use"
+                        prop:value=move || token.get()
+                        on:input=move |event| token.set(event_target_value(&event))
+                    />
+                    <p class="caption" id="another-token-use">{shell::TOKEN_USE}</p>
+                </div>
+                <div class="another__buttons">
+                    <button class="button button--main" id="load-another" type="submit">{words::LOAD}</button>
+                    <Show when=move || address.wanted.with(|wanted| wanted.model.is_some())>
+                        <button class="button" id="load-own" type="button" on:click=own>{words::OWN}</button>
+                    </Show>
+                    <p class="caption another__hint" id="another-hint" role="status">{move || hint.get()}</p>
+                </div>
+            </form>
+            <DropZone/>
+        </section>
+    }
+}

@@ -1,0 +1,43 @@
+//! The model: what it is, how good, what the browser keeps of it, and which others there are.
+
+mod another;
+mod calibration;
+mod card;
+mod confusion;
+mod drop;
+mod kept;
+mod quality;
+
+use leptos::prelude::*;
+
+use crate::model::{Model, State};
+use crate::views::model::another::Another;
+use crate::views::model::card::Card;
+use crate::views::model::kept::KeptModels;
+use crate::views::model::quality::Quality;
+use crate::words::model as words;
+
+/// What is known of the loaded model, and the ways to others.
+#[component]
+pub fn ModelView() -> impl IntoView {
+    let model = expect_context::<Model>();
+    let known = move || match model.state.get() {
+        State::Ready(info) => {
+            let metrics = info.metrics.clone();
+            view! { <Card info/><Quality metrics/> }.into_any()
+        }
+        _ => view! {
+            <section class="card" aria-labelledby="model-title">
+                <h2 id="model-title">{words::TITLE}</h2>
+                <p class="caption">{words::NOT_LOADED}</p>
+            </section>
+        }
+        .into_any(),
+    };
+    let coming = move || model.state.with(|state| *state == State::Loading);
+    view! {
+        <div class="known" class:known--coming=coming>{known}</div>
+        <Another/>
+        <KeptModels/>
+    }
+}

@@ -1,0 +1,65 @@
+//! The review with its words marked by how they pull the rating: by underline, weight and sign, so that it reads without colour too.
+
+use leptos::prelude::*;
+
+use crate::views::one::draft::Draft;
+use crate::views::one::pull::{Pull, Pulls};
+use crate::words::one as words;
+
+/// Stars from which a pull counts as such, as a strong one, and as a very strong one.
+const LEVELS: [f32; 3] = [0.1, 0.35, 0.9];
+
+/// How many words are named in each direction.
+const NAMED: usize = 5;
+
+/// What pulls the rating, drawn on the text, and the strongest words by name.
+#[component]
+pub fn MarkedWords(draft: Draft) -> impl IntoView {
+    let known = move || draft.pulls.with(|pulls| pulls.as_ref().and_then(|pulls| pulls.as_ref().ok().cloned()));
+    let text = move || match known() {
+        Some(pulls) => pulls.pieces.iter().map(marked).collect_view().into_any(),
+        None => draft.text.get().into_any(),
+    };
+    let note = move || draft.pulls.with(|pulls| note(pulls.as_ref(), draft.is_blank()));
+    let named = move |up: bool| known().map_or_else(String::new, |pulls| named(&pulls, up));
+    view! {
+        <section class="pulls" aria-labelledby="pulls-title" data-testid="pulls" data-known=move || known().is_some().to_string()>
+            <h3 id="pulls-title">{words::PULLS}</h3>
+            <p class="pulls__text" dir="auto" aria-hidden="true">{text}</p>
+            <dl class="pulls__named">
+                <div><dt>{words::UP}</dt><dd id="pulls-up" dir="auto">{move || named(true)}</dd></div>
+                <div><dt>{words::DOWN}</dt><dd id="pulls-down" dir="auto">{move || named(false)}</dd></div>
+            </dl>
+            <p class="caption" id="pulls-note">{note}</p>
+        </section>
+    }
+}
+
+/// A piece of the text. Only what stands between its white space is marked.
+fn marked(pull: &Pull) -> impl IntoView + use<> {
+    let level = LEVELS.iter().filter(|least| pull.by.abs() >= **least).count();
+    let core = pull.piece.trim();
+    let (before, after) = pull.piece.split_once(core).unwrap_or_default();
+    let class = match level {
+        0 => String::new(),
+        level => format!("pull pull--{} pull--{level}", if pull.by > 0.0 { "up" } else { "down" }),
+    };
+    view! { {before.to_string()}<span class=class>{core.to_string()}</span>{after.to_string()} }
+}
+
+/// The strongest pieces that pull up, or down, with figures.
+fn named(pulls: &Pulls, up: bool) -> String {
+    let mut strongest: Vec<&Pull> = pulls.pieces.iter().filter(|pull| pull.by.abs() >= LEVELS[0] && (pull.by > 0.0) == up).collect();
+    strongest.sort_by(|one, other| other.by.abs().total_cmp(&one.by.abs()));
+    let named: Vec<String> = strongest.into_iter().take(NAMED).map(|pull| words::pull(pull.piece.trim(), pull.by)).collect();
+    if named.is_empty() { words::NO_WORD.into() } else { named.join(words::BETWEEN_WORDS) }
+}
+
+fn note(pulls: Option<&Result<Pulls, crate::starsight::Trouble>>, blank: bool) -> String {
+    match pulls {
+        Some(Ok(pulls)) => words::weighed(pulls.words_a_piece),
+        Some(Err(trouble)) => format!("{}: {}", words::NOT_WEIGHED, trouble.message),
+        None if blank => words::WHAT_PULLS_ARE.into(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Which words pull a rating up or down: the review rated again with each of them left out.
+
+use crate::starsight::Rating;
+
+/// The most ratings that one text's words are worth.
+const MOST_VARIANTS: usize = 48;
+
+/// The most tokens that they are worth, all together: two seconds' work for MiniLM on a slow machine.
+const MOST_TOKENS: f64 = 6000.0;
+
+/// A piece of a text, and how far it pulls the expected value, in stars: below 0 it pulls down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pull {
+    /// One word or several, with the white space around them.
+    pub piece: String,
+    /// Expected value of the whole text, less that of the text without the piece.
+    pub by: f32,
+}
+
+/// A text's pieces, in order: together they are the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pulls {
+    /// The pieces.
+    pub pieces: Vec<Pull>,
+    /// Words a piece.
+    pub words_a_piece: usize,
+}
+
+/// A text, and how it is cut.
+pub struct Variants {
+    pieces: Vec<String>,
+    words_a_piece: usize,
+}
+
+impl Variants {
+    /// Cuts a text of so many `tokens` into its words; into groups of them where there are many. None for fewer than two words: without its only word a text says nothing.
+    pub fn of(text: &str, tokens: f64) -> Option<Variants> {
+        let words = words(text);
+        if words.len() < 2 {
+            return None;
+        }
+        let most = (MOST_TOKENS / tokens.max(1.0)).clamp(8.0, MOST_VARIANTS as f64) as usize;
+        let words_a_piece = words.len().div_ceil(most);
+        Some(Variants { pieces: words.chunks(words_a_piece).map(<[&str]>::concat).collect(), words_a_piece })
+    }
+
+    /// What is to be rated: the whole text, then the text without each piece.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let without = |left_out: usize| self.pieces.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, piece)| piece.as_str()).collect();
+        std::iter::once(self.pieces.concat()).chain((0..self.pieces.len()).map(without))
+    }
+
+    /// What the ratings of [`Variants::texts`] tell.
+    pub fn pulls(self, ratings: &[Rating]) -> Pulls {
+        let whole = ratings.first().map_or(0.0, |rating| rating.expected);
+        let pieces = self.pieces.into_iter().zip(&ratings[ratings.len().min(1)..]);
+        Pulls { pieces: pieces.map(|(piece, without)| Pull { piece, by: whole - without.expected }).collect(), words_a_piece: self.words_a_piece }
+    }
+}
+
+/// The words of a text with the white space after them, and before the first: together they are the text. Where a script sets no spaces, each character counts as a word.
+pub fn words(text: &str) -> Vec<&str> {
+    let mut starts = Vec::new();
+    let (mut after_space, mut after_lone) = (true, false);
+    for (at, letter) in text.char_indices() {
+        let lone = stands_alone(letter);
+        if !letter.is_whitespace() && (after_space || lone || after_lone) {
+            starts.push(at);
+        }
+        (after_space, after_lone) = (letter.is_whitespace(), lone);
+    }
+    let Some(first) = starts.first_mut() else { return Vec::new() };
+    *first = 0;
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(&start, end)| &text[start..end]).collect()
+}
+
+/// Chinese characters and Japanese kana.
+fn stands_alone(letter: char) -> bool {
+    matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_text() {
+        assert_eq!(words("  Love it,  really\n😍 "), ["  Love ", "it,  ", "really\n", "😍 "]);
+        assert_eq!(words("很好用 app"), ["很", "好", "用 ", "app"]);
+        assert_eq!(words(" \n"), Vec::<&str>::new());
+        for text in ["a b c", " x", "ا ب", "日本語でok!"] {
+            assert_eq!(words(text).concat(), text);
+        }
+    }
+
+    #[test]
+    fn a_pull_is_what_is_lost_without_the_word() {
+        let variants = Variants::of("great but slow", 5.0).expect("three words");
+        assert_eq!(variants.texts().collect::<Vec<_>>(), ["great but slow", "but slow", "great slow", "great but "]);
+        let rating = |expected| Rating { stars: 3, expected, probabilities: [0.2; 5] };
+        let pulls = variants.pulls(&[3.0, 1.5, 3.0, 4.5].map(rating));
+        assert_eq!(pulls.pieces.iter().map(|pull| pull.by).collect::<Vec<_>>(), [1.5, 0.0, -1.5]);
+        assert!(Variants::of("great", 3.0).is_none());
+    }
+
+    #[test]
+    fn long_texts_are_cut_into_fewer_pieces() {
+        let text = "word ".repeat(200);
+        let variants = Variants::of(&text, 202.0).expect("words");
+        assert_eq!((variants.words_a_piece, variants.pieces.len()), (7, 29));
+        assert_eq!(variants.pieces.concat(), text);
+        assert_eq!(Variants::of(&text, 1e9).expect("words").pieces.len(), 8);
+    }
+}

@@ -1,0 +1,173 @@
+//! The benchmark, run by `starsight.js` in the ways that the notebook measured.
+
+use js_sys::{Array, Date, JSON};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wasm_bindgen::JsValue;
+use web_sys::AbortController;
+
+use crate::model::{Model, State};
+use crate::starsight::{Batch, Row, Trouble, Ways};
+use crate::words::speed as words;
+
+/// Reviews that no person wrote: a part of samples/reviews.csv, as long and as short as real ones are (7 tokens in the middle, 15 on average, 5% above 57).
+const SAMPLES: &str = include_str!("samples.txt");
+
+/// Reviews a run, for calls of few, and for calls with a lag.
+const FEW: usize = 128;
+const FEWEST: usize = 64;
+
+/// Seconds that a run of all at once takes, more or less, and the most reviews in it.
+const LONG: f64 = 1.5;
+const MOST: usize = 4096;
+
+/// The most workers that are tried: each takes the model's memory.
+const MOST_WORKERS: u32 = 8;
+
+/// Where the benchmark stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// Not begun.
+    Idle,
+    /// Under way.
+    Running,
+    /// Every way is measured.
+    Done,
+    /// The reader stopped it.
+    Stopped,
+    /// It broke off.
+    Failed(Trouble),
+}
+
+/// A way of rating: reviews a call, milliseconds of lag, workers.
+pub type Way = (Batch, u32, u32);
+
+/// The benchmark and what it found.
+#[derive(Clone, Copy)]
+pub struct Bench {
+    /// Where it stands.
+    pub phase: RwSignal<Phase>,
+    /// What is measured so far.
+    pub rows: RwSignal<Vec<Row>>,
+    stop: StoredValue<Option<AbortController>, LocalStorage>,
+    cores: u32,
+}
+
+impl Bench {
+    /// Not begun.
+    pub fn new() -> Bench {
+        let cores = window().navigator().hardware_concurrency().max(1.0) as u32;
+        Bench { phase: RwSignal::new(Phase::Idle), rows: RwSignal::default(), stop: StoredValue::new_local(None), cores }
+    }
+
+    /// All ways, in the order in which they are measured.
+    pub fn plan(self) -> Vec<Way> {
+        let [few, packed, lagged] = self.stages();
+        let ways = |ways: &Ways| -> Vec<Way> {
+            let calls = ways.batches.iter().map(|&batch| (batch, 0)).chain(ways.lags.iter().copied());
+            calls.flat_map(|(batch, lag)| ways.workers.iter().map(move |&workers| (batch, lag, workers))).collect()
+        };
+        [few, packed, lagged].iter().flat_map(ways).collect()
+    }
+
+    /// What was measured of a way.
+    pub fn row(self, way: Way) -> Option<Row> {
+        self.rows.with(|rows| rows.iter().find(|row| (row.batch, row.lag, row.workers) == way).cloned())
+    }
+
+    /// The fastest way, in reviews a second.
+    pub fn best(self) -> Option<f64> {
+        self.rows.with(|rows| rows.iter().map(|row| row.samples_per_second).reduce(f64::max))
+    }
+
+    /// Few reviews a call; all at once, by ever more workers; with a network's lag.
+    fn stages(self) -> [Ways; 3] {
+        let most = self.cores.min(MOST_WORKERS);
+        let mut workers: Vec<u32> = (0..).map(|power| 1 << power).take_while(|&count| count < most).collect();
+        workers.push(most);
+        [
+            Ways { batches: vec![Batch::Of(1), Batch::Of(32), Batch::Of(64)], lags: vec![], workers: vec![1] },
+            Ways { batches: vec![Batch::Packed], lags: vec![], workers },
+            Ways { batches: vec![], lags: vec![(Batch::Of(1), 20), (Batch::Of(32), 500)], workers: vec![1] },
+        ]
+    }
+
+    /// Measures anew. `finished` is called at the end, however it ends.
+    pub fn start(self, model: Model, finished: impl FnOnce() + 'static) {
+        let Ok(controller) = AbortController::new() else { return };
+        let signal = controller.signal();
+        self.stop.set_value(Some(controller));
+        self.rows.set(Vec::new());
+        self.phase.set(Phase::Running);
+        spawn_local(async move {
+            let measured = async {
+                let [few, packed, lagged] = self.stages();
+                for (ways, count) in [(few, Some(FEW)), (packed, None), (lagged, Some(FEWEST))] {
+                    let texts = samples(count.unwrap_or_else(|| self.many()));
+                    model.bench(&texts, &ways, &signal, move |row| self.rows.update(|rows| rows.push(row))).await?;
+                }
+                Ok::<(), Trouble>(())
+            };
+            let phase = match measured.await {
+                Ok(()) => Phase::Done,
+                Err(trouble) if trouble.is_cancel() => Phase::Stopped,
+                Err(trouble) => {
+                    model.note(&trouble);
+                    Phase::Failed(trouble)
+                }
+            };
+            self.phase.set(phase);
+            finished();
+        });
+    }
+
+    /// Ends it early. What is measured stays.
+    pub fn cancel(self) {
+        if let Some(controller) = self.stop.get_value() {
+            controller.abort();
+        }
+    }
+
+    /// How many reviews a run of all at once is worth, going by what is measured.
+    fn many(self) -> usize {
+        let best = self.rows.with_untracked(|rows| rows.iter().map(|row| row.samples_per_second).fold(0.0, f64::max));
+        ((best * LONG) as usize).clamp(FEW, MOST)
+    }
+
+    /// The result as text.
+    pub fn as_text(self, model: Model) -> String {
+        let (name, agent) = about(model);
+        let lines = self.rows.with_untracked(|rows| rows.iter().map(words::line).collect::<Vec<_>>().join("\n"));
+        format!("{}\n{lines}\n{} {}\n", words::heading(&name, self.cores.into(), &agent), words::QUOTED, words::CHATGPT_QUOTED)
+    }
+
+    /// The result as JSON.
+    pub fn as_json(self, model: Model) -> String {
+        let (name, agent) = about(model);
+        let rows = self.rows.with_untracked(|rows| rows.iter().map(|row| format!("    {}", row.json)).collect::<Vec<_>>().join(",\n"));
+        let date = String::from(Date::new_0().to_iso_string());
+        format!(
+            "{{\n  \"model\": {},\n  \"date\": {},\n  \"userAgent\": {},\n  \"cores\": {},\n  \"rows\": [\n{rows}\n  ]\n}}\n",
+            quoted(&name),
+            quoted(&date),
+            quoted(&agent),
+            self.cores
+        )
+    }
+}
+
+/// The model's name and the browser's.
+fn about(model: Model) -> (String, String) {
+    let name = model.state.with_untracked(|state| if let State::Ready(info) = state { info.name.clone() } else { String::new() });
+    (name, window().navigator().user_agent().unwrap_or_default())
+}
+
+/// A string in JSON.
+fn quoted(text: &str) -> String {
+    JSON::stringify(&JsValue::from(text)).map(String::from).unwrap_or_default()
+}
+
+/// So many reviews: the samples over and over.
+fn samples(count: usize) -> Array {
+    SAMPLES.lines().cycle().take(count).map(JsValue::from).collect()
+}

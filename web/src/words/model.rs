@@ -1,0 +1,146 @@
+//! The model's card, and what the browser keeps.
+
+use crate::figures::{megabytes, percent, whole};
+use crate::starsight::{Info, Kept};
+
+pub const TITLE: &str = "The model";
+pub const NAME: &str = "Name";
+pub const ARCHITECTURE: &str = "Architecture";
+pub const PARAMETERS: &str = "Parameters";
+pub const SIZE: &str = "Size here";
+pub const READS: &str = "Reads";
+pub const SOURCE: &str = "Source";
+pub const COMMIT: &str = "Commit";
+pub const HASH: &str = "SHA-256 of the weights";
+pub const BASE: &str = "Trained from";
+pub const DATA: &str = "Trained on";
+pub const CODE: &str = "Trained with";
+pub const TEMPERATURE: &str = "Calibration temperature";
+pub const NOT_LOADED: &str = "What is known of the model shows here once it is loaded.";
+pub const UPDATE: &str = "Look for a newer version";
+
+pub const QUALITY: &str = "How good it is";
+pub const NO_METRICS: &str = "Its maker published no metrics.";
+pub const METRIC: &str = "Metric";
+pub const VALUE: &str = "Value";
+pub const INTERVAL: &str = "95% interval";
+pub const METRICS: &str = "Metrics on the test reviews";
+
+pub const CONFUSION: &str = "True stars, and those it gave";
+pub const CONFUSION_CORNER: &str = "True";
+pub const CONFUSION_NOTE: &str =
+    "A row holds the reviews of so many true stars; its figures say how many of them got 1 to 5. The darker, the larger a share of the row.";
+
+pub const CALIBRATION: &str = "Is it as sure as it should be?";
+pub const CALIBRATION_DRAWING: &str = "Share of right ratings by how sure the model was";
+pub const CALIBRATION_NOTE: &str = "Reviews are grouped by how sure the model was. On the line, it is right as often as it says; below it, it is too sure. The larger a dot, the more reviews.";
+pub const NO_CALIBRATION: &str = "This model's maker published no curve; only the expected calibration error above.";
+pub const SURE: &str = "sure";
+pub const RIGHT: &str = "right";
+
+pub const ANOTHER: &str = "Another model";
+pub const WHICH: &str = "On the Hugging Face Hub (owner/name, or owner/name@revision), or a folder beside this page";
+pub const WHICH_PLACEHOLDER: &str = "owner/name";
+pub const LOAD: &str = "Load it";
+pub const OWN: &str = "Back to this site's own model";
+pub const DROP: &str = "Or drop a model's folder here, as starsight train writes it, or all of its files";
+pub const CHOOSE_FOLDER: &str = "Choose a folder";
+pub const CHOOSE_FILES: &str = "Choose files";
+pub const STAYS_HERE: &str = "Files stay on this device, and are held to their manifest like any other model.";
+pub const NO_NAME: &str = "Type a name or a folder first.";
+
+pub const KEPT: &str = "Kept in this browser";
+pub const NOTHING_KEPT: &str = "Nothing is kept yet. A model that was fetched whole is kept, and loads without a network the next time.";
+pub const DELETE: &str = "Delete";
+pub const DELETE_ALL: &str = "Delete everything that is kept";
+pub const DELETED: &str = "Deleted.";
+
+/// A metric by the trainer's name of it, and how it is told; None for what is no metric to show.
+pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {
+    let (called, is_share) = match name {
+        "accuracy" => ("Accuracy: the very number of stars", true),
+        "off_by_one" => ("At most one star off", true),
+        "binary_great" => ("4 or 5 stars against 1 to 3", true),
+        "binary_five" => ("5 stars against the rest", true),
+        "mae" => ("Mean absolute error, in stars", false),
+        "qwk" => ("Quadratic weighted kappa", false),
+        "macro_f1" => ("F1, averaged over the stars", false),
+        "ece" => ("Expected calibration error", false),
+        "loss" => ("Loss (cross-entropy)", false),
+        _ => return None,
+    };
+    Some((called, shown(value, is_share)))
+}
+
+/// The metrics, in the order in which they are shown.
+pub const METRIC_ORDER: [&str; 9] = ["accuracy", "off_by_one", "binary_great", "binary_five", "mae", "qwk", "macro_f1", "ece", "loss"];
+
+fn shown(value: f64, is_share: bool) -> String {
+    if is_share { percent(value) } else { format!("{value:.3}") }
+}
+
+/// From where to where a metric may well be.
+pub fn interval(name: &str, [low, high]: [f64; 2]) -> String {
+    let bound = |value| metric(name, value).map(|(_, shown)| shown).unwrap_or_default();
+    format!("{} to {}", bound(low), bound(high))
+}
+
+/// Under the metrics.
+pub fn measured_on(samples: f64) -> String {
+    format!("On {} test reviews that it had not seen in training.", whole(samples))
+}
+
+/// `BERT, 6 layers of width 384`.
+pub fn architecture(info: &Info) -> String {
+    let name = match info.model_type.as_str() {
+        "bert" => "BERT",
+        "distilbert" => "DistilBERT",
+        other => other,
+    };
+    let layers = if info.layers == 1.0 { "1 layer".to_string() } else { format!("{} layers", info.layers) };
+    format!("{name}, {layers} of width {}", info.hidden_size)
+}
+
+/// `1.1 MB, int8`.
+pub fn size(info: &Info) -> String {
+    let kept = if info.is_kept { "; kept from an earlier visit" } else { "" };
+    format!("{} MB, as 8-bit integers{kept}", megabytes(info.bytes))
+}
+
+/// `the first 256 tokens of a review`.
+pub fn reads(max_tokens: f64) -> String {
+    format!("the first {} tokens of a review", whole(max_tokens))
+}
+
+/// `1,920 reviews of 5 stars rated 4`, for who listens.
+pub fn cell(count: f64, truth: usize, rated: usize) -> String {
+    format!("{} of {truth} rated {rated}", whole(count))
+}
+
+/// A dot of the calibration curve.
+pub fn bin(samples: f64, confidence: f64, right: f64) -> String {
+    format!("{} reviews: {} {SURE}, {} {RIGHT}", whole(samples), percent(confidence), percent(right))
+}
+
+/// How much this browser keeps: `2 models, 48.4 MB`.
+pub fn kept(kept: &Kept) -> String {
+    let bytes = kept.models.iter().map(|model| model.bytes).sum::<f64>() + kept.unfinished;
+    let models = if kept.models.len() == 1 { "1 model".to_string() } else { format!("{} models", kept.models.len()) };
+    format!("{models}, {} MB", megabytes(bytes))
+}
+
+/// Where a kept model came from, short: the Hub's name for it, or the folder's address.
+pub fn source(model: &str) -> String {
+    let short = model.split_once("://").map_or(model, |(_, rest)| rest);
+    short.replacen("/tree/", " @ ", 1).trim_end_matches('/').to_string()
+}
+
+/// What a button that deletes a model does.
+pub fn delete(model: &str) -> String {
+    format!("Delete {}", source(model))
+}
+
+/// What downloads that were cut off take.
+pub fn unfinished(bytes: f64) -> String {
+    format!("And {} MB of downloads that were cut off; loading the model goes on with them.", megabytes(bytes))
+}

@@ -1,0 +1,97 @@
+//! Rate one.
+
+use crate::figures::{duration, whole};
+use crate::starsight::Rating;
+use crate::words::stars;
+
+pub const TITLE: &str = "Rate one review";
+pub const LABEL: &str = "Review";
+pub const PLACEHOLDER: &str = "Type or paste a review";
+pub const TRY: &str = "Or try";
+pub const RATING: &str = "Rating";
+pub const NOTHING_TYPED: &str = "The rating shows here as you type.";
+pub const WAITING: &str = "The rating shows here once the model is ready.";
+pub const FAILED: &str = "This review could not be rated";
+pub const PROBABILITIES: &str = "Probability of each number of stars";
+
+pub const PULLS: &str = "What pulls the rating";
+pub const UP: &str = "Up";
+pub const DOWN: &str = "Down";
+pub const NO_WORD: &str = "no single word";
+pub const BETWEEN_WORDS: &str = " · ";
+pub const WHAT_PULLS_ARE: &str = "The words that pull the rating up or down will be marked here, and named.";
+pub const NOT_WEIGHED: &str = "The words could not be weighed";
+pub const SHARE: &str = "Copy a link to this review";
+pub const WHAT_SHARING_MEANS: &str = "The link holds the text, for whoever you give it to. It stands behind a #, which browsers send to no server.";
+pub const TOO_LONG_TO_SHARE: &str = "This review is too long for a link.";
+
+/// Reviews to try with a click, from glad to angry and back.
+pub const EXAMPLES: [&str; 5] = [
+    "Absolutely love it, use it every day 😍",
+    "Good app, but the new menu is confusing",
+    "It's okay, nothing more",
+    "Too many ads, and it drains my battery",
+    "Crashes on start. Lost all my notes!",
+];
+
+/// The expected value, as the large figure beside the stars.
+pub fn expected(value: f32) -> String {
+    format!("{value:.1}")
+}
+
+/// The rating in plain words: `4 stars, fairly sure`.
+pub fn verdict(rating: &Rating) -> String {
+    let likeliest = usize::from(rating.stars) - 1;
+    let p = rating.probabilities[likeliest];
+    let (second, q) = (rating.probabilities.iter().enumerate())
+        .filter(|(i, _)| *i != likeliest)
+        .fold((0, 0.0), |best: (usize, f32), (i, &q)| if q > best.1 { (i, q) } else { best });
+    let sure = match p {
+        0.9.. => "almost certain".to_string(),
+        0.7.. => "fairly sure".to_string(),
+        _ if p - q < 0.1 => format!("but it may as well be {}", second + 1),
+        0.5.. => "probably".to_string(),
+        _ => "not very sure".to_string(),
+    };
+    format!("{}, {sure}", stars(rating.stars))
+}
+
+/// What a rating took; `cut` is the number of tokens that were read of a review that does not fit.
+pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
+    let tokens = if tokens == 1.0 { "1 token".into() } else { format!("{} tokens", whole(tokens)) };
+    let cut = cut.map(|most| format!("; only the first {} tokens were read", whole(most)));
+    format!("{tokens}, {}{}", duration(seconds), cut.unwrap_or_default())
+}
+
+/// A word and its pull, in stars: `love +1.2`.
+pub fn pull(word: &str, by: f32) -> String {
+    let sign = if by < 0.0 { '−' } else { '+' };
+    format!("{word} {sign}{:.1}", by.abs())
+}
+
+/// How the pulls were found.
+pub fn weighed(words_a_piece: usize) -> String {
+    let how = match words_a_piece {
+        1 => "Each word was left out in turn".to_string(),
+        count => format!("The review is long, so {count} words at a time were left out"),
+    };
+    format!("{how}; the figure says by how many stars the rating is higher or lower with it than without.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict_of(probabilities: [f32; 5], stars: u8) -> String {
+        verdict(&Rating { stars, expected: 3.0, probabilities })
+    }
+
+    #[test]
+    fn verdicts() {
+        assert_eq!(verdict_of([0.02, 0.01, 0.01, 0.01, 0.95], 5), "5 stars, almost certain");
+        assert_eq!(verdict_of([0.75, 0.1, 0.05, 0.05, 0.05], 1), "1 star, fairly sure");
+        assert_eq!(verdict_of([0.0, 0.2, 0.6, 0.1, 0.1], 3), "3 stars, probably");
+        assert_eq!(verdict_of([0.0, 0.0, 0.05, 0.49, 0.46], 4), "4 stars, but it may as well be 5");
+        assert_eq!(verdict_of([0.1, 0.2, 0.4, 0.2, 0.1], 3), "3 stars, not very sure");
+    }
+}

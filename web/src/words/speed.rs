@@ -1,0 +1,95 @@
+//! How fast it rates.
+
+use crate::figures::{dollars, duration, speed, whole};
+use crate::starsight::{Batch, Row};
+
+pub const LIVE: &str = "Right now";
+pub const RESTS: &str = "Nothing is being rated. Whatever is rated in any view is counted here.";
+pub const REVIEWS_A_SECOND: &str = "reviews/s";
+pub const TOKENS_A_SECOND: &str = "tokens/s";
+pub const CURVE: &str = "Reviews a second over the last 30 seconds";
+
+pub const BENCH: &str = "Benchmark";
+pub const BENCH_LEAD: &str = "Rates invented reviews, as long and as short as real ones, in the ways of the notebook that Starsight replaces. Each way gets a warm-up; then the median of three runs counts. Close what else is running: it takes a minute or so.";
+pub const START: &str = "Measure this device";
+pub const AGAIN: &str = "Measure again";
+pub const CANCEL: &str = "Cancel";
+pub const COPY_TEXT: &str = "Copy as text";
+pub const COPY_JSON: &str = "Copy as JSON";
+pub const TABLE: &str = "Reviews rated a second, by way of rating";
+pub const WAY: &str = "Way of rating";
+pub const HERE: &str = "Here, reviews/s";
+pub const SPREAD: &str = "Slowest to fastest";
+pub const NOTEBOOK: &str = "Notebook (quoted)";
+pub const FAILED: &str = "The benchmark stopped";
+pub const STOPPED: &str = "Cancelled. What was measured stays.";
+pub const DONE: &str = "Measured.";
+pub const NOT_MEASURED: &str = "Not measured yet.";
+pub const QUOTED: &str =
+    "Quoted are the notebook's own figures, from its GPU; its clock stopped before the GPU had finished. They were not measured here.";
+
+pub const COMPARED: &str = "What it saves";
+pub const THIS_DEVICE: &str = "This device, at its best";
+pub const NOTEBOOK_BEST: &str = "The notebook's GPU (quoted)";
+pub const CHATGPT: &str = "ChatGPT (quoted)";
+pub const COMPARED_TABLE: &str = "Speed, time and cost of 100,000 reviews";
+pub const FOR_100_000: &str = "100,000 reviews";
+pub const TIME: &str = "Time";
+pub const COST: &str = "Cost";
+pub const NOTHING: &str = "nothing";
+pub const NOT_QUOTED: &str = "not quoted";
+pub const CHATGPT_QUOTED: &str = "ChatGPT's 34.9 reviews/s and $0.56 for 57,613 reviews are quoted from the notebook.";
+
+/// A way of rating: `32 a call, 500 ms lag`.
+pub fn way(batch: Batch, lag: u32, workers: u32) -> String {
+    let mut out = match batch {
+        Batch::Of(1) => "One a call".to_string(),
+        Batch::Of(count) => format!("{count} a call"),
+        Batch::Packed => "All at once, packed".to_string(),
+    };
+    if lag > 0 {
+        out += &format!(", with {lag} ms of lag");
+    }
+    if workers > 1 {
+        out += &format!(", {workers} workers");
+    }
+    out
+}
+
+/// Slowest and fastest run.
+pub fn spread(row: &Row) -> String {
+    format!("{} to {}", speed(row.slowest), speed(row.fastest))
+}
+
+/// A quoted figure, as it was printed.
+pub fn quoted(figure: f64) -> String {
+    if figure.fract() == 0.0 { whole(figure) } else { format!("{figure:.1}") }
+}
+
+/// While it goes on.
+pub fn measuring(done: usize, of: usize) -> String {
+    format!("Measuring, {done} of {of} ways done…")
+}
+
+/// What has been rated since the page was opened, and what that would have been elsewhere.
+pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
+    let there = format!("ChatGPT would have taken {} and cost {} for them.", duration(seconds), dollars(cost));
+    format!("Rated since you opened the page: {} reviews. {there}", whole(reviews))
+}
+
+/// A line of the result as text.
+pub fn line(row: &Row) -> String {
+    let way = way(row.batch, row.lag, row.workers);
+    let (runs, reviews) = (whole(row.repeats), whole(row.samples));
+    format!(
+        "{way}: {} reviews/s ({}), {} tokens/s, {runs} runs of {reviews} reviews",
+        speed(row.samples_per_second),
+        spread(row),
+        whole(row.tokens_per_second)
+    )
+}
+
+/// The head of the result as text.
+pub fn heading(model: &str, cores: f64, agent: &str) -> String {
+    format!("Starsight, {model}, in the browser; {cores} cores; medians of three runs after a warm-up\n{agent}")
+}

@@ -1,0 +1,48 @@
+// A bundle's files as a user has them on this device: chosen one by one, as a folder, or dropped.
+
+import { named } from './errors.js';
+
+/** Where loose files are said to lie. */
+const NOWHERE = 'the chosen files/';
+
+/** Each of `files`, File objects, with its path: within the folder that was chosen or dropped, or just its name. */
+export function withPaths(files) {
+  return Array.from(files, (file) => ({ path: file.starsightPath ?? (file.webkitRelativePath || file.name), file }));
+}
+
+/** All files of a drop, those in its folders too; the drop must be asked while it happens. */
+export async function dropped(transfer) {
+  const roots = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      found.push(Object.assign(file, { starsightPath: entry.fullPath.slice(1) }));
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      // A folder is read in portions; an empty one is the end.
+      const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (entries.length === 0) return;
+      for (const inner of entries) await walk(inner);
+    }
+  };
+  for (const root of roots) await walk(root);
+  return found;
+}
+
+/**
+ * The file of a bundle at `path` among `files`, [{ path, file }], and the folder in which it lies. A file that was chosen by itself has lost its folder, so its name and size will do: the
+ * hash tells later whether it is the right one.
+ */
+export function inFolder(files, path, { base, size } = {}) {
+  const name = path.split('/').at(-1);
+  const exact = files.find((one) => (base === undefined ? one.path === path || one.path.endsWith(`/${path}`) : one.path === `${base}${path}`));
+  const found = exact ?? files.find((one) => one.path.split('/').at(-1) === name && one.file.size === size);
+  if (!found) {
+    const there = files.map((one) => one.path).slice(0, 5).join(', ');
+    throw named('BundleError', `there is no ${path} among the chosen files (${there || 'none'}); wanted a bundle: starsight.json and the files that it lists, as a folder or all together`);
+  }
+  return { base: base ?? (found.path.slice(0, -name.length) || NOWHERE), file: found.file };
+}

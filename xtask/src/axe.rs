@@ -1,0 +1,55 @@
+//! axe-core, which finds what keeps people from using a page: for the tests in the browser.
+
+use crate::sh::{Cmd, Result, at};
+use crate::versions;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Where npm puts the script.
+const SCRIPT: &str = "node_modules/axe-core/axe.min.js";
+
+/// Where the tests look for it, below the workspace.
+const LINK: &str = "target/axe.min.js";
+
+/// The script in the wanted version, if it is in the cache.
+pub fn find(cache: &Path) -> Option<PathBuf> {
+    let script = folder(cache).join(SCRIPT);
+    let said = Cmd::new("sha256sum").arg(&script).read()?;
+    (said.split_whitespace().next() == Some(versions::AXE_SHA256)).then_some(script)
+}
+
+/// Gets it from npm, and holds it to its hash.
+pub fn get(cache: &Path) -> Result<PathBuf> {
+    let folder = folder(cache);
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder).map_err(at(&folder))?;
+    }
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let npm = Cmd::new("npm").words("install --no-save --no-audit --no-fund --ignore-scripts --prefix").arg(&folder);
+    let package = format!("axe-core@{}", versions::AXE);
+    npm.arg(package).hint("It needs the network. Run the command again: what is done is kept.").run()?;
+    find(cache).ok_or_else(|| {
+        let (folder, version, wanted) = (folder.display(), versions::AXE, versions::AXE_SHA256);
+        format!("{folder}/{SCRIPT} is not axe-core {version} as it is known here: its SHA-256 is not {wanted}.")
+    })
+}
+
+/// Lays it where the tests look.
+pub fn link(script: &Path) -> Result {
+    let link = crate::root().join(LINK);
+    if fs::read_link(&link).is_ok_and(|there| there == script) {
+        return Ok(());
+    }
+    if let Some(target) = link.parent() {
+        fs::create_dir_all(target).map_err(at(target))?;
+    }
+    if link.symlink_metadata().is_ok() {
+        fs::remove_file(&link).map_err(at(&link))?;
+    }
+    symlink(script, &link).map_err(at(&link))
+}
+
+fn folder(cache: &Path) -> PathBuf {
+    cache.join(format!("axe-core-{}", versions::AXE))
+}
