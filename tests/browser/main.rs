@@ -10,6 +10,7 @@ mod loopback_hub;
 mod craft;
 mod delivery;
 mod devtools;
+mod many;
 mod model;
 mod offline;
 mod rate_one;

@@ -1,4 +1,4 @@
-//! Drawing no more often than the screen does, and working no longer than a frame allows.
+//! Drawing no more often than the screen does, and waiting.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -33,14 +33,14 @@ impl OnceAFrame {
     }
 }
 
-/// Lets the browser draw and hear the reader before long work goes on.
-pub async fn breathe() {
+/// Waits a while.
+pub async fn pause(duration: Duration) {
     let pause = Promise::new(&mut |resolve, _| {
         set_timeout(
             move || {
                 let _ = resolve.call0(&wasm_bindgen::JsValue::NULL);
             },
-            Duration::ZERO,
+            duration,
         );
     });
     let _ = JsFuture::from(pause).await;

@@ -1,4 +1,4 @@
-//! Builds the site without a model: the worker's module, then the page around it, into `web/dist`.
+//! Builds the site without a model: the workers' modules, then the page around them, into `web/dist`.
 
 use crate::sh::{Cmd, Result, at, lock, step};
 use crate::toolchain::{TARGET, Toolchain};
@@ -59,12 +59,12 @@ pub fn build(kit: &Kit) -> Result {
     let web = crate::root().join("web");
     let _alone = lock(&kit.target.join("lock"))?;
     step("Fetching the crates of the page", || kit.cmd("cargo").words("fetch --locked --quiet").run())?;
-    let mut engines = Vec::new();
-    for build in ENGINES {
-        step(&format!("Compiling {} (2 minutes the first time)", build.what), || compile(kit, "starsight-worker", build.features))?;
-        engines.push(step("Binding it to JavaScript, optimising it", || engine(kit, &build))?);
+    let mut parts = Vec::new();
+    for part in PARTS {
+        step(&format!("Compiling {} (2 minutes the first time)", part.what), || compile(kit, part.package, part.features))?;
+        parts.push((part.folder, step("Binding it to JavaScript, optimising it", || bind(kit, &part))?));
     }
-    lay_out(&web, &engines)?;
+    lay_out(&web, &parts)?;
     // Trunk would compile it too, but keeps cargo's progress to itself.
     step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page", ""))?;
     step("Bundling the page", || {
@@ -80,51 +80,67 @@ fn compile(kit: &Kit, package: &str, features: &str) -> Result {
     cargo.args(["--target", TARGET, "--package", package, "--features", features]).run()
 }
 
-/// A build of the worker.
-struct EngineBuild {
+/// A module that a worker runs.
+struct Part {
     what: &'static str,
+    package: &'static str,
     features: &'static str,
     /// How its files are called.
     name: &'static str,
+    /// Where the site has them.
+    folder: &'static str,
 }
 
-/// Two, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all that
-/// others wrote are compiled once.
-const ENGINES: [EngineBuild; 2] = [
-    EngineBuild { what: "the worker", features: "", name: "starsight_worker" },
-    EngineBuild { what: "the worker with relaxed SIMD", features: "relaxed-simd", name: "starsight_worker_relaxed" },
+/// Where the site has the rating engine.
+const ENGINE: &str = "engine";
+/// Where the site has what reads files.
+const TABLE: &str = "table";
+
+/// There are two engines, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all
+/// that others wrote are compiled once.
+const PARTS: [Part; 3] = [
+    Part { what: "the worker", package: "starsight-worker", features: "", name: "starsight_worker", folder: ENGINE },
+    Part {
+        what: "the worker with relaxed SIMD",
+        package: "starsight-worker",
+        features: "relaxed-simd",
+        name: "starsight_worker_relaxed",
+        folder: ENGINE,
+    },
+    Part { what: "the reader of files", package: "starsight-table-worker", features: "", name: "starsight_table", folder: TABLE },
 ];
 
-/// The JavaScript and the module of the worker that was compiled last, in a folder named after all that they are made from.
-fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
-    let raw = kit.target.join(TARGET).join("wasm/starsight_worker.wasm");
+/// The JavaScript and the module of the part that was compiled last, in a folder named after all that they are made from.
+fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
+    let raw = kit.target.join(TARGET).join("wasm").join(format!("{}.wasm", part.package.replace('-', "_")));
     let mut hasher = DefaultHasher::new();
     fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
     (versions::WASM_BINDGEN, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
-    let engines = kit.target.join("engine").join(build.name);
-    let engine = engines.join(format!("{:016x}", hasher.finish()));
-    if engine.is_dir() {
-        return Ok(engine);
+    let bound = kit.target.join("engine").join(part.name);
+    let latest = bound.join(format!("{:016x}", hasher.finish()));
+    if latest.is_dir() {
+        return Ok(latest);
     }
 
-    renew(&engines)?;
-    let new = engines.join("new");
-    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-name").arg(build.name);
+    renew(&bound)?;
+    let new = bound.join("new");
+    let bind = kit.cmd("wasm-bindgen").words("--target web --no-typescript --out-name").arg(part.name);
     bind.arg("--out-dir").arg(&new).arg(&raw).run()?;
-    let module = new.join(format!("{}_bg.wasm", build.name));
+    let module = new.join(format!("{}_bg.wasm", part.name));
     kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
-    fs::rename(&new, &engine).map_err(at(&new))?;
-    Ok(engine)
+    fs::rename(&new, &latest).map_err(at(&new))?;
+    Ok(latest)
 }
 
-/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, and `engine/`; and the same as a package, `web/package`.
-fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, its types, `engine/` and `table/`; and, but for the page's own `table/`, as a package, `web/package`.
+fn lay_out(web: &Path, parts: &[(&'static str, PathBuf)]) -> Result {
     let mut sources = vec![(web.join("starsight.js"), ""), (web.join("starsight.d.ts"), "")];
-    for folder in engines.iter().chain([&web.join("worker")]) {
+    let own = [(ENGINE, web.join("worker")), (TABLE, web.join("table/worker"))];
+    for (to, folder) in parts.iter().chain(&own) {
         for entry in fs::read_dir(folder).map_err(at(folder))? {
             let path = entry.map_err(at(folder))?.path();
             if path.extension().is_some_and(|kind| kind == "js" || kind == "wasm") {
-                sources.push((path, "engine"));
+                sources.push((path, *to));
             }
         }
     }
@@ -141,6 +157,7 @@ fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
     let version = format!("{:016x}", hasher.finish());
     write_module(&web.join("module"), &files, &format!("?v={version}"))?;
     let package = web.join("package");
+    let files: Vec<_> = files.into_iter().filter(|(path, _)| !path.starts_with(TABLE)).collect();
     // Bundlers give files names of their own.
     write_module(&package, &files, "")?;
     let about = package.join("package.json");
@@ -150,9 +167,10 @@ fn lay_out(web: &Path, engines: &[PathBuf]) -> Result {
 /// Writes the module's `files` into a folder, with `query` on the addresses by which they name one another.
 fn write_module(folder: &Path, files: &[(PathBuf, Vec<u8>)], query: &str) -> Result {
     renew(folder)?;
-    renew(&folder.join("engine"))?;
     for (path, bytes) in files {
         let to = folder.join(path);
+        let parent = to.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(at(parent))?;
         let bytes = match std::str::from_utf8(bytes) {
             Ok(text) => text.replace(VERSION_MARK, query).into_bytes(),
             Err(_) => bytes.clone(),

@@ -153,12 +153,13 @@ mod tests {
         ("404.html", b"<p>lost<!-- home -->"),
         ("icon.svg", b"<svg/>"),
         ("page-1.css", b"p {}"),
-        ("starsight-page-1.js", b"import { load } from './starsight.js';"),
+        ("starsight-page-1.js", b"import { load } from './starsight.js'; import { Desk } from './table/desk.js';"),
         ("starsight-page-1_bg.wasm", b"\0asm"),
         ("starsight.d.ts", b"//"),
         ("starsight.js", b"export {}"),
         ("sw.js", b"const VERSION = '__STARSIGHT_VERSION__'; const FILES = __STARSIGHT_FILES__;"),
         ("engine/worker.js", b"//"),
+        ("table/desk.js", b"export class Desk {}"),
     ];
 
     const FULL: Options = Options { base_url: None, full: true };

@@ -13,6 +13,8 @@ use starsight_model::bundle::sha256_hex;
 use super::{MODULE, Page};
 
 const START_PAGE: &str = "index.html";
+/// What the page reads files with.
+const TABLE: &str = "table/desk.js";
 const SERVICE_WORKER: &str = "sw.js";
 const NOT_FOUND: &str = "404.html";
 
@@ -37,9 +39,14 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     let wasm = format!("{program}_bg.wasm");
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
-    // The module keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
-    let module = format!("{MODULE}?v={}", hash(files.get(MODULE).with_context(|| format!("the page has no {MODULE}"))?));
-    let glue = text(&files, &format!("{program}.js"))?.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
+    // The modules keep their names, of which one is for others to import; here their version goes with them, for a browser may have kept an earlier one.
+    let versioned =
+        |path: &str| Ok::<_, anyhow::Error>(format!("{path}?v={}", hash(files.get(path).with_context(|| format!("the page has no {path}"))?)));
+    let modules = [(MODULE, versioned(MODULE)?), (TABLE, versioned(TABLE)?)];
+    let mut glue = text(&files, &format!("{program}.js"))?;
+    for (path, versioned) in &modules {
+        glue = glue.replace(&format!("'./{path}'"), &format!("'./{versioned}'"));
+    }
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
     let wasm_hash = integrity(&files[&wasm]);
@@ -50,9 +57,10 @@ pub(super) fn finish(page: &Page, base_url: Option<&str>) -> Result<Files> {
     let start = add(&mut files, "start", start);
     html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
 
-    let preloads = format!("<link rel=\"modulepreload\" href=\"./{program}\">\n    <link rel=\"modulepreload\" href=\"./{module}\">\n  ");
+    let [(_, module), (_, table)] = &modules;
+    let preloads = [&program, module, table].map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">")).join("\n    ");
     let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
-    html = html.replacen("</head>", &format!("  {canonical}{preloads}</head>"), 1);
+    html = html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1);
     html = html.replacen(
         "<meta charset=\"utf-8\">",
         &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">"),
@@ -162,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_whole_is_told() {
-        for missing in ["index.html", "starsight.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
+        for missing in ["index.html", "starsight.js", "table/desk.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
             let page: Vec<_> = TEST_PAGE.iter().filter(|(path, _)| *path != missing).copied().collect();
             let error = finish(&page, None).unwrap_err().to_string();
             assert!(error.contains(missing), "{missing}: {error}");
@@ -182,7 +190,7 @@ mod tests {
                 checked += 1;
             }
         }
-        assert_eq!(checked, 4, "a style, the start, the program and the module: {html}");
+        assert_eq!(checked, 5, "a style, the start, the program and the two modules: {html}");
         let start = files.keys().find(|path| path.starts_with("start-")).unwrap();
         assert!(String::from_utf8_lossy(&files[start]).contains(&integrity(b"\0asm")));
         // The empty text's, as OpenSSL computes it.
@@ -193,14 +201,18 @@ mod tests {
     fn a_program_imports_the_module_in_its_version_and_its_name_tells() {
         let files = finished();
         let (_, program) = files.iter().find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js")).unwrap();
-        assert_eq!(*program, format!("import {{ load }} from './starsight.js?v={}';", hash(b"export {}")).into_bytes());
+        let (module, table) = (hash(b"export {}"), hash(b"export class Desk {}"));
+        assert_eq!(
+            *program,
+            format!("import {{ load }} from './starsight.js?v={module}'; import {{ Desk }} from './table/desk.js?v={table}';").into_bytes()
+        );
         let other: Vec<_> =
             TEST_PAGE.iter().map(|(path, content)| (*path, if *path == MODULE { &b"export { other }"[..] } else { *content })).collect();
         let other = finish(&other, None).unwrap();
         let scripts = |files: &Files| files.keys().filter(|path| path.ends_with(".js")).cloned().collect::<Vec<_>>();
         assert_eq!(
             scripts(&files).iter().filter(|path| scripts(&other).contains(path)).collect::<Vec<_>>(),
-            ["engine/worker.js", "starsight.js", "sw.js"]
+            ["engine/worker.js", "starsight.js", "sw.js", "table/desk.js"]
         );
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
     }

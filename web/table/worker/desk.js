@@ -23,7 +23,7 @@ export class Desk {
 
   /** Keeps ratings. The arrays are given away. */
   rate(rows, stars, expected, probabilities) {
-    this.#worker.postMessage({ type: 'rate', rows, stars, expected, probabilities }, [rows.buffer, stars.buffer, expected.buffer, probabilities.buffer]);
+    this.#worker?.postMessage({ type: 'rate', rows, stars, expected, probabilities }, [rows.buffer, stars.buffer, expected.buffer, probabilities.buffer]);
   }
 
   /** The table with its ratings, as a Blob. */
