@@ -31,6 +31,7 @@ pub const HEADER: &str = "The first line names the columns";
 pub const PREVIEW: &str = "The first rows";
 
 pub const SUMMARY: &str = "Summary";
+pub const AVERAGE: &str = "stars on average";
 pub const DISTRIBUTION: &str = "How many reviews got each number of stars";
 pub const LOWEST: &str = "Most negative";
 pub const HIGHEST: &str = "Most positive";
@@ -200,11 +201,8 @@ pub fn mean(value: f64) -> String {
 }
 
 /// Beside it, how far it can be trusted.
-pub fn interval(mean: Option<(f64, f64)>) -> String {
-    match mean {
-        Some((mean, half)) => format!("stars on average (95% interval {:.2} to {:.2})", (mean - half).max(1.0), (mean + half).min(5.0)),
-        None => "stars on average".into(),
-    }
+pub fn interval((mean, half): (f64, f64)) -> String {
+    format!("95% interval {:.2} to {:.2}", (mean - half).max(1.0), (mean + half).min(5.0))
 }
 
 /// A count and its share: `120 (34.2%)`.
@@ -252,6 +250,11 @@ pub fn row(row: usize) -> String {
 /// What a click on one of the extreme reviews does.
 pub fn show_row(row: usize, text: &str) -> String {
     format!("Show row {}: {text}", number(row))
+}
+
+/// A row's stars, for who listens.
+pub fn of_five(stars: u8) -> String {
+    format!("{stars} of 5 stars")
 }
 
 /// The mean of a rating's distribution.

@@ -18,9 +18,9 @@ const PREVIEW: usize = 5;
 /// Characters of a cell in the preview, and of a review in the table; more is not seen.
 const CUT: usize = 400;
 
-/// The most rows that are handed out at a time, and the most bytes: few enough to be quick to pass to another thread, enough to keep several workers busy for seconds.
-const PORTION_ROWS: usize = 8192;
-const PORTION_BYTES: usize = 1 << 20;
+/// The most rows that are handed out at a time, and the most bytes: few enough to be quick to pass to another thread.
+const PORTION_ROWS: usize = 4096;
+const PORTION_BYTES: usize = 1 << 19;
 
 /// A table with its ratings.
 pub struct Board {

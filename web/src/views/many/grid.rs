@@ -9,8 +9,7 @@ use leptos::task::spawn_local;
 use starsight_table::protocol::{Arrangement, Request, Row, Window};
 use web_sys::KeyboardEvent;
 
-use crate::components::stars::Stars;
-use crate::frame::OnceAFrame;
+use crate::frame::next_frame;
 use crate::views::many::detail::RowDetail;
 use crate::views::many::download::Download;
 use crate::views::many::run::Run;
@@ -26,7 +25,7 @@ const CARD_ROW: f64 = 104.0;
 const NARROW: &str = "(max-width: 44rem)";
 
 /// Rows drawn above and below those in sight, for whoever scrolls quickly.
-const BEYOND: usize = 8;
+const BEYOND: usize = 5;
 
 /// Rows beyond which a browser cannot scroll: an element's height ends at some 17 million pixels.
 const MOST: usize = 150_000;
@@ -95,26 +94,31 @@ impl Shown {
         if self.is_narrow.get() { CARD_ROW } else { TABLE_ROW }
     }
 
-    /// Has the rows in sight fetched; those that are asked for last are shown last.
+    /// Has the rows in sight fetched with the next frame: where they are is known then, without the browser having to lay out the page before it does so anyway.
     pub fn fetch(self) {
         let fetching = self.fetching.get_value();
         fetching.1.set(true);
-        if fetching.0.replace(true) {
-            return;
+        if !fetching.0.replace(true) {
+            spawn_local(self.fetch_all());
         }
-        spawn_local(async move {
-            while fetching.1.take() {
-                let Some(scroll) = self.scroll.get_untracked() else { break };
-                let height = untrack(|| self.row_height());
-                let first = (f64::from(scroll.scroll_top()) / height) as usize;
-                let count = (f64::from(scroll.client_height()) / height).ceil() as usize;
-                let request = Request::Rows { from: first.saturating_sub(BEYOND), count: count + 2 * BEYOND };
-                // Without a table there are no rows.
-                let Ok(window) = self.sheet.desk().ask::<Window>(request).await else { break };
-                self.window.set(window);
-            }
-            fetching.0.set(false);
-        });
+    }
+
+    /// Those that are asked for last are shown last.
+    async fn fetch_all(self) {
+        let fetching = self.fetching.get_value();
+        while fetching.1.get() {
+            next_frame().await;
+            fetching.1.set(false);
+            let Some(scroll) = self.scroll.get_untracked() else { break };
+            let height = untrack(|| self.row_height());
+            let first = (f64::from(scroll.scroll_top()) / height) as usize;
+            let count = (f64::from(scroll.client_height()) / height).ceil() as usize;
+            let request = Request::Rows { from: first.saturating_sub(BEYOND), count: count + 2 * BEYOND };
+            // Without a table there are no rows.
+            let Ok(window) = self.sheet.desk().ask::<Window>(request).await else { break };
+            self.window.set(window);
+        }
+        fetching.0.set(false);
     }
 
     /// Looks at a row of the file, if it is among those that are shown; at all of them if it is not.
@@ -186,7 +190,6 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
             shown.fetch();
         });
     }
-    let fetch = OnceAFrame::new(move || shown.fetch());
     let total = Memo::new(move |_| shown.window.with(|window| window.total));
     let places =
         move || shown.window.with(|window| window.rows.iter().cloned().enumerate().map(|(i, row)| (window.from + i, row)).collect::<Vec<_>>());
@@ -214,7 +217,7 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
             aria-busy=move || run.is_running().to_string()
             aria-activedescendant=move || active().map(|place| format!("row-{place}"))
             node_ref=shown.scroll
-            on:scroll=move |_| fetch.ask()
+            on:scroll=move |_| shown.fetch()
             on:keydown=move |event| shown.press(&event)
         >
             <div class="grid__head" role="row" aria-rowindex="1">
@@ -237,11 +240,16 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
     }
 }
 
+/// Stars for a row: one element, where hundreds go by.
+#[component]
+fn Pips(stars: u8) -> impl IntoView {
+    view! { <span class="pips" role="img" aria-label=words::of_five(stars) style=("--stars", stars.to_string())></span> }
+}
+
 /// A row and its rating, or the room for it.
 #[component]
 fn GridRow(place: usize, row: Row, shown: Shown, has_labels: Memo<bool>) -> impl IntoView {
     let rating = row.rating;
-    let stars = Signal::stored(rating.map(|rating| f32::from(rating.stars)));
     let is_active = move || shown.active.get() == Some(place);
     let label = row.label;
     view! {
@@ -260,8 +268,8 @@ fn GridRow(place: usize, row: Row, shown: Shown, has_labels: Memo<bool>) -> impl
         >
             <span role="gridcell" class="grid__number">{words::number(row.row)}</span>
             <span role="gridcell" class="grid__review" dir="auto">{row.text}</span>
-            <span role="gridcell" class="grid__stars">{rating.map(|_| view! { <Stars value=stars/> })}</span>
-            <span role="gridcell" class="grid__figure" data-label=words::COLUMN_EXPECTED>{rating.map(|rating| words::expected(rating.expected))}</span>
+            <span role="gridcell" class="grid__stars">{rating.map(|rating| view! { <Pips stars=rating.stars/> })}</span>
+            <span role="gridcell" class="grid__figure">{rating.map(|rating| words::expected(rating.expected))}</span>
             <span role="gridcell" class="grid__figure" data-label=words::COLUMN_SURE>{rating.map(|rating| words::sure(&rating))}</span>
             {move || has_labels.get().then(|| view! { <span role="gridcell" class="grid__figure" data-label=words::COLUMN_TRUE>{label.map(|label| label.to_string())}</span> })}
         </div>

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use futures_util::future::join;
+use futures_util::future::join_all;
 use js_sys::Date;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -12,6 +12,9 @@ use web_sys::AbortController;
 use crate::model::{Model, State};
 use crate::starsight::{Info, Rating, Speed, Trouble};
 use crate::views::many::sheet::Sheet;
+
+/// Portions that are rated at a time: enough work ahead for the pool of rating workers to find out if others are worth starting, and for none of them to wait.
+const LANES: usize = 4;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,21 +132,20 @@ impl Run {
         });
     }
 
-    /// Rates what is left, in two lanes: a portion is under way in one while the other's waits, so that the rating workers never do. `seconds` tells the time of work.
+    /// Rates what is left, a portion in each lane. `seconds` tells the time of work.
     async fn rate_all(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
         let lane = async || {
             let outcome = self.rate_portions(controller, seconds.clone()).await;
             if outcome.is_err() {
-                // The other lane's work is of no use then.
+                // The other lanes' work is of no use then.
                 controller.abort();
             }
             outcome
         };
-        match join(lane(), lane()).await {
-            // What made the other lane stop is what counts.
-            (Err(trouble), other) if trouble.is_cancel() => other.and(Err(trouble)),
-            (one, other) => one.and(other),
-        }
+        let outcomes = join_all((0..LANES).map(|_| lane())).await;
+        // What made the others stop is what counts.
+        let (stopped, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().filter_map(Result::err).partition(Trouble::is_cancel);
+        failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
     }
 
     async fn rate_portions(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
