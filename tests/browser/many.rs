@@ -351,6 +351,37 @@ async fn files_of_every_kind_are_read_rated_and_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn anybody_can_use_it_with_a_file_and_with_ratings() {
+    let visit = Visit::start().await;
+    let browser = &visit.browser;
+    let (_, bytes) = csv(40);
+    let short = [&bytes[..], b"41,too short\r\n"].concat();
+    let check = async |what: &str| {
+        for (width, scheme) in [(360, "light"), (768, "dark"), (1440, "light"), (1440, "dark")] {
+            browser.screen(width, scheme).await;
+            browser.call("await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {})))", Value::Null).await;
+            let hindrances = browser.hindrances().await;
+            assert!(hindrances.is_empty(), "{what}, {width}, {scheme}: {hindrances:#?}");
+            let wider =
+                browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
+            assert_eq!(wider, json!(0), "{what}, {width}: nothing reaches over the edge");
+        }
+    };
+    visit.open("reviews.csv", &short).await;
+    check("a preview").await;
+    visit.click("#run").await;
+    browser.until("the end", "return document.querySelector('#run').innerText === 'Rate again' || null").await;
+    visit.element("#grid").await.send_keys(&Key::Down.to_string()).await.expect("a key");
+    browser.until("a row", "return document.querySelector('#detail h4').innerText === 'Row 1' || null").await;
+    check("ratings").await;
+    browser.type_into("#search", "nothing holds this").await;
+    browser.until("no rows", "return document.querySelector('#found').innerText.startsWith('0 of') || null").await;
+    check("no rows").await;
+    assert_eq!(browser.errors().await, Vec::<String>::new());
+    visit.browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
     let visit = Visit::start().await;
     let browser = &visit.browser;

@@ -128,7 +128,7 @@ impl Board {
     }
 
     /// The next rows to rate, and their reviews: those with a review that are not rated, in the order of the file. None when all are handed out.
-    pub fn next(&mut self) -> Option<(Vec<u32>, Vec<String>)> {
+    pub fn portion(&mut self) -> Option<(Vec<u32>, Vec<String>)> {
         let (mut rows, mut texts, mut bytes) = (Vec::new(), Vec::new(), 0);
         while self.next < self.table.rows && rows.len() < PORTION_ROWS && bytes < PORTION_BYTES {
             let row = self.next;

@@ -33,9 +33,9 @@ fn the_download_is_the_input_and_the_ratings() {
     let choice = board.describe().choice;
     assert_eq!(choice, Choice { text: Some(1), label: Some(2) });
     assert_eq!(ask::<Chosen>(&mut board, Request::Choose(choice)), Chosen { reviews: 3, without_text: 1, labelled: 2 });
-    let (rows, texts) = board.next().unwrap();
+    let (rows, texts) = board.portion().unwrap();
     assert_eq!((rows.as_slice(), texts[1].as_str()), (&[0, 1, 3][..], "two\nlines \"quoted\" 😍"));
-    assert_eq!(board.next(), None);
+    assert_eq!(board.portion(), None);
     rate(&mut board, &[0, 1], &[5, 2]);
     assert_eq!(
         written(&board, Form::Csv),
@@ -78,15 +78,15 @@ fn work_goes_on_where_it_stopped() {
     let lines: String = (0..20_000).map(|i| format!("review {i}\n")).collect();
     let mut board = board("a.txt", &lines);
     ask::<Chosen>(&mut board, Request::Choose(Choice { text: Some(0), label: None }));
-    let (first, _) = board.next().unwrap();
-    let (second, _) = board.next().unwrap();
+    let (first, _) = board.portion().unwrap();
+    let (second, _) = board.portion().unwrap();
     assert!(first.len() + second.len() < 20_000 && second[0] == first.len() as u32);
     rate(&mut board, &first, &vec![3; first.len()]);
     // Stopped with the second portion under way: it is handed out again.
     ask::<()>(&mut board, Request::Rewind);
-    assert_eq!(board.next().unwrap().0, second);
+    assert_eq!(board.portion().unwrap().0, second);
     ask::<()>(&mut board, Request::Forget);
-    assert_eq!(board.next().unwrap().0, first);
+    assert_eq!(board.portion().unwrap().0, first);
     assert_eq!(ask::<Summary>(&mut board, Request::Summary).rated, 0);
 }
 

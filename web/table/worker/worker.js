@@ -44,7 +44,7 @@ const deeds = {
     return desk.describe();
   },
   ask: ({ request }) => table().ask(request),
-  next: () => table().next(),
+  next: () => table().portion(),
   rate: ({ rows, stars, expected, probabilities }) => table().rate(rows, stars, expected, probabilities),
   write({ form }) {
     const parts = [];

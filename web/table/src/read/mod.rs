@@ -29,7 +29,7 @@ pub struct Reader {
 }
 
 enum Format {
-    Delimited(delimited::Delimited),
+    Delimited(Box<delimited::Delimited>),
     JsonLines(json_lines::JsonLines),
     Lines(lines::Lines),
     /// Its index stands at the end, so all of it has to be there first.
@@ -48,8 +48,8 @@ impl Reader {
         }
         let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
         let format = match ending.as_deref() {
-            Some("csv") => Format::Delimited(delimited::Delimited::new(&[b',', b';', b'\t'], opening.header)),
-            Some("tsv" | "tab") => Format::Delimited(delimited::Delimited::new(b"\t", opening.header)),
+            Some("csv") => Format::Delimited(Box::new(delimited::Delimited::new(b",;\t", opening.header))),
+            Some("tsv" | "tab") => Format::Delimited(Box::new(delimited::Delimited::new(b"\t", opening.header))),
             Some("jsonl" | "ndjson") => Format::JsonLines(json_lines::JsonLines::default()),
             Some("txt") => Format::Lines(lines::Lines::default()),
             Some("parquet") => Format::Parquet(Vec::new()),

@@ -65,8 +65,8 @@ impl Desk {
     }
 
     /// The next rows to rate and their reviews, as an array of two; nothing when all are handed out.
-    pub fn next(&mut self) -> Option<Array> {
-        let (rows, texts) = self.0.next()?;
+    pub fn portion(&mut self) -> Option<Array> {
+        let (rows, texts) = self.0.portion()?;
         let texts: Array = texts.iter().map(|text| JsValue::from_str(text)).collect();
         Some(Array::of2(&Uint32Array::from(rows.as_slice()), &texts))
     }
