@@ -146,11 +146,12 @@ impl Sheet {
         };
         match self.desk().open(blob, &opening, hear).await {
             Ok(described) => {
-                let choice = described.choice;
                 self.summary.set(Summary::default());
                 self.tables.update(|tables| *tables += 1);
+                // It is shown once all is known that is shown of it.
+                let chosen = self.choose(described.choice).await;
                 self.source.set(Source::Open(Arc::new(Opened { name, bytes: blob.size(), described })));
-                self.choose(choice).await
+                chosen
             }
             // Another file was chosen meanwhile, and is being read.
             Err(trouble) if trouble.is_cancel() => Err(trouble),
