@@ -162,8 +162,9 @@ function isWorkerCount(count) {
 
 function checkTexts(texts) {
   if (!Array.isArray(texts)) throw new TypeError('texts must be an array of strings');
-  const wrong = texts.findIndex((text) => typeof text !== 'string');
-  if (wrong >= 0) throw new TypeError(`texts[${wrong}] is ${texts[wrong] === null ? 'null' : `a value of type ${typeof texts[wrong]}`}; wanted a string`);
+  let wrong = 0;
+  while (wrong < texts.length && typeof texts[wrong] === 'string') wrong += 1;
+  if (wrong < texts.length) throw new TypeError(`texts[${wrong}] is ${texts[wrong] === null ? 'null' : `a value of type ${typeof texts[wrong]}`}; wanted a string`);
 }
 
 /** One on a phone, whose battery and memory are small; elsewhere the cores less one, for the page's own sake. The pool tries whether each is worth it. */

@@ -110,7 +110,7 @@ async fn no_other_host_is_asked_by_the_page_or_its_workers() {
 /// Bytes that a browser fetches for the page, as brotli packs them: all but the model, and the engine's two modules, of which it takes one.
 fn packed(site: &Path) -> u64 {
     let mut sum = 0;
-    for folder in [site.to_owned(), site.join("engine")] {
+    for folder in [site.to_owned(), site.join("engine"), site.join("table")] {
         for entry in std::fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();

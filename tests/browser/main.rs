@@ -9,10 +9,11 @@ mod loopback_hub;
 
 mod craft;
 mod delivery;
+mod devtools;
 mod element;
 mod hosts;
 mod integrity;
-mod devtools;
+mod many;
 mod model;
 mod offline;
 mod rate_one;

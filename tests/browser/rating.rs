@@ -43,7 +43,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
     browser.show("many").await;
     browser.type_into("#many", &REVIEWS.join("\n")).await;
     browser.client.find(Locator::Css("#rate-many")).await.expect("a button").click().await.expect("a click");
-    let script = "const rows = [...document.querySelectorAll('#results tbody tr')].map((row) => row.dataset.stars); return rows.length === 6 && rows.every(Boolean) ? rows : null";
+    let script = "const rows = [...document.querySelectorAll('#grid .grid__row')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => row.dataset.stars); return rows.length === 6 && rows.every(Boolean) ? rows : null";
     let rows = browser.until("many reviews", script).await;
     let filled = REVIEWS.iter().zip(&wanted).filter(|(review, _)| !review.is_empty()).map(|(_, rating)| json!(rating["stars"].to_string()));
     assert_eq!(rows, Value::Array(filled.collect()));

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ pub const REVIEWS: [&str; 7] = [
 
 /// Where a browser writes down what it asks for, within its profile.
 const NET_LOG: &str = "requests.json";
+
+/// The folder of downloads, in a browser's profile.
+const DOWNLOADS: &str = "downloads";
 
 /// A child process that ends with the test.
 pub struct Process(Child);
@@ -92,13 +95,20 @@ impl Browser {
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let arguments: Vec<&str> = own.into_iter().chain(more.iter().copied()).collect();
+        let downloads =
+            json!({ "download.default_directory": profile.path().join(DOWNLOADS), "profile.default_content_setting_values.automatic_downloads": 1 });
         let mut capabilities = Capabilities::new();
-        capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments }));
+        capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments, "prefs": downloads }));
         capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
         let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
         Browser { client, _driver: driver, profile }
+    }
+
+    /// Where what is downloaded goes.
+    pub fn downloads(&self) -> PathBuf {
+        self.profile.path().join(DOWNLOADS)
     }
 
     /// Waits until `script` gives something that is not null, and returns it.

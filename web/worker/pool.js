@@ -27,6 +27,12 @@ export class Pool {
   #workers = new Set();
   #loading = new Set();
   #works = new Set();
+  /** Work done in calls that ended, and how often nothing was left to do. */
+  #done = 0;
+  #idle = 0;
+  /** Whether it is looked into if another worker is worth it, and whether a call came since. */
+  #growing = false;
+  #called = false;
   #ended;
 
   /** Of at most `most` workers. `listeners`: { onProgress, onNotice, onNewer }. */
@@ -149,14 +155,22 @@ export class Pool {
     } finally {
       worker.finish(work, request);
     }
-    if (work.isDone && this.#works.delete(work)) work.resolve();
+    if (work.isDone && this.#drop(work)) work.resolve();
     if (worker.retiring) this.#retire(worker);
     else this.#feed(worker);
   }
 
+  /** Takes a call away, unless that happened before. */
+  #drop(work) {
+    if (!this.#works.delete(work)) return false;
+    this.#done += work.done;
+    if (this.#works.size === 0) this.#idle += 1;
+    return true;
+  }
+
   /** Ends a call with an error; the workers drop what they have of it. */
   #fail(work, error) {
-    if (!this.#works.delete(work)) return;
+    if (!this.#drop(work)) return;
     for (const worker of this.#workers) worker.cancel(work, error);
     work.reject(error);
   }
@@ -183,33 +197,46 @@ export class Pool {
     }
   }
 
-  /** Starts another worker where there is enough to do, and keeps it if all together are then faster: cores that a system names need not be free, or real. */
+  /** Starts other workers as long as that is worth it. */
   async #grow() {
-    if (this.size + this.#loading.size >= this.#most || !this.#lent) return;
+    this.#called = true;
+    if (this.#growing) return;
+    this.#growing = true;
+    while (this.#called && !this.#ended) {
+      this.#called = false;
+      while (await this.#growByOne());
+    }
+    this.#growing = false;
+  }
+
+  /** Starts another worker where there is enough to do, and keeps it if all together are then faster: cores that a system names need not be free, or real. Answers whether they were. */
+  async #growByOne() {
+    if (this.size + this.#loading.size >= this.#most || !this.#lent) return false;
     const before = await this.#throughput();
     const ahead = [...this.#works].reduce((sum, work) => sum + work.remaining, 0);
-    if (!(before > 0) || ahead / before < WORTH_STARTING || this.size + this.#loading.size >= this.#most || this.#ended) return;
+    if (!(before > 0) || ahead / before < WORTH_STARTING || this.size + this.#loading.size >= this.#most || this.#ended) return false;
     try {
       await this.#add(this.#lent, () => {});
     } catch (error) {
-      return this.#goOnWithFewer(error);
+      this.#goOnWithFewer(error);
+      return false;
     }
     const after = await this.#throughput();
-    if (this.#works.size === 0 || this.#ended) return;
-    if (after >= WORTHWHILE * before) return void this.#grow();
+    if (after === undefined || this.#ended) return false;
+    if (after >= WORTHWHILE * before) return true;
     this.#most = this.size - 1;
     const last = [...this.#workers].at(-1);
     last.retiring = true;
     this.#retire(last);
+    return false;
   }
 
-  /** Work done a millisecond, over a while; 0 when it ended meanwhile. */
+  /** Work done a millisecond, over a while, in however many calls; undefined if there was nothing to do meanwhile. */
   async #throughput() {
-    const done = () => [...this.#works].reduce((sum, work) => sum + work.done, 0);
-    const works = this.#works.size;
-    const [then, begun] = [done(), performance.now()];
+    const done = () => [...this.#works].reduce((sum, work) => sum + work.done, this.#done);
+    const [then, begun, idle] = [done(), performance.now(), this.#idle];
     await new Promise((resolve) => setTimeout(resolve, MEASURE));
-    return this.#works.size === works ? (done() - then) / (performance.now() - begun) : 0;
+    return this.#works.size > 0 && this.#idle === idle ? (done() - then) / (performance.now() - begun) : undefined;
   }
 
   /** Ends a worker that is not needed, once it has finished what it has. */

@@ -15,3 +15,40 @@ export async function fetchSealed({ address, integrity }) {
   if (!response.ok) throw named('EngineError', `${address} answered ${response.status} ${response.statusText}`.trim());
   throw named('EngineError', `${address} is not the file that this page was made with: it is damaged, or the site was changed since; reload the page, and if that does not help, build the site again`);
 }
+
+/** The file at `url`: its address in its version, and its hash, where `seals` has them by name. */
+export function seal(url, seals) {
+  if (!seals) return { address: url.href };
+  const { version, integrity } = seals[url.pathname.split('/').pop()];
+  url.search = `?v=${version}`;
+  return { address: url.href, integrity };
+}
+
+/**
+ * A worker's script. It is fetched by the page, held to its hash, and started from the page's memory: so the worker is bound by the page's own Content Security Policy (one that is
+ * started from a host's address has the policy that the host sends with it, and a static host sends none), and the page of another site may start it too.
+ */
+export class SealedScript {
+  #file;
+  /** Its address in this page, once it is there. */
+  #address;
+
+  constructor(file) {
+    this.#file = file;
+  }
+
+  /** Starts a worker of this `name`. */
+  async start(name) {
+    this.#address ??= this.#fetch();
+    const address = await this.#address.catch((error) => {
+      this.#address = undefined;
+      throw error;
+    });
+    return new Worker(address, { type: 'module', name });
+  }
+
+  async #fetch() {
+    const response = await fetchSealed(this.#file);
+    return URL.createObjectURL(new Blob([await response.text()], { type: 'text/javascript' }));
+  }
+}

@@ -6,7 +6,7 @@ use crate::toolchain::TARGET;
 use crate::tools::Wants;
 
 /// The crates that are built for WebAssembly.
-const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-page";
+const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-table-worker --package starsight-page";
 
 /// Runs every check, up to the first that fails.
 pub fn run() -> Result {

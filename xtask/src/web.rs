@@ -1,4 +1,4 @@
-//! Builds the site without a model: the worker's module, then the page around it, into `web/dist`.
+//! Builds the site without a model: the workers' modules, then the page around them, into `web/dist`.
 
 use crate::sh::{Cmd, Result, at, lock, step};
 use crate::toolchain::{TARGET, Toolchain};
@@ -17,16 +17,13 @@ use std::path::{Path, PathBuf};
 const OPTIMISE: &str = "-O3";
 
 /// How `wasm-bindgen` writes the JavaScript around the module: for all builds alike, and told where that lies.
-const BIND: &str = "--target web --no-typescript --omit-default-module-path --out-name starsight_worker";
+const BIND: &str = "--target web --no-typescript --omit-default-module-path --out-name bound";
 /// What it then calls the two.
-const GLUE: &str = "starsight_worker.js";
-const MODULE: &str = "starsight_worker_bg.wasm";
+const GLUE: &str = "bound.js";
+const MODULE: &str = "bound_bg.wasm";
 
 /// How `esbuild` makes one file of several.
 const BUNDLE: &str = "--bundle --minify --legal-comments=none --log-level=warning";
-
-/// What the worker calls the JavaScript around its module.
-const ENGINE_ALIAS: &str = "starsight-engine";
 
 /// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
 pub struct Kit {
@@ -67,12 +64,13 @@ pub fn build(kit: &Kit) -> Result {
     let web = crate::root().join("web");
     let _alone = lock(&kit.target.join("lock"))?;
     step("Fetching the crates of the page", || kit.cmd("cargo").words("fetch --locked --quiet").run())?;
-    let mut engines = Vec::new();
-    for build in ENGINES {
-        step(&format!("Compiling {} (2 minutes the first time)", build.what), || compile(kit, "starsight-worker", build.features))?;
-        engines.push(step("Binding it to JavaScript, optimising it", || engine(kit, &build))?);
+    let mut parts = Vec::new();
+    for part in PARTS {
+        step(&format!("Compiling {} (2 minutes the first time)", part.what), || compile(kit, part.package, part.features))?;
+        let bound = step("Binding it to JavaScript, optimising it", || bind(kit, &part))?;
+        parts.push((part, bound));
     }
-    step("Bundling the module", || lay_out(kit, &web, &engines))?;
+    step("Bundling the modules", || lay_out(kit, &web, &parts))?;
     // Trunk would compile it too, but keeps cargo's progress to itself.
     step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page", ""))?;
     step("Bundling the page", || {
@@ -88,80 +86,103 @@ fn compile(kit: &Kit, package: &str, features: &str) -> Result {
     cargo.args(["--target", TARGET, "--package", package, "--features", features]).run()
 }
 
-/// A build of the worker.
-struct EngineBuild {
+/// A module that a worker runs.
+struct Part {
     what: &'static str,
+    package: &'static str,
     features: &'static str,
     /// How its module is called.
     name: &'static str,
+    /// Where the site has them.
+    folder: &'static str,
 }
 
-/// Two, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all that
-/// others wrote are compiled once.
-const ENGINES: [EngineBuild; 2] = [
-    EngineBuild { what: "the worker", features: "", name: "starsight_worker_bg.wasm" },
-    EngineBuild { what: "the worker with relaxed SIMD", features: "relaxed-simd", name: "starsight_worker_relaxed_bg.wasm" },
+/// Where the site has the rating engine.
+const ENGINE: &str = "engine";
+/// Where the site has what reads files.
+const TABLE: &str = "table";
+
+/// There are two engines, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all
+/// that others wrote are compiled once.
+const PARTS: [Part; 3] = [
+    Part { what: "the worker", package: "starsight-worker", features: "", name: "starsight_worker", folder: ENGINE },
+    Part {
+        what: "the worker with relaxed SIMD",
+        package: "starsight-worker",
+        features: "relaxed-simd",
+        name: "starsight_worker_relaxed",
+        folder: ENGINE,
+    },
+    Part { what: "the reader of files", package: "starsight-table-worker", features: "", name: "starsight_table", folder: TABLE },
 ];
 
-/// The JavaScript and the module of the worker that was compiled last, in a folder named after all that they are made from.
-fn engine(kit: &Kit, build: &EngineBuild) -> Result<PathBuf> {
-    let raw = kit.target.join(TARGET).join("wasm/starsight_worker.wasm");
+/// The JavaScript and the module of the part that was compiled last, in a folder named after all that they are made from.
+fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
+    let raw = kit.target.join(TARGET).join("wasm").join(format!("{}.wasm", part.package.replace('-', "_")));
     let mut hasher = DefaultHasher::new();
     fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
     (versions::WASM_BINDGEN, BIND, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
-    let engines = kit.target.join("engine").join(build.name);
-    let engine = engines.join(format!("{:016x}", hasher.finish()));
-    if engine.is_dir() {
-        return Ok(engine);
+    let bound = kit.target.join("engine").join(part.name);
+    let latest = bound.join(format!("{:016x}", hasher.finish()));
+    if latest.is_dir() {
+        return Ok(latest);
     }
 
-    renew(&engines)?;
-    let new = engines.join("new");
-    let bind = kit.cmd("wasm-bindgen").words(BIND);
-    bind.arg("--out-dir").arg(&new).arg(&raw).run()?;
+    renew(&bound)?;
+    let new = bound.join("new");
+    kit.cmd("wasm-bindgen").words(BIND).arg("--out-dir").arg(&new).arg(&raw).run()?;
     let module = new.join(MODULE);
     kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
-    fs::rename(&new, &engine).map_err(at(&new))?;
-    Ok(engine)
+    fs::rename(&new, &latest).map_err(at(&new))?;
+    Ok(latest)
 }
 
-/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, the element, their types, `engine/` with the worker and the service worker; and the same but for the last as a
-/// package, `web/package`. What a site is to write into the module is marked there (`__STARSIGHT_...__`).
-fn lay_out(kit: &Kit, web: &Path, engines: &[PathBuf]) -> Result {
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, the element, their types, `engine/` and `table/` with their workers, and the service worker; and, but for what is
+/// the page's own, the same as a package, `web/package`. What a site is to write into the modules is marked there (`__STARSIGHT_...__`).
+fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
     let (module, package) = (web.join("module"), web.join("package"));
-    let glue = glue(engines)?;
+    let [engine, table] = [ENGINE, TABLE].map(|folder| glue(parts, folder));
+    let (engine, table) = (engine?, table?);
     let bundle = |entry: &str, format: &str, more: &[&str], out: &Path| {
         let esbuild = kit.cmd("esbuild").arg(web.join(entry)).words(BUNDLE).args(more);
         esbuild
             .arg(format!("--format={format}"))
-            .arg(format!("--alias:{ENGINE_ALIAS}={}", glue.display()))
+            .arg(format!("--alias:starsight-engine={}", engine.display()))
+            .arg(format!("--alias:starsight-table={}", table.display()))
             .arg(format!("--outfile={}", out.display()))
             .run()
+    };
+    let modules = |folder: &Path, of: &str| -> Result {
+        renew(&folder.join(of))?;
+        parts
+            .iter()
+            .filter(|(part, _)| part.folder == of)
+            .try_for_each(|(part, bound)| copy(&bound.join(MODULE), &folder.join(of).join(format!("{}_bg.wasm", part.name))))
     };
     // Bundlers give files names of their own.
     for (folder, more) in [(&module, &[][..]), (&package, &["--define:__STARSIGHT_ENGINE__=null"])] {
         renew(folder)?;
-        renew(&folder.join("engine"))?;
+        modules(folder, ENGINE)?;
         bundle("starsight.js", "esm", more, &folder.join("starsight.js"))?;
         bundle("worker/worker.js", "esm", more, &folder.join("engine/worker.js"))?;
         for file in ["element.js", "element.d.ts", "starsight.d.ts"] {
             copy(&web.join(file), &folder.join(file))?;
         }
-        for (engine, build) in engines.iter().zip(ENGINES) {
-            copy(&engine.join(MODULE), &folder.join("engine").join(build.name))?;
-        }
     }
+    modules(&module, TABLE)?;
+    bundle("table/worker/desk.js", "esm", &[], &module.join("table/desk.js"))?;
+    bundle("table/worker/worker.js", "esm", &[], &module.join("table/worker.js"))?;
     bundle("sw.js", "iife", &[], &module.join("sw.js"))?;
     let about = package.join("package.json");
     fs::write(&about, PACKAGE.replace("VERSION", env!("CARGO_PKG_VERSION"))).map_err(at(&about))
 }
 
-/// The JavaScript around the worker's module, which must be one for all of its builds.
-fn glue(engines: &[PathBuf]) -> Result<PathBuf> {
-    let paths: Vec<PathBuf> = engines.iter().map(|engine| engine.join(GLUE)).collect();
+/// The JavaScript around the module of `folder`'s worker, which must be one for all of its builds.
+fn glue(parts: &[(Part, PathBuf)], folder: &str) -> Result<PathBuf> {
+    let paths: Vec<PathBuf> = parts.iter().filter(|(part, _)| part.folder == folder).map(|(_, bound)| bound.join(GLUE)).collect();
     let texts = paths.iter().map(|path| fs::read(path).map_err(at(path))).collect::<Result<Vec<_>>>()?;
     match texts.windows(2).all(|pair| pair[0] == pair[1]) {
-        true => paths.into_iter().next().ok_or_else(|| "No engine was built.".to_owned()),
+        true => paths.into_iter().next().ok_or_else(|| format!("Nothing was built for {folder}.")),
         false => Err("wasm-bindgen wrote other JavaScript for one build of the worker than for the other: worker.js can import only one.".to_owned()),
     }
 }

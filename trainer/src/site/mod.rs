@@ -155,13 +155,15 @@ mod tests {
         ("404.html", b"<p>lost<!-- home -->"),
         ("icon.svg", b"<svg/>"),
         ("page-1.css", b"p {}"),
-        ("starsight-page-1.js", b"import { load } from './starsight.js';"),
+        ("starsight-page-1.js", b"import { load } from './starsight.js'; import { Desk } from './table/desk.js';"),
         ("starsight-page-1_bg.wasm", b"\0asm"),
         ("starsight.d.ts", b"//"),
         ("element.js", b"import('./starsight.js')"),
         ("starsight.js", b"export const engine = __STARSIGHT_ENGINE__"),
         ("sw.js", b"const VERSION = '__STARSIGHT_VERSION__'; const FILES = __STARSIGHT_FILES__;"),
         ("engine/worker.js", b"//"),
+        ("table/desk.js", b"export class Desk {} const table = __STARSIGHT_TABLE__"),
+        ("table/worker.js", b"//"),
     ];
 
     const FULL: Options = Options { base_url: None, model_hosts: Vec::new(), full: true };

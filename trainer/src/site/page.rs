@@ -18,9 +18,18 @@ const SERVICE_WORKER: &str = "sw.js";
 const NOT_FOUND: &str = "404.html";
 const ELEMENT: &str = "element.js";
 
-/// Where the engine lies, and what stands in the module for versions and hashes of its files.
-const ENGINE: &str = "engine/";
-const ENGINE_MARK: &str = "__STARSIGHT_ENGINE__";
+/// A module that starts workers, where their files lie, and what stands in it for the versions and hashes of those.
+struct Sealing {
+    module: &'static str,
+    folder: &'static str,
+    mark: &'static str,
+}
+
+/// The rating engine's; and that of the reader of files.
+const SEALING: [Sealing; 2] = [
+    Sealing { module: MODULE, folder: "engine/", mark: "__STARSIGHT_ENGINE__" },
+    Sealing { module: "table/desk.js", folder: "table/", mark: "__STARSIGHT_TABLE__" },
+];
 
 /// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. `blob:` is the rating worker, which the module starts from the page's memory: so this
 /// policy binds it too, and what it may fetch is what `hosts` names.
@@ -53,27 +62,32 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     let wasm = format!("{program}_bg.wasm");
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
-    // The module holds the engine's files to their hashes.
-    let seals = serde_json::to_string(&seals(&files))?;
-    let module = text(&files, MODULE)?.replace(ENGINE_MARK, &seals);
-    files.insert(MODULE.into(), module.into_bytes());
-    // It keeps its name, for others to import; here its version goes with it, for a browser may have kept an earlier one.
-    let module = versioned(MODULE, &files[MODULE]);
-    let with_module = |text: String| text.replace(&format!("'./{MODULE}'"), &format!("'./{module}'"));
-    let glue = with_module(text(&files, &format!("{program}.js"))?);
+    // The modules hold the files of their workers to their hashes. They keep their names, of which one is for others to import; here their versions go with them, for a browser may have kept
+    // an earlier one.
+    let mut with_modules: Vec<(String, String)> = Vec::new();
+    for Sealing { module, folder, mark } in SEALING {
+        let seals = serde_json::to_string(&seals(&files, folder))?;
+        let content = text(&files, module)?.replace(mark, &seals).into_bytes();
+        with_modules.push((format!("'./{module}'"), versioned(module, &content)));
+        files.insert(module.into(), content);
+    }
+    let with_versions = |text: String| with_modules.iter().fold(text, |text, (name, versioned)| text.replace(name, &format!("'./{versioned}'")));
+    let glue = with_versions(text(&files, &format!("{program}.js"))?);
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
     if files.contains_key(ELEMENT) {
-        let element = with_module(text(&files, ELEMENT)?);
+        let element = with_versions(text(&files, ELEMENT)?);
         files.insert(ELEMENT.into(), element.into_bytes());
     }
     let start = START.replace("WASM", &wasm).replace("HASH", &integrity(&files[&wasm])).replace("PROGRAM", &program);
     let start = add(&mut files, "start", start);
     html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
 
-    let preloads = format!("<link rel=\"modulepreload\" href=\"./{program}\">\n    <link rel=\"modulepreload\" href=\"./{module}\">\n  ");
+    let preloads = std::iter::once(&program).chain(with_modules.iter().map(|(_, versioned)| versioned));
+    let preloads: Vec<String> = preloads.map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">")).collect();
+    let preloads = preloads.join("\n    ");
     let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
-    html = html.replacen("</head>", &format!("  {canonical}{preloads}</head>"), 1);
+    html = html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1);
     html = html.replacen(
         "<meta charset=\"utf-8\">",
         &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">", policy(&options.model_hosts)),
@@ -94,10 +108,11 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     Ok(files)
 }
 
-/// By name, the version and the hash of each of the engine's files.
-fn seals(files: &Files) -> BTreeMap<&str, serde_json::Value> {
-    let engine = files.iter().filter_map(|(path, content)| Some((path.strip_prefix(ENGINE)?, content)));
-    engine.map(|(name, content)| (name, json!({ "version": hash(content), "integrity": integrity(content) }))).collect()
+/// By name, the version and the hash of each file that a worker of this folder runs: all but the module that starts it.
+fn seals<'a>(files: &'a Files, folder: &str) -> BTreeMap<&'a str, serde_json::Value> {
+    let sealed = |path: &str| !SEALING.iter().any(|sealing| sealing.module == path);
+    let within = files.iter().filter(|(path, _)| sealed(path)).filter_map(|(path, content)| Some((path.strip_prefix(folder)?, content)));
+    within.map(|(name, content)| (name, json!({ "version": hash(content), "integrity": integrity(content) }))).collect()
 }
 
 /// The service worker, with what it keeps: each file's hash by the address that the page asks for. The element is for other pages, icons for installing are kept by whoever installs.
@@ -105,7 +120,7 @@ fn service_worker(files: &Files) -> Result<String> {
     let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path) && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind));
     let address = |path: &str, content: &[u8]| match path {
         START_PAGE => String::new(),
-        path if path == MODULE || path.starts_with(ENGINE) => versioned(path, content),
+        path if path == MODULE || SEALING.iter().any(|sealing| path.starts_with(sealing.folder)) => versioned(path, content),
         path => path.to_owned(),
     };
     let kept: BTreeMap<String, String> =
@@ -200,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_whole_is_told() {
-        for missing in ["index.html", "starsight.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
+        for missing in ["index.html", "starsight.js", "table/desk.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
             let page: Vec<_> = TEST_PAGE.iter().filter(|(path, _)| *path != missing).copied().collect();
             let error = finish(&page, &Options::default()).unwrap_err().to_string();
             assert!(error.contains(missing), "{missing}: {error}");
@@ -220,7 +235,7 @@ mod tests {
                 checked += 1;
             }
         }
-        assert_eq!(checked, 4, "a style, the start, the program and the module: {html}");
+        assert_eq!(checked, 5, "a style, the start, the program and the two modules: {html}");
         let start = files.keys().find(|path| path.starts_with("start-")).unwrap();
         assert!(String::from_utf8_lossy(&files[start]).contains(&integrity(b"\0asm")));
         // The empty text's, as OpenSSL computes it.
@@ -231,19 +246,25 @@ mod tests {
     fn a_program_imports_the_module_in_its_version_and_its_name_tells() {
         let files = finished();
         let (_, program) = files.iter().find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js")).unwrap();
-        let version = hash(&files[MODULE]);
-        assert_eq!(*program, format!("import {{ load }} from './starsight.js?v={version}';").into_bytes());
-        assert_eq!(files[ELEMENT], format!("import('./starsight.js?v={version}')").into_bytes());
-        // The module holds the engine to its hash: another engine makes another module, and so on up to the page.
-        let module = String::from_utf8(files[MODULE].clone()).unwrap();
-        assert!(module.contains(&format!("\"worker.js\":{{\"integrity\":\"{}\",\"version\":\"{}\"}}", integrity(b"//"), hash(b"//"))), "{module}");
+        let [module, table] = [MODULE, "table/desk.js"].map(|path| hash(&files[path]));
+        assert_eq!(
+            *program,
+            format!("import {{ load }} from './starsight.js?v={module}'; import {{ Desk }} from './table/desk.js?v={table}';").into_bytes()
+        );
+        assert_eq!(files[ELEMENT], format!("import('./starsight.js?v={module}')").into_bytes());
+        // The modules hold their workers to their hashes: another engine makes another module, and so on up to the page.
+        let sealed = |path: &str| String::from_utf8(files[path].clone()).unwrap();
+        for path in [MODULE, "table/desk.js"] {
+            let seal = format!("\"worker.js\":{{\"integrity\":\"{}\",\"version\":\"{}\"}}", integrity(b"//"), hash(b"//"));
+            assert!(sealed(path).contains(&seal), "{}", sealed(path));
+        }
         let other: Vec<_> =
             TEST_PAGE.iter().map(|(path, content)| (*path, if *path == "engine/worker.js" { &b"// other"[..] } else { *content })).collect();
         let other = finish(&other, &Options::default()).unwrap();
         let scripts = |files: &Files| files.keys().filter(|path| path.ends_with(".js")).cloned().collect::<Vec<_>>();
         assert_eq!(
             scripts(&files).iter().filter(|path| scripts(&other).contains(path)).collect::<Vec<_>>(),
-            ["element.js", "engine/worker.js", "starsight.js", "sw.js"]
+            ["element.js", "engine/worker.js", "starsight.js", "sw.js", "table/desk.js", "table/worker.js"]
         );
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
     }

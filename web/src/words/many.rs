@@ -1,61 +1,193 @@
 //! Rate many.
 
-use crate::figures::{duration, percent, speed, whole};
+use starsight_table::protocol::{Choice, Chosen, Described, Encoding, Fault, Key, Metrics, Problem, Rated};
+
+use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
+use crate::words::NO_VALUE;
 
 pub const TITLE: &str = "Rate many";
 pub const LABEL: &str = "Reviews, one a line";
 pub const PLACEHOLDER: &str = "Great game, my kids love it\nWon't open on my tablet\n…";
 pub const RATE: &str = "Rate";
-pub const STOP: &str = "Stop";
-pub const DOWNLOAD: &str = "Download as CSV";
-pub const FILE_NAME: &str = "ratings.csv";
+pub const RATE_AGAIN: &str = "Rate again";
+pub const PAUSE: &str = "Pause";
+pub const RESUME: &str = "Go on";
+pub const CANCEL: &str = "Cancel";
 pub const NOTHING_PASTED: &str = "Paste some reviews first, one a line.";
-pub const WHAT_COMES: &str = "The ratings appear below, and can be downloaded as CSV.";
+pub const BUSY: &str = "A file is being rated. Pause or cancel that first.";
+pub const ONE_FILE: &str = "Please choose one file at a time.";
+pub const WHAT_COMES: &str = "The ratings appear below, and can be downloaded.";
+
+pub const CHOOSE: &str = "Choose a file";
+pub const CHOOSE_ANOTHER: &str = "Choose another file";
+pub const KINDS: &str = "or drop it here: .csv, .tsv, .jsonl, .parquet or .txt. It stays on this device.";
+pub const PASTE_INSTEAD: &str = "Paste lines instead";
+pub const COLUMNS: &str = "Columns";
+pub const TEXT_COLUMN: &str = "Reviews are in";
+pub const LABEL_COLUMN: &str = "True stars are in";
+pub const NO_COLUMN: &str = "no column";
+pub const CHOOSE_COLUMN: &str = "choose a column";
+pub const HEADER: &str = "The first line names the columns";
+pub const PREVIEW: &str = "The first rows";
+
 pub const SUMMARY: &str = "Summary";
 pub const AVERAGE: &str = "stars on average";
 pub const DISTRIBUTION: &str = "How many reviews got each number of stars";
+pub const LOWEST: &str = "Most negative";
+pub const HIGHEST: &str = "Most positive";
+
+pub const ACCURACY_TITLE: &str = "Against the true stars";
+pub const CONFUSION: &str = "How often each number of true stars was rated how";
+pub const CONFUSION_AXES: &str = "true ↓ rated →";
+
 pub const RESULTS: &str = "Ratings";
-pub const COLUMN_NUMBER: &str = "No.";
+pub const COLUMN_NUMBER: &str = "Row";
 pub const COLUMN_REVIEW: &str = "Review";
 pub const COLUMN_STARS: &str = "Stars";
 pub const COLUMN_EXPECTED: &str = "Expected";
 pub const COLUMN_SURE: &str = "Sure";
-pub const FAILED: &str = "Rating stopped";
+pub const COLUMN_TRUE: &str = "True";
+pub const NO_ROWS: &str = "No row is like that.";
+pub const ARRANGE: &str = "Rows that are shown";
+pub const SEARCH: &str = "Search the reviews";
+pub const ORDER: &str = "Order";
+pub const FILTER: &str = "Only rows rated";
+pub const UNRATED: &str = "not rated";
+pub const UNRATED_SHORT: &str = "none";
+pub const DETAIL: &str = "The chosen row";
+pub const DETAIL_HINT: &str = "Choose a row to read all of it: with a click, or with the arrow keys in the table.";
 
-/// The mean number of stars, as the large figure of the summary.
-pub fn mean(value: f32) -> String {
-    format!("{value:.2}")
+pub const DOWNLOAD: &str = "Download";
+pub const DOWNLOAD_CSV: &str = "Download CSV";
+pub const DOWNLOAD_JSON: &str = "Download JSONL";
+pub const NOT_WRITTEN: &str = "The file could not be written.";
+
+/// The orders of the table: what they are called, what they are, and whether they need true stars.
+pub static ORDERS: [(&str, (Key, bool), bool); 8] = [
+    ("In the order of the file", (Key::File, false), false),
+    ("Fewest stars first", (Key::Stars, false), false),
+    ("Most stars first", (Key::Stars, true), false),
+    ("Most negative first", (Key::Expected, false), false),
+    ("Most positive first", (Key::Expected, true), false),
+    ("Least sure first", (Key::Confidence, false), false),
+    ("Most sure first", (Key::Confidence, true), false),
+    ("Furthest from the true stars first", (Key::Error, true), true),
+];
+
+fn many(number: usize, one: &str, more: &str) -> String {
+    format!("{} {}", whole(number as f64), if number == 1 { one } else { more })
 }
 
-/// The number of pasted reviews: `120 reviews, 3 empty lines skipped`.
-pub fn counted(reviews: u32, empty: u32) -> String {
-    let mut out = if reviews == 1 { "1 review".into() } else { format!("{} reviews", whole(reviews.into())) };
-    if empty > 0 {
-        let lines = if empty == 1 { "empty line" } else { "empty lines" };
-        out += &format!(", {} {lines} skipped", whole(empty.into()));
+/// How many lines were pasted.
+pub fn lines(reviews: usize) -> String {
+    many(reviews, "review", "reviews")
+}
+
+/// While a file is read.
+pub fn reading(share: f64) -> String {
+    format!("Reading, {:.0}%", share * 100.0)
+}
+
+/// What a file is: `1,200 rows, 3.4 MB, UTF-8, separated by commas`.
+pub fn about(described: &Described, bytes: f64) -> String {
+    let size = if bytes < 1e5 { format!("{} KB", whole((bytes / 1e3).ceil())) } else { format!("{} MB", megabytes(bytes)) };
+    let encoding = match described.encoding {
+        Encoding::Utf8 | Encoding::BrokenUtf8 => "UTF-8",
+        Encoding::Utf16 => "UTF-16",
+        Encoding::Windows1252 => "Latin-1 (Windows-1252)",
+    };
+    let separator = match described.separator {
+        Some(',') => ", separated by commas",
+        Some(';') => ", separated by semicolons",
+        Some(_) => ", separated by tabs",
+        None => "",
+    };
+    format!("{}, {size}, {encoding}{separator}", many(described.rows, "row", "rows"))
+}
+
+/// Said when a file was read.
+pub fn opened(name: &str, described: &Described) -> String {
+    let faults: usize = described.problems.iter().map(|problem| problem.count).sum();
+    let faulty = if faults > 0 { format!("; something is wrong with {}", many(faults, "row", "rows")) } else { String::new() };
+    format!("{name} was read: {}{faulty}.", many(described.rows, "row", "rows"))
+}
+
+/// Said when a file could not be read.
+pub fn refused(name: &str, why: &str) -> String {
+    format!("{name} was not read: {why}")
+}
+
+/// The names of columns; one without gets its number.
+pub fn columns(names: &[String]) -> Vec<String> {
+    let name = |(i, name): (usize, &String)| if name.trim().is_empty() { format!("column {}", i + 1) } else { name.clone() };
+    names.iter().enumerate().map(name).collect()
+}
+
+/// What is worth saying of an encoding.
+pub fn encoding_note(encoding: Encoding) -> Option<&'static str> {
+    match encoding {
+        Encoding::BrokenUtf8 => Some("Some characters are broken in the file; each is shown as �."),
+        Encoding::Windows1252 => Some("The file is not UTF-8. It was read as Latin-1 (Windows-1252); the download is UTF-8."),
+        Encoding::Utf8 | Encoding::Utf16 => None,
     }
-    out
 }
 
-/// While texts are turned into tokens.
-pub fn reading(tokenised: f64, total: f64) -> String {
-    format!("Reading {} of {}", whole(tokenised), whole(total))
+/// What is wrong with rows, which, and what was done: `3 rows (2, 5, 9) have too few cells, …`.
+pub fn problem(problem: &Problem) -> String {
+    let Problem { fault, count, first } = problem;
+    let (row, line) = (many(*count, "row", "rows"), many(*count, "line", "lines"));
+    let numbers = first.iter().map(|row| whole(*row as f64)).collect::<Vec<_>>().join(", ");
+    let numbers = format!("({numbers}{})", if *count > first.len() { ", …" } else { "" });
+    match fault {
+        Fault::TooFew(found, wanted) => format!("{row} {numbers} with too few cells: the first has {found} of {wanted}. The missing ones are empty."),
+        Fault::TooMany(found, wanted) => {
+            format!("{row} {numbers} with too many cells: the first has {found} in place of {wanted}. The surplus stands in a column of its own.")
+        }
+        Fault::Endless => format!("{row} {numbers} with a cell of over a thousand lines. Is a closing quotation mark missing?"),
+        Fault::EmptyLine => format!("{line} {numbers} with nothing on them, left out."),
+        Fault::NotJson(why) => format!("{line} {numbers} without a JSON object, left out. The first: {why}."),
+    }
 }
 
-/// While reviews are rated.
-pub fn rated_of(rated: f64, total: f64) -> String {
-    format!("Rated {} of {}", whole(rated), whole(total))
+/// What the columns give.
+pub fn chosen(choice: Choice, chosen: Chosen) -> String {
+    if choice.text.is_none() {
+        return "No column looks like reviews. Choose the one that holds them.".into();
+    }
+    let mut out = format!("{} to rate", many(chosen.reviews, "review", "reviews"));
+    if chosen.without_text > 0 {
+        out += &format!("; {} without text, which get no rating", many(chosen.without_text, "row", "rows"));
+    }
+    if choice.label.is_some() {
+        out += &format!("; {} with true stars", whole(chosen.labelled as f64));
+    }
+    out + "."
+}
+
+/// Before the first rating.
+pub fn starting(total: usize) -> String {
+    format!("Starting on {}", many(total, "review", "reviews"))
+}
+
+/// While reviews are rated; `left` in seconds.
+pub fn running(rated: usize, total: usize, left: Option<f64>) -> String {
+    let left = left.map(|left| format!(", {} left", time_left(left))).unwrap_or_default();
+    format!("Rated {} of {}{left}", whole(rated as f64), whole(total as f64))
+}
+
+/// While it is paused.
+pub fn paused(rated: usize, total: usize) -> String {
+    format!("Paused after {} of {}", whole(rated as f64), whole(total as f64))
 }
 
 /// After the last review.
-pub fn rated_all(rated: f64, seconds: f64) -> String {
-    let reviews = if rated == 1.0 { "review" } else { "reviews" };
-    format!("Rated {} {reviews} in {}", whole(rated), duration(seconds))
+pub fn done(rated: usize, seconds: f64) -> String {
+    format!("Rated {} in {}", many(rated, "review", "reviews"), duration(seconds))
 }
 
-/// After the reader stopped it.
-pub fn stopped(rated: f64, total: f64) -> String {
-    format!("Stopped after {} of {}", whole(rated), whole(total))
+/// When it broke off.
+pub fn failed(rated: usize, total: usize, why: &str) -> String {
+    format!("Stopped after {} of {}: {why}", whole(rated as f64), whole(total as f64))
 }
 
 /// How fast it goes.
@@ -63,14 +195,96 @@ pub fn throughput(samples: f64, tokens: f64) -> String {
     format!("{} reviews/s · {} tokens/s", speed(samples), speed(tokens))
 }
 
-/// A count and its share: `120 (34.2%)`.
-pub fn count_and_share(count: u32, total: u32) -> String {
-    if count == 0 { "0".into() } else { format!("{} ({})", whole(count.into()), percent(f64::from(count) / f64::from(total))) }
+/// The mean number of stars, as the large figure of the summary.
+pub fn mean(value: f64) -> String {
+    format!("{value:.2}")
 }
 
-/// Under a table that does not show everything.
-pub fn not_shown(shown: usize, more: usize) -> String {
-    format!("The first {} are shown. The other {} are in the download.", whole(shown as f64), whole(more as f64))
+/// Beside it, how far it can be trusted.
+pub fn interval((mean, half): (f64, f64)) -> String {
+    format!("95% interval {:.2} to {:.2}", (mean - half).max(1.0), (mean + half).min(5.0))
+}
+
+/// A count and its share: `120 (34.2%)`.
+pub fn count_and_share(count: u64, total: u64) -> String {
+    if count == 0 { "0".into() } else { format!("{} ({})", whole(count as f64), percent(count as f64 / total as f64)) }
+}
+
+/// A count.
+pub fn count(count: u64) -> String {
+    whole(count as f64)
+}
+
+/// A number of stars, as short as can be.
+pub fn star(stars: usize) -> String {
+    format!("{stars}★")
+}
+
+/// How many reviews the metrics are over.
+pub fn compared(samples: usize) -> String {
+    format!("Over {} with both.", many(samples, "review", "reviews"))
+}
+
+/// Metrics: an id, a name and a figure each.
+pub fn measures(metrics: &Metrics) -> [(&'static str, &'static str, String); 6] {
+    [
+        ("metric-accuracy", "Accuracy", percent(metrics.accuracy)),
+        ("metric-off-by-one", "At most one star off", percent(metrics.off_by_one)),
+        ("metric-great", "4 or 5 against the rest", percent(metrics.binary_great)),
+        ("metric-five", "5 against the rest", percent(metrics.binary_five)),
+        ("metric-mae", "Mean error, in stars", format!("{:.3}", metrics.mae)),
+        ("metric-qwk", "Quadratic kappa", format!("{:.3}", metrics.qwk)),
+    ]
+}
+
+/// A row's number, from 1.
+pub fn number(row: usize) -> String {
+    whole((row + 1) as f64)
+}
+
+/// A row, as a title.
+pub fn row(row: usize) -> String {
+    format!("Row {}", number(row))
+}
+
+/// What a click on one of the extreme reviews does.
+pub fn show_row(row: usize, text: &str) -> String {
+    format!("Show row {}: {text}", number(row))
+}
+
+/// A row's stars, for who listens.
+pub fn of_five(stars: u8) -> String {
+    format!("{stars} of 5 stars")
+}
+
+/// The mean of a rating's distribution.
+pub fn expected(value: f32) -> String {
+    format!("{value:.2}")
+}
+
+/// A probability.
+pub fn probability(p: f32) -> String {
+    percent(p.into())
+}
+
+/// The probability of the likeliest number of stars.
+pub fn sure(rating: &Rated) -> String {
+    usize::from(rating.stars).checked_sub(1).and_then(|place| rating.probabilities.get(place)).map_or(NO_VALUE.into(), |p| probability(*p))
+}
+
+/// How many rows a search leaves.
+pub fn found(rows: usize, total: usize) -> String {
+    if rows == total { many(total, "row", "rows") } else { format!("{} of {}", whole(rows as f64), many(total, "row", "rows")) }
+}
+
+/// Under a table of which a browser cannot show everything.
+pub fn not_shown(shown: usize) -> String {
+    format!("The first {} rows are shown. Search or filter to see others; the download has all.", whole(shown as f64))
+}
+
+/// Said when a file was written.
+pub fn written(name: &str) -> String {
+    format!("{name} is downloaded.")
 }
 
 #[cfg(test)]
@@ -79,10 +293,17 @@ mod tests {
 
     #[test]
     fn counts() {
-        assert_eq!(counted(0, 0), "0 reviews");
-        assert_eq!(counted(1, 1), "1 review, 1 empty line skipped");
+        assert_eq!(lines(1), "1 review");
         assert_eq!(count_and_share(0, 0), "0");
         assert_eq!(count_and_share(120, 351), "120 (34.2%)");
-        assert_eq!(counted(1200, 3), "1,200 reviews, 3 empty lines skipped");
+        assert_eq!(found(1200, 1200), "1,200 rows");
+        assert_eq!(found(1, 1200), "1 of 1,200 rows");
+    }
+
+    #[test]
+    fn problems_name_their_rows() {
+        let problem = |fault, count, first: &[usize]| super::problem(&Problem { fault, count, first: first.to_vec() });
+        assert_eq!(problem(Fault::TooFew(1, 3), 1, &[7]), "1 row (7) with too few cells: the first has 1 of 3. The missing ones are empty.");
+        assert!(problem(Fault::EmptyLine, 1200, &[1, 2, 3]).starts_with("1,200 lines (1, 2, 3, …) with nothing on them"));
     }
 }

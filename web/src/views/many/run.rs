@@ -1,27 +1,20 @@
-//! Many reviews being rated: what is known so far, and the drawing's share of it.
+//! The table being rated.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::Cell;
 
-use js_sys::{Array, JsString};
+use futures_util::future::join_all;
+use js_sys::Date;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wasm_bindgen::JsCast;
+use starsight_table::protocol::Request;
 use web_sys::AbortController;
 
-use crate::frame::{OnceAFrame, breathe};
-use crate::model::Model;
-use crate::starsight::{Rating, Speed, Trouble};
-use crate::views::many::csv;
+use crate::model::{Model, State};
+use crate::starsight::{Info, Rating, Speed, Trouble};
+use crate::views::many::sheet::Sheet;
 
-/// Rows of the table. More would cost the browser seconds and be read by nobody.
-const MOST_ROWS: usize = 500;
-
-/// Rows drawn between two breaths.
-const ROWS_AT_ONCE: usize = 40;
-
-/// Lines of CSV written between two breaths.
-const LINES_AT_ONCE: usize = 2000;
+/// Portions that are rated at a time: enough work ahead for the pool of rating workers to find out if others are worth starting, and for none of them to wait.
+const LANES: usize = 4;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,90 +23,60 @@ pub enum Phase {
     Idle,
     /// Under way.
     Running,
+    /// The visitor paused it.
+    Paused,
     /// Every review is rated.
     Done,
-    /// The reader stopped it.
-    Stopped,
-    /// It broke off.
+    /// It broke off; it can go on.
     Failed(Trouble),
 }
 
-/// How far and how fast.
+/// How fast it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Figures {
-    /// Reviews turned into tokens.
-    pub tokenised: f64,
-    /// Reviews rated.
-    pub rated: f64,
-    /// Seconds since the start.
+pub struct Pace {
+    /// Seconds of work.
     pub seconds: f64,
-    /// Reviews a second.
-    pub samples_per_second: f64,
-    /// Tokens a second.
-    pub tokens_per_second: f64,
+    /// Reviews rated in them.
+    pub samples: f64,
+    /// Tokens of these.
+    pub tokens: f64,
 }
 
-impl Figures {
-    fn of(speed: &Speed, tokenised: f64, rated: f64) -> Figures {
-        Figures {
-            tokenised,
-            rated,
-            seconds: speed.seconds(),
-            samples_per_second: speed.samples_per_second(),
-            tokens_per_second: speed.tokens_per_second(),
-        }
+impl Pace {
+    /// Reviews a second.
+    pub fn samples_per_second(self) -> f64 {
+        if self.seconds > 0.0 { self.samples / self.seconds } else { 0.0 }
+    }
+
+    /// Tokens a second.
+    pub fn tokens_per_second(self) -> f64 {
+        if self.seconds > 0.0 { self.tokens / self.seconds } else { 0.0 }
     }
 }
 
-/// A row of the table.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// The run that it belongs to, and its place in it from 0.
-    pub key: (u32, usize),
-    /// The review.
-    pub review: String,
-    /// Its rating, once there is one.
-    pub rating: ArcRwSignal<Option<Rating>>,
-}
-
-/// The reviews of a run and their ratings.
-#[derive(Default)]
-struct Board {
-    run: u32,
-    reviews: Array,
-    ratings: Vec<Option<Rating>>,
-    counts: [u32; 5],
-    /// Rated since the last drawing, among those with a row.
-    fresh: Vec<usize>,
-}
-
-/// A run over many reviews.
+/// The run over the sheet.
 #[derive(Clone, Copy)]
 pub struct Run {
     /// Where it stands.
     pub phase: RwSignal<Phase>,
-    /// How far and how fast.
-    pub figures: RwSignal<Figures>,
-    /// How many reviews it is about.
-    pub total: RwSignal<usize>,
-    /// How many got 1 to 5 stars.
-    pub counts: RwSignal<[u32; 5]>,
-    /// The rows of the table.
-    pub rows: RwSignal<Vec<Row>>,
-    board: StoredValue<Rc<RefCell<Board>>, LocalStorage>,
+    /// How fast it goes.
+    pub pace: RwSignal<Pace>,
+    sheet: Sheet,
+    model: Model,
+    /// What the ratings so far were computed with.
+    rated_by: StoredValue<Option<Info>>,
     stop: StoredValue<Option<AbortController>, LocalStorage>,
 }
 
 impl Run {
     /// Not begun.
-    pub fn new() -> Run {
+    pub fn new(sheet: Sheet, model: Model) -> Run {
         Run {
             phase: RwSignal::new(Phase::Idle),
-            figures: RwSignal::default(),
-            total: RwSignal::new(0),
-            counts: RwSignal::default(),
-            rows: RwSignal::default(),
-            board: StoredValue::new_local(Rc::default()),
+            pace: RwSignal::default(),
+            sheet,
+            model,
+            rated_by: StoredValue::new(None),
             stop: StoredValue::new_local(None),
         }
     }
@@ -123,138 +86,115 @@ impl Run {
         self.phase.with(|phase| *phase == Phase::Running)
     }
 
-    /// Rates `reviews`, an array of strings, in place of what was rated before. `finished` is called at the end, however it ends.
-    pub fn start(self, model: Model, reviews: Array, finished: impl FnOnce() + 'static) {
-        let Ok(controller) = AbortController::new() else { return };
-        let board = self.board.get_value();
-        let total = reviews.length() as usize;
-        {
-            let mut board = board.borrow_mut();
-            *board = Board { run: board.run + 1, reviews: reviews.clone(), ratings: vec![None; total], ..Board::default() };
-        }
-        self.total.set(total);
-        self.figures.set(Figures::default());
-        self.counts.set([0; 5]);
-        self.rows.set(Vec::new());
-        self.phase.set(Phase::Running);
-        self.draw_rows();
+    /// Whether it began and did not end. Reactive.
+    pub fn is_open(self) -> bool {
+        self.phase.with(|phase| matches!(phase, Phase::Running | Phase::Paused | Phase::Failed(_)))
+    }
 
-        let signal = controller.signal();
-        self.stop.set_value(Some(controller));
-        let figures = Rc::new(Cell::new(Figures::default()));
-        let draw = OnceAFrame::new({
-            let figures = Rc::clone(&figures);
-            move || self.draw(figures.get())
+    /// Begins, or goes on where it stopped. `finished` is called when it stops for whatever reason.
+    pub fn start(self, finished: impl Fn() + 'static) {
+        let Ok(controller) = AbortController::new() else { return };
+        let info = self.model.state.with_untracked(|state| match state {
+            State::Ready(info) => Some(info.clone()),
+            _ => None,
         });
-        let on_progress = {
-            let (figures, draw) = (Rc::clone(&figures), draw.clone());
-            move |speed: Speed| {
-                figures.set(Figures::of(&speed, speed.tokenised().unwrap_or_default(), speed.rated().unwrap_or_default()));
-                draw.ask();
-            }
-        };
-        let on_ratings = move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
-            let mut board = board.borrow_mut();
-            for (place, rating) in ratings {
-                board.ratings[place] = Some(rating);
-                board.counts[usize::from(rating.stars) - 1] += 1;
-                if place < MOST_ROWS {
-                    board.fresh.push(place);
-                }
-            }
-        };
+        // Ratings of two models do not mix.
+        let anew = self.rated_by.get_value() != info || self.phase.with_untracked(|phase| matches!(phase, Phase::Idle | Phase::Done));
+        self.rated_by.set_value(info);
+        if anew {
+            self.pace.set(Pace::default());
+        }
+        self.phase.set(Phase::Running);
+        self.stop.set_value(Some(controller.clone()));
         spawn_local(async move {
-            let phase = match model.rate_many(&reviews, &signal, on_progress, on_ratings).await {
-                Ok(stats) => {
-                    figures.set(Figures::of(&stats, total as f64, total as f64));
-                    Phase::Done
-                }
-                Err(trouble) if trouble.is_cancel() => Phase::Stopped,
+            let request = if anew { Request::Forget } else { Request::Rewind };
+            let before = self.pace.get_untracked();
+            let begun = Date::now();
+            let outcome = match self.sheet.desk().ask::<()>(request).await {
+                Ok(()) => self.rate_all(&controller, move || before.seconds + (Date::now() - begun) / 1000.0).await,
+                Err(trouble) => Err(trouble),
+            };
+            let is_current = self.stop.with_value(|stop| stop.as_ref() == Some(&controller));
+            let looked = self.sheet.look().await;
+            if !is_current {
+                return;
+            }
+            let phase = match outcome.and(looked) {
+                Ok(()) => Phase::Done,
+                Err(trouble) if trouble.is_cancel() => Phase::Paused,
                 Err(trouble) => {
-                    model.note(&trouble);
+                    self.model.note(&trouble);
                     Phase::Failed(trouble)
                 }
             };
-            // A hidden page has no frames, and should be complete when it is seen again.
-            self.draw(figures.get());
             self.phase.set(phase);
             finished();
         });
     }
 
-    /// Ends it early. What is rated stays.
-    pub fn stop(self) {
+    /// Rates what is left, a portion in each lane. `seconds` tells the time of work.
+    async fn rate_all(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
+        let lane = async || {
+            let outcome = self.rate_portions(controller, seconds.clone()).await;
+            if outcome.is_err() {
+                // The other lanes' work is of no use then.
+                controller.abort();
+            }
+            outcome
+        };
+        let outcomes = join_all((0..LANES).map(|_| lane())).await;
+        // What made the others stop is what counts.
+        let (stopped, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().filter_map(Result::err).partition(Trouble::is_cancel);
+        failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
+    }
+
+    async fn rate_portions(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
+        let (desk, signal) = (self.sheet.desk(), controller.signal());
+        while !signal.aborted()
+            && let Some(portion) = desk.next().await?
+        {
+            let rows = portion.rows;
+            let seconds = seconds.clone();
+            let counted = Cell::new((0.0, 0.0));
+            let on_progress = move |speed: Speed| {
+                let now = (speed.rated().unwrap_or_default(), speed.tokens());
+                let before = counted.replace(now);
+                if now.0 > before.0 {
+                    self.pace.update(|pace| {
+                        *pace = Pace { seconds: seconds(), samples: pace.samples + now.0 - before.0, tokens: pace.tokens + now.1 - before.1 };
+                    });
+                }
+            };
+            let on_ratings = {
+                let desk = desk.clone();
+                move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
+                    let rated: Vec<_> = ratings.map(|(place, rating)| (rows[place], rating)).collect();
+                    desk.rate(&rated);
+                    self.sheet.look_soon();
+                }
+            };
+            self.model.rate_many(&portion.texts, &signal, on_progress, on_ratings).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops; [`Run::start`] goes on.
+    pub fn pause(self) {
         if let Some(controller) = self.stop.get_value() {
             controller.abort();
         }
     }
 
-    /// Offers the ratings so far as a CSV file.
-    pub fn download(self, file_name: &'static str) {
-        let board = self.board.get_value();
+    /// Ends, and forgets what was rated.
+    pub fn cancel(self) {
+        self.pause();
+        self.stop.set_value(None);
+        self.phase.set(Phase::Idle);
+        self.pace.set(Pace::default());
         spawn_local(async move {
-            let parts = Array::of1(&csv::HEADER.into());
-            let (run, total) = (board.borrow().run, board.borrow().ratings.len());
-            for start in (0..total).step_by(LINES_AT_ONCE) {
-                let mut lines = String::new();
-                {
-                    let board = board.borrow();
-                    if board.run != run {
-                        return;
-                    }
-                    for place in start..total.min(start + LINES_AT_ONCE) {
-                        if let Some(rating) = &board.ratings[place] {
-                            csv::push_line(&mut lines, &text(&board.reviews, place), rating);
-                        }
-                    }
-                }
-                parts.push(&lines.into());
-                breathe().await;
-            }
-            // It is an offer: a browser that forbids downloads tells its user so itself.
-            let _ = csv::offer(&parts, file_name);
-        });
-    }
-
-    /// Draws the rows of the table, a few at a time.
-    fn draw_rows(self) {
-        let board = self.board.get_value();
-        let (run, most) = (board.borrow().run, board.borrow().ratings.len().min(MOST_ROWS));
-        spawn_local(async move {
-            for start in (0..most).step_by(ROWS_AT_ONCE) {
-                {
-                    let board = board.borrow();
-                    if board.run != run {
-                        return;
-                    }
-                    let row = |place| Row { key: (run, place), review: text(&board.reviews, place), rating: ArcRwSignal::new(board.ratings[place]) };
-                    self.rows.update(|rows| rows.extend((start..most.min(start + ROWS_AT_ONCE)).map(row)));
-                }
-                breathe().await;
+            if self.sheet.desk().ask::<()>(Request::Forget).await.is_ok() {
+                drop(self.sheet.look().await);
             }
         });
     }
-
-    fn draw(self, figures: Figures) {
-        let board = self.board.get_value();
-        let (fresh, counts) = {
-            let mut board = board.borrow_mut();
-            let fresh: Vec<_> = std::mem::take(&mut board.fresh).into_iter().map(|place| (place, board.ratings[place])).collect();
-            (fresh, board.counts)
-        };
-        self.figures.set(figures);
-        self.counts.set(counts);
-        self.rows.with_untracked(|rows| {
-            for (place, rating) in fresh {
-                // A row that is not drawn yet will find its rating on the board.
-                if let Some(row) = rows.get(place) {
-                    row.rating.set(rating);
-                }
-            }
-        });
-    }
-}
-
-fn text(reviews: &Array, place: usize) -> String {
-    String::from(reviews.get(place as u32).unchecked_ref::<JsString>())
 }

@@ -4,32 +4,29 @@ use leptos::prelude::*;
 
 use crate::components::bars::{Bar, Bars};
 use crate::components::stars::Stars;
-use crate::views::many::run::Run;
+use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// The mean number of stars and their distribution.
+/// The mean number of stars with its interval, and their distribution.
 #[component]
-pub fn Summary(run: Run) -> impl IntoView {
-    let rated = move || run.counts.get().iter().sum::<u32>();
-    let mean = Signal::derive(move || {
-        let rated = rated();
-        let sum: u32 = run.counts.get().iter().zip(1..).map(|(count, stars)| count * stars).sum();
-        (rated > 0).then(|| (f64::from(sum) / f64::from(rated)) as f32)
-    });
+pub fn Overview(sheet: Sheet) -> impl IntoView {
+    let mean = Memo::new(move |_| sheet.summary.with(|summary| summary.mean));
+    let counts = Memo::new(move |_| sheet.summary.with(|summary| summary.counts));
+    let stars = Signal::derive(move || mean.get().map(|(mean, _)| mean as f32));
     let bars = Signal::derive(move || {
-        let rated = rated();
+        let rated: u64 = counts.get().iter().sum();
         if rated == 0 {
             return Default::default();
         }
-        run.counts.get().map(|count| Bar { share: f64::from(count) / f64::from(rated), figure: words::count_and_share(count, rated) })
+        counts.get().map(|count| Bar { share: count as f64 / rated as f64, figure: words::count_and_share(count, rated) })
     });
     view! {
-        <div class="summary" class:summary--none=move || rated() == 0 role="group" aria-label=words::SUMMARY>
+        <div class="summary" class:summary--none=move || mean.get().is_none() role="group" aria-label=words::SUMMARY>
             <div class="score">
-                <Stars value=mean/>
-                <span class="score__value" id="mean" data-testid="mean">{move || mean.get().map(words::mean)}</span>
+                <Stars value=stars/>
+                <span class="score__value" id="mean" data-testid="mean">{move || mean.get().map(|(mean, _)| words::mean(mean))}</span>
             </div>
-            <p class="verdict">{words::AVERAGE}</p>
+            <p class="verdict">{words::AVERAGE} <span class="summary__interval" id="interval" data-testid="interval">{move || mean.get().map(words::interval)}</span></p>
             <Bars id="distribution" label=words::DISTRIBUTION bars leading=Signal::derive(|| None)/>
         </div>
     }

@@ -1,0 +1,199 @@
+//! The table that is rated: its file, its columns, and what is known of its ratings.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use js_sys::Array;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use starsight_table::protocol::{Choice, Chosen, Described, Opening, Request, Summary};
+use wasm_bindgen::JsCast;
+use web_sys::{Blob, File};
+
+use crate::starsight::Trouble;
+use crate::views::many::desk::Desk;
+
+/// The shortest time between two looks at the ratings, of which hundreds come in a second.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What is to be rated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Nothing as yet.
+    Nothing,
+    /// A file that is being read, and the share that is.
+    Reading(String, f64),
+    /// A file that could not be read.
+    Refused(String, Trouble),
+    /// A table.
+    Open(Arc<Opened>),
+}
+
+/// A table that was read.
+#[derive(Debug, PartialEq)]
+pub struct Opened {
+    /// Its name; none for pasted lines.
+    pub name: Option<String>,
+    /// Its size in bytes.
+    pub bytes: f64,
+    /// What is known of it.
+    pub described: Described,
+}
+
+/// The table, for the parts of the view.
+#[derive(Clone, Copy)]
+pub struct Sheet {
+    /// What is to be rated.
+    pub source: RwSignal<Source>,
+    /// The columns that are used.
+    pub choice: RwSignal<Choice>,
+    /// What they give.
+    pub chosen: RwSignal<Chosen>,
+    /// What the ratings amount to.
+    pub summary: RwSignal<Summary>,
+    /// Grows when rows may look otherwise than before.
+    pub changes: RwSignal<u32>,
+    /// How many tables were opened so far.
+    pub tables: RwSignal<u32>,
+    desk: StoredValue<Desk, LocalStorage>,
+    blob: StoredValue<Option<Blob>, LocalStorage>,
+    /// Whether the ratings were looked at lately, and whether others came since.
+    looks: StoredValue<Rc<(Cell<bool>, Cell<bool>)>, LocalStorage>,
+}
+
+impl Sheet {
+    /// Nothing to rate.
+    pub fn new() -> Sheet {
+        Sheet {
+            source: RwSignal::new(Source::Nothing),
+            choice: RwSignal::default(),
+            chosen: RwSignal::default(),
+            summary: RwSignal::default(),
+            changes: RwSignal::default(),
+            tables: RwSignal::default(),
+            desk: StoredValue::new_local(Desk::new()),
+            blob: StoredValue::new_local(None),
+            looks: StoredValue::new_local(Rc::default()),
+        }
+    }
+
+    /// Its worker.
+    pub fn desk(self) -> Desk {
+        self.desk.get_value()
+    }
+
+    /// The table, if there is one. Reactive.
+    pub fn opened(self) -> Option<Arc<Opened>> {
+        self.source.with(|source| match source {
+            Source::Open(opened) => Some(Arc::clone(opened)),
+            _ => None,
+        })
+    }
+
+    /// Whether what is open is a file of the visitor's. Reactive.
+    pub fn has_file(self) -> bool {
+        self.source.with(|source| match source {
+            Source::Nothing => false,
+            Source::Open(opened) => opened.name.is_some(),
+            _ => true,
+        })
+    }
+
+    /// Reads a file.
+    pub fn open_file(self, file: &File) {
+        let name = file.name();
+        self.source.set(Source::Reading(name.clone(), 0.0));
+        let blob: Blob = file.clone().unchecked_into();
+        self.blob.set_value(Some(blob.clone()));
+        spawn_local(async move { drop(self.read(&blob, Some(name), None).await) });
+    }
+
+    /// Reads the file again, with a first line that names the columns or that does not.
+    pub fn open_again(self, header: bool) {
+        let (Some(opened), Some(blob)) = (untrack(|| self.opened()), self.blob.get_value()) else { return };
+        spawn_local(async move { drop(self.read(&blob, opened.name.clone(), Some(header)).await) });
+    }
+
+    /// Takes pasted lines.
+    pub async fn open_lines(self, text: &str) -> Result<(), Trouble> {
+        let blob = Blob::new_with_str_sequence(&Array::of1(&text.into()))?;
+        self.read(&blob, None, None).await
+    }
+
+    /// Forgets the file.
+    pub fn close(self) {
+        self.blob.set_value(None);
+        self.source.set(Source::Nothing);
+        self.summary.set(Summary::default());
+        self.chosen.set(Chosen::default());
+    }
+
+    async fn read(self, blob: &Blob, name: Option<String>, header: Option<bool>) -> Result<(), Trouble> {
+        // Pasted lines are a text file without a name.
+        let file = name.clone().unwrap_or_else(|| "lines.txt".into());
+        let opening = Opening { name: file.clone(), bytes: blob.size() as u64, header };
+        let hear = move |share| {
+            // Pasted lines, or a file that is read again, stay what they were meanwhile.
+            self.source.maybe_update(|source| match source {
+                Source::Reading(_, read) => {
+                    *read = share;
+                    true
+                }
+                _ => false,
+            });
+        };
+        match self.desk().open(blob, &opening, hear).await {
+            Ok(described) => {
+                self.summary.set(Summary::default());
+                self.tables.update(|tables| *tables += 1);
+                // It is shown once all is known that is shown of it.
+                let chosen = self.choose(described.choice).await;
+                self.source.set(Source::Open(Arc::new(Opened { name, bytes: blob.size(), described })));
+                chosen
+            }
+            // Another file was chosen meanwhile, and is being read.
+            Err(trouble) if trouble.is_cancel() => Err(trouble),
+            Err(trouble) => {
+                if name.is_some() {
+                    self.source.set(Source::Refused(file, trouble.clone()));
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Uses other columns.
+    pub async fn choose(self, choice: Choice) -> Result<(), Trouble> {
+        self.choice.set(choice);
+        let chosen = self.desk().ask(Request::Choose(choice)).await?;
+        self.chosen.set(chosen);
+        self.look().await
+    }
+
+    /// Learns what the ratings amount to.
+    pub async fn look(self) -> Result<(), Trouble> {
+        let summary = self.desk().ask(Request::Summary).await?;
+        self.summary.set(summary);
+        self.changes.update(|changes| *changes += 1);
+        Ok(())
+    }
+
+    /// The same soon, however often it is asked for.
+    pub fn look_soon(self) {
+        let looks = self.looks.get_value();
+        looks.1.set(true);
+        if looks.0.replace(true) {
+            return;
+        }
+        spawn_local(async move {
+            while looks.1.take() {
+                // What went wrong is told by whoever rates.
+                drop(self.look().await);
+                crate::frame::pause(LOOK).await;
+            }
+            looks.0.set(false);
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! What ratings amount to.
+
+use starsight_model::LABELS;
+use starsight_model::metrics::Metrics;
+
+use crate::ratings::Ratings;
+
+/// Reviews that are named as the most negative and the most positive.
+pub const EXTREMES: usize = 3;
+
+/// Half the width of a 95% interval, in standard errors.
+const Z_95: f64 = 1.959_964;
+
+/// The mean number of stars, and half the width of its 95% interval (normal approximation).
+pub fn mean(counts: &[u64; 5]) -> Option<(f64, f64)> {
+    let n = counts.iter().sum::<u64>() as f64;
+    let moment = |power: i32| counts.iter().zip(1..).map(|(count, stars)| *count as f64 * f64::from(stars).powi(power)).sum::<f64>();
+    if n == 0.0 {
+        return None;
+    }
+    let mean = moment(1) / n;
+    let variance = (moment(2) - n * mean * mean).max(0.0) / (n - 1.0).max(1.0);
+    Some((mean, Z_95 * (variance / n).sqrt()))
+}
+
+/// The rows with the lowest expected stars, or the highest; of equal ones the first.
+pub fn extremes(ratings: &Ratings, rows: usize, highest: bool) -> Vec<usize> {
+    let mut best: Vec<(f32, usize)> = Vec::with_capacity(EXTREMES + 1);
+    for row in 0..rows {
+        let Some(rating) = ratings.get(row) else { continue };
+        let key = if highest { -rating.expected } else { rating.expected };
+        if best.len() == EXTREMES && best.last().is_some_and(|last| last.0 <= key) {
+            continue;
+        }
+        let place = best.partition_point(|other| other.0 <= key);
+        best.insert(place, (key, row));
+        best.truncate(EXTREMES);
+    }
+    best.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The metrics of the rows that have true stars; of logits nothing is known here, so loss and calibration are left at zero.
+pub fn metrics(labels: &[u8], ratings: &Ratings) -> Metrics {
+    let mut confusion = [[0; LABELS]; LABELS];
+    for (row, label) in labels.iter().enumerate() {
+        if let (Some(truth), Some(rated)) = (label.checked_sub(1), ratings.stars(row).checked_sub(1)) {
+            confusion[usize::from(truth)][usize::from(rated)] += 1;
+        }
+    }
+    Metrics::of(&confusion, 0.0, 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Rated;
+
+    #[test]
+    fn the_mean_has_its_interval() {
+        assert_eq!(mean(&[0; 5]), None);
+        assert_eq!(mean(&[0, 0, 0, 7, 0]), Some((4.0, 0.0)));
+        // Of 1, 1, 5, 5: the deviation is 4 / sqrt(3), and half of it the standard error.
+        let (mean, half) = mean(&[2, 0, 0, 0, 2]).unwrap();
+        assert!((mean - 3.0).abs() < 1e-12 && (half - 1.959_964 * 2.0 / 3f64.sqrt()).abs() < 1e-9, "{mean} {half}");
+    }
+
+    #[test]
+    fn extremes_are_the_first_of_the_furthest() {
+        let mut ratings = Ratings::none(6);
+        for (row, expected) in [(0, 2.0), (1, 4.5), (2, 1.1), (4, 1.1), (5, 3.0)] {
+            ratings.set(row, Rated { stars: 3, expected, probabilities: [0.2; 5] });
+        }
+        assert_eq!((extremes(&ratings, 6, false), extremes(&ratings, 6, true)), (vec![2, 4, 0], vec![1, 5, 0]));
+    }
+}
