@@ -22,7 +22,7 @@ async fn site() -> (Browser, String, Process, tempfile::TempDir) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
-    let (browser, address, ..) = site().await;
+    let (browser, address, _server, _dir) = site().await;
     for scheme in ["light", "dark"] {
         for width in WIDTHS {
             browser.screen(width, scheme).await;
@@ -62,10 +62,12 @@ async fn the_page_is_quick_small_and_still() {
     let watch = "window.shifts = [];
         new PerformanceObserver((list) => list.getEntries().forEach(({ value, hadRecentInput, sources }) => hadRecentInput || shifts.push([value, String(sources[0]?.node?.className ?? sources[0]?.node?.nodeName)]))).observe({ type: 'layout-shift', buffered: true })";
     browser.before_each_page(watch).await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
     for width in WIDTHS {
         browser.screen(width, "light").await;
         for view in VIEWS {
-            browser.call("const { forget } = await import('./starsight.js').catch(() => ({})); await forget?.()", Value::Null).await;
+            browser.call("const { forget } = await import('./starsight.js'); await forget()", Value::Null).await;
             browser.client.goto(&format!("{address}/?tab={view}")).await.expect("the page");
             browser.ready().await;
             if view == "one" {
@@ -87,7 +89,7 @@ async fn the_page_is_quick_small_and_still() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_other_host_is_asked_by_the_page_or_its_workers() {
-    let (browser, address, ..) = site().await;
+    let (browser, address, _server, _dir) = site().await;
     for view in VIEWS {
         browser.client.goto(&format!("{address}/?tab={view}")).await.expect("the page");
         browser.ready().await;

@@ -21,7 +21,7 @@ async fn page() -> (Browser, String, Value, Process, tempfile::TempDir) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_card_says_what_the_manifest_says() {
-    let (browser, _, manifest, ..) = page().await;
+    let (browser, _, manifest, _server, _dir) = page().await;
     let weights = manifest["files"].as_array().expect("files").iter().find(|file| file["path"] == "web/weights.safetensors").expect("weights");
     let facts = browser.text("#facts").await;
     for fact in ["model", "BERT, 1 layer of width 32", "reviews.csv", "starsight", weights["sha256"].as_str().expect("a hash")] {
@@ -92,7 +92,7 @@ async fn another_model_is_asked_for_by_its_folder_and_history_leads_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_loaded_from_files_of_this_device() {
-    let (browser, .., dir) = page().await;
+    let (browser, _, _, _server, dir) = page().await;
     let local = dir.path().join("at home");
     copy(&dir.path().join("model"), &local);
     let manifest = std::fs::read_to_string(local.join("starsight.json")).expect("a manifest");

@@ -14,7 +14,9 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     browser.before_each_page("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2 })").await;
     browser.client.goto(&format!("{address}/?tab=speed")).await.expect("the page");
     browser.ready().await;
-    browser.devtools("Browser.grantPermissions", json!({ "permissions": ["clipboardReadWrite"], "origin": address })).await;
+    browser
+        .devtools("Browser.grantPermissions", json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address }))
+        .await;
     assert!(browser.text("#so-far").await.contains("Nothing is being rated"));
 
     // Cancelled at once.
