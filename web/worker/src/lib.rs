@@ -100,7 +100,7 @@ fn describe(manifest: &Manifest, rater: &Rater, kernel: Kernel, bytes: u64) -> S
         "parameters": rater.parameters(),
         "layers": config.layers,
         "hiddenSize": config.hidden_size,
-        "maxTokens": config.max_positions,
+        "maxTokens": rater.tokenizer().max_length(),
         "metrics": manifest.metrics,
         "bytes": bytes,
         "backend": format!("WebAssembly int8, {}", kernel.name()),
