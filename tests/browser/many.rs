@@ -257,7 +257,7 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
     for (id, wanted) in wanted {
         assert_eq!(visit.text(&format!("[data-testid=metric-{id}]")).await, wanted, "{id}");
     }
-    let cells = "return [...document.querySelectorAll('.confusion tbody tr')].map((row) => [...row.querySelectorAll('td')].map((cell) => +cell.innerText.replaceAll(',', '')))";
+    let cells = "return [...document.querySelectorAll('[data-testid=confusion] tbody tr')].map((row) => [...row.querySelectorAll('td')].map((cell) => +cell.innerText.replaceAll(',', '')))";
     assert_eq!(browser.client.execute(cells, vec![]).await.expect("a script"), json!(confusion));
 
     let tasks = browser.client.execute("return tasks", vec![]).await.expect("a script");

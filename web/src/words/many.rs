@@ -53,7 +53,6 @@ pub const SEARCH: &str = "Search the reviews";
 pub const ORDER: &str = "Order";
 pub const FILTER: &str = "Only rows rated";
 pub const UNRATED: &str = "not rated";
-pub const UNRATED_SHORT: &str = "none";
 pub const DETAIL: &str = "The chosen row";
 pub const DETAIL_HINT: &str = "Choose a row to read all of it: with a click, or with the arrow keys in the table.";
 
@@ -245,11 +244,6 @@ pub fn number(row: usize) -> String {
 /// A row, as a title.
 pub fn row(row: usize) -> String {
     format!("Row {}", number(row))
-}
-
-/// What a click on one of the extreme reviews does.
-pub fn show_row(row: usize, text: &str) -> String {
-    format!("Show row {}: {text}", number(row))
 }
 
 /// A row's stars, for who listens.

@@ -47,16 +47,16 @@ fn Confusion(metrics: Memo<Option<Metrics>>) -> impl IntoView {
                     })
                 });
                 let share = move || format!("{:.3}", count.get().1);
-                view! { <td class:confusion__right={truth == rated} style=("--share", share)>{move || words::count(count.get().0)}</td> }
+                view! { <td class:matrix__right={truth == rated} style=("--share", share)>{move || words::count(count.get().0)}</td> }
             })
             .collect_view();
         view! { <tr><th scope="row">{words::star(truth + 1)}</th>{cells}</tr> }
     };
     let head = (1..=5).map(|stars| view! { <th scope="col">{words::star(stars)}</th> }).collect_view();
     view! {
-        <table class="confusion" data-testid="confusion">
+        <table class="matrix" data-testid="confusion">
             <caption>{words::CONFUSION}</caption>
-            <thead><tr><td class="confusion__corner">{words::CONFUSION_AXES}</td>{head}</tr></thead>
+            <thead><tr><td class="matrix__corner">{words::CONFUSION_AXES}</td>{head}</tr></thead>
             <tbody>{(0..5).map(row).collect_view()}</tbody>
         </table>
     }

@@ -25,11 +25,10 @@ fn Extreme(id: &'static str, title: &'static str, rows: Memo<Vec<Row>>, shown: S
     let title_id = format!("{id}-title");
     let rows = move || {
         let one = |row: Row| {
-            let label = words::show_row(row.row, &row.text);
             let expected = row.rating.map(|rating| words::expected(rating.expected));
             view! {
                 <li>
-                    <button class="extreme" type="button" aria-label=label on:click=move |_| shown.jump(row.row)>
+                    <button class="extreme" type="button" on:click=move |_| shown.jump(row.row)>
                         <span class="extreme__figure">{expected}</span>
                         <span class="extreme__text" dir="auto">{row.text}</span>
                     </button>

@@ -79,7 +79,7 @@ fn StarFilter(stars: u8, shown: Shown) -> impl IntoView {
     view! {
         <button class="chip chip--star" type="button" data-stars=stars aria-pressed=move || pressed().to_string() aria-label=label on:click=press>
             {if stars == 0 {
-                words::UNRATED_SHORT.into_any()
+                words::UNRATED.into_any()
             } else {
                 view! { {stars} <svg viewBox="0 0 24 24" aria-hidden="true"><use href="#star"/></svg> }.into_any()
             }}
