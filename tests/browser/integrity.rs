@@ -59,8 +59,8 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
         assert!(!needed || browser.call(installed, Value::Null).await == json!(false), "{file}");
         flip(&site.join(file));
     }
-    let names = fs::read_dir(&site).expect("the site").map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
-    let program = names.filter(|name| name.starts_with("starsight-page-") && name.ends_with(".js")).next().expect("a program");
+    let mut names = fs::read_dir(&site).expect("the site").map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let program = names.find(|name| name.starts_with("starsight-page-") && name.ends_with(".js")).expect("a program");
     let fresh = Browser::open().await;
     for file in ["starsight.js", program.as_str()] {
         flip(&site.join(file));
