@@ -124,7 +124,11 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
     browser.type_into("#review", &"it is okay but needs work ".repeat(40)).await;
     weighed(&browser).await;
     assert!(browser.text("#pulls-note").await.contains("words at a time"), "{}", browser.text("#pulls-note").await);
-    assert!(browser.text(".one__rating .caption").await.contains("only the first 24 tokens were read"), "{}", browser.text(".one__rating .caption").await);
+    assert!(
+        browser.text(".one__rating .caption").await.contains("only the first 24 tokens were read"),
+        "{}",
+        browser.text(".one__rating .caption").await
+    );
     // Right to left, and words without an end.
     browser.type_into("#review", "تطبيق رائع جدا").await;
     weighed(&browser).await;
