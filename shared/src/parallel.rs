@@ -25,6 +25,19 @@ pub(crate) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     items.into_par_iter().for_each(work);
 }
 
+/// Calls `work` on each item, the first ones first: whichever core is free takes the next. What is long stands well at the beginning, and what fills gaps at the end.
+#[cfg(feature = "native")]
+pub(crate) fn in_turn<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+    let items = std::sync::Mutex::new(items.into_iter());
+    // Not held while an item is worked on.
+    let next = || items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    rayon::broadcast(|_| {
+        while let Some(item) = next() {
+            work(item);
+        }
+    });
+}
+
 /// The results of `work` on each of `items`, in order.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
     #[cfg(feature = "native")]

@@ -129,7 +129,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     let inner = sized(&mut tape.inner, rows * f);
     product::linear(&at.feed_forward_in, values, attended, inner, by);
     add_bias(inner, &values[at.feed_forward_in.bias.clone()]);
-    let active = sized(&mut shard.inner, rows * f);
+    let active = sized(&mut shard.active, rows * f);
     activation::forward(config.activation, inner, active);
     let sum = sized(&mut tape.output.sum, rows * h);
     product::linear(&at.feed_forward_out, values, active, sum, by);
@@ -161,9 +161,8 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     pooled.iter_mut().zip(pooled_in).for_each(|(y, x)| *y = act(*x));
     drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
     let classifier = &pass.layout.classifier;
-    let logits = sized(&mut shard.backward.logits, reviews * LABELS);
+    shard.logits.resize(reviews, [0.0; LABELS]);
+    let logits = shard.logits.as_flattened_mut();
     product::linear(classifier, pass.values, pooled, logits, pass.arithmetic);
     add_bias(logits, &pass.values[classifier.bias.clone()]);
-    shard.logits.clear();
-    shard.logits.extend(logits.chunks_exact(LABELS).map(|row| std::array::from_fn::<f32, LABELS, _>(|i| row[i])));
 }

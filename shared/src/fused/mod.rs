@@ -29,12 +29,12 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{PackedBatch, divide};
 use crate::rater::Engine;
 use crate::weights::Weights;
-use crate::{EncoderConfig, Error, LABELS};
+use crate::{EncoderConfig, Error, LABELS, parallel};
 
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
 use self::product::Arithmetic;
-use self::shard::Shard;
+use self::shard::{Backward, Factors, Shard};
 
 /// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct Tape {
     shards: Vec<Shard>,
     /// How many of the shards the last batch took.
     used: usize,
+    /// What the backward pass of each is computed in; and what the gradients of two layers' matrices are made of, which take turns.
+    backward: Vec<Backward>,
+    factors: [Vec<Factors>; 2],
 }
 
 impl Fused {
@@ -127,7 +130,7 @@ impl Fused {
             tape.shards.resize_with(ranges.len(), Shard::default);
         }
         let pass = self.pass(ranges.len());
-        tape.shards.par_iter_mut().zip(&ranges).for_each(|(shard, reviews)| {
+        parallel::in_turn(tape.shards.iter_mut().zip(&ranges).collect(), |(shard, reviews)| {
             shard.load(batch, reviews.clone(), Some(dropout_keys));
             forward::run(&pass, shard, true);
         });
@@ -136,7 +139,7 @@ impl Fused {
 
     /// Adds to `gradients` those that follow from `d_logits` (reviews, 5), the gradient of the loss with respect to the logits of the batch that `tape` holds.
     pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
-        backward::run(&self.pass(tape.used), d_logits, &mut tape.shards[..tape.used], gradients);
+        backward::run(&self.pass(tape.used), d_logits, tape, gradients);
     }
 
     fn pass(&self, shards: usize) -> Pass<'_> {

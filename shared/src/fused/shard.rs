@@ -8,7 +8,7 @@ use crate::kernels::attention::Scratch;
 use crate::kernels::norm::Moments;
 
 /// Tokens that a shard of a training batch holds at least, if there are so many: the longer the sums of a weight's gradient, the less often that gradient is read and written.
-pub(super) const TRAINING_TOKENS: usize = 512;
+pub(super) const TRAINING_TOKENS: usize = 256;
 /// And of a batch that is only rated: little enough for a core's own cache.
 pub(super) const RATING_TOKENS: usize = 256;
 
@@ -33,9 +33,8 @@ pub(super) struct Shard {
     pub pooled: Vec<f32>,
     pub logits: Vec<[f32; LABELS]>,
     /// After the activation, (rows, intermediate): not kept, but computed again in the backward pass.
-    pub inner: Vec<f32>,
+    pub active: Vec<f32>,
     pub attention: Scratch,
-    pub backward: Gradient,
 }
 
 /// The sum that a LayerNorm takes, and the moments of its rows.
@@ -69,26 +68,36 @@ pub(super) struct LayerTape {
     pub output: Normed,
 }
 
-/// Gradients on their way back through a shard, of one layer at a time.
+/// What goes back through the layers of a shard.
 #[derive(Default)]
-pub(super) struct Gradient {
-    /// With respect to the result of the layer, then to its input, (rows, hidden).
+pub(super) struct Backward {
+    /// The gradient with respect to the result of a layer, then to its input, (rows, hidden).
     pub x: Vec<f32>,
-    /// (rows, hidden) each
-    pub feed_forward_out: Vec<f32>,
-    pub attention_output: Vec<f32>,
-    pub attended: Vec<f32>,
+    /// The same of all rows of the last layer's input.
+    pub x_all: Vec<f32>,
+    /// (rows, hidden)
     pub context: Vec<f32>,
-    pub query: Vec<f32>,
-    /// (rows, intermediate)
-    pub inner: Vec<f32>,
-    /// (tokens, 2 hidden)
-    pub key_value: Vec<f32>,
-    /// (reviews, 5) and (reviews, hidden)
-    pub logits: Vec<f32>,
-    pub pooled: Vec<f32>,
     /// With respect to biases and LayerNorms, laid out as the vectors of the layout.
     pub vectors: Vec<f32>,
+    pub attention: Scratch,
+}
+
+/// What the gradients of a layer's matrices are made of, besides the tape: they are summed while the layer below is computed.
+#[derive(Default)]
+pub(super) struct Factors {
+    /// Gradients with respect to the results of the layer's products, (rows, hidden) each
+    pub feed_forward_out: Vec<f32>,
+    pub attention_output: Vec<f32>,
+    pub query: Vec<f32>,
+    /// (rows, intermediate)
+    pub feed_forward_in: Vec<f32>,
+    /// (tokens, 2 hidden)
+    pub key_value: Vec<f32>,
+    /// After the activation, (rows, intermediate).
+    pub active: Vec<f32>,
+    /// Of the head: (reviews, 5) and (reviews, hidden)
+    pub logits: Vec<f32>,
+    pub pooled: Vec<f32>,
 }
 
 /// Makes a buffer `n` long and returns it; what it holds is left from before.
