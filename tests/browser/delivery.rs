@@ -353,7 +353,7 @@ async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
     browser.client.goto(&format!("{}/?model={REPO}&endpoint={}", scene.address, scene.hub.endpoint())).await.expect("the page");
     browser.until("a refusal", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
     browser.type_into("#token", TOKEN).await;
-    browser.client.execute("document.querySelector('.model__token').requestSubmit()", vec![]).await.expect("a script");
+    browser.client.execute("document.querySelector('.strip__token').requestSubmit()", vec![]).await.expect("a script");
     browser.ready().await;
     let address = browser.client.current_url().await.expect("an address");
     assert!(!address.as_str().contains(TOKEN), "{address}");
