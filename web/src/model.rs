@@ -16,6 +16,7 @@ use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Row, 
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved when a model comes")]
 pub enum State {
     /// On its way.
     Loading,

@@ -38,7 +38,7 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
         let detail = detail.get()?;
         // A file of one column says nothing else.
         let cells = detail.cells.into_iter().filter(|(_, cell)| !cell.is_empty()).collect::<Vec<_>>();
-        let cells = (cells.len() > 1).then_some(cells).unwrap_or_default();
+        let cells = if cells.len() > 1 { cells } else { Vec::new() };
         Some(cells.into_iter().map(|(name, cell)| view! { <div><dt dir="auto">{name}</dt><dd dir="auto">{cell}</dd></div> }).collect_view())
     };
     let title = move || detail.with(|detail| detail.as_ref().map(|detail| words::row(detail.row.row)));

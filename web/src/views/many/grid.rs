@@ -1,6 +1,5 @@
 //! The rows of the table with their ratings. However many there are, only those in sight are drawn.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use leptos::html;
@@ -13,7 +12,7 @@ use crate::frame::next_frame;
 use crate::views::many::detail::RowDetail;
 use crate::views::many::download::Download;
 use crate::views::many::run::Run;
-use crate::views::many::sheet::Sheet;
+use crate::views::many::sheet::{Again, Sheet};
 use crate::views::many::toolbar::Toolbar;
 use crate::words::many as words;
 
@@ -43,7 +42,7 @@ pub struct Shown {
     scroll: NodeRef<html::Div>,
     sheet: Sheet,
     /// Whether rows are being fetched, and whether they have to be again.
-    fetching: StoredValue<Rc<(Cell<bool>, Cell<bool>)>, LocalStorage>,
+    fetching: StoredValue<Again, LocalStorage>,
 }
 
 impl Shown {

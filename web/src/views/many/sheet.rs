@@ -15,6 +15,9 @@ use web_sys::{Blob, File};
 use crate::starsight::Trouble;
 use crate::views::many::desk::Desk;
 
+/// Whether something is being done, and whether it has to be done again.
+pub(super) type Again = Rc<(Cell<bool>, Cell<bool>)>;
+
 /// The shortest time between two looks at the ratings, of which hundreds come in a second.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -60,7 +63,7 @@ pub struct Sheet {
     desk: StoredValue<Desk, LocalStorage>,
     blob: StoredValue<Option<Blob>, LocalStorage>,
     /// Whether the ratings were looked at lately, and whether others came since.
-    looks: StoredValue<Rc<(Cell<bool>, Cell<bool>)>, LocalStorage>,
+    looks: StoredValue<Again, LocalStorage>,
 }
 
 impl Sheet {
