@@ -7,7 +7,7 @@ use crate::batch::PackedBatch;
 use crate::kernels::attention::Scratch;
 use crate::kernels::norm::Moments;
 
-/// Tokens that a shard of a training batch holds at least, if there are so many: the longer the sums of a weight's gradient, the less often that gradient is read and written.
+/// Tokens that a shard of a training batch holds at least, if there are so many: few enough for a core's cache, and for cores to share a batch evenly.
 pub(super) const TRAINING_TOKENS: usize = 256;
 /// And of a batch that is only rated: little enough for a core's own cache.
 pub(super) const RATING_TOKENS: usize = 256;
