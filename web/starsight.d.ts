@@ -120,7 +120,7 @@ export interface RateOptions {
   /** Called after each step of the work. */
   onProgress?: (progress: RateProgress) => void;
   /**
-   * Called with the ratings of each batch as soon as it is done. Texts are rated longest first, so batches do not come in the order of `texts`. No text is rated twice, even if a worker
+   * Called with the ratings of each batch as soon as it is done. With several workers, batches do not come in the order of `texts`. No text is rated twice, even if a worker
    * breaks down and another takes its place.
    */
   onRatings?: (ratings: RatingColumns) => void;

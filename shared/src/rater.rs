@@ -2,7 +2,7 @@
 
 use crate::batch::PackedBatch;
 use crate::bundle::{MANIFEST, Probe};
-use crate::int8::{Int8, Kernel};
+use crate::int8::{Choice, Int8};
 use crate::tokenizer::Tokenizer;
 use crate::{EncoderConfig, Error, LABELS, Rating};
 
@@ -75,7 +75,7 @@ impl Rater {
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
-    pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: Kernel) -> Result<Rater, Error> {
+    pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: impl Into<Choice>) -> Result<Rater, Error> {
         Rater::new(config_json, tokenizer_json, Numbers::Int8, |config| Ok(Box::new(Int8::new(config, weights, kernel)?)))
     }
 

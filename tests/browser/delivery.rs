@@ -358,6 +358,7 @@ async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
     let address = browser.client.current_url().await.expect("an address");
     assert!(!address.as_str().contains(TOKEN), "{address}");
 
+    browser.show("model").await;
     let listed = browser.until("the kept model", "return document.querySelector('#kept')?.textContent ?? null").await;
     assert!(listed.as_str().is_some_and(|text| text.contains("1 model") && text.contains(&format!("{REPO} @ main"))), "{listed}");
     browser
@@ -367,6 +368,7 @@ async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
         .expect("a script");
     browser.until("nothing kept", "return document.querySelector('#kept') ? null : true").await;
     // It still rates: what is loaded is loaded.
+    browser.show("one").await;
     browser.type_into("#review", REVIEWS[0]).await;
     browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
     browser.close().await;

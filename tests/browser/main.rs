@@ -14,6 +14,7 @@ mod element;
 mod hosts;
 mod integrity;
 mod many;
+mod measured;
 mod model;
 mod offline;
 mod rate_one;

@@ -19,11 +19,7 @@ use starsight_model::metrics::Metrics;
 use crate::common::{good, json as parsed, trained};
 use crate::scene::{Browser, Process, serve};
 
-const ROWS: usize = 100_000;
-
-/// What a task of the page's thread may take, in milliseconds. The aim is 50, which a visitor does not feel; but a task's time is that of the clock, and where all cores are busy with
-/// rating and with other tests it waits for its turn.
-const LONG_TASK: f64 = 300.0;
+pub const ROWS: usize = 100_000;
 
 const COLUMNS_ADDED: [&str; 7] = ["stars", "expected", "p1", "p2", "p3", "p4", "p5"];
 
@@ -45,7 +41,7 @@ fn review(i: usize) -> (String, usize) {
 }
 
 /// Rows of id, review, star and an empty column, as CSV with CRLF.
-fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
+pub fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
     let mut table = vec![["id", "review", "star", "note"].map(str::to_string).to_vec()];
     table.extend((0..rows).map(|i| {
         let (text, star) = review(i);
@@ -62,14 +58,14 @@ fn read_csv(bytes: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// The view in a browser, and the folder of its model and files.
-struct Visit {
-    browser: Browser,
+pub struct Visit {
+    pub browser: Browser,
     dir: tempfile::TempDir,
     _server: Process,
 }
 
 impl Visit {
-    async fn start() -> Visit {
+    pub async fn start() -> Visit {
         let dir = trained();
         good(dir.path(), &["site", "--model", "model", "--out", "site"]);
         let (server, address) = serve(&dir.path().join("site"));
@@ -83,16 +79,16 @@ impl Visit {
         self.browser.client.find(Locator::Css(selector)).await.unwrap_or_else(|e| panic!("{selector}: {e}"))
     }
 
-    async fn click(&self, selector: &str) {
+    pub async fn click(&self, selector: &str) {
         self.element(selector).await.click().await.unwrap_or_else(|e| panic!("{selector}: {e}"));
     }
 
-    async fn text(&self, selector: &str) -> String {
+    pub async fn text(&self, selector: &str) -> String {
         self.element(selector).await.text().await.expect("text")
     }
 
     /// Chooses a file, and waits until it is read or refused; what the page says of it.
-    async fn open(&self, name: &str, bytes: &[u8]) -> String {
+    pub async fn open(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, bytes).expect("written");
         self.element("#file").await.send_keys(path.to_str().expect("a path")).await.expect("chosen");
@@ -105,7 +101,7 @@ impl Visit {
     }
 
     /// Waits until the status begins with `words`.
-    async fn status(&self, words: &str) -> String {
+    pub async fn status(&self, words: &str) -> String {
         let script = format!("const s = document.querySelector('#many-status').innerText; return s.startsWith({}) ? s : null", json!(words));
         self.browser.until(words, &script).await.as_str().expect("words").to_string()
     }
@@ -176,9 +172,6 @@ fn check_download(dir: &Path, input: &[Vec<String>], downloaded: &[Vec<String>],
 async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
     let visit = Visit::start().await;
     let browser = &visit.browser;
-    let watch = "window.tasks = []; new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration))).observe({ type: 'longtask' })";
-    browser.client.execute(watch, vec![]).await.expect("a script");
-
     let (table, bytes) = csv(ROWS);
     let about = visit.open("reviews.csv", &bytes).await;
     assert!(about.contains("100,000 rows") && about.contains("UTF-8") && about.contains("commas"), "{about}");
@@ -259,11 +252,6 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
     }
     let cells = "return [...document.querySelectorAll('[data-testid=confusion] tbody tr')].map((row) => [...row.querySelectorAll('td')].map((cell) => +cell.innerText.replaceAll(',', '')))";
     assert_eq!(browser.client.execute(cells, vec![]).await.expect("a script"), json!(confusion));
-
-    let tasks = browser.client.execute("return tasks", vec![]).await.expect("a script");
-    let longest = tasks.as_array().expect("a list").iter().filter_map(Value::as_f64).fold(0.0, f64::max);
-    eprintln!("long tasks of the page's thread, in ms: {tasks}");
-    assert!(longest < LONG_TASK, "a task of {longest} ms on the page's thread");
     visit.browser.close().await;
 }
 

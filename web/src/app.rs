@@ -1,6 +1,9 @@
 //! The page as a whole: what stands around the views, and the one that the address names.
 
+use leptos::html;
+use leptos::mount::mount_to;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
 
 use crate::address::{Address, View};
 use crate::components::announcer::{Announcements, Announcer};
@@ -32,7 +35,6 @@ pub fn App() -> impl IntoView {
             State::Failed(_) => "failed",
         })
     };
-    let hidden = move |view| move || address.view.get() != view;
     view! {
         <SkipLink/>
         <StarShapes/>
@@ -41,11 +43,31 @@ pub fn App() -> impl IntoView {
         <main id="content" tabindex="-1" data-state=state data-view=move || address.view.get().name()>
             <Intro/>
             <ModelStrip/>
-            <div class="view" hidden=hidden(View::One)><RateOne/></div>
-            <div class="view" hidden=hidden(View::Many)><RateMany/></div>
-            <div class="view" hidden=hidden(View::Speed)><SpeedView/></div>
-            <div class="view" hidden=hidden(View::Model)><ModelView/></div>
+            <Place of=View::One make=RateOne/>
+            <Place of=View::Many make=RateMany/>
+            <Place of=View::Speed make=SpeedView/>
+            <Place of=View::Model make=ModelView/>
         </main>
         <footer class="footer">{words::FOOTER}</footer>
     }
+}
+
+/// The place of a view: made when it is first shown, so that a page opens without the work of those that are not; hidden after that when another is shown.
+#[component]
+fn Place<V: IntoView + 'static>(of: View, make: fn() -> V) -> impl IntoView {
+    let address = expect_context::<Address>();
+    let place = NodeRef::<html::Div>::new();
+    let owner = Owner::current();
+    Effect::new(move |made: Option<bool>| {
+        let wanted = address.view.get() == of;
+        match (made, place.get(), &owner) {
+            // Mounted, not rendered into this one: a view that is never drawn over another needs no code for that, which would be a tenth of the page's.
+            (None | Some(false), Some(place), Some(owner)) if wanted => {
+                owner.with(|| mount_to(place.unchecked_into(), make).forget());
+                true
+            }
+            (made, ..) => made.unwrap_or(false),
+        }
+    });
+    view! { <div class="view" hidden=move || address.view.get() != of node_ref=place></div> }
 }

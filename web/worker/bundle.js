@@ -14,7 +14,7 @@ const FILES = ['config.json', 'tokenizer.json', 'web/weights.safetensors'];
 const LARGEST_MANIFEST = 4 << 20;
 
 /** Bytes that are read ahead of the engine, which may still be compiling. */
-const READ_AHEAD = 8 << 20;
+const READ_AHEAD = 2 << 20;
 
 /** Bytes of a kept file that are read at once. */
 const PIECE = 1 << 20;

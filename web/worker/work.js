@@ -7,13 +7,12 @@ const COST_OF_A_TEXT = 8;
 const SMALLEST_PORTION = 6_000;
 const LARGEST_PORTION = 48_000;
 
-/** Lengths above this are all as good as this, for sorting. */
+/** Characters of a text beyond which a model reads no more, about: what follows costs nothing. */
 const LONGEST = 2048;
 
 export class Work {
   #hear;
-  #lengths;
-  #order;
+  #costs;
   #next = 0;
   #returned = [];
   #rated;
@@ -31,10 +30,8 @@ export class Work {
   constructor(texts, hear) {
     this.texts = texts;
     this.#hear = hear;
-    this.#lengths = new Uint32Array(texts.length);
-    for (let i = 0; i < texts.length; i += 1) this.remaining += this.#lengths[i] = texts[i].length;
-    this.remaining += COST_OF_A_TEXT * texts.length;
-    this.#order = longestFirst(this.#lengths);
+    this.#costs = new Uint16Array(texts.length);
+    for (let i = 0; i < texts.length; i += 1) this.remaining += this.#costs[i] = Math.min(texts[i].length, LONGEST) + COST_OF_A_TEXT;
     this.#rated = new Uint8Array(texts.length);
     this.#open = texts.length;
   }
@@ -44,16 +41,17 @@ export class Work {
     return this.#open === 0;
   }
 
-  /** The next portion for one of `workers`, or null if there is none: large ones first, small ones at the end, so that all finish together. (Guided self-scheduling: Polychronopoulos, Kuck 1987.) */
+  /**
+   * The next portion for one of `workers`, or null if there is none. In the order of the texts: what is looked at first is rated first, and the rate so far tells how long the rest takes.
+   * Large ones first, small ones at the end, so that all finish together. (Guided self-scheduling: Polychronopoulos, Kuck 1987.)
+   */
   take(workers) {
     if (this.#returned.length > 0) return this.#returned.pop();
     const from = this.#next;
-    if (from === this.#order.length) return null;
+    if (from === this.texts.length) return null;
     const most = Math.min(Math.max(this.remaining / (3 * workers), SMALLEST_PORTION), LARGEST_PORTION);
-    for (let cost = 0; this.#next < this.#order.length && cost < most; this.#next += 1) {
-      cost += this.#lengths[this.#order[this.#next]] + COST_OF_A_TEXT;
-    }
-    return { places: this.#order.subarray(from, this.#next), tokenised: 0, tries: 0 };
+    for (let cost = 0; this.#next < this.texts.length && cost < most; this.#next += 1) cost += this.#costs[this.#next];
+    return { places: Uint32Array.from({ length: this.#next - from }, (_, i) => from + i), tokenised: 0, tries: 0 };
   }
 
   /** Takes back what is not rated of a portion. */
@@ -72,22 +70,11 @@ export class Work {
     }
     const indices = message.indices.map((index) => portion.places[index]);
     for (const place of indices) {
-      const cost = this.#lengths[place] + COST_OF_A_TEXT;
-      this.done += cost;
-      this.remaining -= cost;
+      this.done += this.#costs[place];
+      this.remaining -= this.#costs[place];
       this.#rated[place] = 1;
     }
     this.#open -= indices.length;
     this.#hear.ratings({ ...message, indices });
   }
-}
-
-/** The places of texts of these lengths, longest first, by counting: over typed arrays, so that a hundred thousand take the page's thread a few milliseconds. */
-function longestFirst(lengths) {
-  const starts = new Uint32Array(LONGEST + 2);
-  for (let i = 0; i < lengths.length; i += 1) starts[LONGEST - Math.min(lengths[i], LONGEST) + 1] += 1;
-  for (let i = 1; i < starts.length; i += 1) starts[i] += starts[i - 1];
-  const order = new Uint32Array(lengths.length);
-  for (let i = 0; i < lengths.length; i += 1) order[starts[LONGEST - Math.min(lengths[i], LONGEST)]++] = i;
-  return order;
 }

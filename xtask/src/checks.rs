@@ -18,6 +18,9 @@ pub fn run() -> Result {
         clippy.words(WASM_SIDE).words("-- --deny warnings").run()
     })?;
     step("Documentation", || cargo("doc --locked --release --no-deps").env("RUSTDOCFLAGS", "--deny warnings").run())?;
+    step("What goes by the clock, with nothing beside it", || {
+        cargo("test --locked --release --test browser -- --ignored --nocapture --test-threads=1 measured::").run()
+    })?;
     eprintln!("==> Tests");
     cargo("test --locked --release").run()
 }

@@ -98,7 +98,7 @@ fn normalise(norm: &LayerNorm, x: &[f32], y: &mut [f32], moments: &mut Vec<Momen
 
 /// One layer, from x to x; the last one, of which only the first token of each review is asked for, leaves those alone.
 fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
-    let (h, kernel, integers) = (model.config.hidden_size, model.kernel, model.file.bytes());
+    let (h, kernel, integers) = (model.config.hidden_size, model.kernel.kernel(), model.file.bytes());
     let reviews = work.boundaries.len() - 1;
     let tokens = work.boundaries[reviews];
     let rows = if last { reviews } else { tokens };

@@ -27,7 +27,7 @@ use safetensors::tensor::Dtype;
 
 use self::file::{File, panel_shape};
 use self::forward::Workspace;
-pub use self::kernel::Kernel;
+pub use self::kernel::{Choice, Kernel};
 use self::linear::Linear;
 #[cfg(feature = "native")]
 pub use self::quantize::quantize;
@@ -43,7 +43,7 @@ const TOKENS: usize = 2 * linear::ROWS;
 pub struct Int8 {
     config: EncoderConfig,
     file: File,
-    kernel: Kernel,
+    kernel: Choice,
     words: Table,
     positions: Table,
     embedding_norm: LayerNorm,
@@ -97,7 +97,7 @@ impl Int8 {
     ///
     /// # Errors
     /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
-    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: Kernel) -> Result<Int8, Error> {
+    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: impl Into<Choice>) -> Result<Int8, Error> {
         let file = File::new(file)?;
         let (h, f) = (config.hidden_size, config.intermediate_size);
         let table = |name: &str, rows| -> Result<Table, Error> {
@@ -136,7 +136,7 @@ impl Int8 {
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
             pooler: dense("pooler", h)?,
             classifier: dense("classifier", LABELS)?,
-            kernel,
+            kernel: kernel.into(),
             idle: Mutex::default(),
             config: config.clone(),
             file,

@@ -8,6 +8,7 @@ use starsight_model::{Rater, batch};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
+use crate::tuning::Tuning;
 
 /// Tokens in a packed batch. Enough rows for the products to run at full speed, few enough that ratings keep coming and the worker hears its messages: MiniLM takes about an
 /// eighth of a second over 512.
@@ -16,19 +17,20 @@ const TOKEN_BUDGET: usize = 512;
 /// Characters (UTF-16 units) tokenised in a step.
 const CHARACTERS_A_STEP: u32 = 1 << 16;
 
-/// Texts on their way to ratings. First all are tokenised, for only then can they be sorted by length and packed; then they are rated, one packed batch a step.
+/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step.
 #[wasm_bindgen]
 pub struct Job {
     rater: Rc<Rater>,
+    tuning: Rc<Tuning>,
     texts: Array,
     token_ids: Vec<Vec<u32>>,
     packs: Option<IntoIter<Vec<usize>>>,
 }
 
 impl Job {
-    pub(crate) fn new(rater: Rc<Rater>, texts: Array) -> Job {
+    pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array) -> Job {
         let token_ids = Vec::with_capacity(texts.length() as usize);
-        Job { rater, texts, token_ids, packs: None }
+        Job { rater, tuning, texts, token_ids, packs: None }
     }
 
     fn tokenise_some(&mut self) -> Result<(), JsValue> {
@@ -37,7 +39,9 @@ impl Job {
             let next = self.token_ids.len();
             if next == self.texts.length() as usize {
                 let lengths: Vec<usize> = self.token_ids.iter().map(Vec::len).collect();
-                self.packs = Some(batch::plan(&lengths, TOKEN_BUDGET).into_iter());
+                // In the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
+                let order: Vec<usize> = (0..lengths.len()).collect();
+                self.packs = Some(batch::pack_in_order(&order, &lengths, TOKEN_BUDGET).into_iter());
                 self.texts = Array::new();
                 return Ok(());
             }
@@ -58,6 +62,7 @@ impl Job {
         let expected: Vec<f32> = ratings.iter().map(|r| r.expected).collect();
         let probabilities: Vec<f32> = ratings.iter().flat_map(|r| r.probabilities).collect();
         let tokens: usize = token_ids.iter().map(|ids| ids.len()).sum();
+        self.tuning.rated(tokens);
 
         let pack = Object::new();
         let fields: [(&str, JsValue); 5] = [

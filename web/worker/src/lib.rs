@@ -6,23 +6,26 @@
 mod failure;
 mod files;
 mod job;
+mod tuning;
 
 use std::rc::Rc;
 
-use js_sys::{Date, Function, JSON};
+use js_sys::{Function, JSON};
 use serde_json::json;
 use starsight_model::Rater;
 use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, Manifest, TOKENIZER};
-use starsight_model::int8::Kernel;
 use wasm_bindgen::prelude::*;
-use web_sys::{Performance, WorkerGlobalScope};
 
 use crate::failure::Failure;
 use crate::files::{Files, Progress};
 pub use crate::job::Job;
+use crate::tuning::Tuning;
 
 /// How far a logit may lie from the one that the trainer computed for the same probe: the engine gives the same bits everywhere, and what is left is the way through JSON.
 const PROBE_TOLERANCE: f32 = 1e-6;
+
+/// What computes, in words.
+const BACKEND: &str = if cfg!(feature = "relaxed-simd") { "WebAssembly int8, relaxed SIMD" } else { "WebAssembly int8, SIMD" };
 
 /// Has a panic say on the console where it happened.
 #[wasm_bindgen(start)]
@@ -34,6 +37,7 @@ pub fn start() {
 #[wasm_bindgen]
 pub struct Engine {
     rater: Rc<Rater>,
+    tuning: Rc<Tuning>,
     info: String,
 }
 
@@ -64,15 +68,14 @@ pub async fn load(base: String, manifest: String, open: Function, progress: Func
     }
     progress.say("prepare");
 
-    let clock = js_sys::global().unchecked_into::<WorkerGlobalScope>().performance();
-    let kernel = Kernel::fastest(|| clock.as_ref().map_or_else(Date::now, Performance::now));
-    let mut rater = Rater::int8(&config, &tokenizer, weights, kernel).map_err(Failure::bundle)?;
+    let tuning = Tuning::new();
+    let mut rater = Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
     rater.set_temperature(manifest.temperature);
     rater
         .check_probes(&manifest.probes, PROBE_TOLERANCE)
         .map_err(|e| Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")))?;
-    let info = describe(&manifest, &rater, kernel, total);
-    Ok(Engine { rater: Rc::new(rater), info })
+    let info = describe(&manifest, &rater, total);
+    Ok(Engine { rater: Rc::new(rater), tuning: Rc::new(tuning), info })
 }
 
 #[wasm_bindgen]
@@ -88,11 +91,11 @@ impl Engine {
 
     /// Starts rating `texts`, an array of strings.
     pub fn rate(&self, texts: js_sys::Array) -> Job {
-        Job::new(Rc::clone(&self.rater), texts)
+        Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuning), texts)
     }
 }
 
-fn describe(manifest: &Manifest, rater: &Rater, kernel: Kernel, bytes: u64) -> String {
+fn describe(manifest: &Manifest, rater: &Rater, bytes: u64) -> String {
     let config = rater.config();
     json!({
         "name": manifest.name,
@@ -103,7 +106,7 @@ fn describe(manifest: &Manifest, rater: &Rater, kernel: Kernel, bytes: u64) -> S
         "maxTokens": rater.tokenizer().max_length(),
         "metrics": manifest.metrics,
         "bytes": bytes,
-        "backend": format!("WebAssembly int8, {}", kernel.name()),
+        "backend": BACKEND,
     })
     .to_string()
 }

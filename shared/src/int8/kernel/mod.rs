@@ -13,6 +13,9 @@ mod relaxed;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 /// Outputs of a panel.
 pub const PANEL: usize = 16;
 
@@ -77,37 +80,6 @@ impl Kernel {
         Kernel::available()[0]
     }
 
-    /// The fastest of them, as `now` (milliseconds) measures it: on the web one cannot ask for the processor.
-    pub fn fastest(now: impl Fn() -> f64) -> Kernel {
-        /// A browser compiles code better after it has run for a while, and does so behind its back: kernels take turns.
-        const ROUNDS: usize = 6;
-        /// Long enough for a browser's coarse clock.
-        const MILLISECONDS: f64 = 1.5;
-        let (x, panel, mut sums) = ([1; 16 * 384], [1; 384 * PANEL], [[0; PANEL]; 16]);
-        let mut speeds: Vec<(f64, Kernel)> = Kernel::available().into_iter().map(|kernel| (0.0, kernel)).collect();
-        // The reference is for processors that can run nothing else.
-        speeds.truncate(speeds.len().max(2) - 1);
-        if let [(_, only)] = speeds[..] {
-            return only;
-        }
-        for _ in 0..ROUNDS {
-            for (best, kernel) in &mut speeds {
-                let start = now();
-                let mut runs = 0.0;
-                let elapsed = loop {
-                    kernel.run(&x, &panel, &mut sums);
-                    runs += 1.0;
-                    let elapsed = now() - start;
-                    if elapsed >= MILLISECONDS || runs >= 2e3 {
-                        break elapsed;
-                    }
-                };
-                *best = best.max(runs / elapsed.max(f64::MIN_POSITIVE));
-            }
-        }
-        speeds.iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or(Kernel::PORTABLE, |(_, kernel)| *kernel)
-    }
-
     /// What to call it.
     pub fn name(self) -> &'static str {
         self.name
@@ -122,6 +94,55 @@ impl Kernel {
         assert!(panel.len() == inputs * PANEL && inputs.is_multiple_of(STEP) && x.len() == inputs * sums.len(), "operands of an integer product");
         // SAFETY: the lengths are those that a kernel counts on, and `available` gives away only kernels that the processor can run.
         unsafe { (self.panel)(x, panel, sums) }
+    }
+}
+
+/// Which kernel an engine computes with. Clones share it: whoever keeps one may choose anew while the engine works, for every kernel gives the same bits.
+#[derive(Debug, Clone)]
+pub struct Choice(Arc<AtomicUsize>);
+
+impl Choice {
+    /// The kernel in use.
+    pub fn kernel(&self) -> Kernel {
+        Kernel::available().get(self.0.load(Ordering::Relaxed)).copied().unwrap_or(Kernel::PORTABLE)
+    }
+
+    /// Chooses the fastest one, as `now` (milliseconds) measures it: on the web one cannot ask for the processor.
+    pub fn measure(&self, now: impl Fn() -> f64) {
+        /// A browser compiles code better after it has run for a while, and does so behind its back: kernels take turns.
+        const ROUNDS: usize = 6;
+        /// Long enough for a browser's coarse clock.
+        const MILLISECONDS: f64 = 1.5;
+        let (x, panel, mut sums) = ([1; 16 * 384], [1; 384 * PANEL], [[0; PANEL]; 16]);
+        let mut speeds: Vec<(f64, Kernel)> = Kernel::available().into_iter().map(|kernel| (0.0, kernel)).collect();
+        // The reference is for processors that can run nothing else.
+        speeds.truncate(speeds.len().max(2) - 1);
+        if speeds.len() > 1 {
+            for _ in 0..ROUNDS {
+                for (best, kernel) in &mut speeds {
+                    let start = now();
+                    let mut runs = 0.0;
+                    let elapsed = loop {
+                        kernel.run(&x, &panel, &mut sums);
+                        runs += 1.0;
+                        let elapsed = now() - start;
+                        if elapsed >= MILLISECONDS || runs >= 2e3 {
+                            break elapsed;
+                        }
+                    };
+                    *best = best.max(runs / elapsed.max(f64::MIN_POSITIVE));
+                }
+            }
+        }
+        let fastest = speeds.iter().enumerate().max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0)).map_or(0, |(place, _)| place);
+        self.0.store(fastest, Ordering::Relaxed);
+    }
+}
+
+impl From<Kernel> for Choice {
+    fn from(kernel: Kernel) -> Choice {
+        let place = Kernel::available().iter().position(|other| other.name == kernel.name);
+        Choice(Arc::new(AtomicUsize::new(place.unwrap_or_default())))
     }
 }
 
@@ -160,6 +181,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_choice_is_shared_and_made_by_the_clock() {
+        let choice = Choice::from(Kernel::PORTABLE);
+        assert_eq!(choice.clone().kernel().name(), "portable");
+        let engines = choice.clone();
+        // A clock on which every run takes a millisecond: what is measured first stays.
+        let time = std::cell::Cell::new(0.0);
+        choice.measure(|| {
+            time.set(time.get() + 1.0);
+            time.get()
+        });
+        assert_ne!(engines.kernel().name(), "portable", "the reference is only for processors that can run nothing else");
     }
 
     #[test]

@@ -63,7 +63,10 @@ impl Shown {
         });
         // Another table is shown from its beginning.
         Effect::new(move |_| {
-            sheet.tables.track();
+            // Before the first one there is nothing to scroll, and asking where would have the page laid out.
+            if sheet.tables.get() == 0 {
+                return;
+            }
             shown.active.set(None);
             shown.arrangement.set(Arrangement::default());
             shown.scroll_to(0);
