@@ -3,6 +3,7 @@
 import { named } from './errors.js';
 import { inFolder } from './files.js';
 import { download, fetchText } from './network.js';
+import { piecesOf } from './pieces.js';
 import { Store } from './store.js';
 
 const MANIFEST = 'starsight.json';
@@ -120,8 +121,8 @@ class Bundle {
 
   /** What the manifest tells of the model beside what the engine reads in it. */
   get about() {
-    const { temperature, provenance } = this.#contents;
-    return { source: this.base, files: FILES.map((path) => this.#entries.get(path)).filter(Boolean), temperature, provenance };
+    const { temperature, decoding = 'likeliest', provenance } = this.#contents;
+    return { source: this.base, files: FILES.map((path) => this.#entries.get(path)).filter(Boolean), temperature, decoding, provenance };
   }
 
   /** Whether this version was kept, rather than looked for at its source. */
@@ -187,7 +188,7 @@ class Bundle {
     const pull = async (controller) => {
       const { done, value } = await pieces.next();
       if (done) controller.close();
-      else controller.enqueue(value);
+      else controller.enqueue(value.slice());
     };
     return new ReadableStream({ pull, cancel: () => pieces.return() }, new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD }));
   }
@@ -196,7 +197,7 @@ class Bundle {
     // What the user chose is read again, and found to be what it is.
     if (!anew || this.#wish.files) {
       const there = this.#wish.lent?.get(entry.path) ?? (await this.#store?.whole(entry));
-      if (there) return yield* piecesOf(there);
+      if (there) return yield* piecesOf(there.stream());
     }
     // One tab fetches, the others wait for what it keeps. (Nothing is kept, nothing to wait for.)
     const release = this.#store ? await this.#lock(entry) : () => {};
@@ -204,7 +205,7 @@ class Bundle {
     try {
       if (anew) await this.#store?.remove(entry.sha256);
       const arrived = await this.#store?.whole(entry);
-      if (arrived) return yield* piecesOf(arrived);
+      if (arrived) return yield* piecesOf(arrived.stream());
       copy = await this.#store?.write(entry.sha256);
       yield* this.#fetch(entry, copy);
     } finally {
@@ -217,8 +218,8 @@ class Bundle {
   async *#fetch(entry, copy) {
     let at = 0;
     if (copy && copy.getSize() > entry.size) copy.truncate(0);
-    for (const kept = copy?.getSize() ?? 0; at < kept; ) {
-      const piece = new Uint8Array(Math.min(PIECE, kept - at));
+    for (const kept = copy?.getSize() ?? 0, room = new Uint8Array(Math.min(PIECE, kept)); at < kept; ) {
+      const piece = room.subarray(0, kept - at);
       copy.read(piece, { at });
       at += piece.length;
       yield piece;
@@ -275,13 +276,4 @@ function contents(manifest, base) {
   const good = Array.isArray(found?.files) && found.files.every((file) => typeof file?.path === 'string' && /^[0-9a-f]{64}$/.test(file.sha256) && Number.isSafeInteger(file.size));
   if (!good) throw named('BundleError', `${base}${MANIFEST}: not a manifest: it lists no files with path, size and sha256`);
   return found;
-}
-
-async function* piecesOf(blob) {
-  const reader = blob.stream().getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    yield value;
-  }
 }

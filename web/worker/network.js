@@ -1,6 +1,7 @@
 // Files from a server: resumed where they were cut off, given up with words that say why.
 
 import { named } from './errors.js';
+import { piecesOf } from './pieces.js';
 
 /** How often in a row a download is taken up again without a byte arriving in between, and how long it waits before each, in milliseconds. */
 const PAUSES = [500, 1500, 4000];
@@ -15,15 +16,15 @@ export async function fetchText(address, options) {
 }
 
 /**
- * The bytes of the file at `address` from `from` on, as they arrive; at most one piece goes beyond `size`, by which the reader can tell that it is another file. A server that cuts the
- * connection is asked for the rest; one that cannot send a part sends all, of which the beginning is passed over.
+ * The bytes of the file at `address` from `from` on, as they arrive, each piece good until the next one is asked for; at most one piece goes beyond `size`, by which the reader can tell that
+ * it is another file. A server that cuts the connection is asked for the rest; one that cannot send a part sends all, of which the beginning is passed over.
  */
 export async function* download(address, from, size, options) {
   let at = from;
   for (let tries = 0; at < size; ) {
     const start = at;
     const stalled = new AbortController();
-    let timer;
+    let timer, arriving;
     const watch = () => {
       clearTimeout(timer);
       timer = setTimeout(() => stalled.abort(new Error(`nothing arrived for ${STALL / 1000} seconds`)), STALL);
@@ -33,9 +34,9 @@ export async function* download(address, from, size, options) {
       const headers = at > 0 ? { ...options.headers, Range: `bytes=${at}-` } : options.headers;
       const response = await ask(address, { ...options, headers, signal: stalled.signal });
       let skip = at > 0 && response.status !== 206 ? at : 0;
-      const reader = response.body.getReader();
+      arriving = piecesOf(response.body);
       for (;;) {
-        const { done, value } = await reader.read().catch((error) => Promise.reject(cut(address, error, at)));
+        const { done, value } = await arriving.next().catch((error) => Promise.reject(cut(address, error, at)));
         if (done) break;
         watch();
         const piece = value.subarray(Math.min(skip, value.length));
@@ -43,7 +44,7 @@ export async function* download(address, from, size, options) {
         if (piece.length === 0) continue;
         at += piece.length;
         yield piece;
-        if (at > size) return void reader.cancel().catch(() => {});
+        if (at > size) return;
       }
       if (at < size) throw cut(address, new Error(`${size} were announced`), at);
     } catch (error) {
@@ -54,6 +55,7 @@ export async function* download(address, from, size, options) {
       tries += 1;
     } finally {
       clearTimeout(timer);
+      arriving?.return();
     }
   }
 }

@@ -12,6 +12,16 @@ use crate::failure::Failure;
 /// Milliseconds between two reports of progress.
 const REPORT_INTERVAL: f64 = 50.0;
 
+#[wasm_bindgen]
+extern "C" {
+    /// The memory of a piece that was read. The garbage collector would let a whole model gather before it looked.
+    type Buffer;
+
+    /// Moves the first `length` bytes to another place and lets go of all the rest at once.
+    #[wasm_bindgen(method, catch)]
+    fn transfer(this: &Buffer, length: u32) -> Result<Buffer, JsValue>;
+}
+
 /// Where a bundle's files come from.
 pub struct Files {
     base: String,
@@ -69,6 +79,8 @@ impl Files {
                 sha256.update(&bytes[start..]);
                 progress.add(u64::from(piece.length()));
             }
+            // Browsers too old to know this leave it to the collector.
+            let _ = piece.buffer().unchecked_into::<Buffer>().transfer(0);
         }
         let cancelled: Promise = reader.cancel();
         drop(cancelled);

@@ -70,7 +70,7 @@ pub async fn load(base: String, manifest: String, open: Function, progress: Func
 
     let tuning = Tuning::new();
     let mut rater = Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
-    rater.set_temperature(manifest.temperature);
+    rater.set_reading(manifest.reading());
     rater
         .check_probes(&manifest.probes, PROBE_TOLERANCE)
         .map_err(|e| Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")))?;
