@@ -31,12 +31,13 @@ fn gpu(precision: Precision) -> Place {
 fn run(at: &Path, out: &str, place: Place, resume: bool) {
     let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
     let Command::Train(args) = cli.command else { panic!("another command") };
-    let recipe = args.settings.0.recipe;
+    let recipe = args.run.settings.0.recipe;
     let labels = Labels::usual();
     let reviews = Corpus::read(vec![at.join("reviews.csv")], labels).expect("reviews");
     train(Training {
         base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
         base_name: "base".into(),
+        teacher: None,
         reviews: &reviews,
         data_name: "reviews.csv".into(),
         recipe,

@@ -164,3 +164,101 @@ fn flags_that_make_no_sense_are_wrong_usage() {
     bad(dir.path(), &[&line[..], &["--warmup-steps", "99"]].concat(), 1, &["--warmup-steps 99 is more than the run's 2 steps"]);
     assert!(!dir.path().join("out").exists());
 }
+
+#[test]
+fn a_fresh_student_learns_what_its_teacher_thinks() {
+    let dir = common::trained();
+    let at = dir.path();
+    #[rustfmt::skip]
+    let flags = [
+        "distill", "--teacher", "model", "--data", "reviews.csv", "--out", "student", "--layers", "1", "--hidden", "16", "--heads", "2", "--vocab-size", "150", "--max-length", "32",
+        "--epochs", "12", "--lr", "1e-2", "--batch", "16", "--accum", "1", "--teacher-share", "1", "--json",
+    ];
+    let outcome = json(&good(at, &flags));
+    // The stars had no share in it.
+    assert!(outcome["test"]["accuracy"].as_f64().expect("a number") > 0.7, "{outcome}");
+    let manifest = json(&text(&read(at, "student/starsight.json")));
+    assert_eq!(manifest["provenance"]["teacher"], "model");
+    assert!(text(&read(at, "student/README.md")).contains("it learned from the logits of `model`"));
+    assert!(
+        text(&read(at, "student/recipe.toml"))
+            .starts_with("# starsight distill --teacher model --layers 1 --hidden 16 --heads 2 --vocab-size 150 --data reviews.csv")
+    );
+
+    // What the teacher said is kept, for it takes a while.
+    let again = starsight(at, &[&flags[..], &["--resume"]].concat());
+    assert!(again.status.success() && text(&again.stderr).contains("reviews are taken from"), "{}", text(&again.stderr));
+    assert_eq!(json(&text(&again.stdout))["test"]["loss"], outcome["test"]["loss"]);
+
+    // Another share is another run; and without a teacher there is nothing to share.
+    bad(at, &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(), 1, &["a run of another recipe"]);
+    let alone = ["train", "--model", "base", "--data", "reviews.csv", "--out", "x", "--teacher-share", "0.5"];
+    bad(at, &alone, 1, &["--teacher-share says how a teacher is followed, and there is none"]);
+}
+
+#[test]
+fn recipes_are_compared_over_seeds() {
+    let dir = based();
+    let at = dir.path();
+    std::fs::write(at.join("plain.toml"), "max-steps = 2\nbatch = 16\naccum = 1\n").expect("written");
+    std::fs::write(at.join("soft.toml"), "max-steps = 2\nbatch = 16\naccum = 1\nsoft-targets = 1.5\n").expect("written");
+    std::fs::write(at.join("broken.toml"), "soft-target = 1.5\n").expect("written");
+    std::fs::write(at.join("other.csv"), csv(40)).expect("written");
+    let flags = ["--model", "base", "--data", "reviews.csv", "--also", "other.csv", "--seeds", "2", "--out", "runs"];
+    let compare = |recipes: &[&str]| starsight(at, &[&["compare"], recipes, &flags].concat());
+
+    // What is wrong with a recipe is said before anything is trained.
+    let broken = compare(&["plain.toml", "broken.toml"]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(text(&broken.stderr).contains("broken.toml: unknown key `soft-target`"), "{}", text(&broken.stderr));
+    assert!(!at.join("runs").exists());
+    bad(at, &[&["compare", "plain.toml", "./plain.toml"][..], &flags].concat(), 1, &["two of the recipes have the same name"]);
+
+    let found = json(&good(at, &[&["compare", "plain.toml", "soft.toml", "--json"][..], &flags].concat()));
+    let lines = found["compared"].as_array().expect("lines");
+    assert_eq!(lines.len(), 2 * 2 * 3, "recipes, sets of reviews, ways to tell stars");
+    for line in lines {
+        let runs = line["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 2);
+        assert_ne!(runs[0]["loss"], runs[1]["loss"], "the seeds differ");
+        assert_eq!(runs[0]["samples"], if line["data"] == "other.csv" { 40 } else { 64 });
+    }
+    // The bundle's own figures are those of the likeliest stars.
+    let of = |run: &str| json(&text(&read(at, &format!("runs/{run}/metrics.json"))))["test"]["accuracy"].clone();
+    let first = lines.iter().find(|line| line["recipe"] == "soft" && line["decoding"] == "likeliest").expect("a line");
+    assert_eq!([&first["runs"][0]["accuracy"], &first["runs"][1]["accuracy"]], [&of("soft-42"), &of("soft-43")]);
+
+    // Nothing is done twice.
+    let again = compare(&["plain.toml", "soft.toml"]);
+    let said = text(&again.stderr);
+    assert!(again.status.success() && said.matches("going on after step 2").count() == 4, "{said}");
+    let table = text(&again.stdout);
+    assert!(table.contains("| soft | median |") && table.contains("other.csv: 40 reviews"), "{table}");
+}
+
+#[test]
+fn stars_are_told_as_the_bundle_or_the_command_says() {
+    let dir = common::trained();
+    let at = dir.path();
+    let stars = |flags: &[&str]| {
+        let said = json(&good(at, &[&["rate", "--model", "model", "--json"], flags, &["great app", "crashes", "it is okay but slow"]].concat()));
+        said["ratings"].as_array().expect("ratings").clone()
+    };
+    for rating in stars(&["--decode", "expected"]) {
+        assert_eq!(rating["stars"].as_f64(), rating["expected"].as_f64().map(f64::round));
+    }
+    // What the manifest says holds where nothing is said.
+    let path = at.join("model/starsight.json");
+    let mut manifest = json(&text(&read(at, "model/starsight.json")));
+    assert_eq!(manifest["decoding"], "likeliest");
+    manifest["decoding"] = "median".into();
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    assert_eq!(stars(&[]), stars(&["--decode", "median"]));
+    bad(at, &["rate", "--model", "model", "--decode", "mode", "x"], 2, &["wanted likeliest, median or expected"]);
+
+    let judged =
+        |decode: &str| json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--decode", decode, "--json"]))["metrics"].clone();
+    let (likeliest, median) = (judged("likeliest"), judged("median"));
+    assert!(median["mae"].as_f64() <= likeliest["mae"].as_f64(), "{median} {likeliest}");
+    assert_eq!(median["ece"], likeliest["ece"]);
+}

@@ -50,6 +50,7 @@ impl Run {
             rows,
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
             labels: rows.iter().map(|row| self.labels[*row]).collect(),
+            lessons: Vec::new(),
         };
         self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
         gradient(&self.model, &mut self.workspace, &step, &self.loss, token_budget, 42, number).expect("a gradient")

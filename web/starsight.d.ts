@@ -112,6 +112,8 @@ export interface ModelInfo {
   files: { path: string; size: number; sha256: string }[];
   /** The calibration temperature by which logits are divided; 1 is none. */
   temperature: number;
+  /** How stars follow from the probabilities: the likeliest number, the median, or the rounded mean. */
+  decoding: 'likeliest' | 'median' | 'expected';
   /** Base model, data, hyperparameters and code version, as the trainer wrote them. */
   provenance: Record<string, unknown>;
 }
@@ -160,7 +162,7 @@ export interface Rated {
 }
 
 export interface Rating {
-  /** The likeliest number of stars, 1 to 5. */
+  /** The number of stars, 1 to 5, as the model's `decoding` says: the likeliest, unless its maker chose otherwise. */
   stars: number;
   /** The mean of the distribution, in stars: 1 to 5. */
   expected: number;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::rating::{Decoding, Reading};
 use crate::{Error, LABELS};
 
 /// The manifest's file name.
@@ -40,6 +41,9 @@ pub struct Manifest {
     pub metrics: Option<serde_json::Value>,
     /// Calibration temperature by which logits are divided; 1 is none.
     pub temperature: f32,
+    /// How stars follow from the probabilities.
+    #[serde(default)]
+    pub decoding: Decoding,
     /// Base model, data, split seed, hyperparameters, code version.
     pub provenance: serde_json::Value,
 }
@@ -85,6 +89,11 @@ impl Manifest {
             return Err(Error::Bundle(format!("{MANIFEST}: temperature is {}; wanted a number above 0", manifest.temperature)));
         }
         Ok(manifest)
+    }
+
+    /// How the model's logits are read.
+    pub fn reading(&self) -> Reading {
+        Reading { temperature: self.temperature, decoding: self.decoding }
     }
 
     /// The entry of the file at `path`.
@@ -149,6 +158,7 @@ mod tests {
             probes: vec![],
             metrics: None,
             temperature: 1.0,
+            decoding: Decoding::Likeliest,
             provenance: serde_json::Value::Null,
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::LABELS;
-use crate::rating::{argmax, softmax};
+use crate::rating::{Decoding, argmax, softmax};
 
 /// Bins of the calibration error.
 pub const CALIBRATION_BINS: usize = 15;
@@ -29,7 +29,7 @@ pub struct Metrics {
     pub macro_f1: f64,
     /// Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, an error of two stars four times as bad as one of one.
     pub qwk: f64,
-    /// Expected calibration error over 15 bins of equal width (Guo et al. 2017).
+    /// Expected calibration error of the likeliest number of stars, over 15 bins of equal width (Guo et al. 2017).
     pub ece: f64,
     /// Counts: row = true label, column = predicted label.
     pub confusion: [[u64; LABELS]; LABELS],
@@ -38,6 +38,7 @@ pub struct Metrics {
 /// Gathers logits and labels and computes their metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Scores {
+    decoding: Decoding,
     confusion: [[u64; LABELS]; LABELS],
     loss: f64,
     bins: [Bin; CALIBRATION_BINS],
@@ -48,18 +49,23 @@ pub struct Scores {
 pub struct Bin {
     /// Number of reviews.
     pub samples: u64,
-    /// How many of them were rated right.
+    /// For how many of them the likeliest number of stars was right.
     pub right: u64,
-    /// Sum of the probabilities of the stars that they were rated with.
+    /// Sum of the probabilities of the likeliest numbers of stars.
     pub confidence: f64,
 }
 
 impl Scores {
+    /// Those of stars that follow from the probabilities so.
+    pub fn of(decoding: Decoding) -> Scores {
+        Scores { decoding, ..Scores::default() }
+    }
+
     /// Adds a review with its true label, 0 to 4.
     pub fn add(&mut self, logits: &[f32; LABELS], label: usize) {
         self.loss += cross_entropy(logits, label);
+        self.confusion[label][self.decoding.label(logits)] += 1;
         let predicted = argmax(logits);
-        self.confusion[label][predicted] += 1;
         let confidence = f64::from(softmax(logits)[predicted]);
         // Bins are open on the left and closed on the right, as in the paper.
         let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;

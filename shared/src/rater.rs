@@ -3,6 +3,7 @@
 use crate::batch::PackedBatch;
 use crate::bundle::{MANIFEST, Probe};
 use crate::int8::{Choice, Int8};
+use crate::rating::Reading;
 use crate::tokenizer::Tokenizer;
 use crate::{EncoderConfig, Error, LABELS, Rating};
 
@@ -36,7 +37,7 @@ pub struct Rater {
     config: EncoderConfig,
     engine: Box<dyn Engine + Send + Sync>,
     numbers: Numbers,
-    temperature: f32,
+    reading: Reading,
 }
 
 impl Rater {
@@ -87,7 +88,7 @@ impl Rater {
     ) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
-        Ok(Rater { tokenizer, engine: engine(&config)?, config, numbers, temperature: 1.0 })
+        Ok(Rater { tokenizer, engine: engine(&config)?, config, numbers, reading: Reading::default() })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.
@@ -111,12 +112,12 @@ impl Rater {
     /// # Errors
     /// As [`Rater::logits`].
     pub fn rate(&self, token_ids: &[&[u32]]) -> Result<Vec<Rating>, Error> {
-        Ok(self.logits(token_ids)?.iter().map(|logits| Rating::from_logits(logits, self.temperature)).collect())
+        Ok(self.logits(token_ids)?.iter().map(|logits| Rating::from_logits(logits, self.reading)).collect())
     }
 
-    /// Sets the calibration temperature of the bundle's manifest.
-    pub fn set_temperature(&mut self, temperature: f32) {
-        self.temperature = temperature;
+    /// Sets how logits are read: as the bundle's manifest says.
+    pub fn set_reading(&mut self, reading: Reading) {
+        self.reading = reading;
     }
 
     /// Compares the logits computed here for `probes` with those that the trainer computed in the same numbers.
@@ -152,9 +153,9 @@ impl Rater {
         self.engine.as_ref()
     }
 
-    /// The calibration temperature in force.
-    pub fn temperature(&self) -> f32 {
-        self.temperature
+    /// How logits are read.
+    pub fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// The tokeniser.

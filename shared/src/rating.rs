@@ -1,5 +1,8 @@
 //! Ratings: what a reader is told about a review.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::LABELS;
@@ -7,7 +10,7 @@ use crate::LABELS;
 /// A review's rating.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rating {
-    /// The likeliest number of stars, 1 to 5; the lower of two that are equally likely.
+    /// The number of stars, 1 to 5, as the model's [`Decoding`] tells it from the probabilities.
     pub stars: u8,
     /// The mean of the distribution, in stars, 1.0 to 5.0.
     pub expected: f32,
@@ -15,13 +18,91 @@ pub struct Rating {
     pub probabilities: [f32; LABELS],
 }
 
-impl Rating {
-    /// The rating of `logits`, softened by `temperature` (1 leaves them as they are; Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
-    pub fn from_logits(logits: &[f32; LABELS], temperature: f32) -> Rating {
-        let probabilities = softmax(&logits.map(|x| x / temperature));
-        let expected = probabilities.iter().zip(1u8..).map(|(p, star)| p * f32::from(star)).sum();
-        Rating { stars: argmax(logits) as u8 + 1, expected, probabilities }
+/// How logits are read: what a bundle's manifest says besides its weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// What they are divided by; 1 leaves them as they are (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+    pub temperature: f32,
+    /// How stars follow from the probabilities.
+    pub decoding: Decoding,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        Reading { temperature: 1.0, decoding: Decoding::Likeliest }
     }
+}
+
+/// How a number of stars follows from the probabilities of all five. Each is the best by another measure of error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoding {
+    /// The likeliest number, the lower of two that are equally likely: right most often.
+    #[default]
+    Likeliest,
+    /// The median of the distribution, the lower where it lies between two: the fewest stars off on average.
+    Median,
+    /// The mean of the distribution, rounded: the least squared error.
+    Expected,
+}
+
+impl Decoding {
+    /// Every one.
+    pub const ALL: [Decoding; 3] = [Decoding::Likeliest, Decoding::Median, Decoding::Expected];
+
+    /// Its name, as JSON has it too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Decoding::Likeliest => "likeliest",
+            Decoding::Median => "median",
+            Decoding::Expected => "expected",
+        }
+    }
+
+    /// The label, 0 to 4, of logits that were divided by the temperature.
+    pub fn label(self, logits: &[f32; LABELS]) -> usize {
+        match self {
+            Decoding::Likeliest => argmax(logits),
+            Decoding::Median => {
+                let mut below = 0.0;
+                let reaches_half = |p: &f32| {
+                    below += p;
+                    below >= 0.5
+                };
+                softmax(logits).iter().position(reaches_half).unwrap_or(LABELS - 1)
+            }
+            Decoding::Expected => (libm::roundf(mean(&softmax(logits))) as usize).clamp(1, LABELS) - 1,
+        }
+    }
+}
+
+impl fmt::Display for Decoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Decoding {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Decoding, String> {
+        let [likeliest, median, expected] = Decoding::ALL.map(Decoding::name);
+        Decoding::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("wanted {likeliest}, {median} or {expected}"))
+    }
+}
+
+impl Rating {
+    /// The rating of `logits`, read as the bundle says.
+    pub fn from_logits(logits: &[f32; LABELS], reading: Reading) -> Rating {
+        let logits = logits.map(|x| x / reading.temperature);
+        let probabilities = softmax(&logits);
+        Rating { stars: reading.decoding.label(&logits) as u8 + 1, expected: mean(&probabilities), probabilities }
+    }
+}
+
+/// The mean of the stars by their probabilities.
+fn mean(probabilities: &[f32; LABELS]) -> f32 {
+    probabilities.iter().zip(1u8..).map(|(p, star)| p * f32::from(star)).sum()
 }
 
 /// The index of the largest value, the first of equals.
@@ -43,19 +124,44 @@ mod tests {
 
     #[test]
     fn a_rating_follows_its_logits() {
-        let rating = Rating::from_logits(&[0.0, 0.0, 0.0, 0.0, 4f32.ln()], 1.0);
+        let rated = |logits: [f32; LABELS]| Rating::from_logits(&logits, Reading::default());
+        let rating = rated([0.0, 0.0, 0.0, 0.0, 4f32.ln()]);
         assert_eq!(rating.stars, 5);
         assert!((rating.probabilities[4] - 0.5).abs() < 1e-6);
         assert!((rating.expected - (0.125 * 10.0 + 0.5 * 5.0)).abs() < 1e-6);
-        assert_eq!(Rating::from_logits(&[1.0; 5], 1.0).stars, 1);
-        assert_eq!(Rating::from_logits(&[-1e4, 1e4, 0.0, 0.0, 0.0], 1.0).probabilities[1], 1.0);
+        assert_eq!(rated([1.0; 5]).stars, 1);
+        assert_eq!(rated([-1e4, 1e4, 0.0, 0.0, 0.0]).probabilities[1], 1.0);
     }
 
     #[test]
     fn temperature_softens_but_keeps_the_stars() {
         let logits = [0.3, -1.0, 0.2, 2.0, 1.9];
-        let (cold, warm) = (Rating::from_logits(&logits, 1.0), Rating::from_logits(&logits, 2.0));
+        let [cold, warm] = [1.0, 2.0].map(|temperature| Rating::from_logits(&logits, Reading { temperature, ..Reading::default() }));
         assert_eq!(cold.stars, warm.stars);
         assert!(warm.probabilities[3] < cold.probabilities[3]);
+    }
+
+    #[test]
+    fn stars_are_those_with_the_least_expected_error_of_their_kind() {
+        let distributions = [[0.4, 0.0, 0.05, 0.2, 0.35], [0.02, 0.03, 0.3, 0.25, 0.4], [0.3, 0.3, 0.3, 0.05, 0.05], [0.55, 0.0, 0.0, 0.0, 0.45]];
+        let error = |kind: Decoding, p: &[f32; LABELS], label: usize| -> f32 {
+            let of = |off: usize| match kind {
+                Decoding::Likeliest => f32::from(u8::from(off > 0)),
+                Decoding::Median => off as f32,
+                Decoding::Expected => (off * off) as f32,
+            };
+            p.iter().enumerate().map(|(truth, p)| p * of(truth.abs_diff(label))).sum()
+        };
+        for p in distributions {
+            let logits = p.map(|p| f32::max(p, 1e-9).ln());
+            for kind in Decoding::ALL {
+                let least = (0..LABELS).map(|label| error(kind, &p, label)).fold(f32::INFINITY, f32::min);
+                assert!(error(kind, &p, kind.label(&logits)) <= least + 1e-6, "{kind:?} {p:?}");
+                assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.name());
+                assert_eq!(kind.to_string().parse(), Ok(kind));
+            }
+        }
+        let stars = distributions.map(|p| Decoding::ALL.map(|kind| kind.label(&p.map(|p| f32::max(p, 1e-9).ln())) + 1));
+        assert_eq!(stars, [[1, 4, 3], [5, 4, 4], [1, 2, 2], [1, 1, 3]]);
     }
 }

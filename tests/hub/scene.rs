@@ -12,6 +12,7 @@ use starsight::{
     verify,
 };
 use starsight_model::bundle::{self, FileEntry, MANIFEST, Manifest, Probe};
+use starsight_model::rating::Decoding;
 
 use crate::loopback_hub::{LoopbackHub, Traffic};
 
@@ -71,6 +72,7 @@ impl Scene {
             probes: vec![Probe { text: "great".into(), logits: [0.0, 0.0, 0.0, 0.0, 1.0], int8_logits: None }],
             metrics: None,
             temperature: 1.0,
+            decoding: Decoding::Likeliest,
             provenance: serde_json::Value::Null,
         };
         fs::write(self.bundle().join(MANIFEST), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();

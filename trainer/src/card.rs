@@ -1,14 +1,16 @@
 //! The model card, in the Hub's conventions.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use serde_json::Value;
 use starsight_model::metrics::Metrics;
+use starsight_model::rating::Decoding;
 
 use crate::evaluation::Evaluation;
 use crate::hub::RepoId;
+use crate::limits::Limit;
 use crate::train::Outcome;
+use crate::train::loss::DEFAULT_LESSONS;
 
 /// What the Hub shows beside a box to try the model in.
 const EXAMPLES: [&str; 3] = ["Great app, I use it every day!", "Crashes every time I open it.", "It is okay, but the last update made it slow."];
@@ -25,8 +27,8 @@ struct Origin {
     data_repos: Vec<String>,
 }
 
-/// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and limits. `license` is that of the base model, where it says one.
-pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<&str>) -> String {
+/// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and `limits`. `license` is that of the base model, where it says one.
+pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit], license: Option<&str>) -> String {
     let test = &outcome.test.metrics;
     let origin = Origin::of(provenance);
     let Origin { base, data, .. } = &origin;
@@ -48,14 +50,27 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<
             _ => format!("by stars, no value of `{}` in two parts,", by.trim_start_matches("column:")),
         },
     };
+    let teacher = provenance["teacher"].as_str().map(|teacher| {
+        format!(
+            " Besides the stars it learned from the logits of `{}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {} of the loss.",
+            teacher,
+            provenance["recipe"]["teacher-share"].as_f64().unwrap_or(DEFAULT_LESSONS.share)
+        )
+    });
+    let teacher = teacher.unwrap_or_default();
     let copies = if provenance["dedup"] == true { " Reviews whose text and stars stood in an earlier one were left out." } else { "" };
+    let stars = match outcome.decoding {
+        Decoding::Likeliest => "A rating's stars are the likeliest ones.",
+        Decoding::Median => "A rating's stars are the median of the five probabilities, which are the fewest stars off on average.",
+        Decoding::Expected => "A rating's stars are the mean of the five probabilities, rounded, which has the least squared error.",
+    };
     let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
     let _ = write!(
         out,
         "## How it was made\n\n{} reviews were divided {divided} with seed {}: {} to train, {} to \
-         validate, {} to test.{copies} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
+         validate, {} to test.{copies}{teacher} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
          Logits are divided by a temperature of {:.3} for the probabilities that ratings and metrics here rest on, fitted to the validation reviews ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); \
-         it changes no rating's stars.\n\n```json\n{recipe}\n```\n\n",
+         it changes no rating's likeliest stars. {stars}\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],
         provenance["split_seed"],
         outcome.train_samples,
@@ -67,6 +82,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, license: Option<
         outcome.temperature
     );
     out.push_str(USE);
+    out.push_str(&limits_table(limits));
     out
 }
 
@@ -106,30 +122,18 @@ reaches 100%. Irony, other languages and texts without an opinion are rated all 
 impl Origin {
     fn of(provenance: &Value) -> Origin {
         let text = |key: &str| provenance[key].as_str().unwrap_or("unknown");
-        let sources: Vec<&str> = text("data").split(", ").collect();
         Origin {
-            base: shown(text("base_model")),
+            base: text("base_model").to_owned(),
             base_repo: repository(text("base_model")),
-            data: sources.iter().map(|source| shown(source)).collect::<Vec<_>>().join(", "),
-            data_repos: sources.into_iter().filter_map(repository).collect(),
+            data: text("data").to_owned(),
+            data_repos: text("data").split(", ").filter_map(repository).collect(),
         }
     }
 }
 
-/// The repository on the Hub that a source names. A path on someone's disk is none.
+/// The repository on the Hub that a source names. A path on someone's disk, by its last part alone, is none.
 fn repository(source: &str) -> Option<String> {
-    if Path::new(source).exists() {
-        return None;
-    }
     source.parse::<RepoId>().ok().map(|repo| repo.path())
-}
-
-/// A source as strangers may see it: of a path on someone's disk only its end.
-fn shown(source: &str) -> String {
-    match (repository(source), Path::new(source).file_name()) {
-        (None, Some(name)) => name.to_string_lossy().into_owned(),
-        _ => source.to_owned(),
-    }
 }
 
 /// What the Hub reads: YAML between two lines of dashes.
@@ -192,6 +196,18 @@ fn metrics_table(test: &Evaluation, validation: &Metrics) -> String {
     out
 }
 
+/// What the model does with texts that models stumble over.
+fn limits_table(limits: &[Limit]) -> String {
+    let mut out = String::from(
+        "\n| reviews made up for the purpose | texts | at most one star off | mean of the expected stars | how sure, on average |\n|---|---|---|---|---|\n",
+    );
+    for Limit { name, texts, near, expected, sure } in limits {
+        let near = near.map_or("nobody can tell".to_owned(), |near| near.to_string());
+        let _ = writeln!(out, "| {name} | {texts} | {near} | {expected:.2} | {:.0}% |", 100.0 * sure);
+    }
+    out
+}
+
 fn confusion_table(metrics: &Metrics) -> String {
     let mut out = String::from("| | 1 | 2 | 3 | 4 | 5 |\n|---|---|---|---|---|---|\n");
     for (row, stars) in metrics.confusion.iter().zip(1..) {
@@ -208,16 +224,12 @@ mod tests {
 
     #[test]
     fn what_the_front_matter_names_is_on_the_hub() {
-        let origin =
-            Origin::of(&json!({ "base_model": "distilbert/distilbert-base-cased@v1", "data": "sealuzh/app_reviews, /home/someone/more.csv" }));
+        let origin = Origin::of(&json!({ "base_model": "distilbert/distilbert-base-cased@v1", "data": "sealuzh/app_reviews, more.csv" }));
         assert_eq!(
             (origin.base.as_str(), origin.base_repo.as_deref()),
             ("distilbert/distilbert-base-cased@v1", Some("distilbert/distilbert-base-cased"))
         );
         assert_eq!((origin.data.as_str(), &origin.data_repos[..]), ("sealuzh/app_reviews, more.csv", &["sealuzh/app_reviews".to_owned()][..]));
-        // A folder of this crate, though it reads like a repository.
-        assert_eq!(repository("src/hub"), None);
-        assert_eq!(shown("src/hub"), "hub");
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
+use starsight_model::rating::Decoding;
 
 use crate::config::Configured;
 use crate::data::{SPLIT_SEED, SplitBy, SplitName};
 use crate::device::{Hardware, RatingHardware};
-use crate::fresh::Shape;
+use crate::fresh::{MAX_LENGTH, Shape};
 use crate::hub::{self, RepoId};
 use crate::source::Source;
 use crate::train::Recipe;
@@ -29,6 +30,10 @@ pub enum Command {
     Init(Init),
     /// Fine-tune a model on reviews and write the bundle
     Train(Box<Train>),
+    /// Train a small fresh model, with a vocabulary of its own, to rate as a fine-tuned one does
+    Distill(Box<Distill>),
+    /// Train by several recipes, each from several seeds, and say what comes of them
+    Compare(Compare),
     /// Say what reviews are like: stars, repeats and contradictions, lengths, emoji, languages
     Data(Data),
     /// Divide reviews into train, val and test as the notebook does, and write them as parquet
@@ -117,6 +122,12 @@ pub struct Init {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub shape: Shape,
+    /// Longest review in tokens
+    #[arg(long, default_value_t = MAX_LENGTH, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(8..=4096))]
+    pub max_length: usize,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
@@ -128,6 +139,31 @@ pub struct Train {
     /// Model to start from
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
     pub model: Source,
+    /// Fine-tuned model to learn from, besides the stars
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub teacher: Option<Source>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub run: TrainingRun,
+}
+
+/// `starsight distill`
+#[derive(Debug, Args)]
+pub struct Distill {
+    /// Fine-tuned model to learn from, besides the stars
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub teacher: Source,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub student: Shape,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub run: TrainingRun,
+}
+
+/// What every run of training takes.
+#[derive(Debug, Args)]
+pub struct TrainingRun {
     /// Reviews with stars: files (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
     pub data: Vec<Source>,
@@ -169,6 +205,41 @@ pub struct Settings {
     #[serde(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub recipe: Recipe,
+}
+
+/// `starsight compare`
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Recipes, TOML files as `train --config` reads them; a file's name is what its recipe is called
+    #[arg(required = true, value_name = "RECIPE.toml")]
+    pub recipes: Vec<PathBuf>,
+    /// Model to start from
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
+    pub model: Source,
+    /// Reviews with stars to learn from and to be tested on: files, folders of them, patterns, or a data set on the Hub
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
+    pub data: Vec<Source>,
+    /// Other reviews with stars to be tested on, all of them; may be given several times
+    #[arg(long, value_name = "FILE|DIR|OWNER/NAME")]
+    pub also: Vec<Source>,
+    /// Use only the first rows of the data
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub rows: Option<usize>,
+    /// Runs of each recipe, from seed 42 on
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Folder for the runs; those that it holds already are not done again
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the results as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hardware: Hardware,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
 }
 
 /// `starsight data`
@@ -241,6 +312,9 @@ pub struct Evaluate {
     /// Leave out (after the split) reviews whose text and stars stood in an earlier one
     #[arg(long)]
     pub dedup: bool,
+    /// How stars follow from the probabilities; as the model's bundle says, unless given
+    #[arg(long, value_name = "likeliest|median|expected")]
+    pub decode: Option<Decoding>,
     /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
     #[arg(long, value_name = "COLUMN|length")]
     pub by: Vec<String>,
@@ -282,6 +356,9 @@ pub struct Rate {
     /// Use only the first rows of the file
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: Option<usize>,
+    /// How stars follow from the probabilities; as the model's bundle says, unless given
+    #[arg(long, value_name = "likeliest|median|expected")]
+    pub decode: Option<Decoding>,
     /// Print the results as one JSON object
     #[arg(long)]
     pub json: bool,

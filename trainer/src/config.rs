@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
@@ -16,6 +16,17 @@ const DECIDES: [(&str, &str); 2] = [("max-steps", "epochs"), ("warmup-steps", "w
 /// The flags `T`, from the command line and from the file that `--config` names.
 #[derive(Debug, Clone)]
 pub struct Configured<T>(pub T);
+
+impl<T: Args> Configured<T> {
+    /// The flags of `line`, as on a command line.
+    ///
+    /// # Errors
+    /// What is wrong with them, or with the file that `--config` names.
+    pub fn parse(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Configured<T>> {
+        let command = Self::augment_args(Command::new("recipe").no_binary_name(true));
+        command.try_get_matches_from(line).and_then(|matches| Self::from_arg_matches(&matches)).map_err(|e| anyhow!(first_paragraph(&e)))
+    }
+}
 
 impl<T: Serialize> Configured<T> {
     /// The flags as a file that `--config` reads, with `comment` as its first line.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 use starsight_model::LABELS;
 use starsight_model::metrics::{Bin, CALIBRATION_BINS, Metrics, Scores, cross_entropy};
-use starsight_model::rating::argmax;
+use starsight_model::rating::Decoding;
 
 use crate::bootstrap::{Interval, Intervals};
 
@@ -83,13 +83,13 @@ impl Judged {
 
 impl Evaluation {
     /// Holds the logits of reviews, divided by the calibration temperature, against their labels, 0 to 4.
-    pub fn new(logits: &[[f32; LABELS]], labels: &[usize]) -> Evaluation {
-        let mut scores = Scores::default();
+    pub fn new(logits: &[[f32; LABELS]], labels: &[usize], decoding: Decoding) -> Evaluation {
+        let mut scores = Scores::of(decoding);
         logits.iter().zip(labels).for_each(|(logits, label)| scores.add(logits, *label));
         let judge = |(logits, label): (&[f32; LABELS], &usize)| Judged {
             loss: cross_entropy(logits, *label) as f32,
             label: *label as u8,
-            rated: argmax(logits) as u8,
+            rated: decoding.label(logits) as u8,
         };
         let reviews: Vec<Judged> = logits.par_iter().zip(labels).map(judge).collect();
         Evaluation { metrics: scores.metrics(), intervals: Intervals::of(&reviews), calibration: *scores.calibration(), reviews }
@@ -130,7 +130,7 @@ mod tests {
     fn the_worst_mistakes_come_first() {
         let sure = |label: usize, by: f32| std::array::from_fn(|i| if i == label { by } else { 0.0 });
         let logits = [sure(4, 3.0), sure(4, 9.0), sure(0, 1.0), sure(2, 5.0), sure(3, 0.1)];
-        let evaluation = Evaluation::new(&logits, &[4, 0, 1, 1, 3]);
+        let evaluation = Evaluation::new(&logits, &[4, 0, 1, 1, 3], Decoding::Likeliest);
         assert_eq!(evaluation.worst(30), [1, 3, 2]);
         assert_eq!(evaluation.worst(1), [1]);
         assert_eq!(evaluation.metrics.accuracy, 0.4);

@@ -9,7 +9,6 @@ use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, bundle};
 
-use crate::data::Reviews;
 use crate::{files, wordpiece};
 
 /// The shape of a fresh DistilBERT.
@@ -27,24 +26,27 @@ pub struct Shape {
     /// Pieces in the vocabulary at most
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..=200_000))]
     pub vocab_size: u32,
-    /// Longest review in tokens
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=4096))]
-    pub max_length: u32,
-    /// Seed of the weights
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
 }
 
-/// Writes a fresh model of `shape` to the folder `out`, its vocabulary learned from `reviews`, its weights random: what `train` then starts from. Returns its size in weights
-/// and pieces.
+/// The longest review in tokens, unless told otherwise.
+pub const MAX_LENGTH: usize = 128;
+
+/// Writes a fresh model of `shape` to the folder `out`, for reviews of up to `max_length` tokens, its vocabulary learned from `texts`, its weights drawn from `seed`: what `train` then
+/// starts from. Returns its size in weights and pieces.
 ///
 /// # Errors
 /// When the heads do not divide the width, the folder holds a model already, or cannot be written.
-pub fn write(reviews: &Reviews, shape: &Shape, out: &Path) -> Result<(usize, usize)> {
+pub fn write<'a>(
+    texts: impl Iterator<Item = &'a str> + Clone + Send,
+    shape: &Shape,
+    max_length: usize,
+    seed: u64,
+    out: &Path,
+) -> Result<(usize, usize)> {
     ensure!(shape.hidden.is_multiple_of(shape.heads), "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
     ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
-    let tokenizer_json = wordpiece::learn((0..reviews.len()).map(|i| reviews.text(i)), shape.vocab_size as usize)?;
-    let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(shape.max_length as usize), shape.max_length as usize)?;
+    let tokenizer_json = wordpiece::learn(texts, shape.vocab_size as usize)?;
+    let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(max_length), max_length)?;
     let config = json!({
         "model_type": "distilbert",
         "vocab_size": tokenizer.vocab_size(),
@@ -52,7 +54,7 @@ pub fn write(reviews: &Reviews, shape: &Shape, out: &Path) -> Result<(usize, usi
         "n_layers": shape.layers,
         "n_heads": shape.heads,
         "hidden_dim": 4 * u32::from(shape.hidden),
-        "max_position_embeddings": shape.max_length,
+        "max_position_embeddings": max_length,
         "activation": "gelu",
         "dropout": 0.1,
         "attention_dropout": 0.1,
@@ -62,8 +64,8 @@ pub fn write(reviews: &Reviews, shape: &Shape, out: &Path) -> Result<(usize, usi
         "pad_token_id": 0,
     });
     let config = EncoderConfig::from_json(config.to_string().as_bytes())?;
-    let weights = Weights::fresh(&config, shape.seed)?;
-    let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": shape.max_length });
+    let weights = Weights::fresh(&config, seed)?;
+    let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": max_length });
     let mut vocab = tokenizer.vocabulary().join("\n");
     vocab.push('\n');
     for (name, bytes) in [

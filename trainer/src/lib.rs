@@ -17,6 +17,7 @@ pub mod files;
 pub mod fresh;
 pub mod hub;
 pub mod interrupt;
+pub mod limits;
 pub mod package;
 pub mod progress;
 pub mod rating;

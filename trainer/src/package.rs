@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
 use starsight_model::int8::{self, Int8, Kernel};
+use starsight_model::rating::Reading;
 use starsight_model::weights::Weights;
 use starsight_model::{Engine, batch::PackedBatch};
 
 use crate::base::BaseModel;
 use crate::device::{Place, Precision};
 use crate::train::Outcome;
-use crate::{card, files, rating};
+use crate::{card, files, limits, rating};
 
 /// Texts whose logits go into the manifest, so that whoever loads the bundle can tell whether it computes the same: plain, empty, shouted, accented, with emoji, in
 /// another script, with line breaks, and long.
@@ -59,6 +60,8 @@ impl Package<'_> {
             Ok(Probe { text: text.into(), logits: engine.logits(&batch)?[0], int8_logits: Some(int8_engine.logits(&batch)?[0]) })
         };
         let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;
+        let reading = Reading { temperature: self.outcome.temperature, decoding: self.outcome.decoding };
+        let limits = limits::measure(&self.base.tokenizer, engine, reading)?;
         let mut vocab = self.base.tokenizer.vocabulary().join("\n");
         vocab.push('\n');
         let contents: [(&str, Vec<u8>); 7] = [
@@ -68,7 +71,7 @@ impl Package<'_> {
             (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
             (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
             (bundle::VOCAB, vocab.into_bytes()),
-            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance, self.base.license.as_deref()).into_bytes()),
+            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance, &limits, self.base.license.as_deref()).into_bytes()),
         ];
         // A manifest of an earlier run would vouch for files that are being replaced.
         let manifest_path = out.join(MANIFEST);
@@ -87,6 +90,7 @@ impl Package<'_> {
             probes,
             metrics: Some(serde_json::to_value(&self.outcome.test)?),
             temperature: self.outcome.temperature,
+            decoding: self.outcome.decoding,
             provenance: self.provenance.clone(),
         };
         files::write_bytes(&manifest_path, &serde_json::to_vec_pretty(&manifest)?)

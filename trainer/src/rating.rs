@@ -47,7 +47,7 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
         }
     };
     if let Some(manifest) = &manifest {
-        rater.set_temperature(manifest.temperature);
+        rater.set_reading(manifest.reading());
         rater.check_probes(&manifest.probes, tolerance).with_context(in_dir)?;
     }
     Ok((rater, manifest))

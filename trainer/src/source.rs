@@ -42,6 +42,14 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
+    /// What to call it where others read: a repository as it is named, a path by its last part, for the rest tells of this machine alone.
+    pub fn title(&self) -> String {
+        match self {
+            Source::Path(path) => path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+            Source::Repo(repo) => repo.to_string(),
+        }
+    }
+
     /// The folder of a model, fetched if need be.
     ///
     /// # Errors
@@ -91,6 +99,11 @@ pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<V
 /// What to call several sources.
 pub fn names(sources: &[Source]) -> String {
     sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What to call several sources where others read.
+pub fn titles(sources: &[Source]) -> String {
+    sources.iter().map(Source::title).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether reviews are read from a file of this name.

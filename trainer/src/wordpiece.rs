@@ -1,5 +1,6 @@
 //! BERT's WordPiece tokeniser: from a vocabulary, and a vocabulary from texts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use ahash::AHashMap;
@@ -10,7 +11,7 @@ use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 
 /// BERT's special tokens, in the order in which a new vocabulary holds them.
 pub const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -48,22 +49,69 @@ pub fn tokenizer(vocab: &str, lowercase: bool) -> Result<String> {
     complete(bert(model, lowercase)?)
 }
 
-/// The `tokenizer.json` of a cased vocabulary of at most `size` pieces, learned from `texts`. Every character that occurs is a piece; emoji and other symbols are so in the
-/// middle of a word too, because they are written one after another without a space.
+/// At most one piece of a vocabulary in so many is a letter by itself, and one in so many a symbol. (Each may take a second one, for the middle of a word.) The rare ones would take the room of
+/// words: reviews in one language hold those of all scripts.
+const SHARE_OF_A_KIND: usize = 8;
+
+/// The characters that a vocabulary knows besides those of ASCII.
+struct Alphabet {
+    letters: BTreeSet<char>,
+    symbols: BTreeSet<char>,
+}
+
+impl Alphabet {
+    /// The `most` frequent letters and digits of `texts`, and as many symbols; of two that are equally frequent the one with the lower number.
+    fn of<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Alphabet {
+        let mut counts = AHashMap::<char, usize>::new();
+        texts.flat_map(str::chars).filter(|c| !c.is_ascii() && !c.is_whitespace()).for_each(|c| *counts.entry(c).or_default() += 1);
+        let frequent = |kind: &dyn Fn(char) -> bool| {
+            let mut found: Vec<(Reverse<usize>, char)> = counts.iter().filter(|(c, _)| kind(**c)).map(|(c, count)| (Reverse(*count), *c)).collect();
+            found.sort_unstable();
+            found.into_iter().take(most).map(|(_, c)| c).collect()
+        };
+        Alphabet { letters: frequent(&char::is_alphanumeric), symbols: frequent(&|c| !c.is_alphanumeric()) }
+    }
+
+    /// The text without the characters that are unknown; they part words.
+    fn spell(&self, text: &str) -> String {
+        text.chars().map(|c| if c.is_ascii() || self.letters.contains(&c) || self.symbols.contains(&c) { c } else { ' ' }).collect()
+    }
+}
+
+/// The characters that stand within a word of `texts`, as the tokeniser divides them.
+fn within_words(tokenizer: &Tokenizer, texts: impl Iterator<Item = String>) -> Result<BTreeSet<char>> {
+    let mut found = BTreeSet::new();
+    for text in texts {
+        let mut text = NormalizedString::from(text);
+        tokenizer.get_normalizer().map_or(Ok(()), |normalizer| normalizer.normalize(&mut text)).map_err(failed)?;
+        let mut words = PreTokenizedString::from(text);
+        tokenizer.get_pre_tokenizer().map_or(Ok(()), |divider| divider.pre_tokenize(&mut words)).map_err(failed)?;
+        for (word, ..) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+            found.extend(word.chars().skip(1));
+        }
+    }
+    Ok(found)
+}
+
+/// The `tokenizer.json` of a cased vocabulary of at most `size` pieces, learned from `texts`. The most frequent characters are pieces; emoji and other symbols are so in the middle of a word
+/// too, because they are written one after another without a space.
 ///
 /// # Errors
 /// When the texts give no vocabulary.
 pub fn learn<'a>(texts: impl Iterator<Item = &'a str> + Clone + Send, size: usize) -> Result<String> {
-    let symbols: BTreeSet<char> =
-        texts.clone().flat_map(str::chars).filter(|c| !c.is_ascii() && !c.is_alphanumeric() && !c.is_whitespace()).collect();
-    let doubled: Vec<String> = symbols.into_iter().map(|c| format!("{c}{c}")).collect();
-    let texts = texts.map(str::to_string).chain(doubled);
-    let special = SPECIAL.map(|token| AddedToken::from(token, true)).to_vec();
-    let trainer = WordPieceTrainer::builder().vocab_size(size).min_frequency(2).special_tokens(special).show_progress(false).build();
+    let alphabet = Alphabet::of(texts.clone(), size / SHARE_OF_A_KIND);
+    let doubled: Vec<String> = alphabet.symbols.iter().map(|c| format!("{c}{c}")).collect();
+    let texts = texts.map(|text| alphabet.spell(text)).chain(doubled);
     let model = WordPiece::builder().unk_token("[UNK]".into()).build().map_err(failed)?;
     let mut learner = bert(model, false)?;
+    // The library meets the characters within words in the order of a hash map, and of two pairs that are equally frequent it joins the one that it met first. Named beforehand, they are met
+    // in the order of the alphabet: the same texts give the same vocabulary.
+    let within = within_words(&learner, texts.clone())?;
+    let first = SPECIAL.map(str::to_owned).into_iter().chain(within.iter().map(|c| format!("##{c}")));
+    let special = first.map(|piece| AddedToken::from(piece, true)).collect();
+    let trainer = WordPieceTrainer::builder().vocab_size(size).min_frequency(2).special_tokens(special).show_progress(false).build();
     learner.train(&mut TrainerWrapper::from(trainer), texts).map_err(failed)?;
-    // The library numbers pieces by the order of a hash map; in the order of the alphabet their numbers tell nothing of chance.
+    // In the order of the alphabet, too.
     let pieces: BTreeSet<String> = learner.get_vocab(true).into_keys().filter(|piece| !SPECIAL.contains(&piece.as_str())).collect();
     ensure!(!pieces.is_empty(), "the texts hold no words to learn a vocabulary from");
     let vocab: Vec<&str> = SPECIAL.into_iter().chain(pieces.iter().map(String::as_str)).collect();
@@ -83,6 +131,20 @@ mod tests {
         assert_eq!((ids[0], ids[ids.len() - 1]), (2, 3), "[CLS] and [SEP]");
         assert!(!ids.contains(&1), "nothing is unknown: {ids:?}");
         assert_eq!(tokenizer.encode("日").expect("ids"), [2, 1, 3]);
+    }
+
+    #[test]
+    fn rare_characters_leave_room_for_words() {
+        // 2,000 ideographs, each in two reviews, and three emoji in many.
+        let rare = (0..2000u32).map(|i| char::from_u32(0x4e00 + i).expect("an ideograph").to_string());
+        let common = (0..50).map(|i| format!("wonderful puzzle{}", ["😀", "👍👍", "🫶"][i % 3]));
+        let texts: Vec<String> = rare.clone().chain(rare).chain(common).collect();
+        let json = learn(texts.iter().map(String::as_str), 160).expect("a tokeniser");
+        assert_eq!(json, learn(texts.iter().map(String::as_str), 160).expect("the same"));
+        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 64).expect("a tokeniser");
+        assert!(tokenizer.vocab_size() <= 160);
+        let ids = tokenizer.encode("wonderful puzzle😀🫶👍").expect("ids");
+        assert!(!ids.contains(&1) && ids.len() < 10, "whole words, and no emoji that is unknown: {ids:?}");
     }
 
     #[test]

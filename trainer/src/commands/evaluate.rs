@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, json};
+use starsight_model::rating::Reading;
 use starsight_model::{LABELS, Rater};
 
 use super::{hub, print_metrics, reviews};
@@ -29,6 +30,8 @@ const SHOWN: usize = 30;
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
+    let Reading { temperature, decoding } = rater.reading();
+    let decoding = args.decode.unwrap_or(decoding);
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     let trained = |what: &str| manifest.as_ref().map(|manifest| &manifest.provenance[what]);
     let trained_by = trained("split_by").and_then(|by| serde_json::from_value(by.clone()).ok());
@@ -48,9 +51,9 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     progress.finish();
     // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
-    logits.iter_mut().for_each(|logits| *logits = cooled(logits, rater.temperature()));
+    logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
-    let evaluation = Evaluation::new(&logits, &labels);
+    let evaluation = Evaluation::new(&logits, &labels, decoding);
     let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
@@ -77,7 +80,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     }
     // Last: a report that cannot be written does not cost the figures.
     if let Some(path) = &args.report {
-        let mistake = |i: usize| Mistake { text: texts[i], label: labels[i], logits: logits[i], loss: evaluation.reviews[i].loss };
+        let mistake = |i: usize| Mistake { text: texts[i], logits: logits[i], judged: evaluation.reviews[i] };
         let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
         files::write_bytes(path, report(args, seed, &division, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
         eprintln!("the report is in {}", path.display());
@@ -91,7 +94,7 @@ fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<
     let mut progress = Progress::new("in f32", "reviews", ids.len());
     let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
     progress.finish();
-    reference.iter_mut().for_each(|logits| *logits = cooled(logits, rater.temperature()));
+    reference.iter_mut().for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
     Ok(Agreement::new(logits, &reference))
 }
 
@@ -113,7 +116,8 @@ fn report<'a>(
         "layers": config.layers,
         "width": config.hidden_size,
         "weights": rater.parameters(),
-        "temperature": rater.temperature(),
+        "temperature": rater.reading().temperature,
+        "decoding": args.decode.unwrap_or(rater.reading().decoding),
         "data": names(&args.data),
         "part_of_the_data": part,
         "seed_of_the_split": seed,

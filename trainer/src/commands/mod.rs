@@ -1,6 +1,7 @@
 //! The commands: what each does with its arguments. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod compare;
 mod data;
 mod evaluate;
 mod init;
@@ -29,6 +30,8 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(&args),
         Command::Train(args) => train::run(*args),
+        Command::Distill(args) => train::distill(*args),
+        Command::Compare(args) => compare::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Split(args) => split::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use arrow::array::{Array, ArrayRef, Float32Array, UInt8Array};
 use serde_json::json;
+use starsight_model::rating::Reading;
 use starsight_model::{LABELS, Rater, Rating};
 
 use super::hub;
@@ -20,7 +21,10 @@ use crate::source::data_files;
 pub(super) fn run(args: &Rate) -> Result<()> {
     // A few texts are rated sooner than a GPU's kernels are compiled.
     let place = args.hardware.open(args.out.is_some())?;
-    let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
+    let (mut rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
+    if let Some(decoding) = args.decode {
+        rater.set_reading(Reading { decoding, ..rater.reading() });
+    }
     match &args.out {
         Some(out) => rate_files(args, &rater, out),
         None if args.text.is_empty() => rate_lines(args, &rater),
@@ -34,7 +38,7 @@ fn ratings<T: AsRef<str> + Sync>(rater: &Rater, texts: &[T]) -> Result<Vec<Ratin
     let mut progress = Progress::new("rating", "reviews", ids.len());
     let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
     progress.finish();
-    Ok(logits.iter().map(|logits| Rating::from_logits(logits, rater.temperature())).collect())
+    Ok(logits.iter().map(|logits| Rating::from_logits(logits, rater.reading())).collect())
 }
 
 fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {

@@ -9,7 +9,7 @@ use starsight_model::rating::softmax;
 use super::chart::{Axis, Plot};
 use super::learning::short;
 use super::stars;
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, Judged};
 
 /// How many mistakes are shown.
 pub const WORST: usize = 30;
@@ -21,12 +21,10 @@ const EXCERPT: usize = 700;
 pub struct Mistake<'a> {
     /// Its text.
     pub text: &'a str,
-    /// The true label, 0 to 4.
-    pub label: usize,
     /// Its logits, divided by the calibration temperature.
     pub logits: [f32; LABELS],
-    /// Cross-entropy in nats.
-    pub loss: f32,
+    /// What became of it.
+    pub judged: Judged,
 }
 
 /// Confusion matrix, histogram of stars, calibration.
@@ -233,7 +231,7 @@ pub fn mistakes(mistakes: &[Mistake]) -> Markup {
 impl Mistake<'_> {
     fn row(&self) -> Markup {
         let probabilities = softmax(&self.logits);
-        let rated = starsight_model::rating::argmax(&self.logits);
+        let Judged { label, rated, loss } = self.judged;
         let (excerpt, cut) = excerpt(self.text);
         html! {
             tr {
@@ -241,13 +239,13 @@ impl Mistake<'_> {
                     @if excerpt.is_empty() { em { "no text" } } @else { (excerpt) }
                     @if cut { span.mistakes__cut { " … cut here" } }
                 }
-                td data-label="given" { (self.label + 1) " ★" }
+                td data-label="given" { (label + 1) " ★" }
                 td data-label="rated" { (rated + 1) " ★" }
-                td.mistakes__loss data-label="loss" { (format!("{:.2}", self.loss)) }
+                td.mistakes__loss data-label="loss" { (format!("{loss:.2}")) }
                 td.mistakes__chances {
                     ol.chances {
                         @for (label, p) in probabilities.iter().enumerate() {
-                            li.chance.chance--rated[label == rated] style={ "--share:" (format!("{p:.3}")) } {
+                            li.chance.chance--rated[label == usize::from(rated)] style={ "--share:" (format!("{p:.3}")) } {
                                 span.unseen { (stars(label)) ": " } (format!("{:.0}", 100.0 * p))
                             }
                         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 use starsight_model::LABELS;
+use starsight_model::rating::Decoding;
 
 use super::*;
 use crate::train::{Evaluated, Line};
@@ -19,7 +20,7 @@ fn logits(i: usize) -> [f32; LABELS] {
 fn page(reviews: usize, steps: usize) -> String {
     let logits: Vec<[f32; LABELS]> = (0..reviews).map(logits).collect();
     let labels: Vec<usize> = (0..reviews).map(|i| i % LABELS).collect();
-    let evaluation = Evaluation::new(&logits, &labels);
+    let evaluation = Evaluation::new(&logits, &labels, Decoding::Likeliest);
     let line = |i: usize| Line {
         step: i + 1,
         epoch: i as f64 / 10.0,
@@ -42,7 +43,7 @@ fn page(reviews: usize, steps: usize) -> String {
         mistakes: evaluation
             .worst(WORST)
             .into_iter()
-            .map(|i| Mistake { text: [NASTY, ""][i % 2], label: labels[i], logits: logits[i], loss: evaluation.reviews[i].loss })
+            .map(|i| Mistake { text: [NASTY, ""][i % 2], logits: logits[i], judged: evaluation.reviews[i] })
             .collect(),
         learning: (steps > 0).then(|| Learning { steps: &lines, evaluations: &evaluations, best_step: 1, validation: &evaluation.metrics }),
         facts: vec![("Recipe", json!({ "lr": 2e-5, "data": NASTY, "max_length": null }).as_object().expect("an object").clone())],

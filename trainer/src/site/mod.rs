@@ -140,6 +140,7 @@ fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<(
 #[cfg(test)]
 mod tests {
     use starsight_model::bundle::{FORMAT, FileEntry};
+    use starsight_model::rating::Decoding;
 
     use super::*;
 
@@ -185,6 +186,7 @@ mod tests {
             probes: vec![],
             metrics: None,
             temperature: 1.0,
+            decoding: Decoding::Likeliest,
             provenance: serde_json::Value::Null,
         };
         fs::write(dir.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -70,6 +70,9 @@ pub struct Run {
     pub model: String,
     /// SHA-256 of the training and validation rows: token ids and labels.
     pub data: String,
+    /// SHA-256 of a teacher's logits of the training rows, if there is a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lessons: Option<String>,
 }
 
 impl State {
@@ -113,6 +116,11 @@ impl Checkpoints {
     /// The checkpoints under `out`.
     pub fn under(out: &Path) -> Checkpoints {
         Checkpoints { dir: out.join("checkpoints") }
+    }
+
+    /// Where a teacher's logits are kept for a run that goes on.
+    pub fn lessons(&self) -> PathBuf {
+        self.dir.join("teacher.logits")
     }
 
     fn path(&self, step: usize) -> PathBuf {

@@ -33,7 +33,10 @@ impl Gpu {
     /// # Errors
     /// When a tensor is missing or of another shape, or the device cannot take the model.
     pub fn new(device: &Arc<dyn Device>, precision: Precision, setup: &Setup<'_>) -> Result<Gpu> {
-        ensure!(setup.loss.is_cross_entropy(), "--ordinal-log-loss is computed on the processor only: leave it out, or say --device cpu");
+        ensure!(
+            setup.loss.is_cross_entropy(),
+            "--ordinal-log-loss and --teacher are computed on the processor only: leave them out, or say --device cpu"
+        );
         let trained: Vec<bool> = setup.groups.iter().map(|group| group.trained).collect();
         let token_budget = setup.token_budget.unwrap_or(TOKEN_BUDGET);
         let settings = Settings { precision, depth: setup.depth, trained: &trained, token_budget, reviews: setup.reviews_a_step };

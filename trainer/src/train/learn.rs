@@ -33,15 +33,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a model of this configuration and a training split with these labels.
+    /// The plan for a model of this configuration and a training split with these labels, `taught` by another model or by these alone.
     ///
     /// # Errors
     /// When a flag does not fit the model or the length of the run.
-    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl ExactSizeIterator<Item = usize>) -> Result<Plan> {
+    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl ExactSizeIterator<Item = usize>, taught: bool) -> Result<Plan> {
         let length = recipe.length(labels.len());
         let (grouping, layout) = (recipe.grouping(), Layout::of(config));
         let groups = grouping.of(config, layout.tensors().iter().map(|tensor| &tensor.spec))?;
-        Ok(Plan { length, schedule: recipe.schedule(length.steps)?, loss: recipe.loss(labels), groups, depth: grouping.depth() })
+        let loss = recipe.loss(labels).with_lessons(taught.then(|| recipe.lessons()));
+        Ok(Plan { length, schedule: recipe.schedule(length.steps)?, loss, groups, depth: grouping.depth() })
     }
 }
 
@@ -185,7 +186,7 @@ impl Learner<'_> {
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        let (validation, calibration) = self.examples.evaluate(self.trainee.engine(), &self.parts.val, "validation")?;
+        let (validation, calibration) = self.examples.evaluate(self.trainee.engine(), &self.parts.val, self.training.recipe.decode, "validation")?;
         let (step, epoch) = (self.state.step, self.epoch());
         watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
         self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation, "temperature": calibration.temperature }))?;
@@ -210,6 +211,7 @@ impl Learner<'_> {
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids.get(*row)).collect(),
             labels: rows.iter().map(|row| self.examples.reviews.label(*row)).collect(),
+            lessons: self.examples.lessons.iter().flat_map(|lessons| rows.iter().map(|row| lessons.of(*row))).collect(),
             rows: &rows,
         };
         let learning_rate = self.plan.schedule.rate(number);

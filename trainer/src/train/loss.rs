@@ -1,4 +1,7 @@
-//! Cross-entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss(weight, label_smoothing)` computes it; and two ways to tell it that stars are an order.
+//! Cross-entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss(weight, label_smoothing)` computes it; two ways to tell it that stars are an order; and a teacher's logits.
+//!
+//! CORN (Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional Probabilities", 2021) is not among them: with the five logits that a bundle
+//! has for everyone to read, its loss is the cross-entropy. Of a label y it adds up -ln P(Y > k | Y ≥ k) for k < y and -ln P(Y = y | Y ≥ y), and the product of these is P(Y = y). A test shows it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,7 +79,20 @@ pub struct Loss {
     weights: [f64; LABELS],
     soft_targets: Option<f64>,
     log_loss: f64,
+    lessons: Option<Lessons>,
 }
+
+/// How much a teacher's logits count, and how they are compared with a student's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lessons {
+    /// Their share of the loss; what the labels say is the rest.
+    pub share: f64,
+    /// What both logits are divided by before their probabilities are compared: the higher, the more of what the teacher thinks of the stars that it does not give.
+    pub temperature: f64,
+}
+
+/// How a teacher is followed, unless told otherwise.
+pub const DEFAULT_LESSONS: Lessons = Lessons { share: 0.9, temperature: 2.0 };
 
 /// The power of the distance in the ordinal log-loss: the one that its authors found best on the whole.
 const LOG_LOSS_POWER: f64 = 1.5;
@@ -84,7 +100,7 @@ const LOG_LOSS_POWER: f64 = 1.5;
 impl Loss {
     /// Cross-entropy in which a share `smoothing` of the truth is spread evenly over all classes, and class c weighs `weights[c]`.
     pub fn new(smoothing: f64, weights: [f64; LABELS]) -> Loss {
-        Loss { smoothing, weights, soft_targets: None, log_loss: 0.0 }
+        Loss { smoothing, weights, soft_targets: None, log_loss: 0.0, lessons: None }
     }
 
     /// The truth is not one label, but shared with those beside it: a label d away gets a share in proportion to exp(-sharpness d²). (Díaz and Marathe, "Soft Labels for Ordinal
@@ -101,9 +117,15 @@ impl Loss {
         Loss { log_loss: weight, ..self }
     }
 
-    /// Whether it is a cross-entropy with some targets: nothing but those of [`Loss::targets`].
+    /// Has a teacher's logits count too, in [`Loss::taught`].
+    #[must_use]
+    pub fn with_lessons(self, lessons: Option<Lessons>) -> Loss {
+        Loss { lessons, ..self }
+    }
+
+    /// Whether it is a cross-entropy with targets by label: nothing but those of [`Loss::targets`].
     pub fn is_cross_entropy(&self) -> bool {
-        self.log_loss == 0.0
+        self.log_loss == 0.0 && self.lessons.is_none()
     }
 
     /// Plain cross-entropy.
@@ -155,6 +177,28 @@ impl Loss {
         }
         (loss, gradient.map(|x| x as f32))
     }
+}
+
+impl Loss {
+    /// The same for a review of which a teacher's logits are known. To (1 - share) times [`Loss::of`] comes share T² KL(p ‖ q), with p and q the softmax of the teacher's and of the
+    /// student's logits divided by T; T² keeps gradients as large as they are without it. The slope of that is share T (q - p). (Hinton, Vinyals and Dean, "Distilling the Knowledge in a
+    /// Neural Network", 2015.) Without lessons it is [`Loss::of`].
+    pub fn taught(&self, logits: &[f32; LABELS], label: usize, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
+        let (loss, gradient) = self.of(logits, label);
+        let Some(Lessons { share, temperature }) = self.lessons else { return (loss, gradient) };
+        let (p, q) = (log_softmax(teacher, temperature), log_softmax(logits, temperature));
+        let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+        let weight = share * self.weights[label];
+        let gradient = std::array::from_fn(|c| ((1.0 - share) * f64::from(gradient[c]) + weight * temperature * (q[c].exp() - p[c].exp())) as f32);
+        ((1.0 - share) * loss + weight * temperature * temperature * divergence, gradient)
+    }
+}
+
+fn log_softmax(logits: &[f32; LABELS], temperature: f64) -> [f64; LABELS] {
+    let logits = logits.map(|x| f64::from(x) / temperature);
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let log_sum = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
+    logits.map(|x| x - log_sum)
 }
 
 /// -Σ d^1.5 ln(1 - p_c) over labels c that are d away from `label`, and its gradient. `log_sum` is ln Σ exp(logits).
@@ -224,6 +268,51 @@ mod tests {
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
                     assert!((f64::from(gradient[c]) - wanted).abs() < 1e-6, "{logits:?} {label} {c}: {} {wanted}", gradient[c]);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_teacher_is_followed_as_far_as_it_counts() {
+        let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
+        for lessons in [Lessons { share: 1.0, temperature: 1.0 }, Lessons { share: 0.7, temperature: 3.0 }] {
+            let loss = Loss::new(0.1, WEIGHTS).with_lessons(Some(lessons));
+            for (logits, label) in LOGITS {
+                let (_, gradient) = loss.taught(&logits, label, &teacher);
+                for c in 0..LABELS {
+                    let at = |step: f32| {
+                        let mut moved = logits;
+                        moved[c] += step;
+                        loss.taught(&moved, label, &teacher).0
+                    };
+                    let step = 1.0 / 1024.0;
+                    let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
+                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {label} {c}: {} {wanted}", gradient[c]);
+                }
+            }
+        }
+        // Whoever thinks as the teacher has nothing to learn; a shift of all logits is no thought.
+        let all = Loss::plain().with_lessons(Some(Lessons { share: 1.0, temperature: 2.0 }));
+        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), 0, &teacher);
+        assert!(loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7), "{loss} {gradient:?}");
+        // torch 2.15, float64: 4 * F.kl_div(log_softmax(LOGITS[1] / 2), softmax(teacher / 2), reduction="sum")
+        let (loss, _) = all.taught(&LOGITS[1].0, 0, &teacher);
+        assert!((loss - 1.0639032019545245).abs() < 1e-9, "{loss}");
+        let (logits, label) = LOGITS[0];
+        assert_eq!(Loss::plain().taught(&logits, label, &teacher), Loss::plain().of(&logits, label));
+        assert!(!all.is_cross_entropy());
+    }
+
+    #[test]
+    fn corn_over_five_logits_is_cross_entropy() {
+        for (logits, _) in LOGITS {
+            let p: Vec<f64> = log_softmax(&logits, 1.0).iter().map(|x| x.exp()).collect();
+            let from = |k: usize| p[k..].iter().sum::<f64>();
+            let above = |k: usize| from(k + 1) / from(k);
+            for label in 0..LABELS {
+                let at = if label + 1 < LABELS { -(1.0 - above(label)).ln() } else { 0.0 };
+                let corn = (0..label).map(|k| -above(k).ln()).sum::<f64>() + at;
+                assert!((corn - Loss::plain().of(&logits, label).0).abs() < 1e-6, "{logits:?} {label}");
             }
         }
     }

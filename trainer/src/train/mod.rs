@@ -14,6 +14,7 @@ mod recipe;
 mod report;
 pub mod schedule;
 pub mod step;
+pub mod teacher;
 mod tensorboard;
 pub(crate) mod trainee;
 mod watch;
@@ -28,6 +29,7 @@ use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 use starsight_model::fused::Fused;
 use starsight_model::metrics::{Metrics, Scores};
+use starsight_model::rating::Decoding;
 use starsight_model::weights::Weights;
 use starsight_model::{Engine, LABELS, bundle};
 
@@ -35,6 +37,7 @@ use self::checkpoint::{Checkpoints, Run, State};
 use self::learn::Plan;
 pub use self::log::{Evaluated, Line};
 pub use self::recipe::Recipe;
+use self::teacher::{Taught, Teacher};
 use crate::base::BaseModel;
 use crate::calibration::{Calibration, cooled};
 use crate::data::{Corpus, Empty};
@@ -48,11 +51,13 @@ use crate::{files, package, rating};
 pub struct Training<'a> {
     /// The base model.
     pub base: BaseModel,
-    /// How the base model was named.
+    /// What the base model is called.
     pub base_name: String,
+    /// Whom it learns from besides the stars.
+    pub teacher: Option<Teacher>,
     /// The reviews, to be divided.
     pub reviews: &'a Corpus,
-    /// How the data were named.
+    /// What the data are called.
     pub data_name: String,
     /// The hyperparameters.
     pub recipe: Recipe,
@@ -77,6 +82,8 @@ pub struct Outcome {
     pub validation: Metrics,
     /// What logits are divided by for calibrated probabilities, fitted to the validation split. Both of the above are by these.
     pub temperature: f32,
+    /// How stars follow from the probabilities.
+    pub decoding: Decoding,
     /// Steps after which the weights are those that were kept.
     pub best_step: usize,
     /// Epochs after which they are, as a fraction.
@@ -103,6 +110,8 @@ pub struct Outcome {
 struct Examples<'a> {
     ids: Tokens,
     reviews: &'a Corpus,
+    /// A teacher's logits of the training split.
+    lessons: Option<Taught>,
 }
 
 impl Examples<'_> {
@@ -126,12 +135,18 @@ impl Examples<'_> {
         Ok(logits)
     }
 
-    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<(Metrics, Calibration)> {
+    /// The metrics of `rows` by the model's own probabilities, and the temperature that calibrates them; stars are those that follow from calibrated ones.
+    fn evaluate(&self, engine: &dyn Engine, rows: &[usize], decoding: Decoding, label: &'static str) -> Result<(Metrics, Calibration)> {
         let logits = self.logits(engine, rows, label)?;
         let labels: Vec<usize> = rows.iter().map(|row| self.reviews.label(*row)).collect();
-        let mut scores = Scores::default();
-        logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(logits, *label));
-        Ok((scores.metrics(), Calibration::fit(&logits, &labels)))
+        let calibration = Calibration::fit(&logits, &labels);
+        let scores = |temperature| {
+            let mut scores = Scores::of(decoding);
+            logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
+            scores.metrics()
+        };
+        let Metrics { loss, ece, .. } = scores(1.0);
+        Ok((Metrics { loss, ece, ..scores(calibration.temperature) }, calibration))
     }
 }
 
@@ -147,15 +162,22 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         Some(rate) => base.config.clone().with_dropout(rate as f32),
         None => base.config.clone(),
     };
-    let plan = Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)))?;
+    let plan = Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)), training.teacher.is_some())?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
 
     eprintln!("{} reviews: {} to train, {} to validate, {} to test", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
-    let examples = Examples { ids: Tokens::of(&base.tokenizer, reviews)?, reviews };
+    let ids = Tokens::of(&base.tokenizer, reviews)?;
+    let lessons =
+        training.teacher.as_ref().map(|teacher| teacher.teach(reviews, &parts.train, &training.place, &checkpoints.lessons())).transpose()?;
+    let examples = Examples { ids, reviews, lessons };
 
-    let run =
-        Run { recipe: recipe.clone(), model: training.base_name.clone(), data: examples.fingerprint(parts.train.iter().chain(&parts.val).copied()) };
+    let run = Run {
+        recipe: recipe.clone(),
+        model: training.base_name.clone(),
+        data: examples.fingerprint(parts.train.iter().chain(&parts.val).copied()),
+        lessons: examples.lessons.as_ref().map(Taught::fingerprint),
+    };
     if let Some(state) = &resumed {
         ensure!(
             state.run == run,
@@ -180,9 +202,10 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
-        test: Evaluation::new(&logits, &labels),
+        test: Evaluation::new(&logits, &labels, recipe.decode),
         validation: best.calibration.applied(&best.validation),
         temperature,
+        decoding: recipe.decode,
         best_step: best.step,
         best_epoch: best.epoch,
         device: training.place.name(),
@@ -235,6 +258,7 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
     let provenance = json!({
         "base_model": training.base_name,
         "fresh_tensors": training.base.fresh,
+        "teacher": training.teacher.as_ref().map(|teacher| &teacher.name),
         "data": training.data_name,
         "reviews": training.reviews.len(),
         "split_seed": training.recipe.split_seed,

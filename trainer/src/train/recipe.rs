@@ -2,10 +2,11 @@
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use starsight_model::rating::Decoding;
 
 use super::criterion::Criterion;
 use super::groups::Grouping;
-use super::loss::{ClassWeights, Loss};
+use super::loss::{ClassWeights, DEFAULT_LESSONS, Lessons, Loss};
 use super::schedule::{Decay, Schedule};
 use crate::data::SPLIT_SEED;
 
@@ -74,6 +75,14 @@ pub struct Recipe {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
+    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest. 0.9 unless given
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_share: Option<f64>,
+    /// What the teacher's and the student's logits are divided by before they are compared: the higher, the more counts what the teacher thinks of other stars. 2 unless given
+    #[arg(long, value_name = "T", value_parser = above_zero)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_temperature: Option<f64>,
     /// Steps between two evaluations, each with its checkpoint; the end of each epoch unless given
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +94,9 @@ pub struct Recipe {
     /// Metric on the validation split that chooses the weights to keep
     #[arg(long, value_enum, default_value_t = Criterion::Loss)]
     pub best_by: Criterion,
+    /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean has the least squared error
+    #[arg(long, default_value_t, value_name = "likeliest|median|expected")]
+    pub decode: Decoding,
     /// Stop after this many evaluations without a better one
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +165,12 @@ impl Recipe {
         let plain = ClassWeights::Given([1.0; 5]);
         let loss = Loss::new(self.label_smoothing, self.class_weights.as_ref().unwrap_or(&plain).resolve(labels));
         loss.with_soft_targets(self.soft_targets).with_log_loss(self.ordinal_log_loss)
+    }
+
+    /// How a teacher is followed.
+    pub fn lessons(&self) -> Lessons {
+        let Lessons { share, temperature } = DEFAULT_LESSONS;
+        Lessons { share: self.teacher_share.unwrap_or(share), temperature: self.teacher_temperature.unwrap_or(temperature) }
     }
 
     /// Which tensors move, and how fast.

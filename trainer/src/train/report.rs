@@ -1,7 +1,5 @@
 //! `report.html` of a run.
 
-use std::path::Path;
-
 use anyhow::Result;
 use indicatif::HumanCount;
 use serde_json::{Map, Value};
@@ -20,7 +18,7 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
     let reviews = training.reviews;
     let worst = outcome.test.worst(WORST);
     let texts = reviews.texts(&worst.iter().map(|i| rows[*i]).collect::<Vec<_>>())?;
-    let mistake = |i: usize, text| Mistake { text, label: reviews.label(rows[i]), logits: logits[i], loss: outcome.test.reviews[i].loss };
+    let mistake = |i: usize, text| Mistake { text, logits: logits[i], judged: outcome.test.reviews[i] };
     let count = |n: usize| HumanCount(n as u64);
     let mut provenance = provenance.as_object().cloned().unwrap_or_default();
     let recipe = provenance.remove("recipe").and_then(|recipe| recipe.as_object().cloned()).unwrap_or_default();
@@ -34,9 +32,9 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
         title: package::name_of(&training.out),
         lead: format!(
             "Fine-tuned from {} on {} reviews of {}, and held against {} others that nothing was chosen by.",
-            short(&training.base_name),
+            training.base_name,
             count(outcome.train_samples),
-            short(&training.data_name),
+            training.data_name,
             count(rows.len())
         ),
         speed: outcome.train_samples_per_second,
@@ -47,10 +45,4 @@ pub fn write(training: &Training<'_>, outcome: &Outcome, provenance: &Value, row
         facts: vec![("Recipe", recipe), ("Provenance", provenance)],
     };
     files::write_bytes(&training.out.join("report.html"), report.page().as_bytes())
-}
-
-/// The name of a file or folder without the way to it; a repository's name as it is.
-fn short(name: &str) -> &str {
-    let path = Path::new(name);
-    path.file_name().and_then(|last| last.to_str()).filter(|_| path.exists()).unwrap_or(name)
 }

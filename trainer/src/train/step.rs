@@ -1,6 +1,7 @@
 //! One optimisation step: the gradient of the mean loss over its reviews, however they are packed.
 
 use anyhow::Result;
+use starsight_model::LABELS;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::fused::{Depth, Fused, Gradients, Tape};
 use starsight_model::model::dropout_keys;
@@ -15,6 +16,8 @@ pub struct Step<'a> {
     pub token_ids: Vec<&'a [u32]>,
     /// Their labels, 0 to 4.
     pub labels: Vec<usize>,
+    /// A teacher's logits of each; none at all without a teacher.
+    pub lessons: Vec<&'a [f32; LABELS]>,
 }
 
 /// What a step is computed in; kept from step to step, so that its memory is.
@@ -56,7 +59,10 @@ pub fn gradient(
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
         let mut logits = model.forward(&PackedBatch::new(&reviews)?, &keys, &mut workspace.tape)?;
         for (logits, i) in logits.iter_mut().zip(&group) {
-            let (value, slope) = loss.of(logits, step.labels[*i]);
+            let (value, slope) = match step.lessons.get(*i) {
+                Some(teacher) => loss.taught(logits, step.labels[*i], teacher),
+                None => loss.of(logits, step.labels[*i]),
+            };
             mean += value / total;
             *logits = slope.map(|x| (f64::from(x) / total) as f32);
         }

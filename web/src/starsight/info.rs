@@ -28,6 +28,8 @@ pub struct Info {
     pub is_kept: bool,
     /// Calibration temperature; 1 is none.
     pub temperature: f64,
+    /// How its stars follow from the probabilities: `likeliest`, `median` or `expected`.
+    pub decoding: String,
     /// SHA-256 of the weights.
     pub weights: Option<String>,
     /// Base model, data, code version, as the trainer wrote them: what is a text or a number, by name.
@@ -76,6 +78,7 @@ impl Info {
             source: of_text("source"),
             is_kept: field(info, "kept").is_truthy(),
             temperature: number(info, "temperature").unwrap_or(1.0),
+            decoding: of_text("decoding"),
             weights: weights.and_then(|file| text(&file, "sha256")),
             provenance: entries(&field(info, "provenance")).filter_map(|(name, value)| Some((name, shown(&value)?))).collect(),
             metrics: Metrics::of(&field(info, "metrics")),

@@ -88,7 +88,7 @@ extern "C" {
 /// A review's rating.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
-    /// The likeliest number of stars.
+    /// The number of stars.
     pub stars: u8,
     /// The mean of the distribution.
     pub expected: f32,

@@ -261,7 +261,7 @@ pub fn probability(p: f32) -> String {
     percent(p.into())
 }
 
-/// The probability of the likeliest number of stars.
+/// The probability of the stars that it was rated with.
 pub fn sure(rating: &Rated) -> String {
     usize::from(rating.stars).checked_sub(1).and_then(|place| rating.probabilities.get(place)).map_or(NO_VALUE.into(), |p| probability(*p))
 }

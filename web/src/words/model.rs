@@ -16,6 +16,7 @@ pub const BASE: &str = "Trained from";
 pub const DATA: &str = "Trained on";
 pub const CODE: &str = "Trained with";
 pub const TEMPERATURE: &str = "Calibration temperature";
+pub const DECODING: &str = "Its stars are";
 pub const NOT_LOADED: &str = "What is known of the model shows here once it is loaded.";
 pub const UPDATE: &str = "Look for a newer version";
 
@@ -54,6 +55,15 @@ pub const NOTHING_KEPT: &str = "Nothing is kept yet. A model that was fetched wh
 pub const DELETE: &str = "Delete";
 pub const DELETE_ALL: &str = "Delete everything that is kept";
 pub const DELETED: &str = "Deleted.";
+
+/// How a model's stars follow from its probabilities, where they are not simply the likeliest.
+pub fn decoding(name: &str) -> Option<&'static str> {
+    match name {
+        "median" => Some("the median of the five probabilities"),
+        "expected" => Some("the mean of the five probabilities, rounded"),
+        _ => None,
+    }
+}
 
 /// A metric by the trainer's name of it, and how it is told; None for what is no metric to show.
 pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {

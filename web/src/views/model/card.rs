@@ -22,6 +22,7 @@ pub fn Card(info: Info) -> impl IntoView {
         (words::DATA, written("data"), "fact"),
         (words::CODE, written("code"), "fact"),
         (words::TEMPERATURE, (info.temperature != 1.0).then(|| format!("{:.3}", info.temperature)), "fact"),
+        (words::DECODING, words::decoding(&info.decoding).map(str::to_owned), "fact"),
         (words::SOURCE, Some(words::source(&info.source)), "fact fact--wide"),
         (words::COMMIT, info.commit().map(str::to_owned), "fact fact--wide fact--hash"),
         (words::HASH, info.weights.clone(), "fact fact--wide fact--hash"),

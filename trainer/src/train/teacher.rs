@@ -1,0 +1,122 @@
+//! A teacher: a fine-tuned model whose logits another one learns. (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.)
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use starsight_model::bundle::hex;
+use starsight_model::{LABELS, bundle};
+
+use crate::data::Corpus;
+use crate::device::Place;
+use crate::progress::Progress;
+use crate::tokens::Tokens;
+use crate::{files, rating};
+
+/// How a file of logits begins; after it come the key and the logits.
+const MAGIC: &[u8; 8] = b"logits 1";
+/// Bytes of a SHA-256.
+const KEY: usize = 32;
+
+/// A fine-tuned model that teaches.
+#[derive(Debug, Clone)]
+pub struct Teacher {
+    /// What it is called.
+    pub name: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+}
+
+/// A teacher's logits of the reviews that a student learns from.
+#[derive(Debug, PartialEq)]
+pub struct Taught {
+    /// By row; empty rows are not taught.
+    places: Vec<u32>,
+    logits: Vec<[f32; LABELS]>,
+}
+
+impl Taught {
+    fn new(rows: &[usize], reviews: usize, logits: Vec<[f32; LABELS]>) -> Taught {
+        let mut places = vec![u32::MAX; reviews];
+        rows.iter().zip(0..).for_each(|(row, place)| places[*row] = place);
+        Taught { places, logits }
+    }
+
+    /// The logits of a row that is taught.
+    pub fn of(&self, row: usize) -> &[f32; LABELS] {
+        &self.logits[self.places[row] as usize]
+    }
+
+    /// SHA-256 of the logits.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        self.logits.as_flattened().iter().for_each(|x| hash.update(x.to_le_bytes()));
+        hex(&hash.finalize())
+    }
+}
+
+impl Teacher {
+    /// Rates the `rows` of `reviews`, each as the teacher's own tokeniser sees it. What it says is kept in the file `kept`, and taken from there when the same teacher is asked for the same
+    /// reviews again.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or fails, the reviews were changed since they were read, or the disk is full.
+    pub fn teach(&self, reviews: &Corpus, rows: &[usize], place: &Place, kept: &Path) -> Result<Taught> {
+        let weights = files::read(&self.folder.join(bundle::WEIGHTS)).with_context(|| format!("the teacher {}", self.name))?;
+        let mut key = Sha256::new();
+        key.update(Sha256::digest(&weights));
+        key.update(reviews.fingerprint());
+        rows.iter().for_each(|row| key.update((*row as u64).to_le_bytes()));
+        let key = key.finalize();
+        drop(weights);
+        if let Some(logits) = read(kept, &key, rows.len()) {
+            eprintln!("the teacher's ratings of {} reviews are taken from {}", rows.len(), kept.display());
+            return Ok(Taught::new(rows, reviews.len(), logits));
+        }
+
+        let (rater, _) = rating::load(&self.folder, place).with_context(|| format!("the teacher {}", self.name))?;
+        let config = rater.config();
+        eprintln!("the teacher {}: {} of {} layers, {} wide", self.name, config.model_type(), config.layers, config.hidden_size);
+        let ids = Tokens::of(rater.tokenizer(), reviews)?;
+        let ids: Vec<&[u32]> = rows.iter().map(|row| ids.get(*row)).collect();
+        let mut progress = Progress::new("teacher", "reviews", ids.len());
+        let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
+        progress.finish();
+        let mut bytes = [&MAGIC[..], &key].concat();
+        logits.as_flattened().iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        files::write_bytes(kept, &bytes)?;
+        Ok(Taught::new(rows, reviews.len(), logits))
+    }
+}
+
+/// The logits that the file at `path` holds of `count` reviews under `key`; none if it holds others.
+fn read(path: &Path, key: &[u8], count: usize) -> Option<Vec<[f32; LABELS]>> {
+    let bytes = std::fs::read(path).ok()?;
+    let numbers = bytes.strip_prefix(MAGIC)?.strip_prefix(key)?;
+    let numbers: Vec<f32> = numbers.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let (logits, rest) = numbers.as_chunks();
+    (logits.len() == count && rest.is_empty() && bytes.len() == MAGIC.len() + KEY + 4 * LABELS * count).then(|| logits.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_logits_come_back_for_the_same_key_only() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("logits");
+        let logits = [[1.0, 2.0, 3.0, 4.0, 5.0f32], [0.5; LABELS]];
+        let mut bytes = [&MAGIC[..], &[7; KEY]].concat();
+        logits.as_flattened().iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(read(&path, &[7; KEY], 2).as_deref(), Some(&logits[..]));
+        for (key, count) in [([8; KEY], 2), ([7; KEY], 1), ([7; KEY], 3)] {
+            assert_eq!(read(&path, &key, count), None);
+        }
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
+        assert_eq!(read(&path, &[7; KEY], 2), None, "cut off");
+        let taught = Taught::new(&[4, 1], 6, logits.to_vec());
+        assert_eq!((taught.of(4), taught.of(1)), (&logits[0], &logits[1]));
+    }
+}
