@@ -34,24 +34,31 @@ struct Tool {
 
 #[derive(PartialEq)]
 enum Registry {
-    /// Crates, built here, with the lock file that the crate brings.
-    Crates,
-    /// The same with the newest dependencies that fit.
-    CratesUnlocked,
+    /// A crate, built here, with the lock file that it brings or with the newest dependencies that fit. The program runs for seconds: most of the time
+    /// that the compiler spends on making it faster would never come back, so its `opt_level` is low.
+    Crates {
+        locked: bool,
+        opt_level: &'static str,
+    },
     Npm,
 }
 
 /// Bundles the page.
-const TRUNK: Tool =
-    Tool { program: "trunk", version: versions::TRUNK, package: "trunk", registry: Registry::Crates, takes: "about 8 minutes on 2 cores" };
+const TRUNK: Tool = Tool {
+    program: "trunk",
+    version: versions::TRUNK,
+    package: "trunk",
+    registry: Registry::Crates { locked: true, opt_level: "0" },
+    takes: "about 5 minutes on 2 cores",
+};
 
 /// Writes the JavaScript around a wasm module.
 const WASM_BINDGEN: Tool = Tool {
     program: "wasm-bindgen",
     version: versions::WASM_BINDGEN,
     package: "wasm-bindgen-cli",
-    // A dependency that its lock file names is gone.
-    registry: Registry::CratesUnlocked,
+    // A dependency that its lock file names is gone; and it reads and writes megabytes of code.
+    registry: Registry::Crates { locked: false, opt_level: "1" },
     takes: "about 2 minutes on 2 cores",
 };
 
@@ -149,15 +156,14 @@ impl Tool {
         let package = format!("{}@{}", self.package, self.version);
         let again = "It needs the network. Run the command again: what is done is kept.";
         match self.registry {
-            Registry::Crates | Registry::CratesUnlocked => Cmd::new("cargo")
+            Registry::Crates { locked, opt_level } => Cmd::new("cargo")
                 .words("install --force")
-                .args((self.registry == Registry::Crates).then_some("--locked"))
+                .args(locked.then_some("--locked"))
                 .arg("--root")
                 .arg(&folder)
                 .arg(package)
                 .env("CARGO_TARGET_DIR", build_dir(cache))
-                // They run for seconds: time spent on making them faster would never come back.
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level)
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
                 .hint(again)
