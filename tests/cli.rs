@@ -117,6 +117,8 @@ fn the_whole_way_on_small_data() {
     std::fs::remove_file(at.join("copy/starsight.json")).expect("removed");
     bad(at, &["rate", "--model", "copy", "x"], 1, &["model.safetensors: cut off"]);
     std::fs::remove_file(at.join("copy/model.safetensors")).expect("removed");
+    good(at, &["rate", "--model", "copy", "x"]);
+    std::fs::remove_file(at.join("copy/web/weights.safetensors")).expect("removed");
     bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
     bad(at, &["rate", "--model", "base", "--data", "reviews.csv", "--out", "out.xlsx"], 1, &["out.xlsx: not a kind of file that is written"]);
     bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);

@@ -39,6 +39,7 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
         base_name: "base".into(),
         teacher: None,
         reviews: &reviews,
+        unlabelled: None,
         data_name: "reviews.csv".into(),
         recipe,
         recipe_toml: String::new(),

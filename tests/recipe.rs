@@ -262,3 +262,96 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
     assert!(median["mae"].as_f64() <= likeliest["mae"].as_f64(), "{median} {likeliest}");
     assert_eq!(median["ece"], likeliest["ece"]);
 }
+
+#[test]
+fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
+    let dir = based();
+    let at = dir.path();
+    let flags = ["--lr", "5e-3", "--epochs", "4", "--eval-every", "13", "--int8", "0.3", "--max-length", "24"];
+    train(at, "own", &flags);
+    good(at, &["publish", "--model", "own", "--out", "light", "--integers"]);
+    assert!(!at.join("light/model.safetensors").exists());
+    let manifest = json(&text(&read(at, "light/starsight.json")));
+    assert!(manifest["files"].as_array().expect("files").iter().all(|file| file["path"] != "model.safetensors"));
+    // So nothing is lost without the floating-point weights: the probes are held to 1e-3, and here it is none at all.
+    let rate = |model: &str| good(at, &["rate", "--model", model, "--json", "great app, love it", "crashes", ""]);
+    assert_eq!(rate("own"), rate("light"));
+    let evaluated =
+        |flags: &[&str]| json(&good(at, &[&["evaluate", "--model", "light", "--data", "reviews.csv", "--split", "test", "--json"], flags].concat()));
+    assert_eq!(evaluated(&[])["metrics"]["loss"], json(&text(&read(at, "own/metrics.json")))["test"]["loss"]);
+    assert!(evaluated(&["--int8"])["agreement"]["same_star"].as_f64() > Some(0.95));
+    // One can go on from the integers too.
+    good(at, &["train", "--model", "light", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "2", "--out", "on"]);
+
+    // The last steps see other weights than they would; what came before is the same. A run that was cut there goes on to the same end.
+    train(at, "plain", &flags[..6]);
+    let loss =
+        |out: &str, step: usize| log(at, out).iter().find(|line| line["step"] == step && line.get("loss").is_some()).expect("a step")["loss"].clone();
+    assert_eq!(loss("own", 36), loss("plain", 36));
+    assert_ne!(loss("own", 37), loss("plain", 37));
+    let kept = read(at, "own/model.safetensors");
+    std::fs::remove_dir_all(at.join("own/checkpoints/step-00000052")).expect("removed");
+    train(at, "own", &[&flags[..], &["--resume"]].concat());
+    assert_eq!(read(at, "own/model.safetensors"), kept);
+}
+
+#[test]
+fn fewer_reviews_of_the_training_split_are_learned() {
+    let dir = based();
+    let at = dir.path();
+    let said = train(at, "few", &["--train-rows", "20", "--epochs", "2"]);
+    assert!(said.contains("320 reviews: 20 to train, 52 to validate, 64 to test"), "{said}");
+    assert_eq!(json(&text(&read(at, "few/metrics.json")))["steps"], 4);
+}
+
+#[test]
+fn the_starter_rates_and_is_gone_on_from() {
+    let dir = folder_with("reviews.csv", csv(320));
+    let at = dir.path();
+    let said = json(&good(at, &["rate", "--model", "starter", "--json", "Love it, best app ever!", "Terrible. Crashes every time, uninstalled."]));
+    let stars: Vec<Option<u64>> = said["ratings"].as_array().expect("ratings").iter().map(|rating| rating["stars"].as_u64()).collect();
+    assert_eq!(stars, [Some(5), Some(1)]);
+
+    let started = ["train", "--model", "starter", "--data", "reviews.csv", "--max-length", "32"];
+    let output = starsight(at, &[&started[..], &["--out", "own", "--epochs", "2"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let recipe = text(&read(at, "own/recipe.toml"));
+    // Its own recipe holds where nothing else is said, and a file of one's own replaces it.
+    for line in ["# starsight train --model starter", "epochs = 2\n", "patience = 2\n", "accum = 1\n", "batch = 32\n"] {
+        assert!(recipe.contains(line), "no {line:?} in {recipe}");
+    }
+    assert_eq!(json(&text(&read(at, "own/starsight.json")))["provenance"]["base_model"], "starter");
+    assert!(json(&text(&read(at, "own/metrics.json")))["test"]["accuracy"].as_f64() > Some(0.9));
+    std::fs::write(at.join("mine.toml"), "max-steps = 1\n").expect("written");
+    good(at, &[&started[..], &["--out", "other", "--config", "mine.toml"]].concat());
+    let recipe = text(&read(at, "other/recipe.toml"));
+    assert!(recipe.contains("max-steps = 1\n") && recipe.contains("batch = 64\n") && !recipe.contains("patience"), "{recipe}");
+}
+
+#[test]
+fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
+    let dir = common::trained();
+    let at = dir.path();
+    // The same reviews, as nobody rated them; and some without text, of which there is nothing to think.
+    let texts: String = csv(320).lines().skip(1).map(|line| format!("\"{}\"\n", line.split('"').nth(1).expect("a text"))).collect();
+    std::fs::write(at.join("found.csv"), format!("review\n{texts}\"\"\n\" \"\n")).expect("written");
+    #[rustfmt::skip]
+    let flags = [
+        "distill", "--teacher", "model", "--data", "reviews.csv", "--train-rows", "6", "--out", "student", "--layers", "1", "--hidden", "16", "--heads", "2", "--vocab-size", "150",
+        "--max-length", "32", "--epochs", "8", "--lr", "1e-2", "--batch", "16", "--accum", "1", "--json",
+    ];
+    let output = starsight(at, &[&flags[..], &["--unlabelled", "found.csv"]].concat());
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("6 to train, 52 to validate, 64 to test; and 320 without stars to train"), "{said}");
+    let outcome = json(&text(&output.stdout));
+    assert!(outcome["test"]["accuracy"].as_f64() > Some(0.7), "six reviews alone teach less: {outcome}");
+    assert_eq!(json(&text(&read(at, "student/starsight.json")))["provenance"]["unlabelled"], 320);
+    assert!(text(&read(at, "student/recipe.toml")).contains("--unlabelled found.csv"));
+    bad(
+        at,
+        &["train", "--model", "base", "--data", "reviews.csv", "--unlabelled", "found.csv", "--out", "x"],
+        1,
+        &["a teacher says what they are worth"],
+    );
+    bad(at, &[&flags[..], &["--overwrite", "--unlabelled", "reviews.parquet"]].concat(), 1, &["reviews.parquet: no such file"]);
+}

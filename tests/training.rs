@@ -34,7 +34,7 @@ impl Run {
         let weights = Weights::from_safetensors(&fixture(&format!("{name}/model.safetensors")), &config).expect("weights");
         let model = Fused::new(&config, &weights).expect("a model");
         let number = |key: &str| recorded["recipe"][key].as_f64().expect("a number");
-        let grouping = Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 0 };
+        let grouping = Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 0, head_first: 0 };
         let groups = grouping.of(&config, model.layout().tensors().iter().map(|t| &t.spec)).expect("groups");
         let optimizer = AdamW::new(model.layout(), groups, number("weight_decay"), number("max_grad_norm"));
         let tokenizer = Tokenizer::from_json(&fixture(&format!("{name}/tokenizer.json")), None, config.max_positions).expect("a tokeniser");
@@ -49,7 +49,7 @@ impl Run {
         let step = Step {
             rows,
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
-            labels: rows.iter().map(|row| self.labels[*row]).collect(),
+            labels: rows.iter().map(|row| Some(self.labels[*row])).collect(),
             lessons: Vec::new(),
         };
         self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
@@ -225,8 +225,8 @@ fn what_is_frozen_costs_nothing_and_stays() {
     run.gradient(&[0, 1, 2, 3, 4], 64, 0);
     let all = run.gradients();
     for (grouping, lowest) in [
-        (Grouping { layer_decay: 1.0, freeze_embeddings: true, freeze_layers: 0 }, "bert.encoder"),
-        (Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 1 }, "bert.encoder.layer.1"),
+        (Grouping { layer_decay: 1.0, freeze_embeddings: true, freeze_layers: 0, head_first: 0 }, "bert.encoder"),
+        (Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 1, head_first: 0 }, "bert.encoder.layer.1"),
     ] {
         run.workspace = Workspace::new(&run.model, grouping.depth());
         run.gradient(&[0, 1, 2, 3, 4], 64, 0);

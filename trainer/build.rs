@@ -1,4 +1,4 @@
-//! Embeds the built page: writes a table of its files, for `src/site.rs`.
+//! Embeds what the program carries, as tables of files: the built page for `src/site/`, the starter for `src/starter.rs`.
 
 use std::{
     env, fs, io,
@@ -7,27 +7,31 @@ use std::{
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let page = root.join("../web/dist");
-    // `cargo xtask web` fills this folder. Cargo can watch only what exists, and would otherwise compile this package again each time.
-    fs::create_dir_all(&page)?;
-    let page = fs::canonicalize(page)?;
-    println!("cargo::rerun-if-changed={}", page.display());
     println!("cargo::rerun-if-changed=build.rs");
-
-    let mut files = Vec::new();
     // A folder that is being filled has no start page yet.
-    if page.join("index.html").is_file() {
-        list(&page, &mut files)?;
+    embed(&root.join("../web/dist"), "index.html", "page.rs")?;
+    embed(&root.join("../models/starter"), "starsight.json", "starter.rs")
+}
+
+/// Writes a table of the files below `folder`, which is empty as long as `last` is not there.
+fn embed(folder: &Path, last: &str, table: &str) -> io::Result<()> {
+    // Cargo can watch only what exists, and would otherwise compile this package again each time.
+    fs::create_dir_all(folder)?;
+    let folder = fs::canonicalize(folder)?;
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files = Vec::new();
+    if folder.join(last).is_file() {
+        list(&folder, &mut files)?;
     }
     files.sort();
-    let mut table = String::from("&[\n");
+    let mut text = String::from("&[\n");
     for file in &files {
-        let below = file.strip_prefix(&page).expect("it was found there");
+        let below = file.strip_prefix(&folder).expect("it was found there");
         let name: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
-        table += &format!("    ({:?}, include_bytes!({:?})),\n", name.join("/"), file);
+        text += &format!("    ({:?}, include_bytes!({:?})),\n", name.join("/"), file);
     }
-    table += "]\n";
-    fs::write(Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join("page.rs"), table)
+    text += "]\n";
+    fs::write(Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join(table), text)
 }
 
 /// Adds the files below `folder`, but for hidden ones: trunk's working folder is one of these.

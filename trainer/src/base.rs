@@ -70,9 +70,7 @@ impl BaseModel {
         settings.insert("model_max_length".into(), json!(tokenizer.max_length()));
         complete_settings(&mut settings, &config, &json);
 
-        let path = path(bundle::WEIGHTS);
-        ensure!(path.is_file(), "{} holds no {}; convert other weights to safetensors first", dir.display(), bundle::WEIGHTS);
-        let mut weights = Weights::from_safetensors(&files::read(&path)?, &config).with_context(in_dir)?;
+        let mut weights = Weights::from_safetensors(&read_weights(dir)?, &config).with_context(in_dir)?;
         let fresh = weights.fill_head(&config, seed)?;
         // Names what else is missing, before any work starts.
         Fused::new(&config, &weights).with_context(in_dir)?;
@@ -80,6 +78,16 @@ impl BaseModel {
         let license = std::fs::read_to_string(dir.join(bundle::CARD)).ok().and_then(|card| card::license(&card));
         Ok(BaseModel { config, tokenizer, tokenizer_config: settings, weights, fresh, license })
     }
+}
+
+/// The file of the weights of the model in `dir`, for [`Weights::from_safetensors`]: those in floating point, or, in a bundle without them, the integers.
+///
+/// # Errors
+/// When there is neither, or it cannot be read.
+pub fn read_weights(dir: &Path) -> Result<Vec<u8>> {
+    let path = [bundle::WEIGHTS, bundle::INT8_WEIGHTS].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
+    let path = path.with_context(|| format!("{} holds no {}; convert other weights to safetensors first", dir.display(), bundle::WEIGHTS))?;
+    files::read(&path)
 }
 
 /// Adds what transformers needs to rebuild the tokeniser and the folder does not say. transformers 5 rebuilds it from these settings and passes over tokenizer.json's

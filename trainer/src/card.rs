@@ -51,10 +51,13 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         },
     };
     let teacher = provenance["teacher"].as_str().map(|teacher| {
+        let share = provenance["recipe"]["teacher-share"].as_f64().unwrap_or(DEFAULT_LESSONS.share);
+        let alone = match provenance["unlabelled"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(n) => format!("; from these alone where nobody told the stars, for {n} reviews more"),
+        };
         format!(
-            " Besides the stars it learned from the logits of `{}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {} of the loss.",
-            teacher,
-            provenance["recipe"]["teacher-share"].as_f64().unwrap_or(DEFAULT_LESSONS.share)
+            " Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
         )
     });
     let teacher = teacher.unwrap_or_default();

@@ -12,6 +12,7 @@ use crate::device::{Hardware, RatingHardware};
 use crate::fresh::{MAX_LENGTH, Shape};
 use crate::hub::{self, RepoId};
 use crate::source::Source;
+use crate::starter;
 use crate::train::Recipe;
 
 /// Fine-tunes a small encoder to rate reviews from one to five stars, publishes it, and rates reviews with it.
@@ -137,10 +138,10 @@ pub struct Init {
 #[derive(Debug, Args)]
 pub struct Train {
     /// Model to start from
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased")]
     pub model: Source,
     /// Fine-tuned model to learn from, besides the stars
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub teacher: Option<Source>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
@@ -151,7 +152,7 @@ pub struct Train {
 #[derive(Debug, Args)]
 pub struct Distill {
     /// Fine-tuned model to learn from, besides the stars
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub teacher: Source,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
@@ -167,6 +168,9 @@ pub struct TrainingRun {
     /// Reviews with stars: files (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
     pub data: Vec<Source>,
+    /// Further reviews, whose stars nobody told, to learn from what the teacher thinks of them
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    pub unlabelled: Vec<Source>,
     /// Folder for the bundle, the log and the checkpoints
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -214,7 +218,7 @@ pub struct Compare {
     #[arg(required = true, value_name = "RECIPE.toml")]
     pub recipes: Vec<PathBuf>,
     /// Model to start from
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]", default_value = "distilbert/distilbert-base-cased")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased")]
     pub model: Source,
     /// Reviews with stars to learn from and to be tested on: files, folders of them, patterns, or a data set on the Hub
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
@@ -295,7 +299,7 @@ pub struct SplitArgs {
 #[derive(Debug, Args)]
 pub struct Evaluate {
     /// Fine-tuned model
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub model: Source,
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
@@ -339,7 +343,7 @@ pub struct Evaluate {
 #[derive(Debug, Args)]
 pub struct Rate {
     /// Fine-tuned model
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub model: Source,
     /// Texts to rate
     #[arg(conflicts_with = "data")]
@@ -374,7 +378,7 @@ pub struct Rate {
 #[derive(Debug, Args)]
 pub struct Bench {
     /// Fine-tuned model
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub model: Source,
     /// Reviews to rate
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
@@ -432,6 +436,9 @@ pub struct Publish {
     /// Folder to copy the bundle to
     #[arg(long, value_name = "DIR", group = "target")]
     pub out: Option<PathBuf>,
+    /// Leave out the weights in floating point, for what needs the integers alone: Starsight and the page
+    #[arg(long, requires = "out")]
+    pub integers: bool,
     /// Make a new repository private
     #[arg(long, requires = "to")]
     pub private: bool,
@@ -456,7 +463,7 @@ pub struct Publish {
 #[derive(Debug, Args)]
 pub struct Site {
     /// The bundle that the site serves
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = starter::NAME)]
     pub model: Source,
     /// Folder for the site
     #[arg(long, value_name = "DIR")]

@@ -1,4 +1,5 @@
-//! `--config FILE`: flags that stand in a TOML file, under their own names. What the command line says wins.
+//! `--config FILE`: flags that stand in a TOML file, under their own names. What the command line says wins. Where the starter is the model to start from, its own file holds unless
+//! another is named.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +10,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
 use serde::Serialize;
 use toml::{Table, Value};
+
+use crate::source::Source;
+use crate::starter;
 
 /// Flags of which each decides what another would say: given on the command line, the second also sets aside what the file says of the first.
 const DECIDES: [(&str, &str); 2] = [("max-steps", "epochs"), ("warmup-steps", "warmup")];
@@ -52,9 +56,14 @@ impl<T: Args> Args for Configured<T> {
 
 impl<T: Args> FromArgMatches for Configured<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let Some(path) = matches.get_one::<PathBuf>("config") else { return T::from_arg_matches(matches).map(Configured) };
-        let fail = |what: String| Error::raw(ErrorKind::InvalidValue, format!("{}{what}\n", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| fail(format!(": {e}")))?;
+        let (path, starts_from) = (matches.get_one::<PathBuf>("config"), matches.try_get_one::<Source>("model"));
+        let name = path.map_or_else(|| starter::NAME.to_owned(), |path| path.display().to_string());
+        let fail = |what: String| Error::raw(ErrorKind::InvalidValue, format!("{name}{what}\n"));
+        let text = match (path, starts_from) {
+            (Some(path), _) => std::fs::read_to_string(path).map_err(|e| fail(format!(": {e}")))?,
+            (None, Ok(Some(Source::Starter))) => starter::RECIPE.to_owned(),
+            (None, _) => return T::from_arg_matches(matches).map(Configured),
+        };
         let table: Table = toml::from_str(&text).map_err(|e| {
             let before = text.bytes().take(e.span().map_or(0, |span| span.start));
             fail(format!(", line {}: not TOML: {}", before.filter(|byte| *byte == b'\n').count() + 1, e.message()))

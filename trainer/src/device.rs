@@ -4,7 +4,7 @@ use std::fmt;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize, Serializer};
 use starsight_model::fused::Fused;
@@ -243,7 +243,10 @@ impl Place {
             Place::Processor(precision) => Box::new(Processor::new(*precision, setup)?),
             Place::Int8 => bail!("a model rates in int8, but is not trained in it"),
             #[cfg(feature = "cuda")]
-            Place::Gpu { device, precision } => Box::new(gpu::Gpu::new(device, *precision, setup)?),
+            Place::Gpu { device, precision } => {
+                ensure!(setup.rounded_from.is_none(), "--int8 is for the processor: on a GPU, leave it out, or say --device cpu");
+                Box::new(gpu::Gpu::new(device, *precision, setup)?)
+            }
         })
     }
 }

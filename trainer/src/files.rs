@@ -1,8 +1,9 @@
 //! Files that are whole or not there: written beside, then renamed.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -65,6 +66,13 @@ pub fn sweep(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where this program keeps what it can do without; nowhere when there is no home.
+pub fn cache() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("starsight"))
 }
 
 /// [`write_whole`] of bytes that are at hand.

@@ -28,7 +28,11 @@ pub fn listen() -> Result<()> {
             std::process::exit(1);
         }
     };
-    ctrlc::set_handler(heard).context("listening for Ctrl-C")
+    match ctrlc::set_handler(heard) {
+        // By an earlier run of the same program.
+        Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        other => other.context("listening for Ctrl-C"),
+    }
 }
 
 /// Whether someone asked to stop.

@@ -25,6 +25,7 @@ pub mod report;
 pub mod serve;
 pub mod site;
 pub mod source;
+pub mod starter;
 pub mod survey;
 pub mod tokens;
 pub mod train;

@@ -38,6 +38,8 @@ pub struct Package<'a> {
     pub base: &'a BaseModel,
     /// The trained weights.
     pub weights: &'a Weights,
+    /// The same as integers: `web/weights.safetensors`.
+    pub integers: Vec<u8>,
     /// How good they are.
     pub outcome: &'a Outcome,
     /// Where they come from.
@@ -51,9 +53,8 @@ impl Package<'_> {
     ///
     /// # Errors
     /// When a probe cannot be computed or the disk is full.
-    pub fn write(&self, out: &Path, engine: &dyn Engine) -> Result<()> {
-        let integers = int8::quantize(&self.base.config, self.weights)?;
-        let int8_engine = Int8::new(&self.base.config, integers.clone(), Kernel::best())?;
+    pub fn write(self, out: &Path, engine: &dyn Engine) -> Result<()> {
+        let int8_engine = Int8::new(&self.base.config, self.integers.clone(), Kernel::best())?;
         let probe = |text: &str| {
             let ids = self.base.tokenizer.encode(text)?;
             let batch = PackedBatch::new(&[&ids])?;
@@ -67,7 +68,7 @@ impl Package<'_> {
         let contents: [(&str, Vec<u8>); 7] = [
             (bundle::CONFIG, self.base.config.to_json().into_bytes()),
             (bundle::WEIGHTS, self.weights.to_safetensors()?),
-            (bundle::INT8_WEIGHTS, integers),
+            (bundle::INT8_WEIGHTS, self.integers),
             (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
             (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
             (bundle::VOCAB, vocab.into_bytes()),

@@ -10,7 +10,7 @@ use starsight_model::{Engine, LABELS, Rater};
 
 use crate::device::{Numbers, Place, Precision};
 use crate::progress::Progress;
-use crate::{files, interrupt, verify};
+use crate::{base, files, interrupt, verify};
 
 /// How far the logits of a probe may lie from those that the trainer computed: room for another order of summation, not for another model.
 const PROBE_TOLERANCE: f32 = 1e-3;
@@ -35,7 +35,7 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     };
     let (config, tokenizer) = (read(bundle::CONFIG, "")?, read(bundle::TOKENIZER, "")?);
     let float = || -> Result<_> {
-        let weights = read(bundle::WEIGHTS, "")?;
+        let weights = base::read_weights(dir)?;
         Rater::with_engine(&config, &tokenizer, weights, |config, weights| place.engine(config, weights)).with_context(in_dir)
     };
     let (mut rater, tolerance) = match place.numbers() {

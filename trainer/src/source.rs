@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::hub::{Hub, RepoId};
+use crate::starter;
 
 /// What `--model` and `--data` name.
 #[derive(Debug, Clone)]
@@ -14,16 +15,21 @@ pub enum Source {
     Path(PathBuf),
     /// A repository, `OWNER/NAME[@REV]`.
     Repo(RepoId),
+    /// The model that this program carries.
+    Starter,
 }
 
 impl FromStr for Source {
     type Err = anyhow::Error;
 
-    /// A path if there is something, else a repository if it looks like one.
+    /// A path if there is something, else the starter if that is its name, else a repository if it looks like one.
     fn from_str(text: &str) -> Result<Source> {
         let path = Path::new(text);
         if path.exists() || text.starts_with(['.', '/', '~']) || is_data(path) || is_pattern(text) {
             return Ok(Source::Path(path.into()));
+        }
+        if text == starter::NAME {
+            return Ok(Source::Starter);
         }
         match text.parse() {
             Ok(repo) => Ok(Source::Repo(repo)),
@@ -37,6 +43,7 @@ impl std::fmt::Display for Source {
         match self {
             Source::Path(path) => path.display().fmt(f),
             Source::Repo(repo) => repo.fmt(f),
+            Source::Starter => starter::NAME.fmt(f),
         }
     }
 }
@@ -46,7 +53,7 @@ impl Source {
     pub fn title(&self) -> String {
         match self {
             Source::Path(path) => path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
-            Source::Repo(repo) => repo.to_string(),
+            Source::Repo(_) | Source::Starter => self.to_string(),
         }
     }
 
@@ -57,8 +64,11 @@ impl Source {
     pub fn model_folder(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<PathBuf> {
         match self {
             Source::Path(path) if path.is_dir() => Ok(path.clone()),
-            Source::Path(path) => bail!("{}: no such folder; wanted a folder with a model, or OWNER/NAME of one on the Hub", path.display()),
+            Source::Path(path) => {
+                bail!("{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}", path.display(), starter::NAME)
+            }
             Source::Repo(repo) => Ok(hub()?.fetch_model(repo)?.folder),
+            Source::Starter => starter::folder(),
         }
     }
 
@@ -68,13 +78,15 @@ impl Source {
     /// When there is none, or the Hub does not give them.
     fn data_files(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<Vec<PathBuf>> {
         let path = match self {
-            Source::Path(path) => path,
+            Source::Path(path) => path.as_path(),
             Source::Repo(repo) => return Ok(hub()?.fetch_dataset(repo)?.files),
+            // A word like any other, where reviews are asked for.
+            Source::Starter => Path::new(starter::NAME),
         };
         if path.is_file() {
-            return Ok(vec![path.clone()]);
+            return Ok(vec![path.to_owned()]);
         }
-        let pattern = if path.is_dir() { path.join("*") } else { path.clone() };
+        let pattern = if path.is_dir() { path.join("*") } else { path.to_owned() };
         let pattern = pattern.to_string_lossy().into_owned();
         let found = glob::glob(&pattern).with_context(|| format!("{}: not a pattern of paths", path.display()))?;
         let files: Vec<PathBuf> = found.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|file| file.is_file() && is_data(file)).collect();

@@ -1,17 +1,17 @@
 //! Token ids of many texts: computed once, on all cores, and kept on disk under what they were computed from.
 
+use std::fs;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 use starsight_model::tokenizer::Tokenizer;
 
-use crate::data::Corpus;
+use crate::data::Texts;
 use crate::progress::Progress;
 use crate::{files, interrupt};
 
@@ -30,36 +30,36 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokenises the texts of `corpus`, or takes their ids from the cache.
+    /// Tokenises these texts, or takes their ids from the cache.
     ///
     /// # Errors
-    /// When a text cannot be tokenised, or the files of the corpus were changed since it was read. A cache that cannot be read or written is no error: it is done without.
-    pub fn of(tokenizer: &Tokenizer, corpus: &Corpus) -> Result<Tokens> {
-        if corpus.len() < WORTH_KEEPING {
-            return Tokens::compute(tokenizer, corpus);
+    /// When a text cannot be tokenised, or their files were changed since it was read. A cache that cannot be read or written is no error: it is done without.
+    pub fn of(tokenizer: &Tokenizer, texts: &dyn Texts) -> Result<Tokens> {
+        if texts.count() < WORTH_KEEPING {
+            return Tokens::compute(tokenizer, texts);
         }
-        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, corpus))) else { return Tokens::compute(tokenizer, corpus) };
+        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, texts))) else { return Tokens::compute(tokenizer, texts) };
         if let Ok(tokens) = Tokens::read(&path)
-            && tokens.len() == corpus.len()
+            && tokens.len() == texts.count()
         {
             // Used now: what is pruned is what was not.
             if let Ok(file) = File::options().append(true).open(&path) {
                 file.set_modified(SystemTime::now()).ok();
             }
-            eprintln!("token ids of {} texts taken from {}", corpus.len(), path.display());
+            eprintln!("token ids of {} texts taken from {}", texts.count(), path.display());
             return Ok(tokens);
         }
-        let tokens = Tokens::compute(tokenizer, corpus)?;
+        let tokens = Tokens::compute(tokenizer, texts)?;
         if let Err(error) = tokens.write(&path).and_then(|()| prune(&path)) {
             eprintln!("the token ids are not kept for the next run: {error:#}");
         }
         Ok(tokens)
     }
 
-    fn compute(tokenizer: &Tokenizer, corpus: &Corpus) -> Result<Tokens> {
-        let mut tokens = Tokens { ids: Vec::new(), ends: Vec::with_capacity(corpus.len()) };
-        let mut progress = Progress::new("tokenising", "reviews", corpus.len());
-        corpus.for_each_text(|texts| {
+    fn compute(tokenizer: &Tokenizer, texts: &dyn Texts) -> Result<Tokens> {
+        let mut tokens = Tokens { ids: Vec::new(), ends: Vec::with_capacity(texts.count()) };
+        let mut progress = Progress::new("tokenising", "reviews", texts.count());
+        texts.for_each_text(&mut |texts| {
             for ids in tokenizer.encode_all(texts)? {
                 tokens.ids.extend_from_slice(&ids);
                 tokens.ends.push(tokens.ids.len() as u64);
@@ -131,17 +131,15 @@ impl Tokens {
 
 /// Where lists of ids are kept; nowhere when there is no home.
 fn cache_folder() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("starsight").join("tokens"))
+    Some(files::cache()?.join("tokens"))
 }
 
 /// A name for the ids of these texts by this tokeniser.
-fn file_name(tokenizer: &Tokenizer, corpus: &Corpus) -> String {
+fn file_name(tokenizer: &Tokenizer, texts: &dyn Texts) -> String {
     let mut hash = Sha256::new();
     hash.update(tokenizer.to_json().unwrap_or_default());
     hash.update(tokenizer.max_length().to_le_bytes());
-    hash.update(corpus.fingerprint());
+    hash.update(texts.fingerprint());
     format!("{}.tokens", hex(&hash.finalize()))
 }
 
@@ -160,7 +158,7 @@ fn prune(newest: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Labels;
+    use crate::data::{Corpus, Labels};
 
     fn tokenizer(max_length: usize) -> Tokenizer {
         let json = crate::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");

@@ -61,12 +61,17 @@ pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     }
 }
 
-/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files. It appears whole or not at all.
+/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files; of its weights with `integers` these alone. It appears whole or not
+/// at all.
 ///
 /// # Errors
-/// When a file is missing or is not what the manifest says, or `out` holds something or cannot be written.
-pub fn copy_bundle(dir: &Path, out: &Path) -> Result<usize> {
-    let manifest = manifest(dir)?;
+/// When a file is missing or is not what the manifest says, `integers` are wanted and there are none, or `out` holds something or cannot be written.
+pub fn copy_bundle(dir: &Path, out: &Path, integers: bool) -> Result<usize> {
+    let mut manifest = manifest(dir)?;
+    if integers {
+        manifest.file(bundle::INT8_WEIGHTS)?;
+        manifest.files.retain(|file| file.path != bundle::WEIGHTS);
+    }
     let free = !out.exists() || out.is_dir() && out.read_dir().with_context(|| format!("reading {}", out.display()))?.next().is_none();
     ensure!(free, "{} holds something already, and is left as it is: name a new folder", out.display());
     let failed = || format!("writing {}", out.display());
@@ -82,7 +87,7 @@ pub fn copy_bundle(dir: &Path, out: &Path) -> Result<usize> {
         }
         copy(dir, entry, &mut File::create(&path).with_context(failed)?).with_context(failed)?;
     }
-    std::fs::copy(dir.join(bundle::MANIFEST), fresh.join(bundle::MANIFEST)).with_context(failed)?;
+    std::fs::write(fresh.join(bundle::MANIFEST), serde_json::to_vec_pretty(&manifest)?).with_context(failed)?;
     std::fs::rename(&fresh, out).with_context(failed)?;
     Ok(manifest.files.len() + 1)
 }

@@ -1,4 +1,4 @@
-//! The main job on what the project carries itself: sample reviews, and an encoder that learns its words from them.
+//! The main job on what the project carries itself: the starter, and sample reviews to fine-tune it on.
 
 use crate::sh::{Cmd, Result, at, step};
 use crate::tools::Wants;
@@ -7,11 +7,10 @@ use std::fs;
 const OUT: &str = "out/demo";
 
 /// What is done, as one would type it after `starsight` in the folder of the workspace.
-const STEPS: [(&str, &str); 3] = [
-    ("Making a small encoder, with a vocabulary of its own", "init --data samples/reviews.csv --out out/demo/base"),
+const STEPS: [(&str, &str); 2] = [
     (
-        "Fine-tuning it, and testing what it learned",
-        "train --model out/demo/base --data samples/reviews.csv --out out/demo/demo-stars --lr 5e-4 --epochs 4 --batch 32 --accum 1",
+        "Fine-tuning the starter on the sample reviews, and testing what it learned",
+        "train --model starter --data samples/reviews.csv --out out/demo/demo-stars",
     ),
     ("Building the site around it", "site --model out/demo/demo-stars --out out/demo/site"),
 ];

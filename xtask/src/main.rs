@@ -6,6 +6,7 @@ mod checks;
 mod demo;
 mod samples;
 mod sh;
+mod starter;
 mod toolchain;
 mod tools;
 mod versions;
@@ -25,9 +26,10 @@ Commands:
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   test                         check, lint and test everything
   hosts                        build the page, and see the site work on Debian's nginx and on Python's http.server (installs nginx)
+  starter ENCODER REVIEWS      make models/starter anew: from the pretrained encoder in a folder and a file of reviews (an hour and more)
   samples                      write samples/reviews.csv anew, the same each time
 
-Each but `samples` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+Each but `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
 Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
 
 enum Task {
@@ -36,6 +38,7 @@ enum Task {
     Demo { port: u16, serve: bool },
     Test,
     Hosts,
+    Starter { encoder: String, reviews: String },
     Samples,
     Help,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Test => checks::run(),
         Task::Hosts => checks::hosts(),
+        Task::Starter { encoder, reviews } => starter::run(&encoder, &reviews),
         Task::Samples => write_samples(),
         Task::Help => {
             println!("{USAGE}");
@@ -76,6 +80,10 @@ fn parse(args: &[&str]) -> Result<Task> {
     }
     let (command, mut rest) = args.split_first().ok_or("A command is missing.")?;
     let mut task = match *command {
+        "starter" => match rest {
+            [encoder, reviews] => return Ok(Task::Starter { encoder: encoder.to_string(), reviews: reviews.to_string() }),
+            _ => return Err("`starter` needs the folder of an encoder and a file of reviews.".to_owned()),
+        },
         "setup" => Task::SetUp { browser: false },
         "web" => Task::Web,
         "demo" => Task::Demo { port: 8080, serve: true },
@@ -137,8 +145,12 @@ mod tests {
         assert!(matches!(parse(&["demo"]), Ok(Task::Demo { port: 8080, serve: true })));
         assert!(matches!(parse(&["demo", "--no-serve", "--port", "0"]), Ok(Task::Demo { port: 0, serve: false })));
         assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
+        assert!(
+            matches!(parse(&["starter", "minilm", "reviews.csv"]), Ok(Task::Starter { encoder, reviews }) if encoder == "minilm" && reviews == "reviews.csv")
+        );
         for (args, word) in [
-            (&[][..], "missing"),
+            (&["starter", "minilm"][..], "encoder"),
+            (&[], "missing"),
             (&["dmeo"], "dmeo"),
             (&["demo", "--port"], "number"),
             (&["demo", "--port", "70000"], "70000"),

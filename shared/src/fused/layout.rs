@@ -169,6 +169,11 @@ impl Layout {
         self.words.clone()
     }
 
+    /// Whether positions and segments are added to one another.
+    pub fn has_segments(&self) -> bool {
+        self.segments.is_some()
+    }
+
     /// Width of a token's vector.
     pub fn width(&self) -> usize {
         self.width

@@ -16,6 +16,13 @@ use crate::Error;
 /// would not always be the same file.
 pub(super) const VERSION: (&str, &str) = ("starsight-int8", "1");
 
+/// Whether these are the bytes of such a file, of whatever version.
+#[cfg(feature = "native")]
+pub fn holds_integers(bytes: &[u8]) -> bool {
+    let names_version = |metadata: &Metadata| metadata.metadata().as_ref().is_some_and(|m| m.contains_key(VERSION.0));
+    SafeTensors::read_metadata(bytes).is_ok_and(|(_, metadata)| names_version(&metadata))
+}
+
 /// The shape of a linear layer's integers.
 pub(super) fn panel_shape(outputs: usize, inputs: usize) -> [usize; 4] {
     [outputs.div_ceil(PANEL), inputs.next_multiple_of(STEP) / 4, PANEL, 4]

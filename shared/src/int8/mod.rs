@@ -8,7 +8,7 @@
 //! - `rows`: activations to integers.
 //! - `linear`: a layer of integer weights.
 //! - `attention`: what lies between query, key and value, in f32.
-//! - `file`: the weights in `web/weights.safetensors`; `quantize` makes them.
+//! - `file`: the weights in `web/weights.safetensors`; `quantize` makes them, `restore` gives what they stand for.
 //! - `forward`: a few hundred tokens on their way through the network.
 
 mod attention;
@@ -18,6 +18,8 @@ mod kernel;
 mod linear;
 #[cfg(feature = "native")]
 mod quantize;
+#[cfg(feature = "native")]
+mod restore;
 mod rows;
 
 use std::ops::Range;
@@ -25,12 +27,16 @@ use std::sync::{Mutex, PoisonError};
 
 use safetensors::tensor::Dtype;
 
+#[cfg(feature = "native")]
+pub use self::file::holds_integers;
 use self::file::{File, panel_shape};
 use self::forward::Workspace;
 pub use self::kernel::{Choice, Kernel};
 use self::linear::Linear;
 #[cfg(feature = "native")]
-pub use self::quantize::quantize;
+pub use self::quantize::{quantize, round};
+#[cfg(feature = "native")]
+pub use self::restore::restore;
 use crate::batch::{PackedBatch, divide};
 use crate::kernels::norm::Norm;
 use crate::rater::Engine;

@@ -11,7 +11,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::file::{VERSION, panel_shape};
 use super::linear::{panel_bytes, place};
 use super::rows::OFFSET;
-use crate::weights::{Names, Weights};
+use crate::fused::layout::Layout;
+use crate::weights::{Names, Role, Weights};
 use crate::{EncoderConfig, Error, LABELS};
 
 /// The largest magnitude of a weight as an integer, and of an embedding's element.
@@ -55,6 +56,27 @@ pub fn quantize(config: &EncoderConfig, weights: &Weights) -> Result<Vec<u8>, Er
         }
     }
     out.write()
+}
+
+/// Replaces, among all `values` of a model, the weights that the engine holds as integers by what these stand for: so that training meets what int8 will make of them. Of the word
+/// embedding only the rows `words` are touched. (A model with segments adds these to its positions before they become integers: both are left as they are.)
+pub fn round(layout: &Layout, values: &mut [f32], words: impl Iterator<Item = usize>) {
+    let (all, width) = (layout.words(), layout.width());
+    for tensor in layout.tensors().iter().filter(|tensor| tensor.spec.role == Role::Matrix && !tensor.spec.head && tensor.range != all) {
+        let embedding = tensor.spec.name.contains("embeddings.");
+        if embedding && layout.has_segments() {
+            continue;
+        }
+        let largest = if embedding { LARGEST_ELEMENT } else { LARGEST_WEIGHT };
+        values[tensor.range.clone()].par_chunks_exact_mut(tensor.spec.shape[1]).for_each(|row| round_row(row, largest));
+    }
+    words.for_each(|id| round_row(&mut values[all.start + id * width..][..width], LARGEST_ELEMENT));
+}
+
+/// Replaces a row by what its integers stand for.
+fn round_row(row: &mut [f32], largest: f32) {
+    let (scale, integers) = integers(row, largest);
+    row.iter_mut().zip(integers).for_each(|(x, q)| *x = q as f32 * scale);
 }
 
 /// The tensors of the file, as they come together.
@@ -157,5 +179,24 @@ mod tests {
         assert!(error(scale, &q) < error(extent / 63.0, &whole));
         row.fill(0.0);
         assert_eq!(integers(&row, LARGEST_WEIGHT), (0.0, vec![0; 384]));
+    }
+
+    #[test]
+    fn weights_are_rounded_to_what_is_restored() {
+        let config = r#"{"model_type":"distilbert","vocab_size":50,"dim":20,"n_layers":2,"n_heads":2,"hidden_dim":36,"max_position_embeddings":40,"initializer_range":0.2}"#;
+        let config = EncoderConfig::from_json(config.as_bytes()).expect("a good config");
+        let (weights, layout) = (Weights::fresh(&config, 1).expect("weights"), Layout::of(&config));
+        let restored = super::super::restore(&config, quantize(&config, &weights).expect("a file")).expect("weights");
+        let [before, wanted] = [&weights, &restored].map(|weights| layout.gather(weights).expect("all of them"));
+        let mut found = before.clone();
+        round(&layout, &mut found, 0..config.vocab_size);
+        assert_eq!(found, wanted);
+        let error = |values: &[f32]| before.iter().zip(values).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(error(&found) > 0.0 && error(&found) < 0.2 * 5.0 / 63.0);
+        // A word that does not occur stays as it is.
+        let mut found = before.clone();
+        round(&layout, &mut found, [3].into_iter());
+        let row = |values: &[f32], id: usize| values[layout.words().start + 20 * id..][..20].to_vec();
+        assert_eq!((row(&found, 3), row(&found, 4)), (row(&wanted, 3), row(&before, 4)));
     }
 }

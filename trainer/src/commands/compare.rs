@@ -73,6 +73,7 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
     let Settings { labelled, division, recipe } = settings.0.clone();
     let run = TrainingRun {
         data: args.data.clone(),
+        unlabelled: Vec::new(),
         out: out.clone(),
         resume: true,
         overwrite: false,

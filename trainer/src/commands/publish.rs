@@ -13,7 +13,7 @@ use crate::verify;
 
 pub(super) fn run(args: &Publish) -> Result<()> {
     if let Some(out) = &args.out {
-        let files = verify::copy_bundle(&args.model, out)?;
+        let files = verify::copy_bundle(&args.model, out, args.integers)?;
         match args.json {
             true => println!("{}", json!({ "folder": out, "files": files })),
             false => println!("{}: {files} files, each as its hash says", out.display()),

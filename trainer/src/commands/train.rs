@@ -8,7 +8,7 @@ use starsight_model::bundle;
 use super::{divided, hub, labels, print_metrics, tell_blank};
 use crate::base::BaseModel;
 use crate::cli::{Distill, Settings, Train, TrainingRun};
-use crate::data::Corpus;
+use crate::data::{Corpus, Texts, Unlabelled};
 use crate::fresh::{self, MAX_LENGTH, Shape};
 use crate::interrupt;
 use crate::source::{Source, data_files, names, titles};
@@ -45,7 +45,8 @@ pub(super) fn distill(args: Distill) -> Result<()> {
 }
 
 fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command: &str) -> Result<Outcome> {
-    let made = format!("{command} --data {} --out {} --config recipe.toml", names(&args.data), args.out.display());
+    let more = if args.unlabelled.is_empty() { String::new() } else { format!(" --unlabelled {}", names(&args.unlabelled)) };
+    let made = format!("{command} --data {}{more} --out {} --config recipe.toml", names(&args.data), args.out.display());
     let recipe_toml = args.settings.to_toml(&made)?;
     let Settings { labelled, division, recipe } = args.settings.0;
     for (flag, given) in [("--teacher-share", recipe.teacher_share), ("--teacher-temperature", recipe.teacher_temperature)] {
@@ -56,6 +57,14 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
     }
     let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, divided(labels(&labelled), &division))?;
     tell_blank(reviews.blank(), reviews.len(), &labelled);
+    ensure!(
+        teacher.is_some() || args.unlabelled.is_empty(),
+        "of --unlabelled reviews a teacher says what they are worth, and there is none: name one with --teacher"
+    );
+    let unlabelled = match args.unlabelled.is_empty() {
+        true => None,
+        false => Some(Unlabelled::read(data_files(&args.unlabelled, || hub(&args.hub))?, &labelled.columns.text_column)?),
+    };
     let teacher = teacher
         .map(|source| Ok::<_, anyhow::Error>(Teacher { name: source.title(), folder: source.model_folder(|| hub(&args.hub))? }))
         .transpose()?;
@@ -69,7 +78,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
                 }
-                fresh_student(&reviews, shape, &recipe, &folder)?;
+                fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, &folder)?;
             }
             ("a fresh model".to_owned(), folder)
         }
@@ -93,6 +102,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
         base_name,
         teacher,
         reviews: &reviews,
+        unlabelled: unlabelled.as_ref(),
         data_name: titles(&args.data),
         recipe,
         recipe_toml,
@@ -115,8 +125,14 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
 }
 
 /// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others.
-fn fresh_student(reviews: &Corpus, shape: &Shape, recipe: &Recipe, folder: &Path) -> Result<()> {
-    let texts = reviews.texts(&reviews.split(recipe.split_seed)?.train)?;
+fn fresh_student(reviews: &Corpus, unlabelled: Option<&Unlabelled>, shape: &Shape, recipe: &Recipe, folder: &Path) -> Result<()> {
+    let mut texts = reviews.texts(&recipe.parts(reviews)?.train)?;
+    if let Some(unlabelled) = unlabelled {
+        unlabelled.for_each_text(&mut |more| {
+            texts.extend(more.iter().map(|text| text.to_string()));
+            Ok(())
+        })?;
+    }
     let (weights, pieces) = fresh::write(texts.iter().map(String::as_str), shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, folder)?;
     eprintln!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
     Ok(())

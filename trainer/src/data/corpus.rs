@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
-use starsight_model::bundle::hex;
 
 use super::division::Rows;
-use super::{Labels, Origins, Reviews, Split, Tables};
+use super::texts::Fingerprint;
+use super::{Labels, Origins, Reviews, Split, Tables, Texts};
 
 /// The reviews of files of any size. What stays in memory of each is its stars, whether it has text, and where it stood; texts are read again when they are asked for.
 pub struct Corpus {
@@ -30,7 +29,7 @@ impl Corpus {
             let table = table?;
             read += table.len();
             let reviews = Reviews::of(table, &labels)?;
-            fingerprint.add(&reviews);
+            fingerprint.add(&all_texts(&reviews));
             origins.append(reviews.table.origins().clone());
             rows.append(reviews.rows);
         }
@@ -81,26 +80,6 @@ impl Corpus {
         self.rows.blank.iter().filter(|blank| **blank).count()
     }
 
-    /// SHA-256 of all texts in their order.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    /// Reads the texts of all reviews again, some thousand at a time.
-    ///
-    /// # Errors
-    /// When a file cannot be read any more or was changed, or `take` fails.
-    pub fn for_each_text(&self, mut take: impl FnMut(&[&str]) -> Result<()>) -> Result<()> {
-        let mut fingerprint = Fingerprint::default();
-        self.pieces(|_, reviews| {
-            fingerprint.add(reviews);
-            take(&(0..reviews.len()).map(|i| reviews.text(i)).collect::<Vec<_>>())?;
-            Ok(true)
-        })?;
-        ensure!(fingerprint.finish() == self.fingerprint, "{} was changed while it was read; start again", self.origins.name());
-        Ok(())
-    }
-
     /// Reads the texts of the reviews `rows` again, in that order.
     ///
     /// # Errors
@@ -134,21 +113,29 @@ impl Corpus {
     }
 }
 
-#[derive(Default)]
-struct Fingerprint(Sha256);
-
-impl Fingerprint {
-    fn add(&mut self, reviews: &Reviews) {
-        for i in 0..reviews.len() {
-            let text = reviews.text(i);
-            self.0.update((text.len() as u64).to_le_bytes());
-            self.0.update(text);
-        }
+impl Texts for Corpus {
+    fn count(&self) -> usize {
+        self.len()
     }
 
-    fn finish(self) -> String {
-        hex(&self.0.finalize())
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
+
+    fn for_each_text(&self, take: &mut dyn FnMut(&[&str]) -> Result<()>) -> Result<()> {
+        let mut fingerprint = Fingerprint::default();
+        self.pieces(|_, reviews| {
+            let texts = all_texts(reviews);
+            fingerprint.add(&texts);
+            take(&texts)?;
+            Ok(true)
+        })?;
+        fingerprint.check(&self.fingerprint, &self.origins.name())
+    }
+}
+
+fn all_texts(reviews: &Reviews) -> Vec<&str> {
+    (0..reviews.len()).map(|i| reviews.text(i)).collect()
 }
 
 #[cfg(test)]
@@ -174,7 +161,7 @@ mod tests {
         assert_eq!(corpus.origins().place(19_799), whole.table.origins().place(19_799));
         let mut all = Vec::new();
         let mut collect = |corpus: &Corpus| {
-            corpus.for_each_text(|texts| {
+            corpus.for_each_text(&mut |texts| {
                 all.extend(texts.iter().map(|text| text.to_string()));
                 Ok(())
             })

@@ -9,6 +9,7 @@ mod reviews;
 mod split;
 mod table;
 mod tables;
+mod texts;
 mod write;
 
 pub use corpus::Corpus;
@@ -18,4 +19,5 @@ pub use reviews::{Empty, Labels, Reviews};
 pub use split::{SPLIT_SEED, Split, SplitName, split};
 pub use table::Table;
 pub use tables::Tables;
+pub use texts::{Texts, Unlabelled};
 pub use write::{with_columns, write_table};

@@ -71,12 +71,14 @@ impl Trainee for Gpu {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
         self.updates += 1;
         let updates: Vec<_> = self.groups.iter().map(|group| group.trained.then(|| group.update(rate, self.weight_decay, self.updates))).collect();
+        // Where nobody told the stars a teacher did, and there is none here.
+        let labels: Vec<usize> = step.labels.iter().copied().flatten().collect();
         let keys = dropout_keys(self.seed, number as u64, step.rows.iter().copied());
         self.learner.step(&learner::Step {
             reviews: &step.token_ids,
             keys: &keys,
-            labels: &step.labels,
-            targets: self.loss.targets(&step.labels),
+            labels: &labels,
+            targets: self.loss.targets(&labels),
             updates: &updates,
             max_norm: self.max_grad_norm,
         })?;

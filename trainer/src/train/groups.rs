@@ -15,12 +15,14 @@ pub struct Group {
     pub decays: bool,
     /// Whether it moves. A frozen tensor gets no gradient and has no share in the gradient's norm.
     pub trained: bool,
+    /// Updates at the beginning in which it stays where it is, for others to move first. Its gradient has its share in the norm meanwhile, and its moments gather.
+    pub rests: i32,
 }
 
 impl Group {
     /// The optimiser's update number `updates`, from 1, at the schedule's learning rate `rate`; its gradient is yet to be clipped.
     pub fn update(&self, rate: f64, weight_decay: f64, updates: i32) -> Update {
-        let rate = (rate * self.rate) as f32;
+        let rate = if updates > self.rests { (rate * self.rate) as f32 } else { 0.0 };
         Update {
             clip: 1.0,
             shrink: 1.0 - rate * if self.decays { weight_decay as f32 } else { 0.0 },
@@ -40,6 +42,9 @@ pub struct Grouping {
     pub freeze_embeddings: bool,
     /// How many of the lowest encoder layers stay as they are; above 0, the embeddings below them do too.
     pub freeze_layers: usize,
+    /// Updates at the beginning in which the head alone moves: what is random there would else tear at what the encoder has learned (Howard and Ruder, "Universal Language Model
+    /// Fine-tuning for Text Classification", 2018).
+    pub head_first: i32,
 }
 
 impl Grouping {
@@ -56,7 +61,7 @@ impl Grouping {
     /// # Errors
     /// When more layers are to be frozen than there are.
     pub fn of<'a>(&self, config: &EncoderConfig, specs: impl Iterator<Item = &'a TensorSpec>) -> Result<Vec<Group>> {
-        let Grouping { layer_decay, freeze_embeddings, freeze_layers } = *self;
+        let Grouping { layer_decay, freeze_embeddings, freeze_layers, head_first } = *self;
         let layers = config.layers;
         ensure!(freeze_layers <= layers, "--freeze-layers {freeze_layers} is more than the model's {layers} layers");
         let group = |spec: &TensorSpec| {
@@ -65,7 +70,12 @@ impl Grouping {
                 Some(i) => (layers - i, i >= freeze_layers),
                 None => (layers + 1, !freeze_embeddings && freeze_layers == 0),
             };
-            Group { rate: layer_decay.powi(below_head as i32), decays: spec.role == Role::Matrix, trained }
+            Group {
+                rate: layer_decay.powi(below_head as i32),
+                decays: spec.role == Role::Matrix,
+                trained,
+                rests: if spec.head { 0 } else { head_first },
+            }
         };
         Ok(specs.map(group).collect())
     }
@@ -99,7 +109,8 @@ mod tests {
         for (architecture, layer, pooler) in
             [("distilbert", "distilbert.transformer.layer", "pre_classifier.weight"), ("bert", "bert.encoder.layer", "bert.pooler.dense.weight")]
         {
-            let groups = groups(architecture, Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 0 }).expect("groups");
+            let groups =
+                groups(architecture, Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 0, head_first: 0 }).expect("groups");
             let rate = |name: &str| groups.iter().find(|(n, _)| n.starts_with(name)).unwrap_or_else(|| panic!("no {name}")).1.rate;
             let found = [
                 rate("classifier.bias"),
@@ -120,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_frozen_is_the_lower_part() {
         let frozen = |freeze_embeddings, freeze_layers| -> Vec<&'static str> {
-            let groups = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings, freeze_layers }).expect("groups");
+            let groups = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings, freeze_layers, head_first: 0 }).expect("groups");
             let parts = ["bert.embeddings.", "layer.0.", "layer.1.", "layer.2.", "bert.pooler", "classifier."];
             let whole = |part: &&str| groups.iter().filter(|(name, _)| name.contains(*part)).all(|(_, group)| !group.trained);
             parts.into_iter().filter(whole).collect()
@@ -129,7 +140,20 @@ mod tests {
         assert_eq!(frozen(true, 0), ["bert.embeddings."]);
         assert_eq!(frozen(false, 2), ["bert.embeddings.", "layer.0.", "layer.1."]);
         assert_eq!(frozen(true, 3).len(), 4, "the head is always trained");
-        let error = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 4 }).expect_err("an error").to_string();
+        let error = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 4, head_first: 0 })
+            .expect_err("an error")
+            .to_string();
         assert_eq!(error, "--freeze-layers 4 is more than the model's 3 layers");
+    }
+
+    #[test]
+    fn the_head_moves_first() {
+        let groups = groups("distilbert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 0, head_first: 3 }).expect("groups");
+        for (name, group) in groups {
+            let moves: Vec<bool> = (1..=4).map(|n| group.update(0.1, 0.5, n).size > 0.0).collect();
+            let head = ["pre_classifier", "classifier"].iter().any(|head| name.starts_with(head));
+            assert_eq!(moves, [head, head, head, true], "{name}");
+            assert!(head || group.update(0.1, 0.5, 3).shrink == 1.0, "{name} decays meanwhile");
+        }
     }
 }

@@ -33,13 +33,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a model of this configuration and a training split with these labels, `taught` by another model or by these alone.
+    /// The plan for a model of this configuration and a training split with these labels, `learned` reviews with those that have none, `taught` by another model or by the labels alone.
     ///
     /// # Errors
     /// When a flag does not fit the model or the length of the run.
-    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl ExactSizeIterator<Item = usize>, taught: bool) -> Result<Plan> {
-        let length = recipe.length(labels.len());
-        let (grouping, layout) = (recipe.grouping(), Layout::of(config));
+    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl Iterator<Item = usize>, learned: usize, taught: bool) -> Result<Plan> {
+        let length = recipe.length(learned);
+        let (grouping, layout) = (recipe.grouping(length.steps), Layout::of(config));
         let groups = grouping.of(config, layout.tensors().iter().map(|tensor| &tensor.spec))?;
         let loss = recipe.loss(labels).with_lessons(taught.then(|| recipe.lessons()));
         Ok(Plan { length, schedule: recipe.schedule(length.steps)?, loss, groups, depth: grouping.depth() })
@@ -60,7 +60,7 @@ struct Learner<'a> {
     under_way: VecDeque<Begun>,
     state: State,
     log: Log,
-    /// An epoch, and the order in which it sees the training split.
+    /// An epoch, and the order in which it sees the reviews.
     order: (usize, Vec<usize>),
     /// Seconds that the run took before this program took it up.
     seconds_before: f64,
@@ -101,8 +101,9 @@ pub(super) fn learn(
         max_grad_norm: recipe.max_grad_norm,
         token_budget: recipe.token_budget,
         // No step has more, however large a batch may be.
-        reviews_a_step: plan.length.reviews_a_step.min(parts.train.len()),
+        reviews_a_step: plan.length.reviews_a_step.min(examples.learned.len()),
         seed: recipe.seed,
+        rounded_from: recipe.rounded_from(plan.length.steps),
     })?;
     if resumed {
         checkpoints.restore(&state, trainee.as_mut(), config)?;
@@ -114,7 +115,7 @@ pub(super) fn learn(
         examples,
         trainee,
         log: Log::open(&training.out, &state)?,
-        order: order(recipe, state.step / plan.length.steps_an_epoch, parts),
+        order: order(recipe, state.step / plan.length.steps_an_epoch, examples),
         plan,
         taken: state.step,
         under_way: VecDeque::new(),
@@ -125,8 +126,8 @@ pub(super) fn learn(
     learner.run()
 }
 
-fn order(recipe: &Recipe, epoch: usize, parts: &Split) -> (usize, Vec<usize>) {
-    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), parts.train.len()))
+fn order(recipe: &Recipe, epoch: usize, examples: &Examples<'_>) -> (usize, Vec<usize>) {
+    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.learned.len()))
 }
 
 impl Learner<'_> {
@@ -204,13 +205,13 @@ impl Learner<'_> {
         let Length { reviews_a_step, steps_an_epoch, .. } = self.plan.length;
         let number = self.taken;
         if self.order.0 != number / steps_an_epoch {
-            self.order = order(recipe, number / steps_an_epoch, self.parts);
+            self.order = order(recipe, number / steps_an_epoch, self.examples);
         }
         let first = number % steps_an_epoch * reviews_a_step;
-        let rows: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).map(|i| self.parts.train[*i]).collect();
+        let rows: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).map(|i| self.examples.learned[*i]).collect();
         let step = Step {
-            token_ids: rows.iter().map(|row| self.examples.ids.get(*row)).collect(),
-            labels: rows.iter().map(|row| self.examples.reviews.label(*row)).collect(),
+            token_ids: rows.iter().map(|row| self.examples.ids(*row)).collect(),
+            labels: rows.iter().map(|row| self.examples.label(*row)).collect(),
             lessons: self.examples.lessons.iter().flat_map(|lessons| rows.iter().map(|row| lessons.of(*row))).collect(),
             rows: &rows,
         };
@@ -249,6 +250,11 @@ impl Learner<'_> {
 
     /// A step, and where its reviews stand.
     fn place(&self, number: usize, rows: &[usize]) -> String {
-        format!("step {} of {}, on {}", number + 1, self.plan.length.steps, self.training.reviews.origins().places(rows))
+        let known: Vec<usize> = rows.iter().copied().filter(|row| *row < self.training.reviews.len()).collect();
+        let others = match rows.len() - known.len() {
+            0 => String::new(),
+            n => format!(" and {n} reviews without stars"),
+        };
+        format!("step {} of {}, on {}{others}", number + 1, self.plan.length.steps, self.training.reviews.origins().places(&known))
     }
 }

@@ -133,14 +133,14 @@ impl Loss {
         Loss::new(0.0, [1.0; LABELS])
     }
 
-    /// What a review with this label counts in the mean.
-    pub fn weight(&self, label: usize) -> f64 {
-        self.weights[label]
+    /// What a review with this label, or without one, counts in the mean.
+    pub fn weight(&self, label: Option<usize>) -> f64 {
+        label.map_or(1.0, |label| self.weights[label])
     }
 
     /// The targets of each label in the cross-entropy, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
     pub fn targets(&self, labels: &[usize]) -> [[f32; LABELS]; LABELS] {
-        let total: f64 = labels.iter().map(|label| self.weight(*label)).sum();
+        let total: f64 = labels.iter().map(|label| self.weights[*label]).sum();
         std::array::from_fn(|label| std::array::from_fn(|c| (self.target(label, c) / total) as f32))
     }
 
@@ -183,12 +183,15 @@ impl Loss {
     /// The same for a review of which a teacher's logits are known. To (1 - share) times [`Loss::of`] comes share T² KL(p ‖ q), with p and q the softmax of the teacher's and of the
     /// student's logits divided by T; T² keeps gradients as large as they are without it. The slope of that is share T (q - p). (Hinton, Vinyals and Dean, "Distilling the Knowledge in a
     /// Neural Network", 2015.) Without lessons it is [`Loss::of`].
-    pub fn taught(&self, logits: &[f32; LABELS], label: usize, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
-        let (loss, gradient) = self.of(logits, label);
+    ///
+    /// Where nobody told the stars, the teacher is all there is to follow: a share of 1, at a weight of 1.
+    pub fn taught(&self, logits: &[f32; LABELS], label: Option<usize>, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
+        let (loss, gradient) = label.map_or((0.0, [0.0; LABELS]), |label| self.of(logits, label));
         let Some(Lessons { share, temperature }) = self.lessons else { return (loss, gradient) };
+        let share = if label.is_some() { share } else { 1.0 };
         let (p, q) = (log_softmax(teacher, temperature), log_softmax(logits, temperature));
         let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
-        let weight = share * self.weights[label];
+        let weight = share * self.weight(label);
         let gradient = std::array::from_fn(|c| ((1.0 - share) * f64::from(gradient[c]) + weight * temperature * (q[c].exp() - p[c].exp())) as f32);
         ((1.0 - share) * loss + weight * temperature * temperature * divergence, gradient)
     }
@@ -231,7 +234,7 @@ mod tests {
     const WEIGHTS: [f64; LABELS] = [1.0, 2.0, 2.5, 2.0, 0.5];
 
     fn mean(loss: &Loss) -> f64 {
-        let total: f64 = LOGITS.iter().map(|(_, label)| loss.weight(*label)).sum();
+        let total: f64 = LOGITS.iter().map(|(_, label)| loss.weights[*label]).sum();
         LOGITS.iter().map(|(logits, label)| loss.of(logits, *label).0).sum::<f64>() / total
     }
 
@@ -277,7 +280,7 @@ mod tests {
         let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
         for lessons in [Lessons { share: 1.0, temperature: 1.0 }, Lessons { share: 0.7, temperature: 3.0 }] {
             let loss = Loss::new(0.1, WEIGHTS).with_lessons(Some(lessons));
-            for (logits, label) in LOGITS {
+            for (logits, label) in LOGITS.iter().flat_map(|(logits, label)| [(*logits, Some(*label)), (*logits, None)]) {
                 let (_, gradient) = loss.taught(&logits, label, &teacher);
                 for c in 0..LABELS {
                     let at = |step: f32| {
@@ -287,19 +290,19 @@ mod tests {
                     };
                     let step = 1.0 / 1024.0;
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
-                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {label} {c}: {} {wanted}", gradient[c]);
+                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {label:?} {c}: {} {wanted}", gradient[c]);
                 }
             }
         }
         // Whoever thinks as the teacher has nothing to learn; a shift of all logits is no thought.
         let all = Loss::plain().with_lessons(Some(Lessons { share: 1.0, temperature: 2.0 }));
-        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), 0, &teacher);
+        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), Some(0), &teacher);
         assert!(loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7), "{loss} {gradient:?}");
         // torch 2.15, float64: 4 * F.kl_div(log_softmax(LOGITS[1] / 2), softmax(teacher / 2), reduction="sum")
-        let (loss, _) = all.taught(&LOGITS[1].0, 0, &teacher);
+        let (loss, _) = all.taught(&LOGITS[1].0, Some(0), &teacher);
         assert!((loss - 1.0639032019545245).abs() < 1e-9, "{loss}");
         let (logits, label) = LOGITS[0];
-        assert_eq!(Loss::plain().taught(&logits, label, &teacher), Loss::plain().of(&logits, label));
+        assert_eq!(Loss::plain().taught(&logits, Some(label), &teacher), Loss::plain().of(&logits, label));
         assert!(!all.is_cross_entropy());
     }
 

@@ -19,19 +19,18 @@ mod tensorboard;
 pub(crate) mod trainee;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 use starsight_model::fused::Fused;
 use starsight_model::metrics::{Metrics, Scores};
 use starsight_model::rating::Decoding;
-use starsight_model::weights::Weights;
-use starsight_model::{Engine, LABELS, bundle};
+use starsight_model::{Engine, LABELS, bundle, int8};
 
 use self::checkpoint::{Checkpoints, Run, State};
 use self::learn::Plan;
@@ -40,12 +39,13 @@ pub use self::recipe::Recipe;
 use self::teacher::{Taught, Teacher};
 use crate::base::BaseModel;
 use crate::calibration::{Calibration, cooled};
-use crate::data::{Corpus, Empty};
+use crate::data::{Corpus, Empty, Texts, Unlabelled};
 use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
+use crate::package::{self, Package};
 use crate::progress::Progress;
 use crate::tokens::Tokens;
-use crate::{files, package, rating};
+use crate::{files, rating};
 
 /// A run of training.
 pub struct Training<'a> {
@@ -57,6 +57,8 @@ pub struct Training<'a> {
     pub teacher: Option<Teacher>,
     /// The reviews, to be divided.
     pub reviews: &'a Corpus,
+    /// Reviews of which the teacher alone says what they are worth.
+    pub unlabelled: Option<&'a Unlabelled>,
     /// What the data are called.
     pub data_name: String,
     /// The hyperparameters.
@@ -106,22 +108,36 @@ pub struct Outcome {
     pub eval_samples_per_second: f64,
 }
 
-/// Token ids and labels of every review.
+/// Token ids and labels of every review. Those without stars have the rows after the others.
 struct Examples<'a> {
     ids: Tokens,
     reviews: &'a Corpus,
-    /// A teacher's logits of the training split.
+    unlabelled: Option<Tokens>,
+    /// The rows that are learned from: the training split, and all without stars.
+    learned: Vec<usize>,
+    /// A teacher's logits of these.
     lessons: Option<Taught>,
 }
 
 impl Examples<'_> {
+    fn ids(&self, row: usize) -> &[u32] {
+        match &self.unlabelled {
+            Some(ids) if row >= self.reviews.len() => ids.get(row - self.reviews.len()),
+            _ => self.ids.get(row),
+        }
+    }
+
+    fn label(&self, row: usize) -> Option<usize> {
+        (row < self.reviews.len()).then(|| self.reviews.label(row))
+    }
+
     /// SHA-256 of the ids and labels of `rows`, in that order.
     fn fingerprint(&self, rows: impl Iterator<Item = usize>) -> String {
         let mut hash = Sha256::new();
         for row in rows {
-            let ids = self.ids.get(row);
+            let ids = self.ids(row);
             hash.update((ids.len() as u64).to_le_bytes());
-            hash.update((self.reviews.label(row) as u64).to_le_bytes());
+            hash.update(self.label(row).map_or(u64::MAX, |label| label as u64).to_le_bytes());
             ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         }
         hex(&hash.finalize())
@@ -157,25 +173,30 @@ impl Examples<'_> {
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training { base, reviews, recipe, out, .. } = &training;
-    let parts = reviews.split(recipe.split_seed)?;
+    let parts = recipe.parts(reviews)?;
     let config = match recipe.dropout {
         Some(rate) => base.config.clone().with_dropout(rate as f32),
         None => base.config.clone(),
     };
-    let plan = Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)), training.teacher.is_some())?;
+    let more = training.unlabelled.map_or(0, Texts::count);
+    let learned: Vec<usize> = parts.train.iter().copied().chain(reviews.len()..reviews.len() + more).collect();
+    let labels = parts.train.iter().map(|row| reviews.label(*row));
+    let plan = Plan::new(recipe, &config, labels, learned.len(), training.teacher.is_some())?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
 
-    eprintln!("{} reviews: {} to train, {} to validate, {} to test", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
-    let ids = Tokens::of(&base.tokenizer, reviews)?;
-    let lessons =
-        training.teacher.as_ref().map(|teacher| teacher.teach(reviews, &parts.train, &training.place, &checkpoints.lessons())).transpose()?;
-    let examples = Examples { ids, reviews, lessons };
+    let without = if more > 0 { format!("; and {more} without stars to train") } else { String::new() };
+    eprintln!("{} reviews: {} to train, {} to validate, {} to test{without}", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
+    let ids = Tokens::of(&base.tokenizer, *reviews)?;
+    let unlabelled = training.unlabelled.map(|texts| Tokens::of(&base.tokenizer, texts)).transpose()?;
+    let teach = |teacher: &Teacher| teacher.teach(reviews, &parts.train, training.unlabelled, &training.place, &checkpoints.lessons());
+    let lessons = training.teacher.as_ref().map(teach).transpose()?;
+    let examples = Examples { ids, reviews, unlabelled, learned, lessons };
 
     let run = Run {
         recipe: recipe.clone(),
         model: training.base_name.clone(),
-        data: examples.fingerprint(parts.train.iter().chain(&parts.val).copied()),
+        data: examples.fingerprint(examples.learned.iter().chain(&parts.val).copied()),
         lessons: examples.lessons.as_ref().map(Taught::fingerprint),
     };
     if let Some(state) = &resumed {
@@ -194,6 +215,8 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
     eprintln!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
     let weights = checkpoints.weights(best.step, &config)?;
+    let integers = int8::quantize(&config, &weights)?;
+    let weights = if recipe.int8 > 0.0 { int8::restore(&config, integers.clone())? } else { weights };
     let engine = training.place.engine(&config, &weights)?;
     let clock = Instant::now();
     let mut logits = examples.logits(engine.as_ref(), &parts.test, "test")?;
@@ -219,7 +242,17 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     drop(engine);
     // The bundle's probes are computed as every reader will, on the processor in f32.
     let model = Fused::new(&config, &weights)?;
-    write(&training, &model, &weights, &outcome, &parts.test, &logits)?;
+    let package = Package {
+        base: &training.base,
+        weights: &weights,
+        integers,
+        outcome: &outcome,
+        provenance: provenance(&training),
+        name: package::name_of(out),
+    };
+    files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(&outcome)?)?;
+    report::write(&training, &outcome, &package.provenance, &parts.test, &logits)?;
+    package.write(out, &model)?;
     Ok(outcome)
 }
 
@@ -251,16 +284,16 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
     Ok(None)
 }
 
-/// The bundle, `metrics.json` and the report. `logits` are those of the test split, whose rows are `rows`, divided by the temperature.
-fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Outcome, rows: &[usize], logits: &[[f32; LABELS]]) -> Result<()> {
-    let out: &Path = &training.out;
+/// Where the weights of a run come from.
+fn provenance(training: &Training<'_>) -> Value {
     let labels = training.reviews.labels();
-    let provenance = json!({
+    json!({
         "base_model": training.base_name,
         "fresh_tensors": training.base.fresh,
         "teacher": training.teacher.as_ref().map(|teacher| &teacher.name),
         "data": training.data_name,
         "reviews": training.reviews.len(),
+        "unlabelled": training.unlabelled.map_or(0, Texts::count),
         "split_seed": training.recipe.split_seed,
         "split_by": labels.split_by,
         "drop_empty": labels.empty == Empty::Drop,
@@ -269,8 +302,5 @@ fn write(training: &Training<'_>, model: &Fused, weights: &Weights, outcome: &Ou
         "device": training.place.name(),
         "precision": training.place.numbers(),
         "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
-    });
-    files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
-    report::write(training, outcome, &provenance, rows, logits)?;
-    package::Package { base: &training.base, weights, outcome, provenance, name: package::name_of(out) }.write(out, model)
+    })
 }

@@ -1,9 +1,11 @@
 //! Training on the processor: the fused encoder, and AdamW beside it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
-use starsight_model::Engine;
 use starsight_model::fused::{Fused, Precision};
 use starsight_model::weights::Weights;
+use starsight_model::{Engine, int8};
 
 use super::loss::Loss;
 use super::optimizer::AdamW;
@@ -23,6 +25,10 @@ pub struct Processor {
     seed: u64,
     first: bool,
     done: Vec<Done>,
+    rounded_from: Option<usize>,
+    /// The model's own weights, while it holds what int8 leaves of them; its memory is kept.
+    own: Vec<f32>,
+    rounded: bool,
 }
 
 impl Processor {
@@ -41,16 +47,43 @@ impl Processor {
             seed: setup.seed,
             first: true,
             done: Vec::new(),
+            rounded_from: setup.rounded_from,
+            own: Vec::new(),
+            rounded: false,
             model,
         })
+    }
+
+    /// Gives the model what int8 leaves of its weights, those of these words included. They stay at hand: it is they that training moves, by the gradients that it finds here (the
+    /// straight-through estimator of Bengio, Léonard and Courville, "Estimating or Propagating Gradients Through Stochastic Neurons", 2013).
+    fn round(&mut self, words: impl Iterator<Item = usize>) {
+        self.own.clear();
+        self.own.extend_from_slice(self.model.values());
+        let layout = self.model.layout().clone();
+        int8::round(&layout, self.model.values_mut(), words);
+        self.rounded = true;
+    }
+
+    /// Gives the model its own weights back.
+    fn unround(&mut self) {
+        if std::mem::take(&mut self.rounded) {
+            self.model.values_mut().copy_from_slice(&self.own);
+        }
     }
 }
 
 impl Trainee for Processor {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
-        let Processor { model, workspace, optimizer, .. } = self;
-        optimizer.prepare(model, step.token_ids.iter().copied().flatten());
+        self.unround();
+        self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
+        if self.rounded_from.is_some_and(|from| number >= from) {
+            let words: BTreeSet<usize> = step.token_ids.iter().copied().flatten().map(|id| *id as usize).collect();
+            self.round(words.into_iter());
+        }
+        let Processor { model, workspace, .. } = self;
         let loss = step::gradient(model, workspace, step, &self.loss, self.token_budget, self.seed, number)?;
+        self.unround();
+        let Processor { model, workspace, optimizer, .. } = self;
         let mut done = Done { loss, norm: f64::NAN, broken: None, unmoved: Vec::new() };
         // Whoever looks at the loss stops the run; the weights stay sound.
         if loss.is_finite() {
@@ -68,11 +101,17 @@ impl Trainee for Processor {
     }
 
     fn engine(&mut self) -> &dyn Engine {
+        self.unround();
         self.optimizer.settle(&mut self.model);
+        if self.rounded_from.is_some() {
+            let words = self.model.layout().words().len() / self.model.layout().width();
+            self.round(0..words);
+        }
         &self.model
     }
 
     fn state(&mut self) -> Result<[Weights; 3]> {
+        self.unround();
         self.optimizer.settle(&mut self.model);
         let [first, second] = self.optimizer.moments(&self.model)?;
         Ok([self.model.layout().name(self.model.values())?, first, second])

@@ -8,7 +8,7 @@ use super::criterion::Criterion;
 use super::groups::Grouping;
 use super::loss::{ClassWeights, DEFAULT_LESSONS, Lessons, Loss};
 use super::schedule::{Decay, Schedule};
-use crate::data::SPLIT_SEED;
+use crate::data::{Corpus, SPLIT_SEED, Split};
 
 /// Hyperparameters of a run. The same recipe on the same data and base model gives the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -55,6 +55,10 @@ pub struct Recipe {
     /// Leave this many of the lowest layers, and the embeddings below them, as they are
     #[arg(long, default_value_t = 0)]
     pub freeze_layers: usize,
+    /// Share of the steps, at the beginning, in which the head alone moves
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[serde(default)]
+    pub head_first: f64,
     /// Weight decay, of matrices and embeddings only
     #[arg(long, default_value_t = 0.01, value_parser = share)]
     pub weight_decay: f64,
@@ -101,12 +105,21 @@ pub struct Recipe {
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
+    /// Share of the steps, at the end, that are taken with the weights that int8 leaves of the model's own, so that it learns to live with them. What is kept are those weights, in
+    /// floating point too
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[serde(default)]
+    pub int8: f64,
     /// Seed of the order of reviews, of dropout and of a fresh head
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     pub seed: u64,
     /// Seed of the split into training, validation and test
     #[arg(long, default_value_t = SPLIT_SEED, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     pub split_seed: u64,
+    /// Learn from so many reviews of the training split only, as from a smaller set; validation and test stay as they are
+    #[arg(long, value_parser = positive)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_rows: Option<usize>,
     /// Longest review in tokens; the base model's maximum unless given
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +151,17 @@ pub struct Length {
 }
 
 impl Recipe {
+    /// The training, validation and test rows of `reviews`.
+    ///
+    /// # Errors
+    /// As [`Corpus::split`].
+    pub fn parts(&self, reviews: &Corpus) -> Result<Split> {
+        let mut parts = reviews.split(self.split_seed)?;
+        // They are in a random order.
+        parts.train.truncate(self.train_rows.unwrap_or(usize::MAX));
+        Ok(parts)
+    }
+
     /// The length of a run over `reviews` reviews, at least one.
     pub fn length(&self, reviews: usize) -> Length {
         let reviews_a_step = self.batch.saturating_mul(self.accum);
@@ -167,15 +191,21 @@ impl Recipe {
         loss.with_soft_targets(self.soft_targets).with_log_loss(self.ordinal_log_loss)
     }
 
+    /// The step from which, in a run of `steps` steps, the model computes with the weights that int8 leaves of its own; none if it never does.
+    pub fn rounded_from(&self, steps: usize) -> Option<usize> {
+        (self.int8 > 0.0).then(|| steps - (self.int8 * steps as f64).ceil() as usize)
+    }
+
     /// How a teacher is followed.
     pub fn lessons(&self) -> Lessons {
         let Lessons { share, temperature } = DEFAULT_LESSONS;
         Lessons { share: self.teacher_share.unwrap_or(share), temperature: self.teacher_temperature.unwrap_or(temperature) }
     }
 
-    /// Which tensors move, and how fast.
-    pub fn grouping(&self) -> Grouping {
-        Grouping { layer_decay: self.layer_decay, freeze_embeddings: self.freeze_embeddings, freeze_layers: self.freeze_layers }
+    /// Which tensors move in a run of `steps` steps, and how fast.
+    pub fn grouping(&self, steps: usize) -> Grouping {
+        let head_first = (self.head_first * steps as f64).ceil() as i32;
+        Grouping { layer_decay: self.layer_decay, freeze_embeddings: self.freeze_embeddings, freeze_layers: self.freeze_layers, head_first }
     }
 }
 
@@ -251,7 +281,7 @@ pub(crate) mod tests {
         let recipe = recipe(&[]);
         assert_eq!((recipe.epochs, recipe.batch, recipe.accum, recipe.lr, recipe.seed, recipe.split_seed), (1, 64, 2, 2e-5, 42, 42));
         assert_eq!(recipe.loss([0, 4].into_iter()), Loss::plain());
-        assert_eq!(recipe.grouping().layer_decay, 1.0);
+        assert_eq!(recipe.grouping(10).layer_decay, 1.0);
         assert!(!recipe.freeze_embeddings && !super::tests::recipe(&["--freeze-embeddings=false"]).freeze_embeddings);
         assert!(super::tests::recipe(&["--freeze-embeddings"]).freeze_embeddings);
     }

@@ -14,8 +14,8 @@ pub struct Step<'a> {
     pub rows: &'a [usize],
     /// Their token ids.
     pub token_ids: Vec<&'a [u32]>,
-    /// Their labels, 0 to 4.
-    pub labels: Vec<usize>,
+    /// Their labels, 0 to 4, as far as somebody told them.
+    pub labels: Vec<Option<usize>>,
     /// A teacher's logits of each; none at all without a teacher.
     pub lessons: Vec<&'a [f32; LABELS]>,
 }
@@ -59,9 +59,11 @@ pub fn gradient(
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
         let mut logits = model.forward(&PackedBatch::new(&reviews)?, &keys, &mut workspace.tape)?;
         for (logits, i) in logits.iter_mut().zip(&group) {
-            let (value, slope) = match step.lessons.get(*i) {
-                Some(teacher) => loss.taught(logits, step.labels[*i], teacher),
-                None => loss.of(logits, step.labels[*i]),
+            let (value, slope) = match (step.labels[*i], step.lessons.get(*i)) {
+                (label, Some(teacher)) => loss.taught(logits, label, teacher),
+                (Some(label), None) => loss.of(logits, label),
+                // Nothing is known of it.
+                (None, None) => (0.0, [0.0; LABELS]),
             };
             mean += value / total;
             *logits = slope.map(|x| (f64::from(x) / total) as f32);

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+use starsight_model::LABELS;
 use starsight_model::bundle::hex;
-use starsight_model::{LABELS, bundle};
 
-use crate::data::Corpus;
+use crate::data::{Corpus, Texts, Unlabelled};
 use crate::device::Place;
 use crate::progress::Progress;
 use crate::tokens::Tokens;
-use crate::{files, rating};
+use crate::{base, files, rating};
 
 /// How a file of logits begins; after it come the key and the logits.
 const MAGIC: &[u8; 8] = b"logits 1";
@@ -36,8 +36,9 @@ pub struct Taught {
 }
 
 impl Taught {
-    fn new(rows: &[usize], reviews: usize, logits: Vec<[f32; LABELS]>) -> Taught {
-        let mut places = vec![u32::MAX; reviews];
+    /// Of `all` rows these are taught.
+    fn new(rows: &[usize], all: usize, logits: Vec<[f32; LABELS]>) -> Taught {
+        let mut places = vec![u32::MAX; all];
         rows.iter().zip(0..).for_each(|(row, place)| places[*row] = place);
         Taught { places, logits }
     }
@@ -56,36 +57,42 @@ impl Taught {
 }
 
 impl Teacher {
-    /// Rates the `rows` of `reviews`, each as the teacher's own tokeniser sees it. What it says is kept in the file `kept`, and taken from there when the same teacher is asked for the same
-    /// reviews again.
+    /// Rates the `rows` of `reviews` and all `unlabelled` ones, whose rows come after, each as the teacher's own tokeniser sees it. What it says is kept in the file `kept`, and taken from
+    /// there when the same teacher is asked for the same reviews again.
     ///
     /// # Errors
     /// When it cannot be loaded or fails, the reviews were changed since they were read, or the disk is full.
-    pub fn teach(&self, reviews: &Corpus, rows: &[usize], place: &Place, kept: &Path) -> Result<Taught> {
-        let weights = files::read(&self.folder.join(bundle::WEIGHTS)).with_context(|| format!("the teacher {}", self.name))?;
+    pub fn teach(&self, reviews: &Corpus, rows: &[usize], unlabelled: Option<&Unlabelled>, place: &Place, kept: &Path) -> Result<Taught> {
+        let more = unlabelled.map_or(0, Texts::count);
+        let all = reviews.len() + more;
+        let taught: Vec<usize> = rows.iter().copied().chain(reviews.len()..all).collect();
+
+        let weights = base::read_weights(&self.folder).with_context(|| format!("the teacher {}", self.name))?;
         let mut key = Sha256::new();
         key.update(Sha256::digest(&weights));
         key.update(reviews.fingerprint());
         rows.iter().for_each(|row| key.update((*row as u64).to_le_bytes()));
+        unlabelled.inspect(|texts| key.update(texts.fingerprint()));
         let key = key.finalize();
         drop(weights);
-        if let Some(logits) = read(kept, &key, rows.len()) {
-            eprintln!("the teacher's ratings of {} reviews are taken from {}", rows.len(), kept.display());
-            return Ok(Taught::new(rows, reviews.len(), logits));
+        if let Some(logits) = read(kept, &key, taught.len()) {
+            eprintln!("the teacher's ratings of {} reviews are taken from {}", taught.len(), kept.display());
+            return Ok(Taught::new(&taught, all, logits));
         }
 
         let (rater, _) = rating::load(&self.folder, place).with_context(|| format!("the teacher {}", self.name))?;
         let config = rater.config();
         eprintln!("the teacher {}: {} of {} layers, {} wide", self.name, config.model_type(), config.layers, config.hidden_size);
-        let ids = Tokens::of(rater.tokenizer(), reviews)?;
-        let ids: Vec<&[u32]> = rows.iter().map(|row| ids.get(*row)).collect();
+        let own = Tokens::of(rater.tokenizer(), reviews)?;
+        let others = unlabelled.map(|texts| Tokens::of(rater.tokenizer(), texts)).transpose()?;
+        let ids: Vec<&[u32]> = rows.iter().map(|row| own.get(*row)).chain(others.iter().flat_map(|ids| (0..more).map(|i| ids.get(i)))).collect();
         let mut progress = Progress::new("teacher", "reviews", ids.len());
         let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
         progress.finish();
         let mut bytes = [&MAGIC[..], &key].concat();
         logits.as_flattened().iter().for_each(|x| bytes.extend(x.to_le_bytes()));
         files::write_bytes(kept, &bytes)?;
-        Ok(Taught::new(rows, reviews.len(), logits))
+        Ok(Taught::new(&taught, all, logits))
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Setup<'a> {
     pub reviews_a_step: usize,
     /// Of dropout.
     pub seed: u64,
+    /// The step from which it computes with the weights that int8 leaves of its own; never unless given.
+    pub rounded_from: Option<usize>,
 }
 
 /// What a step came to.
