@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained};
 use starsight::data::Tables;
@@ -61,6 +61,7 @@ fn the_whole_way_on_small_data() {
         assert!((here - there).abs() < 1e-6, "{metric}: {here} {there}");
     }
     assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("Accuracy"));
+    assert!(metrics["uncalibrated_loss"].as_f64().is_some_and(|raw| (raw - loss).abs() > 1e-6), "{}", metrics["uncalibrated_loss"]);
 
     // In int8, which tells how far it agrees with f32; the weights made anew are the same.
     let int8 = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--int8", "--json"]));
@@ -100,6 +101,16 @@ fn the_whole_way_on_small_data() {
             .collect::<Vec<_>>()
     );
     bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
+    // Without a temperature, its loss is what the run noted of that.
+    let path = at.join("copy/starsight.json");
+    std::fs::write(&path, manifest.to_string().replace(&manifest["temperature"].to_string(), "1.0")).expect("written");
+    let raw = json(&good(at, &["evaluate", "--model", "copy", "--data", "reviews.csv", "--split", "test", "--json"]));
+    let [here, there] = [&raw["metrics"]["loss"], &metrics["uncalibrated_loss"]].map(|of| of.as_f64().expect("a number"));
+    assert!((here - there).abs() < 1e-6, "{here} {there}");
+    // Without the weights in floating point, a copy is held to those that the integers stand for.
+    good(at, &["publish", "--model", "model", "--out", "light", "--integers"]);
+    assert!(good(at, &["rate", "--model", "light", "great app, love it"]).starts_with("★★★★★"));
+    assert!(good(at, &["rate", "--model", "light", "--int8", "great app, love it"]).starts_with("★★★★★"));
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);
 
     // A second run needs a word.
@@ -120,7 +131,13 @@ fn the_whole_way_on_small_data() {
     good(at, &["rate", "--model", "copy", "x"]);
     std::fs::remove_file(at.join("copy/web/weights.safetensors")).expect("removed");
     bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
-    bad(at, &["rate", "--model", "base", "--data", "reviews.csv", "--out", "out.xlsx"], 1, &["out.xlsx: not a kind of file that is written"]);
+    // What cannot be written is told before a model is looked for.
+    for (out, says) in
+        [("out.xlsx", "out.xlsx: not a kind of file that is written"), ("reviews.csv/out.csv", "reviews.csv/out.csv: no file can be written in")]
+    {
+        bad(at, &["rate", "--model", "./nowhere", "--data", "reviews.csv", "--out", out], 1, &[says]);
+    }
+    assert!(good(at, &["rate", "--model", "model", "--data", "reviews.csv", "--out", "new/folder/out.csv"]).contains("320 reviews rated"));
     bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
 }
 
@@ -215,25 +232,29 @@ fn an_interrupted_run_resumes_to_the_same_weights() {
         good(at, &args);
         std::fs::read(at.join("whole/model.safetensors")).expect("weights")
     };
-    let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
-        .args(&args)
-        .current_dir(at)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
     let log = at.join("second/train_log.jsonl");
     let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
-    while lines() < 20 && child.try_wait().expect("a child").is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+    // By Ctrl-C, and then by what a machine says that shuts down.
+    for (signal, after) in [("-INT", 20), ("-TERM", 150)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
+            .args(&args)
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        while lines() < after && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().expect("a signal");
+        let output = child.wait_with_output().expect("ended");
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{signal}: {error}");
+        assert!(error.contains("all is saved in second: go on with --resume"), "{signal}: {error}");
+        assert!(!at.join("second/starsight.json").exists(), "no bundle yet");
+        args.push("--resume");
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("a signal");
-    let output = child.wait_with_output().expect("ended");
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("all is saved in second: go on with --resume"), "{error}");
-    assert!(!at.join("second/starsight.json").exists(), "no bundle yet");
-    args.push("--resume");
+    args.pop();
     good(at, &args);
     assert!(whole == std::fs::read(at.join("second/model.safetensors")).expect("weights"), "the same weights, bit for bit");
     let steps = |run: &str| -> Vec<String> {
@@ -252,6 +273,21 @@ fn a_split_keeps_every_row_and_column() {
     // Each part is read back and divided again, so its columns are there.
     let again = json(&good(dir.path(), &["split", "--data", "parts/train.parquet", "--out", "again", "--json"]));
     assert_eq!(again["rows"]["test"], 13);
+    // The same reviews in several files, by the name of their folder, by a pattern, or each by its own.
+    let whole = csv(101);
+    let (first, second) = whole.split_at(whole.match_indices('\n').nth(50).expect("a line").0 + 1);
+    std::fs::create_dir(dir.path().join("shards")).expect("a folder");
+    let header = whole.lines().next().expect("a header");
+    for (name, content) in [("a.csv", first), ("b.csv", &format!("{header}\n{second}")), ("notes.txt", "none of the reviews")] {
+        std::fs::write(dir.path().join("shards").join(name), content).expect("written");
+    }
+    let parts =
+        |out: &str| ["train", "val", "test"].map(|part| std::fs::read(dir.path().join(out).join(part).with_extension("parquet")).expect("a part"));
+    for (data, out) in [(&["shards"][..], "folder"), (&["shards/*.csv"], "pattern"), (&["shards/a.csv", "shards/b.csv"], "files")] {
+        good(dir.path(), &[&["split", "--out", out, "--data"], data].concat());
+        assert!(parts(out) == parts("parts"), "{data:?}");
+    }
+    bad(dir.path(), &["split", "--data", "shards/*.tsv", "--out", "none"], 1, &["shards/*.tsv: no such file"]);
 }
 
 #[test]
@@ -295,7 +331,7 @@ fn what_belongs_together_is_not_divided() {
 
 #[test]
 fn bad_files_are_named_with_their_place() {
-    let cases: [(&str, &[u8], &[&str]); 16] = [
+    let cases: [(&str, &[u8], &[&str]); 21] = [
         ("a.csv", b"text,star\nfine,5\n", &["a.csv: no column `review`; it has text, star", "--text-column"]),
         ("a.csv", b"review,stars\nfine,5\n", &["no column `star`"]),
         ("a.csv", b"review,star\nfine,5\nbad,6\n", &["a.csv, line 3: `star` is \"6\"; wanted a whole number from 1 to 5"]),
@@ -307,6 +343,15 @@ fn bad_files_are_named_with_their_place() {
         ("a.csv", b"review,star\n", &["a.csv: no reviews"]),
         ("a.csv", b"review,star\nfine \xff,5\n", &["a.csv, line 2: `review` is not UTF-8 (byte 0xff)"]),
         ("a.csv", b"review,star\nfine,5,extra\n", &["a.csv, line 2: 3 fields, but the header names 2"]),
+        ("a.csv", b"review,star\nfine,5\n\nbad,6\n", &["a.csv, line 4: `star` is \"6\""]),
+        ("a.csv", b"review,star\r\nfine,5\r\n\r\n\"two\r\nlines\",5\r\nbad,6\r\n", &["a.csv, line 6: `star` is \"6\""]),
+        ("a.csv", b"star,review\n5,fine\n1,\"bad\n5,fine\n", &["a.csv, line 3: a quotation mark opens a value here that no other one closes"]),
+        ("a.tsv", b"star\treview\n5\t\"fine\"\n1\t\"\"\"bad\"\"\n", &["a.tsv, line 3: a quotation mark opens a value here"]),
+        (
+            "a.csv",
+            b"review,star\nfine,as many stars as there are in the sky; and more\n",
+            &["a.csv, line 2: `star` is \"as many stars as there are in the sky; a\"…; wanted"],
+        ),
         ("a.parquet", b"PAR1 not really", &["a.parquet: not a whole parquet file"]),
         ("a.jsonl", b"{\"review\": \"fine\", \"star\": 5}\n{\"review\": \n", &["a.jsonl, line 2: not a JSON object"]),
         ("a.jsonl", b"{\"review\": null, \"star\": 5}\n", &["a.jsonl, line 1: `review` is empty", "--drop-empty"]),
@@ -361,6 +406,12 @@ fn a_model_that_cannot_be_computed_is_told() {
     let at = dir.path();
     bad(at, &["train", "--model", "./nowhere", "--data", "reviews.csv", "--out", "out"], 1, &["./nowhere: no such folder"]);
     bad(at, &["train", "--model", ".", "--data", "reviews.csv", "--out", "out"], 1, &["holds no model: no config.json"]);
+    // What looks like a repository may be a folder with a typing error.
+    let mut mistyped = Command::new(env!("CARGO_BIN_EXE_starsight"));
+    mistyped.args(["rate", "--model", "runs/mdoel", "x"]).current_dir(at).env("HF_HUB_OFFLINE", "1").env("HF_HOME", at.join("hf"));
+    let output = mistyped.stdin(Stdio::null()).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no folder runs/mdoel here; from the Hub: "), "{}", text(&output.stderr));
     let model = at.join("model");
     std::fs::create_dir(&model).expect("a folder");
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
@@ -402,4 +453,76 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("writing copy"), "{}", text(&output.stderr));
     assert_eq!(names(dir.path()), before);
+
+    // The last part alone is too large, and none of the three replaces an older one.
+    let at = dir.path();
+    good(at, &["split", "--data", "reviews.csv", "--out", "parts"]);
+    let parts =
+        || names(&at.join("parts")).into_iter().map(|name| (std::fs::read(at.join("parts").join(&name)).expect("a part"), name)).collect::<Vec<_>>();
+    let old = parts();
+    let mut noise = 1u64;
+    let mut word = || {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{noise:x}")
+    };
+    let row = |i: usize| {
+        format!(
+            "{},2024-{:02}-{:02},{}\n",
+            if i < 80 { "short".into() } else { (0..100).map(|_| word()).collect::<String>() },
+            1 + i / 28,
+            1 + i % 28,
+            1 + i % 5
+        )
+    };
+    std::fs::write(at.join("dated.csv"), format!("review,date,star\n{}", (0..100).map(row).collect::<String>())).expect("written");
+    let output = limited("split --data dated.csv --split-by date:date --out parts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("writing parts/test.parquet"), "{}", text(&output.stderr));
+    assert!(parts() == old);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_is_no_panic() {
+    let dir = trained();
+    let run = |args: &[&str], out: Stdio, error: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_starsight"));
+        command
+            .args(args)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(error)
+            .spawn()
+            .and_then(Child::wait_with_output)
+            .expect("the program ends")
+    };
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").expect("a device"));
+    let split = ["split", "--data", "reviews.csv", "--out", "parts", "--json"];
+    for args in [&["data", "--data", "reviews.csv"][..], &split, &["rate", "--model", "model", "--json", "great app"]] {
+        let output = run(args, full(), Stdio::piped());
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("error: writing to standard output: No space left on device"), "{args:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(names(&dir.path().join("parts")), ["test.parquet", "train.parquet", "val.parquet"], "the work is done all the same");
+    // A reader that has gone, as `head` does, has read enough.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = run(&["data", "--data", "reviews.csv"], writer.into(), Stdio::piped());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    // What happens meanwhile is told to nobody, and goes on.
+    let output =
+        run(&["train", "--model", "base", "--data", "reviews.csv", "--max-steps", "2", "--out", "unheard", "--json"], Stdio::piped(), full());
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(json(&text(&output.stdout))["steps"], 2);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let dir = folder_with("index.html", "<p>a site</p>");
+    let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = other.local_addr().expect("an address").port().to_string();
+    bad(dir.path(), &["serve", ".", "--port", &port], 1, &[&format!("port {port} is taken by another program"), "--port"]);
+    bad(dir.path(), &["serve", "nowhere"], 1, &["nowhere is not a folder"]);
+    bad(dir.path(), &["serve", ".", "--port", "65536"], 2, &["--port"]);
 }

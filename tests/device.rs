@@ -5,6 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use common::{csv, folder_with, good, json, text};
@@ -29,6 +30,11 @@ fn gpu(precision: Precision) -> Place {
 
 /// Trains in `at` to the folder `out`; the program's own way from flags to a run, but for the device.
 fn run(at: &Path, out: &str, place: Place, resume: bool) {
+    run_saving(at, out, place, resume, Duration::MAX);
+}
+
+/// The same, saved besides each time that `save_after` has gone by.
+fn run_saving(at: &Path, out: &str, place: Place, resume: bool, save_after: Duration) {
     let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
     let Command::Train(args) = cli.command else { panic!("another command") };
     let recipe = args.run.settings.0.recipe;
@@ -37,6 +43,7 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
     train(Training {
         base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
         base_name: "base".into(),
+        student: None,
         teacher: None,
         reviews: &reviews,
         unlabelled: None,
@@ -45,6 +52,7 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
         recipe_toml: String::new(),
         place,
         out: at.join(out),
+        save_after,
         resume,
         overwrite: false,
     })
@@ -134,6 +142,51 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
         run(&at, out, place, true);
         assert_alike(&at, out, "whole", 2e-3);
     }
+}
+
+#[test]
+fn a_run_is_saved_by_the_clock_too_which_changes_nothing() {
+    let (_dir, at) = whole();
+    run_saving(&at, "saved", Place::Processor(Precision::F32), false, Duration::ZERO);
+    // The two newest are kept. By the steps these are the sixth and the eighth; when no time is too short, all others were saved too.
+    let seventh = |out: &str| at.join(out).join("checkpoints/step-00000007/state.json").is_file();
+    assert!(seventh("saved") && !seventh("whole"));
+    assert!(weights(&at, "saved") == weights(&at, "whole"), "to the bit");
+    let losses = |out| log(&at, out).iter().map(|line| format!("{} {} {}", line["step"], line["loss"], line["validation"])).collect::<Vec<_>>();
+    assert_eq!(losses("saved"), losses("whole"));
+}
+
+/// A run on a GPU of little memory, of which the next test reads what it says: that takes a process of its own.
+#[test]
+#[ignore = "the next test runs it"]
+fn on_a_small_gpu() {
+    if let Some(at) = std::env::var_os("STARSIGHT_TEST_AT") {
+        run(Path::new(&at), "small", Place::Gpu { device: Arc::new(Emulated::new(8 << 20)), precision: Precision::F32 }, false);
+    }
+}
+
+#[test]
+fn a_batch_that_a_gpu_cannot_hold_is_halved_and_told_of_once() {
+    let (_dir, at) = whole();
+    let mut test = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let output = test.args(["--ignored", "--exact", "on_a_small_gpu"]).env("STARSIGHT_TEST_AT", &at).output().expect("started");
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("the GPU's memory does not hold 32768 tokens at once").count(), 1, "{said}");
+    assert_alike(&at, "small", "whole", 2e-3);
+}
+
+#[test]
+fn what_a_gpu_does_not_compute_is_refused_before_data_are_read() {
+    let dir = folder_with("reviews.csv", csv(8));
+    let train = ["train", "--model", "nothing", "--data", "nothing.csv", "--out", "model", "--device", "cuda"];
+    for [flag, value] in [["--ordinal-log-loss", "0.5"], ["--int8", "0.2"], ["--teacher", "nobody"]] {
+        let says = ["--device cuda: ", flag, "is computed on the processor only; say --device cpu"];
+        let error = common::bad(dir.path(), &[&train[..], &[flag, value]].concat(), 1, &says);
+        assert!(!error.contains("nothing"), "{error}");
+    }
+    let distill = ["distill", "--teacher", "nobody", "--data", "nothing.csv", "--out", "student", "--device", "cuda"];
+    common::bad(dir.path(), &distill, 1, &["--device cuda: learning from a --teacher is computed on the processor only"]);
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn a_probe_that_differs_is_told() {
     assert!(matches!(rater.check_probes(&probes, 1e-3), Err(Error::Probe { .. })));
     probes[3].logits[2] = f32::NAN;
     assert!(rater.check_probes(&probes, 1e-3).is_err());
+    assert!(rater.check_probes(&[], 1e-3).expect_err("none").to_string().contains("no probes"));
 }
 
 #[test]

@@ -71,10 +71,27 @@ fn a_recipe_is_kept_and_can_be_run_again() {
 
     // Its bundle says how the reviews were divided: which dates the test split has tells.
     let dates = |flags: &[&str]| {
-        let evaluate = ["evaluate", "--model", "first", "--data", "reviews.csv", "--rows", "300", "--split", "test", "--by", "date", "--json"];
-        json(&good(at, &[&evaluate[..], flags].concat()))["groups"]["date"].clone()
+        let evaluate = ["evaluate", "--model", "first", "--data", "reviews.csv", "--split", "test", "--by", "date", "--json"];
+        let output = starsight(at, &[&evaluate[..], flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found = json(&text(&output.stdout));
+        (
+            found["groups"]["date"].clone(),
+            found["metrics"]["samples"].clone(),
+            text(&output.stderr).contains("the model was trained on 300 reviews, and these are 3"),
+        )
     };
-    assert!(dates(&[]) == dates(&["--split-seed", "3"]) && dates(&[]) != dates(&["--split-seed", "42"]));
+    let own = dates(&[]);
+    assert_eq!((&own.1, own.2), (&60.into(), false), "a fifth of the rows that it was trained on");
+    assert!(own == dates(&["--split-seed", "3", "--rows", "300"]) && own != dates(&["--split-seed", "42"]));
+    assert!(dates(&["--rows", "310"]).2);
+    // So it does of copies that were left out.
+    let path = at.join("first/starsight.json");
+    let mut manifest = json(&text(&read(at, "first/starsight.json")));
+    assert_eq!((&manifest["provenance"]["dedup"], &manifest["provenance"]["drop_empty"]), (&false.into(), &false.into()));
+    manifest["provenance"]["dedup"] = true.into();
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    assert!(dates(&[]).1.as_u64() < Some(60));
 
     // One flag besides makes another run of it.
     let mut other = again.to_vec();
@@ -193,6 +210,9 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
     // Another share is another run; and without a teacher there is nothing to share.
     bad(at, &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(), 1, &["a run of another recipe"]);
     let alone = ["train", "--model", "base", "--data", "reviews.csv", "--out", "x", "--teacher-share", "0.5"];
+    bad(at, &alone, 2, &["required arguments were not provided", "--teacher <"]);
+    std::fs::write(at.join("taught.toml"), "teacher-share = 0.5\n").expect("written");
+    let alone = [&alone[..7], &["--config", "taught.toml"]].concat();
     bad(at, &alone, 1, &["--teacher-share says how a teacher is followed, and there is none"]);
 }
 
@@ -350,8 +370,8 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
     bad(
         at,
         &["train", "--model", "base", "--data", "reviews.csv", "--unlabelled", "found.csv", "--out", "x"],
-        1,
-        &["a teacher says what they are worth"],
+        2,
+        &["required arguments were not provided", "--teacher <"],
     );
     bad(at, &[&flags[..], &["--overwrite", "--unlabelled", "reviews.parquet"]].concat(), 1, &["reviews.parquet: no such file"]);
 }

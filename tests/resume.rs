@@ -5,13 +5,16 @@ mod common;
 #[cfg(unix)]
 mod unix {
     use std::fs;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
     use std::process::{Command, Output, Stdio};
     use std::time::{Duration, Instant};
 
+    use serde_json::Value;
     use starsight_model::rng;
 
-    use crate::common::{bad, csv, folder_with, good, json, starsight, text};
+    use crate::common::{self, bad, csv, folder_with, good, json, starsight, text};
 
     /// Dropout, an evaluation within the epoch, and checkpoints besides: the more often the program saves, the more often a kill falls into saving.
     #[rustfmt::skip]
@@ -129,6 +132,106 @@ mod unix {
         assert!(!said.contains("validation loss") && !log().contains("validation"), "{said}");
         good(at, &train("cut"));
         assert_whole(at, "cut");
+
+        // When all is learned the test split is left, of 8,000 reviews.
+        let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
+            .args(train("rated"))
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines().map(|line| line.expect("text"));
+        assert!(lines.any(|line| line.contains("are kept: ")), "no weights to rate with");
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+        let said: Vec<String> = lines.collect();
+        assert_eq!(child.wait().expect("ended").code(), Some(1), "{said:?}");
+        let last = "error: interrupted before the test split was rated; all is saved in rated: go on with --resume";
+        assert_eq!(said.last().map(String::as_str), Some(last));
+        good(at, &train("rated"));
+        assert_whole(at, "rated");
+    }
+
+    /// Changes what each checkpoint of whole/ tells of the run.
+    fn retold(at: &Path, change: impl Fn(&mut Value)) {
+        for name in checkpoints(at, "whole") {
+            let path = at.join("whole/checkpoints").join(name).join("state.json");
+            let mut saved = json(&text(&fs::read(&path).expect("a state")));
+            change(&mut saved["state"]);
+            fs::write(&path, saved.to_string()).expect("written");
+        }
+    }
+
+    fn forget(object: &mut Value, field: &str) {
+        assert!(object.as_object_mut().and_then(|fields| fields.remove(field)).is_some(), "no {field}");
+    }
+
+    #[test]
+    fn a_run_goes_on_from_the_same_base_alone_and_from_what_earlier_versions_told_of_it() {
+        let (dir, _) = whole();
+        let at = dir.path();
+        #[rustfmt::skip]
+        let init = [
+            "init", "--data", "reviews.csv", "--out", "other/base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32", "--seed", "7",
+        ];
+        good(at, &init);
+        // Of the same name, shape and vocabulary.
+        let other: Vec<&str> = train("whole").into_iter().map(|flag| if flag == "base" { "other/base" } else { flag }).collect();
+        bad(at, &other, 1, &["whole holds a run of another recipe, base model or data"]);
+
+        let mode = |path: &Path| fs::metadata(path).expect("a folder").permissions().mode() & 0o777;
+        fs::create_dir(at.join("new")).expect("a folder");
+        for name in checkpoints(at, "whole") {
+            assert_eq!(mode(&at.join("whole/checkpoints").join(name)), mode(&at.join("new")), "as open as any new folder");
+        }
+
+        retold(at, |state| {
+            forget(&mut state["run"], "base");
+            forget(&mut state["run"]["recipe"], "decode");
+            forget(&mut state["run"]["recipe"], "ordinal-log-loss");
+        });
+        let output = starsight(at, &train("whole"));
+        assert!(output.status.success() && text(&output.stderr).contains("going on after step"), "{}", text(&output.stderr));
+
+        retold(at, |state| forget(state, "watch"));
+        bad(at, &train("whole"), 1, &["state.json was written by another version of Starsight", "missing field `watch`"]);
+    }
+
+    #[test]
+    fn a_fresh_student_is_neither_touched_by_a_run_that_is_refused_nor_taken_for_another() {
+        let dir = common::trained();
+        let at = dir.path();
+        let distil = |layers: &'static str, more: &[&'static str]| {
+            #[rustfmt::skip]
+            let flags = [
+                "distill", "--teacher", "model", "--data", "reviews.csv", "--out", "student", "--hidden", "16", "--heads", "2", "--vocab-size", "150", "--max-length",
+                "32", "--max-steps", "1", "--layers", layers,
+            ];
+            [&flags[..], more].concat()
+        };
+        let layers = || json(&text(&fs::read(at.join("student/student/config.json")).expect("a file")))["n_layers"].as_u64();
+        let again = |flags: &[&str]| {
+            let output = starsight(at, flags);
+            let said = text(&output.stderr);
+            assert!(output.status.success() && said.contains("reviews are taken from"), "what the teacher said is kept: {said}");
+        };
+        good(at, &distil("1", &[]));
+        // Checkpoints alone tell that a run was there.
+        fs::remove_file(at.join("student/starsight.json")).expect("removed");
+        let missing: Vec<&str> = distil("2", &[]).into_iter().map(|flag| if flag == "reviews.csv" { "nothing.csv" } else { flag }).collect();
+        bad(at, &missing, 1, &["student holds an earlier run"]);
+        assert_eq!(layers(), Some(1));
+        bad(at, &distil("2", &["--resume"]), 1, &["another recipe, base model or data", r#""layers":2"#]);
+        again(&distil("1", &["--resume"]));
+        assert_eq!(layers(), Some(1));
+        // Where nothing was learned yet there is nothing to go on with.
+        for name in checkpoints(at, "student") {
+            fs::remove_dir_all(at.join("student/checkpoints").join(name)).expect("removed");
+        }
+        again(&distil("2", &["--resume"]));
+        assert_eq!(layers(), Some(2));
+        again(&distil("1", &["--overwrite"]));
+        assert_eq!(layers(), Some(1));
     }
 
     /// What befalls a checkpoint's folder.

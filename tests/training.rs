@@ -1,6 +1,8 @@
 //! Training against what PyTorch and transformers computed, step by step: tests/record/steps.py made the fixture.
 
-use candle_core::{Tensor, Var};
+mod common;
+
+use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 use starsight::train::groups::Grouping;
 use starsight::train::loss::Loss;
@@ -175,6 +177,44 @@ fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
     assert!(run.gradient(&[0, 1], 64, 1).is_nan());
     let error = run.optimizer.step(&mut run.model, &run.workspace.gradients, 1e-3).expect_err("a NaN is noticed");
     assert!(error.to_string().contains("not finite"), "{error}");
+}
+
+#[test]
+fn a_nan_in_the_head_is_not_hidden() {
+    for name in ["distilbert", "bert"] {
+        let mut run = Run::new(name, 0.0, &recorded());
+        // The bias before the activation.
+        let mut head = run.model.layout().tensors().iter().filter(|t| t.spec.head && t.spec.name.ends_with(".bias"));
+        let bias = head.find(|t| t.spec.name != "classifier.bias").expect("a tensor").range.clone();
+        run.model.values_mut()[bias].fill(f32::NAN);
+        let logits = run.model.logits(&PackedBatch::new(&[&run.ids[0]]).expect("a batch")).expect("logits");
+        assert!(logits[0].iter().all(|x| x.is_nan()), "{name}: {logits:?}");
+    }
+}
+
+#[test]
+fn a_gradient_that_vanished_is_told_of_once() {
+    // Nothing goes back through a classifier of zeros.
+    let dir = common::folder_with("reviews.csv", common::csv(80));
+    let at = dir.path();
+    common::good(at, &["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "16", "--vocab-size", "150"]);
+    let path = at.join("base/model.safetensors");
+    let config = EncoderConfig::from_json(&std::fs::read(at.join("base/config.json")).expect("a file")).expect("a config");
+    let mut weights = Weights::from_safetensors(&std::fs::read(&path).expect("a file"), &config).expect("weights");
+    weights.insert("classifier.weight".into(), Tensor::zeros((5, 16), DType::F32, &Device::Cpu).expect("zeros"));
+    std::fs::write(&path, weights.to_safetensors().expect("bytes")).expect("written");
+    let output = common::starsight(at, &["train", "--model", "base", "--data", "reviews.csv", "--out", "model", "--max-steps", "3", "--batch", "8"]);
+    let said = common::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("no gradient reaches")).collect();
+    let [line] = told[..] else { panic!("told {} times: {said}", told.len()) };
+    assert!(line.starts_with("step 1: no gradient reaches ") && line.ends_with(": they stay as they are"), "{line}");
+    let list = line.trim_start_matches("step 1: no gradient reaches ").trim_end_matches(": they stay as they are");
+    let mut named: Vec<&str> = list.split(", ").collect();
+    let mut wanted: Vec<&str> = weights.iter().map(|(name, _)| name).filter(|name| !name.starts_with("classifier.")).collect();
+    named.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(named, wanted);
 }
 
 /// The same model on candle's graph, whose gradients are candle's.

@@ -87,9 +87,17 @@ export class StarRatingReview extends HTMLElement {
     this.#show();
     if (text === '') return;
     try {
-      const rater = await raterOf(model, this.getAttribute('endpoint') ?? undefined, (progress) => this.#tell('progress', progress));
+      const load = () => raterOf(model, this.getAttribute('endpoint') ?? undefined, (progress) => this.#tell('progress', progress));
+      const loading = load();
+      const rater = await loading;
       if (asked !== this.#asked) return;
-      const { ratings } = await rater.rate([text]);
+      const { ratings } = await rater.rate([text]).catch(async (error) => {
+        // One whose workers are gone for good is loaded once more.
+        const isOver = await rater.rate([]).then(() => false, () => true);
+        if (!isOver) throw error;
+        forget(loading);
+        return (await load()).rate([text]);
+      });
       if (asked !== this.#asked) return;
       this.#rating = ratings[0];
     } catch (error) {
@@ -126,6 +134,11 @@ function raterOf(model, endpoint, onProgress) {
     raters.set(key, loading);
   }
   return raters.get(key);
+}
+
+/** Has the rater that was loaded so loaded anew with the next text for its model. */
+function forget(loading) {
+  for (const [key, known] of raters) if (known === loading) raters.delete(key);
 }
 
 function element(name, attributes = {}) {

@@ -46,13 +46,16 @@ export interface LoadOptions {
   workers?: number | 'auto';
   /** Whether relaxed SIMD may be used where the browser knows it. It is faster; the ratings are the same. Default true. */
   relaxedSimd?: boolean;
-  /** Whether to look for a newer version of a model that is kept, and to load that. Default false: the kept one is loaded, and `onNewer` says if there is another. */
+  /**
+   * Whether to look for a newer version of a model that is kept, and to load that. Default false: the kept one is loaded, and `onNewer` says if there is another. A newer one that cannot
+   * be had, or is no good, leaves the kept one as it is: that is loaded, and `onNotice` says why.
+   */
   update?: boolean;
   /** The Hub's address. Default `https://huggingface.co`. It is asked without cookies and without a referrer. */
   endpoint?: string;
   /** An access token for a private model. It goes to the Hub's own host alone, in a header, and is kept nowhere. */
   token?: string;
-  /** Called as the files arrive. */
+  /** Called as the files arrive. What this and the next two throw goes to the page's `error` event, and stops nothing. */
   onProgress?: (progress: LoadProgress) => void;
   /** Called with words for the user when something went otherwise than expected but was made good, such as a damaged copy that was fetched again; also while rating. */
   onNotice?: (notice: string) => void;
@@ -69,6 +72,8 @@ export interface LoadProgress {
   loaded: number;
   /** Bytes in all. */
   total: number;
+  /** While bytes arrive, how many seconds the rest will take, as the last few went; undefined until that is known. */
+  secondsLeft?: number;
 }
 
 /** A loaded model. */
@@ -118,6 +123,7 @@ export interface ModelInfo {
   provenance: Record<string, unknown>;
 }
 
+/** What a listener throws ends the call with that error. */
 export interface RateOptions {
   /** Called after each step of the work. */
   onProgress?: (progress: RateProgress) => void;

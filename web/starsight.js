@@ -48,6 +48,7 @@ export async function load({
   try {
     const { info, kept } = await pool.start(automatic ? 1 : workers);
     signal?.throwIfAborted();
+    if (!files) stay();
     return new Rater(pool, { ...info, kept });
   } catch (error) {
     pool.end(error);
@@ -169,9 +170,16 @@ function checkTexts(texts) {
 
 /** One on a phone, whose battery and memory are small; elsewhere the cores less one, for the page's own sake. The pool tries whether each is worth it. */
 function automaticWorkers() {
-  const { userAgentData, userAgent = '', hardwareConcurrency = 1 } = globalThis.navigator ?? {};
-  const phone = userAgentData?.mobile ?? /Mobi|Android|iPhone|iPad/.test(userAgent);
+  const { userAgentData, userAgent = '', maxTouchPoints = 0, hardwareConcurrency = 1 } = globalThis.navigator ?? {};
+  // An iPad calls itself a Mac, but no Mac has a touch screen.
+  const phone = userAgentData?.mobile ?? (/Mobi|Android|iPhone|iPad/.test(userAgent) || (/Macintosh/.test(userAgent) && maxTouchPoints > 1));
   return phone ? 1 : Math.max(1, Math.min(hardwareConcurrency - 1, MOST_AUTOMATIC));
+}
+
+/** Asks the browser not to clear away what is kept when the disk runs full. Firefox would put that to the user, so it is not asked. */
+function stay() {
+  const { storage, userAgent = '' } = globalThis.navigator ?? {};
+  if (!/Firefox\//.test(userAgent)) storage?.persist?.().catch(() => {});
 }
 
 /** Where the bundle `model` lies: a folder, relative to the page, or `owner/name@revision` on a Hub. */

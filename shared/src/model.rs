@@ -1,4 +1,4 @@
-//! The encoder and its head, as transformers computes them, as a graph of candle's: the reference for the fused encoder, and what the browser runs.
+//! The encoder and its head, as transformers computes them, as a graph of candle's: the reference that tests hold the fused encoder to.
 
 use std::sync::Arc;
 

@@ -123,8 +123,11 @@ impl Rater {
     /// Compares the logits computed here for `probes` with those that the trainer computed in the same numbers.
     ///
     /// # Errors
-    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none in these numbers.
+    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none, or none in these numbers.
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
+        if probes.is_empty() {
+            return Err(Error::Bundle(format!("{MANIFEST}: holds no probes, by which to tell whether the model computes what its trainer computed")));
+        }
         for probe in probes {
             let wanted = match self.numbers {
                 #[cfg(feature = "native")]

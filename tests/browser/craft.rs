@@ -1,5 +1,6 @@
 //! What holds of every view: that anybody can use it, and that it asks nobody else.
 
+use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use crate::common::{good, trained};
@@ -37,6 +38,7 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
             }
         }
     }
+    assert_eq!(browser.errors().await, Vec::<String>::new());
     // On its way, and failed.
     for width in [360, 1440] {
         browser.screen(width, "light").await;
@@ -45,6 +47,49 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
         let hindrances = browser.hindrances().await;
         assert!(hindrances.is_empty(), "failed, {width}: {hindrances:#?}");
     }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_view_is_used_by_keyboard_alone() {
+    let (browser, address, _server, dir) = site().await;
+    crate::model::add_other(&dir.path().join("site"));
+    browser.client.goto(&format!("{address}/?tab=many")).await.expect("the page");
+    browser.ready().await;
+    // Many: lines, the ratings, a row of them, the download.
+    browser.tab_to("#many").await;
+    browser.write("great app, love it 😍\nbad and slow").await;
+    browser.tab_to("#rate-many").await;
+    browser.press(Key::Enter).await;
+    browser.until("ratings", "return document.querySelector('#many-status').innerText.startsWith('Rated 2 reviews') || null").await;
+    browser.tab_to(".extreme").await;
+    browser.press(Key::Enter).await;
+    browser.until("the most negative", "return document.querySelector('#detail h4').innerText === 'Row 2' || null").await;
+    browser.press(Key::Up).await;
+    browser.until("the row above", "return document.querySelector('#detail h4').innerText === 'Row 1' || null").await;
+    browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+    browser.tab_to("#download-csv").await;
+    browser.press(Key::Enter).await;
+    browser.until("the download", "return document.querySelector('.download [role=alert]').hidden || null").await;
+
+    // Speed: begun and cancelled.
+    browser.show("speed").await;
+    browser.tab_to("#measure").await;
+    browser.press(Key::Enter).await;
+    browser.until("measuring", "return document.querySelector('#measure').innerText === 'Cancel' || null").await;
+    browser.press(Key::Enter).await;
+    browser.until("the end", "return document.querySelector('#bench-status').innerText.startsWith('Cancelled') || null").await;
+
+    // Model: another one, and back.
+    browser.show("model").await;
+    browser.tab_to("#another").await;
+    browser.write("./other/").await;
+    browser.press(Key::Enter).await;
+    browser.until("the other", "return document.querySelector('#model-name')?.innerText === 'the other' || null").await;
+    browser.tab_to("#load-own").await;
+    browser.press(Key::Enter).await;
+    browser.until("the first", "return document.querySelector('#model-name')?.innerText === 'model' || null").await;
+    assert_eq!(browser.errors().await, Vec::<String>::new());
     browser.close().await;
 }
 

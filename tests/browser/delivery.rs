@@ -28,6 +28,19 @@ const LOAD: &str = "const { load } = await import('./starsight.js');
         return { ...heard, error: `${error.name}: ${error.message}` };
     }";
 
+/// Changes the last byte of the largest file that is kept, the weights: `largest`, of so many bytes.
+const DAMAGE: &str = "const root = await navigator.storage.getDirectory();
+    const files = await (await root.getDirectoryHandle('starsight')).getDirectoryHandle('files');
+    let largest, size = 0;
+    for await (const handle of files.values()) {
+        const file = await handle.getFile();
+        if (file.size > size) [largest, size] = [handle, file.size];
+    }
+    const byte = new Uint8Array(await (await largest.getFile()).slice(size - 1).arrayBuffer());
+    const writable = await largest.createWritable({ keepExistingData: true });
+    await writable.write({ type: 'write', position: size - 1, data: byte.map((b) => b ^ 1) });
+    await writable.close();";
+
 /// A Hub with a published model, the site that was built of it, and its server.
 struct Scene {
     dir: TempDir,
@@ -202,19 +215,7 @@ async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     scene.hub.take_traffic();
 
     // On the disk.
-    let flip = "const root = await navigator.storage.getDirectory();
-        const files = await (await root.getDirectoryHandle('starsight')).getDirectoryHandle('files');
-        let largest, size = 0;
-        for await (const handle of files.values()) {
-            const file = await handle.getFile();
-            if (file.size > size) [largest, size] = [handle, file.size];
-        }
-        const byte = new Uint8Array(await (await largest.getFile()).slice(size - 1).arrayBuffer());
-        const writable = await largest.createWritable({ keepExistingData: true });
-        await writable.write({ type: 'write', position: size - 1, data: byte.map((b) => b ^ 1) });
-        await writable.close();
-        return size";
-    assert_eq!(browser.call(flip, Value::Null).await, json!(scene.size()));
+    assert_eq!(browser.call(&format!("{DAMAGE} return size"), Value::Null).await, json!(scene.size()));
     let mended = load(&browser, scene.wish()).await;
     assert!(mended["error"].is_null() && told(&mended), "{mended}");
     assert_eq!(scene.weights_sent(), [(0, scene.size())]);
@@ -248,6 +249,77 @@ async fn a_newer_version_is_offered_and_not_forced() {
     let again = load(&browser, with(scene.wish(), json!({ "wait": true }))).await;
     assert_eq!((&again["info"]["name"], &again["newer"]), (&json!("a better one"), &json!(false)), "{again}");
     assert_eq!(scene.weights_sent(), [], "the weights are the same, and kept");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    assert_eq!(load(&browser, scene.wish()).await["info"]["name"], "model");
+    scene.weights_sent();
+    let manifest = parsed(&std::fs::read_to_string(scene.dir.path().join("model/starsight.json")).expect("a manifest"));
+    let with_other = |change: &dyn Fn(&mut Value)| {
+        let mut other = manifest.clone();
+        change(&mut other);
+        other.to_string()
+    };
+    let differing = with_other(&|manifest| manifest["probes"][0]["int8_logits"][0] = json!(9.5));
+    // Weights that are not what the manifest says; probes that come out differently; none; no manifest at all.
+    let hash = with_other(&|manifest| {
+        let files = manifest["files"].as_array_mut().expect("files");
+        files.iter_mut().find(|file| file["path"] == WEIGHTS).expect("weights")["sha256"] = json!("0".repeat(64));
+    });
+    let none = with_other(&|manifest| manifest["probes"] = json!([]));
+    let whole = (0, scene.size());
+    let cases = [
+        (hash.as_str(), "fetched again", vec![whole, whole]),
+        (differing.as_str(), "rates otherwise", vec![]),
+        (none.as_str(), "no probes", vec![]),
+        ("?", "not a manifest", vec![]),
+    ];
+    for (newer, why, sent) in cases {
+        scene.hub.commit(Kind::Model, REPO, &[("starsight.json", newer.as_bytes())]);
+        let update = load(&browser, with(scene.wish(), json!({ "update": true }))).await;
+        assert_eq!((&update["error"], &update["info"]["kept"]), (&Value::Null, &json!(true)), "{why}: {update}");
+        let notices = update["notices"].to_string();
+        assert!(notices.contains(why), "{why}: {notices}");
+        assert_eq!(scene.weights_sent(), sent, "{why}");
+        // The kept one is whole: the Hub may be gone.
+        scene.hub.fail(1000, "GET", "", 500);
+        let kept = load(&browser, scene.wish()).await;
+        assert_eq!((&kept["error"], &kept["notices"], &kept["info"]["kept"]), (&Value::Null, &json!([]), &json!(true)), "{why}: {kept}");
+        scene.hub.forget_faults();
+        scene.hub.take_traffic();
+    }
+    // Without one that is kept it is refused, and nothing of it stays but what is as it should be.
+    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", differing.as_bytes())]);
+    forget(&browser).await;
+    for sent in [vec![whole], vec![]] {
+        let refused = load(&browser, scene.wish()).await;
+        assert!(refused["error"].as_str().is_some_and(|error| error.starts_with("BundleError") && error.contains("rates otherwise")), "{refused}");
+        assert_eq!(scene.weights_sent(), sent);
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_does_not_come_is_asked_for_again() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    // For a worker half a minute passes at once.
+    let hasten = "const Real = Blob;
+        const hasty = 'const Timer = setTimeout; globalThis.setTimeout = (task, wait) => Timer(task, wait === 30000 ? 300 : wait);';
+        globalThis.Blob = class extends Real {
+            constructor(parts, options) { super(options?.type === 'text/javascript' ? [hasty, ...parts] : parts, options); }
+        }";
+    browser.call(hasten, Value::Null).await;
+    scene.hub.fail(1, "GET", "/api/models/", 503);
+    scene.hub.spoil(1, "GET", "/starsight.json", Fault::Stall(10));
+    let loaded = load(&browser, scene.wish()).await;
+    assert_eq!((&loaded["error"], &loaded["notices"]), (&Value::Null, &json!([])), "{loaded}");
+    let asked = |part: &str| scene.hub.traffic().iter().filter(|request| request.method == "GET" && request.path.contains(part)).count();
+    assert_eq!((asked("/api/models/"), asked("/starsight.json")), (2, 2));
     browser.close().await;
 }
 
@@ -317,6 +389,71 @@ async fn two_tabs_fetch_once() {
     assert_eq!(waited["stars"], fetched["stars"]);
     assert!(waited["phases"].as_array().expect("phases").contains(&json!("wait")), "{waited}");
     assert_eq!(scene.weights_sent(), [(0, scene.size())]);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_two_tabs_find_is_mended_once() {
+    let scene = Scene::new(&[]).await;
+    let browser = page(&scene.address).await;
+    assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
+    // Neither begins to mend before both have read.
+    let sha256 = browser.call(&format!("{DAMAGE} return largest.name"), Value::Null).await;
+    let hold = "await new Promise((held) => navigator.locks.request(`starsight ${args}`, () => new Promise((release) => { window.release = release; held(); })))";
+    browser.call(hold, sha256).await;
+    scene.weights_sent();
+    let begin = "const { load } = await import('./starsight.js'); window.phases = []; window.notices = [];
+        const options = { ...args, onProgress: ({ phase }) => window.phases.push(phase), onNotice: (notice) => window.notices.push(notice) };
+        window.loading = load(options).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
+    let waits = "return window.phases.includes('wait') || null";
+    browser.call(begin, scene.wish()).await;
+    browser.until("the first tab waits", waits).await;
+    let first = browser.client.window().await.expect("a tab");
+    let second = browser.client.new_window(true).await.expect("another tab").handle;
+    browser.client.switch_to_window(second.clone()).await.expect("a tab");
+    browser.client.goto(&format!("{}/blank.html", scene.address)).await.expect("the page");
+    browser.call(begin, scene.wish()).await;
+    browser.until("the second tab waits", waits).await;
+    let answer = "return [await window.loading, window.notices.length]";
+    browser.client.switch_to_window(first).await.expect("a tab");
+    browser.call("window.release()", Value::Null).await;
+    let mended = browser.call(answer, Value::Null).await;
+    browser.client.switch_to_window(second).await.expect("a tab");
+    assert_eq!(browser.call(answer, Value::Null).await, mended);
+    assert_eq!(scene.weights_sent(), [(0, scene.size())]);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_takes_anothers_place_loads_the_same_version_even_when_nothing_is_kept_any_more() {
+    let scene = Scene::new(&["--private"]).await;
+    let browser = page(&scene.address).await;
+    let begin = "const Real = Worker; window.workers = [];
+        globalThis.Worker = class extends Real { constructor(...all) { super(...all); window.workers.push(this); } };
+        const { load } = await import('./starsight.js');
+        window.rater = await load({ ...args, workers: 2 });
+        return rater.info.source";
+    let options = with(scene.wish(), json!({ "token": TOKEN }));
+    let source = browser.call(begin, options).await;
+    forget(&browser).await;
+    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", b"{}".as_slice())]);
+    scene.hub.take_traffic();
+    let replace = "const before = workers.length;
+        workers[0].terminate();
+        workers[0].dispatchEvent(new ErrorEvent('error', { message: 'killed by the test' }));
+        let count = 0;
+        for (let waited = 0; waited < 100 && count < 2; waited += 1) {
+            await new Promise((resolve) => setTimeout(resolve, 100));
+            count = (await rater.rate(['great app, love it'])).stats.workers;
+        }
+        rater.free();
+        return [count, workers.length - before]";
+    assert_eq!(browser.call(replace, Value::Null).await, json!([2, 1]));
+    let requests = scene.hub.take_traffic();
+    let gets = || requests.iter().filter(|request| request.method == "GET");
+    let base = source.as_str().and_then(|source| source.strip_prefix(&scene.hub.endpoint())).expect("a place on the Hub");
+    let pinned = |request: &Traffic| request.authorized && request.path.starts_with(base);
+    assert!(gets().any(is_weights) && gets().filter(|request| !is_weights(request)).all(pinned), "{source}: {requests:?}");
     browser.close().await;
 }
 

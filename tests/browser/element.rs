@@ -56,6 +56,24 @@ async fn the_element_rates_in_another_sites_page() {
     let found = browser.call(run, json!({ "site": site, "texts": REVIEWS })).await;
     let stars = |review: usize| wanted[review]["stars"].as_u64().expect("stars") as usize;
     let shown = "★".repeat(stars(3)) + &"☆".repeat(5 - stars(3));
+    // Its workers are gone and no other starts: the next text has the model loaded again.
+    let again = "const Real = Worker;
+        const started = [];
+        globalThis.Worker = class extends Real { constructor(...all) { super(...all); started.push(this); } };
+        const heard = (element, type) => new Promise((resolve) => element.addEventListener(type, ({ detail }) => resolve(detail), { once: true }));
+        const element = document.createElement('star-rating-review');
+        element.model = `${args.site}/model/?again`;
+        element.text = args.texts[0];
+        document.body.append(element);
+        const first = await heard(element, 'rating');
+        globalThis.Worker = class { constructor() { throw new Error('no more'); } };
+        started[0].terminate();
+        started[0].dispatchEvent(new ErrorEvent('error', { message: 'killed by the test' }));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        globalThis.Worker = Real;
+        element.text = args.texts[1];
+        return [first.stars, (await Promise.race([heard(element, 'rating'), heard(element, 'error')])).stars ?? 'an error']";
+    assert_eq!(browser.call(again, json!({ "site": site, "texts": REVIEWS })).await, json!([stars(0), stars(1)]));
     assert_eq!(
         found,
         json!({

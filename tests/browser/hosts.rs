@@ -1,6 +1,6 @@
 //! The site on hosts that know nothing of it: Debian's nginx, as it is and with its files compressed beforehand, and `python3 -m http.server`; at a root and under a sub-path.
 //!
-//! Slow, and no part of the tests: `cargo xtask hosts` runs it, and prints what it saw.
+//! All of it is slow, and by hand: `cargo xtask hosts` runs it, and prints what it saw. Python's server under a sub-path is part of the tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,12 +40,7 @@ async fn any_static_host_will_do() {
     );
     for Host { name, serve } in HOSTS {
         for path in PATHS {
-            let root = dir.path().join("root");
-            let site = format!("root/{path}");
-            good(dir.path(), &["site", "--model", "model", "--out", site.trim_end_matches('/')]);
-            let (server, address) = serve(&root);
-            let seen = visit(server, &format!("{address}/{path}"), &wanted).await;
-            fs::remove_dir_all(&root).expect("removed");
+            let seen = visited(dir.path(), serve, path, &wanted).await;
             println!(
                 "{name:<24} {:<12} {:>5} ms {:>10.0} {:>8} {:>5} ms  {:<16} {:?}",
                 format!("/{path}"),
@@ -56,10 +51,30 @@ async fn any_static_host_will_do() {
                 seen.forbidden.join(", "),
                 seen.other_hosts
             );
-            assert_eq!(seen.forbidden, ["connect-src", "script-src-elem"], "{name}");
-            assert!(seen.other_hosts.is_empty(), "{name}: {:?}", seen.other_hosts);
+            seen.assert_as_it_should_be(name);
         }
     }
+}
+
+/// The one that most machines have.
+#[tokio::test(flavor = "multi_thread")]
+async fn pythons_server_will_do_under_a_sub_path() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("There is no python3 here, so its server is not tried.");
+        return;
+    }
+    let dir = trained();
+    visited(dir.path(), http_server, "some/where/", &native(dir.path())).await.assert_as_it_should_be("python3 -m http.server");
+}
+
+/// What is seen of the site around the model in `dir` at `path` on a host.
+async fn visited(dir: &Path, serve: fn(&Path) -> (Process, String), path: &str, wanted: &[Value]) -> Seen {
+    let (root, site) = (dir.join("root"), format!("root/{path}"));
+    good(dir, &["site", "--model", "model", "--out", site.trim_end_matches('/')]);
+    let (server, address) = serve(&root);
+    let seen = visit(server, &format!("{address}/{path}"), wanted).await;
+    fs::remove_dir_all(&root).expect("removed");
+    seen
 }
 
 /// What a visit showed.
@@ -72,6 +87,14 @@ struct Seen {
     reload: Duration,
     forbidden: Vec<String>,
     other_hosts: BTreeSet<String>,
+}
+
+impl Seen {
+    #[track_caller]
+    fn assert_as_it_should_be(&self, name: &str) {
+        assert_eq!(self.forbidden, ["connect-src", "script-src-elem"], "{name}");
+        assert!(self.other_hosts.is_empty(), "{name}: {:?}", self.other_hosts);
+    }
 }
 
 async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {

@@ -35,12 +35,19 @@ fn review(i: usize) -> (String, usize) {
         4 => String::new(),
         5 => format!("تطبيق {words}"),
         6 => format!("{words} {}", "ab".repeat(60)),
+        7 => format!("{words} à côté {i}"),
         _ => format!("{words} {i}"),
     };
     (text, star)
 }
 
-/// Rows of id, review, star and an empty column, as CSV with CRLF.
+/// As two programs wrote it that did not agree: the letters of Latin-1 as Latin-1, all others as UTF-8.
+fn mixed(text: &str) -> Vec<u8> {
+    let letter = |letter: char| u8::try_from(letter).map_or_else(|_| letter.to_string().into_bytes(), |byte| vec![byte]);
+    text.chars().flat_map(letter).collect()
+}
+
+/// Rows of id, review, star and an empty column, as CSV with CRLF and a mark that says UTF-8; and that as it is read. Bytes of Latin-1 stand in the rows where [`is_mixed`].
 pub fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
     let mut table = vec![["id", "review", "star", "note"].map(str::to_string).to_vec()];
     table.extend((0..rows).map(|i| {
@@ -48,8 +55,13 @@ pub fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
         vec![i.to_string(), text, if i % 7 == 0 { String::new() } else { star.to_string() }, String::new()]
     }));
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer("\u{feff}".as_bytes().to_vec());
-    table.iter().for_each(|row| writer.write_record(row).expect("a row"));
+    table.iter().for_each(|row| writer.write_record(row.iter().map(|cell| mixed(cell))).expect("a row"));
     (table, writer.into_inner().expect("bytes"))
+}
+
+/// Whether a row of [`csv`] holds bytes of Latin-1.
+fn is_mixed(i: usize) -> bool {
+    i % 11 == 7
 }
 
 fn read_csv(bytes: &[u8]) -> Vec<Vec<String>> {
@@ -187,6 +199,9 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
         commas(labelled)
     );
     assert_eq!(visit.text("#counted").await, wanted);
+    let other = commas((0..ROWS).filter(|i| is_mixed(*i)).count());
+    let problems = visit.text("#problems").await;
+    assert!(problems.starts_with(&format!("{other} rows (8, 19, 30, 41, 52, …) with bytes that are not UTF-8")), "{problems}");
     assert_eq!(visit.element("[data-testid=preview] tbody tr:nth-child(4) td:nth-child(2)").await.text().await.expect("text"), review(3).0);
 
     visit.click("#run").await;
@@ -252,6 +267,7 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
     }
     let cells = "return [...document.querySelectorAll('[data-testid=confusion] tbody tr')].map((row) => [...row.querySelectorAll('td')].map((cell) => +cell.innerText.replaceAll(',', '')))";
     assert_eq!(browser.client.execute(cells, vec![]).await.expect("a script"), json!(confusion));
+    assert_eq!(browser.errors().await, Vec::<String>::new());
     visit.browser.close().await;
 }
 
@@ -333,9 +349,29 @@ async fn files_of_every_kind_are_read_rated_and_written() {
     assert!(visit.text("#counted").await.contains("No column looks like reviews"));
     assert_eq!(visit.element("#run").await.attr("aria-disabled").await.expect("an attribute").as_deref(), Some("true"));
     for (name, bytes, says) in [("empty.csv", &b""[..], "is empty"), ("no.parquet", b"PAR1 no", "cannot be read as Parquet")] {
+        visit.open("good.csv", &csv(4).1).await;
+        assert_eq!(visit.element("#run").await.attr("aria-disabled").await.expect("an attribute").as_deref(), Some("false"));
         let about = visit.open(name, bytes).await;
         assert!(about.contains(says), "{about}");
+        // The table before is gone, and not rated in its place.
+        assert_eq!(visit.element("#run").await.attr("aria-disabled").await.expect("an attribute").as_deref(), Some("true"));
+        visit.click("#run").await;
+        assert!(visit.text("#many-status").await.starts_with("The ratings appear below"), "{name}");
     }
+
+    // Dropped beside the place for it: the page stays, and reads it.
+    let path = visit.dir.path().join("dropped.csv");
+    fs::write(&path, csv(3).1).expect("written");
+    visit.browser.client.execute("scrollTo(0, 0)", vec![]).await.expect("a script");
+    for kind in ["dragEnter", "dragOver", "drop"] {
+        let data = json!({ "items": [], "files": [path.display().to_string()], "dragOperationsMask": 1 });
+        visit.browser.devtools("Input.dispatchDragEvent", json!({ "type": kind, "x": 20, "y": 20, "data": data })).await;
+    }
+    visit.browser.until("the dropped file", "return document.querySelector('#file-about')?.innerText.startsWith('3 rows') || null").await;
+    // A file that is closed leaves the focus where it can go on.
+    visit.click(".file__close").await;
+    visit.browser.until("the focus", "return document.activeElement.id === 'many' || null").await;
+    assert_eq!(visit.browser.errors().await, Vec::<String>::new());
     visit.browser.close().await;
 }
 
@@ -386,10 +422,16 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
     // Nothing goes on, and what is there can be had.
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(visit.text("#many-status").await, paused);
+    // The metrics came with the ratings.
+    assert!(visit.text("[data-testid=metric-accuracy]").await.ends_with('%'), "{}", visit.text(".accuracy").await);
     let half = read_csv(visit.download("#download-csv", "reviews.rated.csv").await.strip_prefix("\u{feff}".as_bytes()).expect("a mark"));
     assert_eq!(half[1..].iter().filter(|row| !row[4].is_empty()).count(), before);
 
-    // It goes on where it was: no text is rated twice.
+    // It goes on where it was, even with the model loaded anew: no text is rated twice.
+    browser.show("model").await;
+    visit.click("#update").await;
+    browser.ready().await;
+    browser.show("many").await;
     let sent = "const Post = Worker.prototype.postMessage; window.sent = 0; Worker.prototype.postMessage = function (message, ...rest) {
         if (message.type === 'rate' && message.texts) sent += message.texts.length; return Post.call(this, message, ...rest); }";
     browser.client.execute(sent, vec![]).await.expect("a script");
@@ -410,6 +452,7 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
     visit.click("#cancel").await;
     visit.status("The ratings appear below").await;
     browser.until("nothing is left", "return document.querySelector('#results').hidden || null").await;
+    browser.until("the focus", "return document.activeElement.id === 'run' || null").await;
 
     // Lines are pasted, and rated by the keyboard alone.
     visit.click(".file__close").await;

@@ -5,7 +5,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::common::{good, json as parsed, trained};
+use crate::loopback_hub::{Fault, LoopbackHub};
 use crate::scene::{Browser, Process, serve};
+
+const TOKEN: &str = "hf_loopbackSecret";
+const REPO: &str = "someone/stars";
 
 /// The model's view of a site with a small model, and what its manifest says.
 async fn page() -> (Browser, String, Value, Process, tempfile::TempDir) {
@@ -46,6 +50,7 @@ async fn the_card_says_what_the_manifest_says() {
     assert!(kept.as_str().is_some_and(|text| text.contains("1 model")), "{kept}");
     browser.click("#forget-all").await;
     browser.until("nothing kept", "return document.querySelector('#kept') ? null : true").await;
+    assert_eq!(browser.client.execute("return document.activeElement.id", vec![]).await.expect("a script"), "kept-title");
     assert_eq!(browser.errors().await, Vec::<String>::new());
     browser.close().await;
 }
@@ -53,10 +58,7 @@ async fn the_card_says_what_the_manifest_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_model_is_asked_for_by_its_folder_and_history_leads_back() {
     let (browser, address, _, _server, dir) = page().await;
-    let site = dir.path().join("site");
-    copy(&site.join("model"), &site.join("other"));
-    let manifest = std::fs::read_to_string(site.join("other/starsight.json")).expect("a manifest");
-    std::fs::write(site.join("other/starsight.json"), manifest.replacen("\"name\": \"model\"", "\"name\": \"the other\"", 1)).expect("written");
+    add_other(&dir.path().join("site"));
 
     browser.click("#load-another").await;
     assert!(browser.text("#another-hint").await.contains("Type a name"));
@@ -76,6 +78,7 @@ async fn another_model_is_asked_for_by_its_folder_and_history_leads_back() {
     browser.client.forward().await.expect("forward");
     browser.until("the other", "return document.querySelector('#model-name')?.innerText === 'the other' || null").await;
     browser.click("#load-own").await;
+    browser.until("the focus", "return document.activeElement.id === 'another' || null").await;
     browser.until("the first", "return document.querySelector('#model-name')?.innerText === 'model' || null").await;
 
     // What is no name is said to be none.
@@ -121,6 +124,11 @@ async fn a_model_is_loaded_from_files_of_this_device() {
     }
     browser.until("the dropped one", "return document.querySelector('#model-name')?.innerText === 'from home' || null").await;
 
+    // And back, though the address says nothing of files; then once more the files.
+    browser.click("#load-own").await;
+    browser.until("the site's own", "return document.querySelector('#model-name')?.innerText === 'model' || null").await;
+    browser.until("the button goes", "return document.querySelector('#load-own') ? null : true").await;
+
     // Damaged: held to its manifest like any other.
     let weights = local.join("web/weights.safetensors");
     let mut bytes = std::fs::read(&weights).expect("weights");
@@ -133,6 +141,91 @@ async fn a_model_is_loaded_from_files_of_this_device() {
     let kept = browser.call("const { kept } = await import('./starsight.js'); return (await kept()).models.length", Value::Null).await;
     assert_eq!(kept, json!(1), "files of this device are not kept once more");
     browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_on_a_hub_is_typed_into_a_page_that_was_opened_for_its_own() {
+    let dir = trained();
+    let store = dir.path().join("hub");
+    let hub = tokio::task::spawn_blocking(move || LoopbackHub::start(&store, 0, TOKEN).expect("a hub")).await.expect("a thread");
+    std::fs::write(dir.path().join("token"), TOKEN).expect("written");
+    let endpoint = hub.endpoint();
+    good(dir.path(), &["publish", "--model", "model", "--to", REPO, "--endpoint", &endpoint, "--token-file", "token", "--private"]);
+    let elsewhere = endpoint.replace("127.0.0.1", "localhost");
+    good(dir.path(), &["site", "--model", "model", "--out", "site", "--model-host", &endpoint, "--model-host", &elsewhere]);
+    let (_server, address) = serve(&dir.path().join("site"));
+    let browser = Browser::open().await;
+    browser.client.goto(&format!("{address}/?tab=model&endpoint={endpoint}")).await.expect("the page");
+    browser.ready().await;
+
+    // The Hub refuses, and the page asks for what would open it.
+    browser.type_into("#another", REPO).await;
+    browser.click("#load-another").await;
+    browser.until("a place for a token", "return document.querySelector('#token') && true").await;
+    let page = browser.client.current_url().await.expect("an address");
+    assert!(page.as_str().contains(&format!("model={REPO}")), "{page}");
+    // What is no token is said to be none, and asked for again.
+    let submit = "document.querySelector('.strip__token').requestSubmit()";
+    browser.type_into("#token", "two words").await;
+    browser.client.execute(submit, vec![]).await.expect("a script");
+    browser.until("the words", "return document.querySelector('.strip__title').innerText === 'This is no access token' || null").await;
+
+    // The way of the bytes, stopped and taken up. (The site's own model has the same files, which are kept.)
+    browser.call("const { forget } = await import('./starsight.js'); await forget()", Value::Null).await;
+    let weights = std::fs::metadata(dir.path().join("model/web/weights.safetensors")).expect("weights").len();
+    hub.spoil(1, "GET", "/lfs/", Fault::Stall(weights / 2));
+    browser.type_into("#token", TOKEN).await;
+    browser.client.execute(submit, vec![]).await.expect("a script");
+    let share = "const share = document.querySelector('#load-progress')?.ariaValueNow; return share > 0 && share < 100 ? +share : null";
+    browser.until("a part of it", share).await;
+    browser.click("#load-cancel").await;
+    browser.until("a way on", "return document.querySelector('#load-retry')?.innerText === 'Load the model' || null").await;
+    assert_eq!(browser.client.execute("return document.activeElement.id", vec![]).await.expect("a script"), "strip");
+    hub.forget_faults();
+    browser.click("#load-retry").await;
+    browser.ready().await;
+
+    // And back to the site's own.
+    browser.click("#load-own").await;
+    browser.until("the first address", "return location.search.includes('model=') ? null : true").await;
+    browser.ready().await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_in_the_middle_of_a_run_is_no_failure() {
+    let (browser, _, _, _server, dir) = page().await;
+    add_other(&dir.path().join("site"));
+    let watch = "const main = document.querySelector('main'); window.states = [];
+        new MutationObserver(() => states.push(main.dataset.state)).observe(main, { attributes: true, attributeFilter: ['data-state'] })";
+    browser.client.execute(watch, vec![]).await.expect("a script");
+    browser.show("many").await;
+    let lines = "const box = document.querySelector('#many'); box.value = 'great app, love it, but it crashes all day\\n'.repeat(200_000); box.dispatchEvent(new Event('input', { bubbles: true }))";
+    browser.client.execute(lines, vec![]).await.expect("a script");
+    browser.click("#rate-many").await;
+    let status = |words: &str| format!("const s = document.querySelector('#many-status').innerText; return s.startsWith('{words}') ? s : null");
+    browser.until("ratings", &status("Rated ")).await;
+    // Nothing is measured beside it.
+    browser.show("speed").await;
+    browser.click("#measure").await;
+    assert!(browser.text("#bench-status").await.starts_with("Reviews are being rated"), "{}", browser.text("#bench-status").await);
+    assert_eq!(browser.text("#measure").await, "Measure this device");
+
+    browser.show("model").await;
+    browser.type_into("#another", "./other/").await;
+    browser.click("#load-another").await;
+    browser.until("the other", "return document.querySelector('#model-name')?.innerText === 'the other' || null").await;
+    browser.until("a pause", &status("Paused after ")).await;
+    assert_eq!(browser.client.execute("return states", vec![]).await.expect("a script"), json!(["loading", "ready"]));
+    assert_eq!(browser.errors().await, Vec::<String>::new());
+    browser.close().await;
+}
+
+/// Puts a model beside that of a site, with the same weights, called `the other`.
+pub fn add_other(site: &Path) {
+    copy(&site.join("model"), &site.join("other"));
+    let manifest = std::fs::read_to_string(site.join("other/starsight.json")).expect("a manifest");
+    std::fs::write(site.join("other/starsight.json"), manifest.replacen("\"name\": \"model\"", "\"name\": \"the other\"", 1)).expect("written");
 }
 
 /// Has a visitor choose these files.

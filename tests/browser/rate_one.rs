@@ -106,6 +106,11 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
             Value::Null,
         )
         .await;
+    // The five probabilities stand beside their bars.
+    let figures = "return [...document.querySelectorAll('#probabilities .bar')].map((bar) => [bar.querySelector('.bar__figure').innerText, +bar.dataset.value])";
+    let figures: Vec<(String, f64)> = serde_json::from_value(browser.call(figures, Value::Null).await).expect("figures");
+    assert!(figures.len() == 5 && figures.iter().all(|(figure, p)| *figure == format!("{:.1}%", p * 100.0)), "{figures:?}");
+    assert!((figures.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-4, "{figures:?}");
     // Told apart without colour.
     assert_eq!(marks["looks"], json!([["underline solid +"], ["underline dashed −"]]), "{marks}");
     assert_eq!(marks["text"], text);
@@ -134,6 +139,9 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
     weighed(&browser).await;
     let direction = "return ['#review', '.pulls__text'].map((name) => getComputedStyle(document.querySelector(name)).direction)";
     assert_eq!(browser.client.execute(direction, vec![]).await.expect("a script"), json!(["rtl", "rtl"]));
+    // Named words keep to themselves: no figure runs with them.
+    let figures = "return [...document.querySelectorAll('.pulls__named bdi[dir=ltr]')].every((figure) => /^[+−]\\d\\.\\d$/.test(figure.innerText))";
+    assert_eq!(browser.client.execute(figures, vec![]).await.expect("a script"), json!(true));
     browser.screen(360, "light").await;
     browser.type_into("#review", &format!("{} bad", "A".repeat(300))).await;
     weighed(&browser).await;

@@ -81,7 +81,8 @@ impl Browser {
     pub async fn open_with(more: &[&str]) -> Browser {
         let port =
             |line: &str| line.contains("started successfully on port").then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?;
-        let (driver, port) = start(Command::new("chromedriver").arg("--port=0"), port);
+        let (driver, port) =
+            start(Command::new(std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into())).arg("--port=0"), port);
         let profile = tempfile::tempdir().expect("a folder");
         let own = [
             "--headless=new",
@@ -97,13 +98,22 @@ impl Browser {
         let arguments: Vec<&str> = own.into_iter().chain(more.iter().copied()).collect();
         let downloads =
             json!({ "download.default_directory": profile.path().join(DOWNLOADS), "profile.default_content_setting_values.automatic_downloads": 1 });
+        let mut options = json!({ "args": arguments, "prefs": downloads });
+        if let Ok(chromium) = std::env::var("STARSIGHT_CHROMIUM") {
+            options["binary"] = chromium.into();
+        }
         let mut capabilities = Capabilities::new();
-        capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments, "prefs": downloads }));
+        capabilities.insert("goog:chromeOptions".into(), options);
         capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
         let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
         Browser { client, _driver: driver, profile }
+    }
+
+    /// The process of the driver, from which the browser's descend.
+    pub fn driver(&self) -> u32 {
+        self._driver.0.id()
     }
 
     /// Where what is downloaded goes.

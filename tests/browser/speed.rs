@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::common::{good, json as parsed, trained};
+use crate::model::add_other;
 use crate::scene::{Browser, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_measured_and_the_result_taken_along() {
     let dir = trained();
     good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    add_other(&dir.path().join("site"));
     let (_server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
     browser.before_each_page("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 2 })").await;
@@ -17,7 +19,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     browser
         .devtools("Browser.grantPermissions", json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address }))
         .await;
-    assert!(browser.text("#so-far").await.contains("Nothing is being rated"));
+    assert!(browser.text("#so-far").await.contains("Nothing of yours"));
 
     // Cancelled at once.
     browser.click("#measure").await;
@@ -49,8 +51,8 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     let seen = browser.client.execute("return seen", vec![]).await.expect("a script");
     assert!(seen.as_array().is_some_and(|seen| seen.iter().any(|figure| figure.as_str().is_some_and(|text| text != "–"))), "{seen}");
     browser.until("the curve", "return document.querySelector('#curve-line').getAttribute('d').length > 20 || null").await;
-    let so_far = browser.text("#so-far").await;
-    assert!(so_far.contains("ChatGPT would have taken") && so_far.contains('$'), "{so_far}");
+    // Its invented reviews are nobody's: they saved nothing.
+    assert!(browser.text("#so-far").await.contains("Nothing of yours"));
     let compared = browser.text("#compared").await;
     assert!(compared.contains("34.9") && compared.contains("47 min 46 s") && compared.contains("$0.97"), "{compared}");
 
@@ -67,10 +69,28 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     let text = text.as_str().expect("a text");
     assert!(text.contains("medians of three runs after a warm-up") && text.contains("All at once, packed, 2 workers: "), "{text}");
 
-    // What is rated elsewhere on the page counts too, and rating still works with as many workers as before.
+    // With another model loaded the result stays that of the one that was measured.
+    browser.show("model").await;
+    browser.type_into("#another", "./other/").await;
+    browser.click("#load-another").await;
+    browser.until("the other", "return document.querySelector('#model-name')?.innerText === 'the other' || null").await;
+    browser.show("speed").await;
+    browser.until("whose it is", "return document.querySelector('#bench-status').innerText.startsWith('Measured with model,') || null").await;
+    browser.click("#copy-text").await;
+    browser.until("the copy", "return document.querySelectorAll('.bench__copy [role=status]')[0].innerText || null").await;
+    let text = browser.call("return navigator.clipboard.readText()", Value::Null).await;
+    assert!(text.as_str().is_some_and(|text| text.starts_with("Starsight, model, ")), "{text}");
+
+    // What is rated elsewhere on the page counts, and rating still works with as many workers as before.
     browser.show("one").await;
     browser.type_into("#review", "great app").await;
-    browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    browser.until("the words", "return document.querySelector('.pulls').dataset.known === 'true' || null").await;
+    browser.show("speed").await;
+    // One review, however often it was rated again without one of its words.
+    let so_far =
+        browser.until("the count", "const text = document.querySelector('#so-far').innerText; return text.includes('ChatGPT') ? text : null").await;
+    let so_far = so_far.as_str().expect("a text");
+    assert!(so_far.contains(": 1 review.") && so_far.contains("ChatGPT would have taken") && so_far.contains('$'), "{so_far}");
     assert_eq!(browser.errors().await, Vec::<String>::new());
     browser.close().await;
 }

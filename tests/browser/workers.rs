@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::common::{good, trained};
 use crate::scene::{Browser, Process, serve};
 
+/// The most that a build of the engine may take when packed, in bytes.
+const LARGEST_ENGINE: u64 = 1_500_000;
+
 /// The page of a small model, with `workers`: all that were started.
 async fn page() -> (Browser, Process, tempfile::TempDir) {
     let dir = trained();
@@ -75,10 +78,110 @@ async fn a_worker_that_dies_is_replaced_and_nothing_is_lost_or_rated_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trap_or_a_want_of_memory_ends_a_worker_and_its_reviews_are_rated_again() {
+    let (browser, _server, _dir) = page().await;
+    // Thrown while the engine takes a text, as a trap is: what it had borrowed stays so. The worker's script starts from the page's memory; the beginning of it is ours.
+    let run = "const trap = `addEventListener('message', ({ data }) => {
+            const thrown = { trap: () => new WebAssembly.RuntimeError('unreachable'), memory: () => new RangeError('allocation failed') }[data.fault];
+            if (thrown) Object.defineProperty(data.texts, 0, { get() { throw thrown(); } });
+        });`;
+        const RealBlob = Blob;
+        globalThis.Blob = class extends RealBlob {
+            constructor(parts, options) { super(options?.type === 'text/javascript' ? [trap, ...parts] : parts, options); }
+        };
+        const { load } = await import('./starsight.js?trapped');
+        const notices = [];
+        const rater = await load({ workers: 2, onNotice: (notice) => notices.push(notice) });
+        const wanted = JSON.stringify((await rater.rate(texts)).ratings);
+        const same = [];
+        for (const fault of ['trap', 'memory']) {
+            let once = fault;
+            for (const worker of workers) worker.postMessage = function (message) {
+                Worker.prototype.postMessage.call(this, message.type === 'rate' && once ? { ...message, fault: once } : message);
+                if (message.type === 'rate') once = undefined;
+            };
+            same.push(JSON.stringify((await rater.rate(texts)).ratings) === wanted);
+        }
+        const live = workers.filter((worker) => worker.live).length;
+        rater.free();
+        globalThis.Blob = RealBlob;
+        return { same, notices, started: workers.length, live }";
+    let found = browser.call(run, Value::Null).await;
+    assert_eq!((&found["same"], &found["started"], &found["live"]), (&json!([true, true]), &json!(4), &json!(2)), "{found}");
+    for (notice, why) in [(0, "unreachable"), (1, "allocation failed")] {
+        let notice = found["notices"][notice].as_str().unwrap_or_default();
+        assert!(["replaced", "out of memory", why].iter().all(|part| notice.contains(part)), "{found}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_listener_throws_leaves_no_call_open_and_a_worker_that_is_not_needed_ends() {
+    let (browser, _server, _dir) = page().await;
+    let run = "const { load } = await import('./starsight.js');
+        const kill = () => {
+            const worker = workers.findLast((worker) => worker.live);
+            worker.terminate();
+            worker.dispatchEvent(new ErrorEvent('error', { message: 'killed by the test' }));
+        };
+        const rater = await load({ workers: 1, onNotice() { throw new Error('of the notice'); } });
+        let killed = false;
+        const onRatings = () => { if (!killed) { killed = true; kill(); } };
+        const { ratings } = await rater.rate(texts, { onRatings });
+        killed = false;
+        let most = 0;
+        const onProgress = ({ tokenised }) => {
+            // The dead worker's reviews are not tokenised any more.
+            if (tokenised < most) throw new Error('of the progress');
+            most = tokenised;
+        };
+        const thrown = await rater.rate(texts, { onRatings, onProgress }).catch((error) => error.message);
+        const after = (await rater.rate(['great app, love it'])).ratings.length;
+        rater.free();
+
+        // One of two is to end while it has work, and that work is cancelled.
+        const pair = await load({ workers: 2 });
+        const stop = new AbortController();
+        const long = pair.rate(texts, { signal: stop.signal }).catch((error) => error.name);
+        const measured = pair.bench(texts.slice(0, 8), { workers: [1], batches: [8], lags: [], repeats: 1 });
+        stop.abort();
+        const ended = await long;
+        const rows = await measured;
+        const live = workers.filter((worker) => worker.live).length;
+        pair.free();
+        return { rated: ratings.filter(Boolean).length, thrown, after, ended, workers: rows[0].workers, live }";
+    let found = browser.call(run, Value::Null).await;
+    let wanted = json!({ "rated": 6000, "thrown": "of the progress", "after": 1, "ended": "AbortError", "workers": 1, "live": 2 });
+    assert_eq!(found, wanted);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_builds_of_the_engine_are_small_and_their_kernels_give_the_sums_of_the_reference() {
+    let (browser, _server, dir) = page().await;
+    let run = "const { load } = await import('./starsight.js');
+        const rater = await load({ workers: 1, relaxedSimd: args });
+        const worker = workers.at(-1);
+        const kernels = await new Promise((resolve) => {
+            worker.addEventListener('message', ({ data }) => data.type === 'checked' && resolve(data.kernels));
+            worker.postMessage({ type: 'check', id: -1 });
+        });
+        rater.free();
+        return kernels";
+    assert_eq!(browser.call(run, json!(true)).await, "relaxed SIMD, relaxed SIMD in pairs, SIMD, portable");
+    assert_eq!(browser.call(run, json!(false)).await, "SIMD, portable");
+    for module in ["starsight_worker_bg.wasm.br", "starsight_worker_relaxed_bg.wasm.br"] {
+        let size = std::fs::metadata(dir.path().join("site/engine").join(module)).expect("packed").len();
+        assert!(size < LARGEST_ENGINE, "{module}: {size} bytes");
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_worker_begins_and_others_come_when_there_is_much_to_do() {
     let (browser, _server, _dir) = page().await;
-    let run = "Object.defineProperty(navigator, 'hardwareConcurrency', { value: args.cores, configurable: true });
-        Object.defineProperty(navigator, 'userAgentData', { value: { mobile: args.phone }, configurable: true });
+    let run = "const of = ([name, value]) => Object.defineProperty(navigator, name, { value: value ?? undefined, configurable: true });
+        Object.entries(args.navigator).forEach(of);
         const { load } = await import('./starsight.js');
         const before = workers.length;
         const rater = await load();
@@ -86,19 +189,68 @@ async fn one_worker_begins_and_others_come_when_there_is_much_to_do() {
         const stop = new AbortController();
         const long = 'good but needs work, really really '.repeat(30);
         const rated = rater.rate(Array(40_000).fill(long), { signal: stop.signal }).catch((error) => error.name);
-        for (let i = 0; i < 60 && workers.length - before < 2; i += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+        for (let i = 0; i < args.rounds && workers.length - before < 2; i += 1) await new Promise((resolve) => setTimeout(resolve, 100));
         const working = workers.length - before;
         stop.abort();
         const ended = await rated;
         const after = (await rater.rate(['great app, love it'])).ratings[0].stars;
         rater.free();
         return { loaded, working, ended, after }";
-    let found = browser.call(run, json!({ "cores": 3, "phone": false })).await;
+    let found = browser.call(run, json!({ "navigator": { "hardwareConcurrency": 3, "userAgentData": { "mobile": false } }, "rounds": 150 })).await;
     assert_eq!(found, json!({ "loaded": 1, "working": 2, "ended": "AbortError", "after": found["after"] }));
-    // Not on two cores, of which the page has one; nor on a phone.
-    for (cores, phone) in [(2, false), (8, true)] {
-        let found = browser.call(run, json!({ "cores": cores, "phone": phone })).await;
-        assert_eq!((&found["loaded"], &found["working"]), (&json!(1), &json!(1)), "{cores} cores: {found}");
+    // Not on two cores, of which the page has one; nor on a phone, or on what calls itself a Mac and has a touch screen.
+    let pad = json!({ "hardwareConcurrency": 8, "userAgentData": null, "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)", "maxTouchPoints": 5 });
+    for device in [json!({ "hardwareConcurrency": 2 }), json!({ "hardwareConcurrency": 8, "userAgentData": { "mobile": true } }), pad] {
+        let found = browser.call(run, json!({ "navigator": device, "rounds": 25 })).await;
+        assert_eq!((&found["loaded"], &found["working"]), (&json!(1), &json!(1)), "{device}: {found}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_worker_is_kept_if_all_together_are_faster_and_only_then() {
+    let (browser, _server, _dir) = page().await;
+    // A batch takes as long as this says, the first one much longer; where there is one core, several workers take turns, and disturb each other.
+    let run = "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 3, configurable: true });
+        const core = { free: Promise.resolve() };
+        let first = true;
+        const Watched = Worker;
+        globalThis.Worker = class extends Watched {
+            set onmessage(hear) {
+                const mine = args.cores === 1 ? core : { free: Promise.resolve() };
+                let heard = Promise.resolve();
+                const compute = async () => {
+                    const takes = first ? 1000 : args.cores === 1 && live() > 1 ? 60 : 20;
+                    first = false;
+                    await new Promise((resolve) => setTimeout(resolve, takes));
+                };
+                super.onmessage = (event) => {
+                    heard = heard.then(async () => {
+                        if (event.data.type === 'ratings') await (mine.free = mine.free.then(compute));
+                        hear(event);
+                    });
+                };
+            }
+        };
+        const { load } = await import('./starsight.js');
+        const before = workers.length;
+        const live = () => workers.slice(before).filter((worker) => worker.live).length;
+        const rater = await load();
+        const stop = new AbortController();
+        const rated = rater.rate(Array(40_000).fill('good but needs work, really really '.repeat(10)), { signal: stop.signal }).catch((error) => error.name);
+        let most = 0;
+        for (let i = 0; i < 150 && (most < 2 || live() !== args.cores); i += 1) {
+            await new Promise((resolve) => setTimeout(resolve, 100));
+            most = Math.max(most, live());
+        }
+        const end = live();
+        stop.abort();
+        await rated;
+        rater.free();
+        globalThis.Worker = Watched;
+        return { most, end }";
+    for cores in [1, 2] {
+        assert_eq!(browser.call(run, json!({ "cores": cores })).await, json!({ "most": 2, "end": cores }));
     }
     browser.close().await;
 }

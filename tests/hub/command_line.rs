@@ -75,6 +75,17 @@ fn training_fetches_the_defaults() {
     let output = again.env("HF_ENDPOINT", hub.endpoint()).stdin(Stdio::null()).output().expect("the program starts");
     assert_eq!(json(&done(&output))["test"], outcome["test"]);
     assert_eq!(hub.take_traffic().len(), 0);
+
+    // Its integers alone: on the Hub, and from the cache.
+    good(home.path(), &["publish", "--model", "model", "--integers", "--out", "light"]);
+    let card = fs::read_to_string(home.path().join("light/README.md")).unwrap();
+    assert!(card.contains("integers of 8 bits") && !card.contains("from transformers"), "{card}");
+    done(&starsight(home.path(), &hub, Some(TOKEN), &["publish", "--model", "light", "--to", REPO]));
+    let rate = ["rate", "--model", REPO, "--json", "great app"];
+    let online = done(&starsight(home.path(), &hub, None, &rate));
+    let mut offline = Command::new(env!("CARGO_BIN_EXE_starsight"));
+    offline.args(rate).current_dir(home.path()).env("HF_HOME", home.path().join("hf")).env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());
+    assert_eq!(json(&done(&offline.output().expect("the program starts")))["ratings"], json(&online)["ratings"]);
 }
 
 #[test]
@@ -106,6 +117,11 @@ fn publishing_says_what_it_does() {
     assert_says(&done(&again), &[published["commit"].as_str().unwrap(), REPO]);
     assert_says(&text(&again.stderr), &["nothing had changed"]);
     assert_says(&done(&publish(Some(TOKEN), &["--dry-run"])), &["nothing would go", "same"]);
+
+    // What the version before had, and this one has not.
+    fs::remove_file(home.join("bundle/model.safetensors")).unwrap();
+    scene.write_bundle_with(("web/weights.safetensors", b"integers"));
+    assert_says(&done(&publish(Some(TOKEN), &["--dry-run"])), &["model.safetensors", "stale", "would be deleted", "2 of 7 files"]);
 
     // `hf auth login` leaves it here.
     fs::create_dir_all(home.join("hf")).unwrap();

@@ -247,6 +247,23 @@ fn offline_the_cache_serves() {
 }
 
 #[test]
+fn offline_a_bundle_of_integers_alone_serves_too() {
+    let scene = Scene::new();
+    fs::remove_file(scene.bundle().join(bundle::WEIGHTS)).unwrap();
+    scene.write_bundle_with((bundle::INT8_WEIGHTS, b"integers"));
+    scene.publish().unwrap();
+    let online = scene.hub().fetch_model(&repo(REPO)).unwrap();
+    assert_eq!(scene.offline().fetch_model(&repo(REPO)).unwrap().files, online.files);
+    fs::remove_file(online.folder.join(bundle::INT8_WEIGHTS)).unwrap();
+    assert_says(&message(scene.offline().fetch_model(&repo(REPO))), &["without web/weights.safetensors", "HF_HUB_OFFLINE"]);
+    // What is no bundle has other weights.
+    scene.loopback.commit(Kind::Model, "someone/base", &[("config.json", b"{}"), ("model.safetensors", b"weights")]);
+    let base = scene.hub().fetch_model(&repo("someone/base")).unwrap();
+    fs::remove_file(base.folder.join(bundle::WEIGHTS)).unwrap();
+    assert_says(&message(scene.offline().fetch_model(&repo("someone/base"))), &["without model.safetensors", "HF_HUB_OFFLINE"]);
+}
+
+#[test]
 fn a_data_set_gives_its_data_files() {
     let scene = Scene::new();
     let id = "someone/app_reviews";

@@ -122,6 +122,88 @@ fn a_pull_request_leaves_the_branch_alone() {
 }
 
 #[test]
+fn an_answer_that_was_lost_makes_no_second_pull_request() {
+    let scene = Scene::new();
+    let (hub, repo_id) = (scene.hub(), repo(REPO));
+    let propose = || hub.publish(&Publication { pull_request: true, ..scene.publication(&repo_id) });
+    let posts = || to(&scene.loopback.take_traffic(), "POST", "/commit/").len();
+    scene.publish().unwrap();
+    scene.loopback.take_traffic();
+    // Done, and found.
+    scene.write_bundle(b"better weights");
+    scene.loopback.lose_answer("POST", "/commit/", 503);
+    assert!(propose().unwrap().pull_request.unwrap().ends_with("/discussions/1"));
+    assert_eq!(posts(), 1);
+    // Not done, which nobody can know: it is not sent again, and told.
+    scene.write_bundle(b"the best weights");
+    let discussions = format!("look at {}/{REPO}/discussions before you publish again", scene.loopback.endpoint());
+    for (fault, words) in [(Fault::HangUp(10), "the connection broke"), (Fault::Refuse(502), "the Hub answered 502")] {
+        scene.loopback.spoil(1, "POST", "/commit/", fault);
+        assert_says(&message(propose()), &["publishing to someone/reviews", words, "is not known", &discussions]);
+        assert_eq!(posts(), 1, "{fault:?}");
+    }
+    assert!(scene.loopback.read_at(Kind::Model, REPO, "refs/pr/2", bundle::WEIGHTS).is_none());
+    // Refused before anything was done: that may be sent again.
+    scene.loopback.fail(1, "POST", "/commit/", 429);
+    assert!(propose().unwrap().pull_request.unwrap().ends_with("/discussions/2"));
+    assert_eq!(posts(), 2);
+}
+
+#[test]
+fn what_only_the_version_before_had_is_deleted() {
+    let scene = Scene::new();
+    scene.publish().unwrap();
+    scene.loopback.commit(Kind::Model, REPO, &[("notes.txt", b"by someone else")]);
+    fs::remove_file(scene.bundle().join(bundle::WEIGHTS)).unwrap();
+    scene.write_bundle_with((bundle::INT8_WEIGHTS, b"integers"));
+    assert_eq!(scene.plan().unwrap().stale, [bundle::WEIGHTS]);
+    // The answer is lost: found by what is gone, too.
+    scene.loopback.lose_answer("POST", "/commit/", 504);
+    let published = scene.publish().unwrap();
+    assert_eq!((published.files, published.deleted), (2, vec![bundle::WEIGHTS.to_owned()]));
+    assert_eq!(scene.loopback.commits(Kind::Model, REPO), 4);
+    let paths = scene.loopback.paths(Kind::Model, REPO);
+    assert!(!paths.contains(&bundle::WEIGHTS.to_owned()), "{paths:?}");
+    for stays in [bundle::INT8_WEIGHTS, "notes.txt", ".gitattributes"] {
+        assert!(paths.contains(&stays.to_owned()), "{stays}: no manifest named it: {paths:?}");
+    }
+    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(REPO)).unwrap().folder);
+    assert_eq!(scene.publish().unwrap().deleted, Vec::<String>::new());
+    // Nothing goes by a manifest that cannot be read.
+    scene.loopback.commit(Kind::Model, REPO, &[(MANIFEST, b"{ \"files\": [{ \"path\": \"notes.txt\" }] }")]);
+    assert_eq!(scene.publish().unwrap().deleted, Vec::<String>::new());
+    assert_says(&scene.said(), &["cannot be read", "no file of that version is deleted"]);
+}
+
+#[test]
+fn what_was_made_for_a_bundle_that_did_not_come_is_named() {
+    let scene = Scene::new();
+    let (main, next) = (REPO.to_owned(), format!("{REPO}@next"));
+    scene.loopback.fail(9, "POST", "/commit/", 500);
+    let made = format!("made for it at {}: the repository {REPO}; publish again", scene.loopback.endpoint());
+    assert_says(&message(scene.publish_to(&scene.hub(), &main)), &[&made, "delete it there", "the Hub answered 500"]);
+    // Now it is there.
+    let text = message(scene.publish_to(&scene.hub(), &main));
+    assert!(!text.contains("made for it"), "{text}");
+    assert_says(&message(scene.publish_to(&scene.hub(), &next)), &["the branch next; publish again", "500"]);
+    scene.loopback.fail(9, "POST", "/branch/", 403);
+    assert_says(&message(scene.publish_to(&scene.hub(), "someone/new@next")), &["the repository someone/new; publish again", "403"]);
+    scene.loopback.forget_faults();
+    scene.publish().expect("and it goes well when the Hub does");
+}
+
+#[test]
+fn a_branch_whose_answer_was_lost_is_there() {
+    let scene = Scene::new();
+    scene.publish().unwrap();
+    scene.write_bundle(b"better weights");
+    scene.loopback.lose_answer("POST", "/branch/", 503);
+    let name = format!("{REPO}@next");
+    assert_eq!(scene.publish_to(&scene.hub(), &name).unwrap().files, 2);
+    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(&name)).unwrap().folder);
+}
+
+#[test]
 fn a_bundle_that_is_not_what_it_says_is_not_published() {
     let scene = Scene::new();
     fs::write(scene.bundle().join(bundle::WEIGHTS), b"these are").unwrap();

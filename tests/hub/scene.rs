@@ -52,16 +52,21 @@ impl Scene {
     }
 
     pub fn write_bundle(&self, weights: &[u8]) {
+        self.write_bundle_with((bundle::WEIGHTS, weights));
+    }
+
+    /// A bundle whose weights are in this file.
+    pub fn write_bundle_with(&self, weights: (&str, &[u8])) {
         let vocabulary: String = (0..2000).map(|i| format!("piece{i}\n")).collect();
         let files: [(&str, &[u8]); 6] = [
             (bundle::CONFIG, br#"{"model_type":"distilbert"}"#),
-            (bundle::WEIGHTS, weights),
+            weights,
             (bundle::TOKENIZER, br#"{"version":"1.0"}"#),
             (bundle::TOKENIZER_CONFIG, br#"{"do_lower_case":true}"#),
             (bundle::VOCAB, vocabulary.as_bytes()),
             (bundle::CARD, "---\nlicense: mit\n---\n# Rates reviews \u{2b50}\n".as_bytes()),
         ];
-        fs::create_dir_all(self.bundle()).unwrap();
+        fs::create_dir_all(self.bundle().join("web")).unwrap();
         for (name, content) in files {
             fs::write(self.bundle().join(name), content).unwrap();
         }

@@ -1,6 +1,6 @@
 """Holds a Starsight bundle to `transformers`: loads the folder as it is, or the repository on the Hub, and computes the logits of its probes.
 
-usage: check_bundle.py BUNDLE|OWNER/NAME. Prints the largest difference; exit status 1 when it is above 1e-4.
+usage: check_bundle.py BUNDLE|OWNER/NAME. Prints the largest difference; exit status 1 when it is above 1e-4, or the labels' names are others.
 """
 
 import argparse
@@ -34,6 +34,10 @@ def main() -> int:
     )
     if any(loading.values()):
         print(f"the weights are not those of the model: {loading}", file=sys.stderr)
+        return 1
+    labels = {0: "1 star"} | {label: f"{label + 1} stars" for label in range(1, 5)}
+    if model.config.id2label != labels:
+        print(f"the labels are {model.config.id2label}, not {labels}", file=sys.stderr)
         return 1
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)

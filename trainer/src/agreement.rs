@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use starsight_model::LABELS;
-use starsight_model::rating::{argmax, softmax};
+use starsight_model::rating::{Decoding, softmax};
 
 /// The ratings of some reviews beside those of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -18,11 +18,11 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Holds `logits` against those of a `reference`, review by review; both already divided by the calibration temperature.
-    pub fn new(logits: &[[f32; LABELS]], reference: &[[f32; LABELS]]) -> Agreement {
+    /// Holds `logits` against those of a `reference`, review by review; both already divided by the calibration temperature. Stars follow from both by `decoding`.
+    pub fn new(logits: &[[f32; LABELS]], reference: &[[f32; LABELS]], decoding: Decoding) -> Agreement {
         let (mut same, mut sum, mut largest) = (0, 0.0, 0f64);
         for (a, b) in logits.iter().zip(reference) {
-            same += usize::from(argmax(a) == argmax(b));
+            same += usize::from(decoding.label(a) == decoding.label(b));
             for (p, q) in softmax(a).into_iter().zip(softmax(b)) {
                 let difference = f64::from((p - q).abs());
                 sum += difference;
@@ -43,8 +43,11 @@ mod tests {
     fn stars_and_probabilities_are_compared() {
         let logits = |p: [f32; LABELS]| p.map(f32::ln);
         let reference = [logits([0.2, 0.2, 0.2, 0.3, 0.1]), logits([0.6, 0.1, 0.1, 0.1, 0.1])];
-        let found = Agreement::new(&[logits([0.3, 0.2, 0.2, 0.2, 0.1]), reference[1]], &reference);
+        let other = [logits([0.3, 0.2, 0.2, 0.2, 0.1]), reference[1]];
+        let found = Agreement::new(&other, &reference, Decoding::Likeliest);
         assert_eq!((found.samples, found.same_star), (2, 0.5));
         assert!((found.mean_difference - 0.02).abs() < 1e-6 && (found.largest_difference - 0.1).abs() < 1e-6, "{found:?}");
+        // Another is the likeliest, and the median still the third.
+        assert_eq!(Agreement::new(&other, &reference, Decoding::Median).same_star, 1.0);
     }
 }

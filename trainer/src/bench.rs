@@ -6,10 +6,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde::Serialize;
 use starsight_model::batch::{PackedBatch, plan};
-use starsight_model::{EncoderConfig, Rater};
+use starsight_model::fused::{self, Precision};
+use starsight_model::int8::Kernel;
+use starsight_model::{EncoderConfig, LABELS, Rater};
 
 /// How reviews come together in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,7 +69,7 @@ pub struct Figure {
     pub tokens_per_second: f64,
     /// Tokens that were computed for one token of the reviews: 1 without padding.
     pub padding: f64,
-    /// Share of the machine's peak that the encoder's products reached, padding included.
+    /// Share of the device's peak that the products of the linear layers reached, padding included.
     pub peak_share: f64,
     /// Milliseconds of lag that every batch would wait for a network, and reviews a second with it.
     pub lag: Option<Lag>,
@@ -93,7 +95,7 @@ pub struct Table {
     pub longest: usize,
     /// How often each way was measured.
     pub repeats: usize,
-    /// The device's peak in 10^9 operations a second, in products.
+    /// The device's peak in 10^9 operations a second, by the engine's own product in its own numbers.
     pub peak_gflops: f64,
     /// The figures.
     pub figures: Vec<Figure>,
@@ -149,7 +151,6 @@ pub fn measure(
             done();
         }
     }
-    let operations = operations(rater.config());
     let figure = |(way, passes): (&Way, Vec<Pass>)| {
         let mut seconds: Vec<f64> = passes.iter().map(|p| p.seconds).collect();
         seconds.sort_unstable_by(f64::total_cmp);
@@ -165,7 +166,7 @@ pub fn measure(
             spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
             tokens_per_second: tokens as f64 / median,
             padding: computed as f64 / tokens as f64,
-            peak_share: operations * computed as f64 / median / (1e9 * peak_gflops),
+            peak_share: operations(rater.config(), computed, texts.len()) / median / (1e9 * peak_gflops),
             lag,
         }
     };
@@ -233,29 +234,47 @@ fn median(ascending: &[f64]) -> f64 {
     if ascending.len() % 2 == 1 { ascending[middle] } else { (ascending[middle - 1] + ascending[middle]) / 2.0 }
 }
 
-/// The operations of the encoder's products for one token: query, key, value, output (h x h each) and the two feed-forward layers (h x f each), an addition and a multiplication
-/// a weight. Attention itself, which depends on the length, is left out.
-fn operations(config: &EncoderConfig) -> f64 {
-    let (h, f) = (config.hidden_size, config.intermediate_size);
-    (2 * config.layers * (4 * h * h + 2 * h * f)) as f64
+/// The operations of the linear layers' products for so many tokens and reviews, an addition and a multiplication a weight: query, key, value and output (h x h each) and the two
+/// feed-forward layers (h x f each) for every token; but in the last layer key and value alone, for only the first token of each review asks there and goes on to the head. Attention
+/// itself, which depends on the lengths, is left out.
+fn operations(config: &EncoderConfig, tokens: usize, reviews: usize) -> f64 {
+    let (h, f) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let [asks, answers] = [2.0 * h * h + 2.0 * h * f, 2.0 * h * h];
+    let lower = config.layers.saturating_sub(1) as f64;
+    let (tokens, reviews) = (tokens as f64, reviews as f64);
+    2.0 * (tokens * (lower * asks + config.layers as f64 * answers) + reviews * (asks + h * h + LABELS as f64 * h))
 }
 
-/// The machine's peak in 10^9 operations a second: the best of several f32 products of 1024 x 1024 matrices by candle, on all cores.
-///
-/// # Errors
-/// When the product cannot be computed.
-pub fn peak(device: &Device) -> Result<f64> {
+/// The processor's peak in 10^9 operations a second, in products of large matrices as the encoder multiplies in `precision`, one on each core.
+pub fn peak(precision: Precision) -> f64 {
     const SIDE: usize = 1024;
-    let [a, b] = [0.5, 0.25].map(|value| Tensor::full(value, (SIDE, SIDE), device).and_then(|t| t.to_dtype(DType::F32)));
-    let (a, b) = (a?, b?);
-    let mut best = f64::INFINITY;
-    for _ in 0..20 {
+    let [a, b] = [0.5f32, 0.25].map(|value| vec![value; SIDE * SIDE]);
+    let results = vec![vec![0f32; SIDE * SIDE]; rayon::current_num_threads()];
+    at_best(results, 2 * SIDE.pow(3), |y| fused::square(precision, SIDE, &a, &b, y))
+}
+
+/// The same of the integer engine's product by `kernel`, of operands that stay in a core's own cache.
+pub fn int8_peak(kernel: Kernel) -> f64 {
+    const ROWS: usize = 16;
+    const INPUTS: usize = 384;
+    const OUTPUTS: usize = 16;
+    /// Often enough that starting the cores does not count.
+    const TIMES: usize = 10_000;
+    let (x, panel) = (vec![1i8; ROWS * INPUTS], vec![1u8; INPUTS * OUTPUTS]);
+    let results = vec![[[0i32; OUTPUTS]; ROWS]; rayon::current_num_threads()];
+    at_best(results, 2 * TIMES * ROWS * INPUTS * OUTPUTS, |sums| (0..TIMES).for_each(|_| kernel.run(&x, &panel, sums)))
+}
+
+/// 10^9 operations a second when each core does `work` on a result of its own, of `operations` each: the best of several rounds.
+fn at_best<T: Send>(mut results: Vec<T>, operations: usize, work: impl Fn(&mut T) + Sync) -> f64 {
+    const ROUNDS: usize = 10;
+    let round = |results: &mut Vec<T>| {
         let clock = Instant::now();
-        // One element is fetched: until it is there, a device has not finished.
-        a.matmul(&b)?.get(0)?.get(0)?.to_scalar::<f32>()?;
-        best = best.min(clock.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (SIDE * SIDE * SIDE) as f64 / best / 1e9)
+        results.par_iter_mut().with_max_len(1).for_each(&work);
+        clock.elapsed().as_secs_f64()
+    };
+    let best = (0..ROUNDS).map(|_| round(&mut results)).fold(f64::INFINITY, f64::min);
+    (operations * results.len()) as f64 / best / 1e9
 }
 
 #[cfg(test)]
@@ -281,8 +300,18 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_a_number() {
-        let peak = peak(&Device::Cpu).expect("a product");
-        assert!(peak.is_finite() && peak > 0.1, "{peak}");
+    fn a_peak_is_a_number() {
+        for peak in [peak(Precision::F32), int8_peak(Kernel::best())] {
+            assert!(peak.is_finite() && peak > 0.1, "{peak}");
+        }
+    }
+
+    #[test]
+    fn operations_are_those_that_are_computed() {
+        let json = r#"{"model_type":"distilbert","vocab_size":50,"dim":4,"n_layers":3,"n_heads":2,"hidden_dim":16,"max_position_embeddings":40}"#;
+        let config = EncoderConfig::from_json(json.as_bytes()).expect("a good config");
+        // Two whole layers of 4 x 16 + 2 x 64 weights a token, keys and values of the third; then 2 x 16 + 2 x 64 weights a review, and the head's 16 + 20.
+        let multiplications = 10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
+        assert_eq!(operations(&config, 10, 3), f64::from(2 * multiplications));
     }
 }

@@ -84,23 +84,33 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         outcome.steps,
         outcome.temperature
     );
-    out.push_str(USE);
+    for part in [USE, IN_PYTHON, ELSEWHERE] {
+        out.push_str(part);
+    }
     out.push_str(&limits_table(limits));
     out
 }
 
-const USE: &str = r#"## How to use it
+const USE: &str = "## How to use it\n\n";
 
-In Python, with this folder or its name on the Hub:
+const IN_PYTHON: &str = r#"In Python, with this folder or its name on the Hub:
 
 ```python
 from transformers import pipeline
 
 rate = pipeline("text-classification", model=".")
-rate("Great app, I use it every day!")  # LABEL_4 is five stars
+rate("Great app, I use it every day!")  # [{'label': '5 stars', 'score': ...}], the score before the temperature
 ```
 
-With Starsight, from the shell:
+"#;
+
+/// In its place where the bundle has no weights that `transformers` reads.
+const NOT_IN_PYTHON: &str = "\
+Its weights are integers of 8 bits (`web/weights.safetensors`), which `transformers` cannot load; Starsight can, and so can every browser.
+
+";
+
+const ELSEWHERE: &str = r#"With Starsight, from the shell:
 
 ```sh
 starsight rate --model . "Great app, I use it every day!"
@@ -121,6 +131,17 @@ const { ratings } = await rater.rate(['Great app, I use it every day!']);
 It knows what the reviews that it learned from know: their language, their kind of app, their habits. Stars and words often disagree in real reviews, so no model
 reaches 100%. Irony, other languages and texts without an opinion are rated all the same. What it gives is a guess at the stars, and no judgement of the reviewer.
 "#;
+
+/// The card of a bundle without the weights in floating point: it tells nobody to load them.
+pub fn of_integers(card: &str) -> String {
+    let card = card.replacen("library_name: transformers\n", "library_name: starsight\n", 1);
+    // Up to what comes next, whatever an earlier version wrote there.
+    let [from, to] = [IN_PYTHON, ELSEWHERE].map(|part| part.lines().next().and_then(|line| card.find(line)));
+    match (from, to) {
+        (Some(from), Some(to)) if from < to => format!("{}{NOT_IN_PYTHON}{}", &card[..from], &card[to..]),
+        _ => card,
+    }
+}
 
 impl Origin {
     fn of(provenance: &Value) -> Origin {
@@ -222,8 +243,10 @@ fn confusion_table(metrics: &Metrics) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use starsight_model::{EncoderConfig, LABELS};
 
     use super::*;
+    use crate::device::{Numbers, Precision};
 
     #[test]
     fn what_the_front_matter_names_is_on_the_hub() {
@@ -243,6 +266,93 @@ mod tests {
         assert!(text.contains(r#"- name: "- odd: name\n---""#) && text.contains(r#"type: "my: \"reviews\" #1.csv""#), "{text}");
         assert_eq!(text.lines().filter(|line| *line == "---").count(), 2, "{text}");
         assert_eq!(license(&text).as_deref(), Some("apache-2.0"));
+    }
+
+    /// What 60 reviews came to, of which every sixth was rated two stars too high or too low.
+    fn outcome() -> Outcome {
+        let labels: Vec<usize> = (0..60).map(|i| i % LABELS).collect();
+        let rated = |i: usize| if i.is_multiple_of(6) { (labels[i] + 2) % LABELS } else { labels[i] };
+        let logits: Vec<_> = (0..60).map(|i| std::array::from_fn(|label| if label == rated(i) { 2.0 } else { 0.0 })).collect();
+        let test = Evaluation::new(&logits, &labels, Decoding::Likeliest);
+        Outcome {
+            uncalibrated_loss: 1.0,
+            validation: test.metrics.clone(),
+            test,
+            temperature: 1.25,
+            decoding: Decoding::Likeliest,
+            best_step: 10,
+            best_epoch: 0.5,
+            device: "a test".into(),
+            precision: Numbers::Float(Precision::F32),
+            steps: 20,
+            train_samples: 384,
+            train_samples_per_second: 100.0,
+            tokens_per_second: 1000.0,
+            seconds: 3.84,
+            eval_samples_per_second: 200.0,
+            peak_memory_mb: None,
+        }
+    }
+
+    #[test]
+    fn a_card_says_what_the_model_is_worth_and_how_to_use_it() {
+        let outcome = outcome();
+        let provenance =
+            json!({ "base_model": "a/base", "data": "a/data", "reviews": 504, "split_seed": 42, "recipe": { "lr": 1e-3, "best-by": "loss" } });
+        let limits = [Limit { name: "sarcastic", texts: 8, near: Some(3), expected: 3.254, sure: 0.616 }];
+        let card = write("my-stars", &outcome, &provenance, &limits, Some("mit"));
+        let (front_matter, body) = card.split_once("\n---\n").unwrap();
+
+        // What the front matter says is what metrics.json holds, to its four digits.
+        let metrics = serde_json::to_value(&outcome).unwrap()["test"].clone();
+        for (kind, name) in [("accuracy", "accuracy"), ("mae", "mae"), ("f1", "macro_f1"), ("off_by_one", "off_by_one"), ("cohen_kappa", "qwk")] {
+            let (_, result) = front_matter.split_once(&format!("- type: {kind}\n")).unwrap_or_else(|| panic!("{kind}: {front_matter}"));
+            let value = result.lines().find_map(|line| line.trim().strip_prefix("value: ")).unwrap();
+            let wanted = metrics[name].as_f64().unwrap();
+            assert!((value.parse::<f64>().unwrap() - wanted).abs() <= 5e-5, "{kind}: {value}, and {wanted}");
+        }
+
+        // Every measure with its interval.
+        for measure in outcome.test.measures() {
+            let value = measure.show((measure.of)(&outcome.test.metrics));
+            assert!(body.contains(&format!("| {} | {value} | {} | {value} |", measure.name, measure.show_interval())), "{}: {body}", measure.name);
+        }
+        let [low, high] = outcome.test.intervals.accuracy.map(|end| 100.0 * end);
+        assert!(body.contains(&format!("| Accuracy | 83.33% | {low:.2}% to {high:.2}% |")), "{body}");
+        // Of twelve reviews with each number of stars, two are two stars off.
+        assert!(body.contains("| **1** | 10 | 0 | 2 | 0 | 0 |\n| **2** | 0 | 10 | 0 | 2 | 0 |\n"), "{body}");
+        assert!(body.contains("| **5** | 0 | 2 | 0 | 0 | 10 |\n"), "{body}");
+        for part in [
+            "# my-stars\n",
+            "Fine-tuned from `a/base` on `a/data`",
+            "\"lr\": 0.001",
+            "504 reviews were divided",
+            "temperature of 1.250",
+            "pipeline(\"text-classification\", model=\".\")",
+            "starsight rate --model .",
+            "from './starsight.js'",
+            "| sarcastic | 8 | 3 | 3.25 | 62% |",
+        ] {
+            assert!(body.contains(part), "{part}: {body}");
+        }
+
+        // The label that it promises is the one that the configuration names.
+        let base = json!({ "model_type": "distilbert", "vocab_size": 10, "dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 16, "max_position_embeddings": 8 });
+        let config = EncoderConfig::from_json(&serde_json::to_vec(&base).unwrap()).unwrap();
+        let labels: Value = serde_json::from_str(&config.to_json()).unwrap();
+        assert!(body.contains(&format!("[{{'label': '{}', ", labels["id2label"]["4"].as_str().unwrap())), "{body}");
+    }
+
+    #[test]
+    fn a_card_of_integers_says_what_can_load_them() {
+        let card = write("my-stars", &outcome(), &json!({}), &[], None);
+        let light = of_integers(&card);
+        for gone in ["pipeline(", "from transformers", "library_name: transformers"] {
+            assert!(card.contains(gone) && !light.contains(gone), "{gone}: {light}");
+        }
+        assert!(light.contains("## How to use it\n\nIts weights are integers of 8 bits") && light.contains("starsight rate --model ."), "{light}");
+        assert_eq!(light.split_once("With Starsight, from the shell:").unwrap().1, card.split_once("With Starsight, from the shell:").unwrap().1);
+        assert_eq!((of_integers(&light), of_integers("# Mine")), (light, "# Mine".to_owned()));
     }
 
     #[test]

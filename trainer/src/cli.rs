@@ -136,6 +136,7 @@ pub struct Init {
 
 /// `starsight train`
 #[derive(Debug, Args)]
+#[command(mut_arg("teacher_share", |share| share.requires("teacher")), mut_arg("teacher_temperature", |temperature| temperature.requires("teacher")))]
 pub struct Train {
     /// Model to start from
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased")]
@@ -169,7 +170,7 @@ pub struct TrainingRun {
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
     pub data: Vec<Source>,
     /// Further reviews, whose stars nobody told, to learn from what the teacher thinks of them
-    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
+    #[arg(long, requires = "teacher", num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub unlabelled: Vec<Source>,
     /// Folder for the bundle, the log and the checkpoints
     #[arg(long, value_name = "DIR")]
@@ -296,7 +297,7 @@ pub struct SplitArgs {
 }
 
 /// `starsight evaluate`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Evaluate {
     /// Fine-tuned model
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
@@ -304,7 +305,7 @@ pub struct Evaluate {
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
-    /// The part to rate, divided as `train` does
+    /// The part to rate, divided as `train` does: for train, val and test --rows, --dedup and --drop-empty hold too as in the model's training, where its bundle says so
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
     /// Seed of the split; the one that the model was trained with, where its bundle says so, else 42

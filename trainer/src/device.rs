@@ -86,7 +86,7 @@ impl RatingHardware {
 
 /// `place`, once standard error says what it is.
 fn told(place: Place) -> Place {
-    eprintln!("computing on {} in {}", place.name(), place.numbers());
+    say!("computing on {} in {}", place.name(), place.numbers());
     place
 }
 
@@ -100,11 +100,23 @@ impl Hardware {
         self.choose(much).map(told)
     }
 
+    /// The same for work of which `tied`, in words, is computed on the processor only: nothing unless given. To be called before the work begins.
+    ///
+    /// # Errors
+    /// As [`Hardware::open`]; and when a GPU was asked for all the same.
+    pub fn open_for(self, tied: Option<&str>) -> Result<Place> {
+        let device = untied(self.device, tied)?;
+        if let Some(tied) = tied.filter(|_| device != self.device && gpu_is_there()) {
+            say!("the GPU stays unused: {tied} is computed on the processor only");
+        }
+        Hardware { device, ..self }.open(true)
+    }
+
     fn choose(self, much: bool) -> Result<Place> {
         match self.device {
             Choice::Cuda => self.gpu(),
             Choice::Auto if much && gpu_is_there() => self.gpu().or_else(|error| {
-                eprintln!("the GPU stays unused: {error:#}");
+                say!("the GPU stays unused: {error:#}");
                 self.processor()
             }),
             Choice::Auto | Choice::Cpu => self.processor(),
@@ -133,6 +145,15 @@ impl Hardware {
         bail!(
             "this program was built without its part for GPUs: build it with `cargo build --release -p starsight --features cuda`, or say --device cpu"
         )
+    }
+}
+
+/// The device that may be taken for work of which `tied` is computed on the processor only.
+fn untied(wish: Choice, tied: Option<&str>) -> Result<Choice> {
+    match (wish, tied) {
+        (Choice::Cuda, Some(tied)) => bail!("--device cuda: {tied} is computed on the processor only; say --device cpu, or leave that out"),
+        (_, Some(_)) => Ok(Choice::Cpu),
+        (wish, None) => Ok(wish),
     }
 }
 
@@ -205,13 +226,14 @@ impl Place {
         }
     }
 
-    /// Its peak in 10^9 operations a second, in products.
+    /// Its peak in 10^9 operations a second, in products such as its engine's, in the same numbers.
     ///
     /// # Errors
-    /// When a product cannot be computed.
+    /// When a GPU fails.
     pub fn peak(&self) -> Result<f64> {
         match self {
-            Place::Processor(_) | Place::Int8 => bench::peak(&candle_core::Device::Cpu),
+            Place::Processor(precision) => Ok(bench::peak(*precision)),
+            Place::Int8 => Ok(bench::int8_peak(Kernel::best())),
             #[cfg(feature = "cuda")]
             Place::Gpu { device, precision } => Ok(cuda::peak::peak(device, *precision, PEAK_SIDE)?),
         }
@@ -268,6 +290,19 @@ mod tests {
             Ok(place) => assert!(Fused::is_bf16_fast() && place.numbers() == Numbers::Float(Precision::Bf16)),
             Err(error) => assert!(error.contains("lacks AVX512-BF16"), "{error}"),
         }
+    }
+
+    #[test]
+    fn what_only_the_processor_computes_is_settled_before_a_gpu_is_looked_for() {
+        let may = |wish| untied(wish, Some("--int8")).map_err(|e| e.to_string());
+        assert_eq!([may(Choice::Auto), may(Choice::Cpu)], [Ok(Choice::Cpu), Ok(Choice::Cpu)]);
+        let error = may(Choice::Cuda).expect_err("a GPU cannot");
+        assert_eq!(error, "--device cuda: --int8 is computed on the processor only; say --device cpu, or leave that out");
+        for wish in [Choice::Auto, Choice::Cpu, Choice::Cuda] {
+            assert_eq!(untied(wish, None).ok(), Some(wish));
+        }
+        let place = Hardware { device: Choice::Auto, precision: PrecisionChoice::F32 }.open_for(Some("--int8")).expect("the processor");
+        assert!(place.name().starts_with("the processor ("), "{}", place.name());
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Evaluation {
 
     /// The metrics in the order in which they are shown.
     pub fn measures(&self) -> [Measure; 9] {
-        let Intervals { loss, accuracy, off_by_one, binary_great, binary_five, mae, macro_f1 } = self.intervals;
+        let Intervals { loss, accuracy, off_by_one, binary_great, binary_five, mae, macro_f1, qwk } = self.intervals;
         let measure = |name, of, is_share, interval| Measure { name, of, is_share, interval };
         [
             measure("Accuracy", |m| m.accuracy, true, Some(accuracy)),
@@ -106,7 +106,7 @@ impl Evaluation {
             measure("5 stars against the rest", |m| m.binary_five, true, Some(binary_five)),
             measure("Mean absolute error, stars", |m| m.mae, false, Some(mae)),
             measure("Macro F1", |m| m.macro_f1, false, Some(macro_f1)),
-            measure("Quadratic weighted kappa", |m| m.qwk, false, None),
+            measure("Quadratic weighted kappa", |m| m.qwk, false, Some(qwk)),
             measure("Expected calibration error", |m| m.ece, false, None),
             measure("Loss, cross-entropy in nats", |m| m.loss, false, Some(loss)),
         ]

@@ -6,20 +6,44 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tempfile::NamedTempFile;
 
 /// How the name of a file begins that is being written.
 const UNFINISHED: &str = ".starsight-";
+
+/// A file that is wholly on the disk, but not yet under its name; it is gone when it is dropped before.
+pub struct Beside {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Beside {
+    /// Gives it its name, which another file may have had until now.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn put(self) -> Result<()> {
+        let Beside { file, path } = self;
+        file.persist(&path).map_err(|e| e.error).with_context(|| format!("writing {}", path.display()))?;
+        sync_folder(folder_of(&path))
+    }
+}
 
 /// Writes the file `path` through `write`. It appears under its name only when all of it is on the disk; on an error what was there before stays.
 ///
 /// # Errors
 /// When the folder cannot be made, the disk is full, or `write` fails.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<()> {
+    write_beside(path, write)?.put()
+}
+
+/// The same, but for the name: of several files that belong together each is written before the first is put where it belongs.
+///
+/// # Errors
+/// As [`write_whole`].
+pub fn write_beside(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<Beside> {
     let failed = || format!("writing {}", path.display());
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
@@ -35,8 +59,12 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) ->
     out.flush().with_context(failed)?;
     drop(out);
     file.as_file().sync_all().with_context(failed)?;
-    file.persist(path).map_err(|e| e.error).with_context(failed)?;
-    sync_folder(folder)
+    Ok(Beside { file, path: path.to_owned() })
+}
+
+/// The folder that the file `path` lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Returns when the names in `folder` are on the disk: a rename that came before then outlives a power cut.

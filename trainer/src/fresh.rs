@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::Weights;
@@ -12,7 +13,8 @@ use starsight_model::{EncoderConfig, bundle};
 use crate::{files, wordpiece};
 
 /// The shape of a fresh DistilBERT.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(rename_all = "kebab-case")]
 pub struct Shape {
     /// Transformer layers
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=48))]

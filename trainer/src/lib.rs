@@ -1,5 +1,11 @@
 //! Starsight's trainer: what the program `starsight` does, as a library.
 
+// A print that panics where nothing can be written would lose the work: `out!` and `say!` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+pub mod print;
+
 pub mod agreement;
 pub mod base;
 pub mod bench;
@@ -18,6 +24,7 @@ pub mod fresh;
 pub mod hub;
 pub mod interrupt;
 pub mod limits;
+pub mod memory;
 pub mod package;
 pub mod progress;
 pub mod rating;

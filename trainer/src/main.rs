@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use starsight::cli::Cli;
+use starsight::{commands, print};
 
 fn main() -> ExitCode {
     // clap itself exits with 2 for wrong usage.
     let cli = Cli::parse();
-    match starsight::commands::run(cli.command) {
+    match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            print::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

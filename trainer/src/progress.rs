@@ -119,7 +119,7 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("{}: {}, {}", self.label, self.unit.part(done, self.total), text.trim_end());
+                say!("{}: {}, {}", self.label, self.unit.part(done, self.total), text.trim_end());
             }
             None => {}
         }
@@ -128,8 +128,8 @@ impl Progress {
     /// Writes a line without disturbing the bar.
     pub fn note(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 
@@ -139,7 +139,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         let (seconds, rate) = self.pace();
-        eprintln!("{}: {} in {seconds:.1} s, {}", self.label, self.unit.amount(self.done), self.unit.rate(rate));
+        say!("{}: {} in {seconds:.1} s, {}", self.label, self.unit.amount(self.done), self.unit.rate(rate));
     }
 
     /// Seconds since the start, and units a second.

@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -63,8 +63,21 @@ fn router(root: PathBuf) -> Router {
     Router::new().fallback_service(files).layer(middleware::from_fn_with_state(Arc::new(root), guard))
 }
 
+/// The names by which a browser on this machine asks for it.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Whether a request is for this machine, by one of its names. A page from elsewhere can let a name of its own lead here (DNS rebinding), and would read the folder as its own; the browser
+/// then asks for that name.
+fn is_for_loopback(request: &Request) -> bool {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+    named.is_some_and(|named| NAMES.iter().any(|name| named.host().eq_ignore_ascii_case(name)))
+}
+
 /// What `ServeDir` leaves out: links may not lead out of the folder, a file that changed is never taken for the one before, and the site's own page for what is not there.
 async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Next) -> Response {
+    if !is_for_loopback(&request) {
+        return (StatusCode::MISDIRECTED_REQUEST, "a preview for this machine alone: ask for localhost or 127.0.0.1\n").into_response();
+    }
     let Some(file) = target(&root, request.uri().path()) else { return not_found(&root) };
     let tag = tag(&file);
     if let Some(tag) = &tag {
@@ -165,9 +178,14 @@ mod tests {
 
     /// Asks as the wire has it: a client library would tidy the address up.
     fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        ask_for(&address.to_string(), address, method, path, headers)
+    }
+
+    /// The same under another name.
+    fn ask_for(host: &str, address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut connection = TcpStream::connect(address).unwrap();
         let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(connection, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{extra}\r\n").unwrap();
+        write!(connection, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{extra}\r\n").unwrap();
         let mut bytes = Vec::new();
         connection.read_to_end(&mut bytes).unwrap();
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("headers");
@@ -301,6 +319,18 @@ mod tests {
         fs::write(root.join("404.html"), "<p>lost").unwrap();
         let lost = get(address, "/nothing");
         assert_eq!((lost.status, lost.body.as_slice(), lost.header("content-type")), (404, &b"<p>lost"[..], "text/html; charset=utf-8"));
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_reads_nothing() {
+        let (_parent, _root, address) = site();
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "[::1]:80", &address.to_string()] {
+            assert_eq!(ask_for(host, address, "GET", "/app/page.js", &[]).status, 200, "{host}");
+        }
+        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:x:y", ""] {
+            let answer = ask_for(host, address, "GET", "/app/page.js", &[]);
+            assert!(answer.status == 421 && !answer.body.windows(6).any(|part| part == b"export"), "{host}: {}", answer.status);
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Source {
             Source::Path(path) => {
                 bail!("{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}", path.display(), starter::NAME)
             }
-            Source::Repo(repo) => Ok(hub()?.fetch_model(repo)?.folder),
+            Source::Repo(repo) => Ok(hub()?.fetch_model(repo).with_context(|| format!("there is no folder {repo} here; from the Hub"))?.folder),
             Source::Starter => starter::folder(),
         }
     }
@@ -79,7 +79,9 @@ impl Source {
     fn data_files(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<Vec<PathBuf>> {
         let path = match self {
             Source::Path(path) => path.as_path(),
-            Source::Repo(repo) => return Ok(hub()?.fetch_dataset(repo)?.files),
+            Source::Repo(repo) => {
+                return Ok(hub()?.fetch_dataset(repo).with_context(|| format!("there is no file or folder {repo} here; from the Hub"))?.files);
+            }
             // A word like any other, where reviews are asked for.
             Source::Starter => Path::new(starter::NAME),
         };

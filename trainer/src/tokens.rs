@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::{files, interrupt};
 
 /// How a file of ids begins.
-const MAGIC: &[u8; 8] = b"ids v1\r\n";
+const MAGIC: &[u8; 8] = b"ids v2\r\n";
 /// Lists of ids that the cache keeps, the ones used last.
 const KEPT: usize = 8;
 /// Fewer texts than this are quicker tokenised than looked up.
@@ -46,12 +46,12 @@ impl Tokens {
             if let Ok(file) = File::options().append(true).open(&path) {
                 file.set_modified(SystemTime::now()).ok();
             }
-            eprintln!("token ids of {} texts taken from {}", texts.count(), path.display());
+            say!("token ids of {} texts taken from {}", texts.count(), path.display());
             return Ok(tokens);
         }
         let tokens = Tokens::compute(tokenizer, texts)?;
         if let Err(error) = tokens.write(&path).and_then(|()| prune(&path)) {
-            eprintln!("the token ids are not kept for the next run: {error:#}");
+            say!("the token ids are not kept for the next run: {error:#}");
         }
         Ok(tokens)
     }
@@ -87,17 +87,22 @@ impl Tokens {
         &self.ids[start as usize..self.ends[i] as usize]
     }
 
-    /// Writes the number of texts and of ids, the ends, and the ids: little-endian, without a second copy in memory.
+    /// Writes the number of texts and of ids, the ends, and the ids, little-endian, without a second copy in memory; and the SHA-256 of all that.
     fn write(&self, path: &Path) -> Result<()> {
         files::write_whole(path, |out| {
-            out.write_all(MAGIC)?;
+            let mut hash = Sha256::new();
+            let mut put = |bytes: &[u8]| {
+                hash.update(bytes);
+                out.write_all(bytes)
+            };
+            put(MAGIC)?;
             for n in [self.ends.len() as u64, self.ids.len() as u64].iter().chain(&self.ends) {
-                out.write_all(&n.to_le_bytes())?;
+                put(&n.to_le_bytes())?;
             }
             for id in &self.ids {
-                out.write_all(&id.to_le_bytes())?;
+                put(&id.to_le_bytes())?;
             }
-            Ok(())
+            Ok(out.write_all(&hash.finalize())?)
         })
     }
 
@@ -106,24 +111,32 @@ impl Tokens {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
         let mut file = BufReader::with_capacity(1 << 20, file);
+        let mut hash = Sha256::new();
         let mut magic = [0; MAGIC.len()];
         file.read_exact(&mut magic)?;
+        hash.update(magic);
         let mut number = || -> Result<u64> {
             let mut bytes = [0; 8];
             file.read_exact(&mut bytes)?;
+            hash.update(bytes);
             Ok(u64::from_le_bytes(bytes))
         };
         let (texts, count) = (number()?, number()?);
-        let wanted =
-            texts.checked_mul(8).zip(count.checked_mul(4)).and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(MAGIC.len() as u64 + 16));
+        let rest = MAGIC.len() as u64 + 16 + Sha256::output_size() as u64;
+        let wanted = texts.checked_mul(8).zip(count.checked_mul(4)).and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(rest));
         ensure!(&magic == MAGIC && wanted == Some(size), "{} is damaged, or something else", path.display());
         let ends: Vec<u64> = (0..texts).map(|_| number()).collect::<Result<_>>()?;
         let mut ids = Vec::with_capacity(count as usize);
         let mut bytes = [0; 4];
         for _ in 0..count {
             file.read_exact(&mut bytes)?;
+            hash.update(bytes);
             ids.push(u32::from_le_bytes(bytes));
         }
+        let mut noted = Vec::new();
+        file.read_to_end(&mut noted)?;
+        // Ids of other texts, or lengths that a flipped bit moved, would be learned from in silence.
+        ensure!(noted == hash.finalize().as_slice(), "{} is damaged", path.display());
         ensure!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == count, "{} is damaged", path.display());
         Ok(Tokens { ids, ends })
     }
@@ -182,7 +195,11 @@ mod tests {
             assert_eq!([tokens.get(0), tokens.get(1), tokens.get(2)], [&[2, 5, 3][..], &[2, 3], &[2, 6, 5, 3]]);
         }
         let whole = fs::read(&path).expect("read");
-        for damaged in [&b"cut"[..], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &[b"other123", &whole[8..]].concat()] {
+        // Bytes of an id, of an end, and of the checksum.
+        let flip = |at: usize| -> Vec<u8> { whole.iter().enumerate().map(|(i, byte)| byte ^ u8::from(i == at)).collect() };
+        let flipped = [whole.len() - 33, 25, whole.len() - 1].map(flip);
+        let cut = [&b"cut"[..], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &[b"other123", &whole[8..]].concat()].map(<[u8]>::to_vec);
+        for damaged in flipped.into_iter().chain(cut) {
             fs::write(&path, damaged).expect("written");
             assert!(Tokens::read(&path).is_err());
         }

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+use starsight_model::Rater;
 use starsight_model::bundle::{self, FileEntry, Manifest};
 
-use crate::files;
+use crate::{card, files};
 
 /// Reads the manifest of the bundle in the folder `dir`.
 ///
@@ -61,8 +62,8 @@ pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     }
 }
 
-/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files; of its weights with `integers` these alone. It appears whole or not
-/// at all.
+/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files; of its weights with `integers` these alone; its probes' logits
+/// then are what the weights give that these stand for, and its card says what can load it. It appears whole or not at all.
 ///
 /// # Errors
 /// When a file is missing or is not what the manifest says, `integers` are wanted and there are none, or `out` holds something or cannot be written.
@@ -86,6 +87,20 @@ pub fn copy_bundle(dir: &Path, out: &Path, integers: bool) -> Result<usize> {
             std::fs::create_dir_all(folder).with_context(failed)?;
         }
         copy(dir, entry, &mut File::create(&path).with_context(failed)?).with_context(failed)?;
+    }
+    if integers {
+        // What reads the copy in floating point has no other weights.
+        let [config, tokenizer, weights] = [bundle::CONFIG, bundle::TOKENIZER, bundle::INT8_WEIGHTS].map(|name| files::read(&fresh.join(name)));
+        let rater = Rater::from_bytes(&config?, &tokenizer?, weights?).with_context(|| format!("in {}", dir.display()))?;
+        for probe in &mut manifest.probes {
+            probe.logits = rater.logits(&[&rater.encode(&probe.text)?])?[0];
+        }
+        if let Some(entry) = manifest.files.iter_mut().find(|file| file.path == bundle::CARD) {
+            let path = fresh.join(bundle::CARD);
+            let card = card::of_integers(&String::from_utf8_lossy(&files::read(&path)?)).into_bytes();
+            std::fs::write(&path, &card).with_context(failed)?;
+            *entry = FileEntry::of(bundle::CARD, &card);
+        }
     }
     std::fs::write(fresh.join(bundle::MANIFEST), serde_json::to_vec_pretty(&manifest)?).with_context(failed)?;
     std::fs::rename(&fresh, out).with_context(failed)?;

@@ -60,13 +60,29 @@ pub struct Address {
     pub view: RwSignal<View>,
     /// The model that it names.
     pub wanted: RwSignal<Wanted>,
+    /// Whether the page may ask no host but its own: it was opened for a model of the site, and so its policy was narrowed to that (trainer/src/site/start.js), which holds until it
+    /// is left.
+    pub is_narrowed: bool,
+}
+
+impl Wanted {
+    /// Whether the model may lie on another host.
+    pub fn is_elsewhere(&self) -> bool {
+        self.model.as_deref().is_some_and(|model| !is_folder(model))
+    }
+}
+
+/// Whether a model's name is the address of a folder of this site, such as `./model/`.
+pub fn is_folder(model: &str) -> bool {
+    ["/", "./", "../"].iter().any(|start| model.starts_with(start))
 }
 
 impl Address {
     /// The address as it is, and as it becomes when the reader goes back and forth.
     pub fn read() -> Address {
         let (view, wanted) = current();
-        let address = Address { view: RwSignal::new(view), wanted: RwSignal::new(wanted) };
+        let is_narrowed = !wanted.is_elsewhere();
+        let address = Address { view: RwSignal::new(view), wanted: RwSignal::new(wanted), is_narrowed };
         window_event_listener(leptos::ev::popstate, move |_| address.follow());
         Effect::new(move |_| document().set_title(&words::title(address.view.get())));
         address
@@ -97,6 +113,10 @@ impl Address {
 
     fn follow(self) {
         let (view, wanted) = current();
+        if self.is_narrowed && wanted.is_elsewhere() {
+            // Only a page that is opened anew may fetch that.
+            return drop(window().location().reload());
+        }
         self.view.maybe_update(|now| std::mem::replace(now, view) != view);
         self.wanted.maybe_update(|now| {
             let changed = *now != wanted;

@@ -10,6 +10,7 @@ use crate::components::announcer::{Announcements, Announcer};
 use crate::components::frame::{Intro, Masthead, SkipLink};
 use crate::components::model_strip::ModelStrip;
 use crate::components::stars::StarShapes;
+use crate::drops;
 use crate::meter::Meter;
 use crate::model::{Model, State};
 use crate::views::many::RateMany;
@@ -28,6 +29,7 @@ pub fn App() -> impl IntoView {
     let model = Model::load(address.wanted, meter);
     provide_context(model);
     provide_context(Announcer::default());
+    drops::keep_the_page();
     let state = move || {
         model.state.with(|state| match state {
             State::Loading => "loading",

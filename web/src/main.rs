@@ -5,7 +5,9 @@
 mod address;
 mod app;
 mod components;
+mod drops;
 mod figures;
+mod focus;
 mod frame;
 mod meter;
 mod model;

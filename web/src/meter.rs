@@ -39,9 +39,9 @@ struct Rated {
 pub struct Meter {
     /// The latest points, oldest first; the last one is now. Nothing is added while nothing is rated.
     pub points: RwSignal<Vec<Point>>,
-    /// Reviews rated since the page was opened.
+    /// Reviews rated since the page was opened that the visitor asked for.
     pub total: RwSignal<f64>,
-    counted: StoredValue<f64>,
+    asked: StoredValue<f64>,
     recent: StoredValue<VecDeque<Rated>>,
     /// When rating began after a rest.
     begun: StoredValue<f64>,
@@ -54,7 +54,7 @@ impl Meter {
         Meter {
             points: RwSignal::default(),
             total: RwSignal::new(0.0),
-            counted: StoredValue::default(),
+            asked: StoredValue::default(),
             recent: StoredValue::default(),
             begun: StoredValue::default(),
             ticking: StoredValue::new(None),
@@ -71,8 +71,13 @@ impl Meter {
             self.begun.set_value(at);
             self.ticking.set_value(set_interval_with_handle(move || self.tick(), STEP).ok());
         }
-        self.counted.update_value(|counted| *counted += samples);
         self.recent.update_value(|recent| recent.push_back(Rated { at, samples, tokens }));
+    }
+
+    /// The same of reviews that the visitor asked for: not of variants of one that explain its rating, nor of a benchmark's.
+    pub fn count_asked(self, samples: f64, tokens: f64) {
+        self.asked.update_value(|asked| *asked += samples);
+        self.count(samples, tokens);
     }
 
     /// Adds a point to the curve; after a while without ratings, the last one.
@@ -94,8 +99,8 @@ impl Meter {
             points.push(Point { at, samples: samples / window, tokens: tokens / window });
             points.retain(|point| at - point.at <= SPAN);
         });
-        let counted = self.counted.get_value();
-        self.total.maybe_update(|total| std::mem::replace(total, counted) != counted);
+        let asked = self.asked.get_value();
+        self.total.maybe_update(|total| std::mem::replace(total, asked) != asked);
         if rests && let Some(handle) = self.ticking.try_update_value(Option::take).flatten() {
             handle.clear();
         }

@@ -10,7 +10,7 @@ use leptos::task::spawn_local;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{AbortController, AbortSignal};
 
-use crate::address::Wanted;
+use crate::address::{Wanted, is_folder};
 use crate::meter::Meter;
 use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Ways};
 
@@ -64,12 +64,14 @@ pub struct Model {
     pub notice: RwSignal<Option<String>>,
     /// Whether its source has a newer version than this one, which the browser kept.
     pub is_outdated: RwSignal<bool>,
+    /// Whether a run over many reviews is under way, beside which nothing can be measured.
+    pub is_busy: RwSignal<bool>,
     wanted: RwSignal<Wanted>,
     meter: Meter,
     /// What opens a private model, as long as the page is open and nowhere else.
     token: StoredValue<Option<String>>,
     /// Files of this device that hold the model, in place of the one that is wanted.
-    files: StoredValue<Option<Array>, LocalStorage>,
+    files: RwSignal<Option<Array>, LocalStorage>,
     /// How often one was loaded.
     attempts: StoredValue<u32>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
@@ -85,10 +87,11 @@ impl Model {
             arriving: RwSignal::default(),
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
+            is_busy: RwSignal::new(false),
             wanted,
             meter,
             token: StoredValue::new(None),
-            files: StoredValue::new_local(None),
+            files: RwSignal::new_local(None),
             attempts: StoredValue::new(0),
             rater: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
@@ -96,8 +99,7 @@ impl Model {
         };
         Effect::new(move |_| {
             model.wanted.track();
-            model.files.set_value(None);
-            model.start();
+            model.start_wanted();
         });
         model
     }
@@ -107,10 +109,21 @@ impl Model {
         self.begin(false);
     }
 
+    /// Loads the one that the address asks for, in place of files of this device.
+    pub fn start_wanted(self) {
+        self.files.set(None);
+        self.begin(false);
+    }
+
     /// Loads the bundle in `files` of this device, until another model is asked for.
     pub fn start_from(self, files: Array) {
-        self.files.set_value(Some(files));
+        self.files.set(Some(files));
         self.begin(false);
+    }
+
+    /// Whether it is looked for in files of this device. Reactive.
+    pub fn is_from_files(self) -> bool {
+        self.files.with(Option::is_some)
     }
 
     /// Takes the token for private models, if there is one.
@@ -124,12 +137,11 @@ impl Model {
         self.begin(false);
     }
 
-    /// Whether it is looked for on a Hub.
-    pub fn is_on_a_hub(self) -> bool {
-        self.files.with_value(Option::is_none)
-            && self
-                .wanted
-                .with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !model.starts_with(['.', '/']) && !model.contains("://")))
+    /// Whether a token may be what is missing, or wrong: a Hub refused to give the model, or the token is none.
+    pub fn wants_token(self, trouble: &Trouble) -> bool {
+        let is_on_a_hub =
+            self.wanted.with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !is_folder(model) && !model.contains("://")));
+        is_on_a_hub && self.files.with_untracked(Option::is_none) && (trouble.may_be_private() || is_about_token(trouble))
     }
 
     /// Loads the newest version of it.
@@ -159,7 +171,7 @@ impl Model {
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let source = Source { wanted: self.wanted.get_untracked(), files: self.files.get_value(), token: self.token.get_value(), update };
+            let source = Source { wanted: self.wanted.get_untracked(), files: self.files.get_untracked(), token: self.token.get_value(), update };
             let loaded = starsight::load(&source, &signal, &listeners).await;
             if self.attempts.get_value() != attempt {
                 // Another model was asked for meanwhile.
@@ -189,36 +201,49 @@ impl Model {
 
     /// Rates one text; also tells how much work it was.
     pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
-        let rated = self.rater()?.rate_one(text).await?;
-        self.meter.count(1.0, rated.1.tokens());
+        let attempt = self.attempts.get_value();
+        let rated = self.rater()?.rate_one(text).await.map_err(|trouble| self.hear(attempt, trouble))?;
+        self.meter.count_asked(1.0, rated.1.tokens());
         Ok(rated)
     }
 
-    /// Rates `texts`, an array of strings; their ratings in order.
-    pub async fn rate_all(self, texts: &Array, signal: &AbortSignal) -> Result<Vec<Rating>, Trouble> {
+    /// Rates variants of a text, an array of strings; their ratings in order.
+    pub async fn rate_variants(self, texts: &Array, signal: &AbortSignal) -> Result<Vec<Rating>, Trouble> {
         let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
         let found = Rc::clone(&ratings);
         let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating));
-        self.rate_many(texts, signal, |_| {}, gather).await?;
+        self.rate(texts, signal, Meter::count, |_| {}, gather).await?;
         Ok(ratings.take().into_iter().flatten().collect())
     }
 
-    /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.
+    /// Rates `texts`, an array of the visitor's reviews. `on_ratings` gets (index, rating) in the order in which they are done.
     pub async fn rate_many(
         self,
         texts: &Array,
         signal: &AbortSignal,
+        on_progress: impl FnMut(Speed) + 'static,
+        on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
+    ) -> Result<Speed, Trouble> {
+        self.rate(texts, signal, Meter::count_asked, on_progress, on_ratings).await
+    }
+
+    async fn rate(
+        self,
+        texts: &Array,
+        signal: &AbortSignal,
+        count: fn(Meter, f64, f64),
         mut on_progress: impl FnMut(Speed) + 'static,
         on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
     ) -> Result<Speed, Trouble> {
         let mut counted = (0.0, 0.0);
         let heard = move |speed: Speed| {
             let rated = (speed.rated().unwrap_or_default(), speed.tokens());
-            self.meter.count(rated.0 - counted.0, rated.1 - counted.1);
+            count(self.meter, rated.0 - counted.0, rated.1 - counted.1);
             counted = rated;
             on_progress(speed);
         };
-        self.rater()?.rate_many(texts, signal, heard, on_ratings).await
+        let attempt = self.attempts.get_value();
+        self.rater()?.rate_many(texts, signal, heard, on_ratings).await.map_err(|trouble| self.hear(attempt, trouble))
     }
 
     /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known.
@@ -228,7 +253,19 @@ impl Model {
             self.meter.count(rated - counted.0, tokens - counted.1);
             counted = (rated, tokens);
         };
-        self.rater()?.bench(texts, ways, signal, on_row, on_rated).await
+        let attempt = self.attempts.get_value();
+        self.rater()?.bench(texts, ways, signal, on_row, on_rated).await.map_err(|trouble| self.hear(attempt, trouble))
+    }
+
+    /// What an error in rating means. An engine that broke down rates no more; one that was freed because another model took its place did not fail, and says nothing of that other.
+    fn hear(self, attempt: u32, trouble: Trouble) -> Trouble {
+        if self.attempts.get_value() != attempt {
+            return Trouble::superseded();
+        }
+        if trouble.name == "EngineError" {
+            self.state.set(State::Failed(trouble.clone()));
+        }
+        trouble
     }
 
     fn rater(self) -> Result<Rater, Trouble> {
@@ -240,17 +277,20 @@ impl Model {
         self.state.with(|state| matches!(state, State::Ready(_)))
     }
 
+    /// Its name, once it is loaded. Reactive.
+    pub fn name(self) -> Option<String> {
+        self.state.with(|state| if let State::Ready(info) = state { Some(info.name.clone()) } else { None })
+    }
+
     /// Takes note that what was to be loaded could not even be looked at.
     pub fn fail(self, trouble: Trouble) {
         self.state.set(State::Failed(trouble));
     }
+}
 
-    /// Takes note of an error in rating: an engine that broke down rates no more.
-    pub fn note(self, trouble: &Trouble) {
-        if trouble.name == "EngineError" {
-            self.state.set(State::Failed(trouble.clone()));
-        }
-    }
+/// Whether a failure is that of an access token that cannot be one.
+pub fn is_about_token(trouble: &Trouble) -> bool {
+    trouble.name == "TypeError" && trouble.message.starts_with("token ")
 }
 
 /// Measures the speed of the download over its last seconds.

@@ -35,7 +35,8 @@ const COMMIT = /^[0-9a-f]{40}$/;
  * @param wish.files   [{ path, file }]: a bundle's files, as the user chose them
  * @param wish.token   an access token, sent to the Hub's own host alone; or nothing
  * @param wish.update  whether to look for a newer version before a kept one is used
- * @param wish.lent    Map of path to Blob: files that another worker lends
+ * @param wish.base, wish.manifest  the version that another worker has found: no other is looked for
+ * @param wish.lent    Map of path to Blob: files that it lends
  * @param tell         is told { type: 'notice', notice }: something that the user may want to know
  */
 export async function findBundle(wish, tell) {
@@ -48,10 +49,10 @@ export async function findBundle(wish, tell) {
     const { base, manifest } = await newest(wish);
     return new Bundle(wish, store, tell, base, manifest);
   } catch (error) {
-    // What is kept serves where the network does not.
-    const kept = error.passing && wish.update ? await store?.model(wish.source) : null;
+    // What is kept serves where the network does not, or what it gives is no bundle.
+    const kept = wish.update ? await store?.model(wish.source) : null;
     if (!kept) throw error;
-    tell({ type: 'notice', notice: `no newer version could be looked for: ${error.message}` });
+    tell({ type: 'notice', notice: `no newer version could be had: ${error.message}` });
     return new Bundle(wish, store, tell, kept.base, kept.manifest, kept);
   }
 }
@@ -106,6 +107,8 @@ class Bundle {
   #contents;
   #ahead = new Map();
   #parts = new Map();
+  /** By path, when the kept copy that was read was written. */
+  #seen = new Map();
   #full = false;
 
   constructor(wish, store, tell, base, manifest, kept) {
@@ -146,9 +149,10 @@ class Bundle {
     return this.#stream(path, anew);
   }
 
-  /** The files for other workers: Map of path to Blob. */
+  /** The files for other workers, if any are to come: Map of path to Blob. */
   async lend() {
     const files = new Map();
+    if (!this.#wish.lend) return files;
     for (const path of FILES) {
       const blob = (await this.#store?.whole(this.#entries.get(path))) ?? this.#wish.lent?.get(path) ?? (this.#parts.has(path) && new Blob(this.#parts.get(path)));
       if (blob) files.set(path, blob);
@@ -161,17 +165,24 @@ class Bundle {
   async keep() {
     if (!this.#store || this.isKept) return;
     const files = FILES.map((path) => this.#entries.get(path)).map(({ sha256, size }) => ({ sha256, size }));
-    const present = await Promise.all(files.map((entry) => this.#store.whole(entry)));
-    if (!present.every(Boolean)) return;
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
     const { source } = this.#wish;
     await this.#store.keep({ source, base: this.base, manifest: this.manifest, files, bytes, at: Date.now() }).catch(() => {});
   }
 
-  /** Lets go of what is kept of the bundle: it is not what its manifest says. */
-  async discard() {
-    await this.#store?.forget(this.#wish.source);
-    for (const { sha256 } of this.#entries.values()) await this.#store?.remove(sha256);
+  /** Lets go of the file at `path`, which is not what the manifest says, and of the note that the bundle is whole. */
+  async discard(path) {
+    await this.#forgetSeen(this.#entries.get(path));
+    await this.#store?.strike(this.#wish.source, this.manifest);
+  }
+
+  /** Where this version cannot be used: the kept one in place of a newer one, or the newest in place of the kept one; null if there is no other. */
+  async otherVersion() {
+    const { manifest, source } = this.#wish;
+    if (manifest || !this.#store) return null;
+    const other = this.isKept ? await newest(this.#wish).catch(() => null) : await this.#store.model(source);
+    if (!other || other.manifest === this.manifest) return null;
+    return new Bundle(this.#wish, this.#store, this.#tell, other.base, other.manifest, this.isKept ? undefined : other);
   }
 
   /** Whether its source holds another version by now; no, if it cannot be asked. */
@@ -197,25 +208,43 @@ class Bundle {
     // What the user chose is read again, and found to be what it is.
     if (!anew || this.#wish.files) {
       const there = this.#wish.lent?.get(entry.path) ?? (await this.#store?.whole(entry));
-      if (there) return yield* piecesOf(there.stream());
+      if (there) return yield* this.#read(there, entry);
     }
     // One tab fetches, the others wait for what it keeps. (Nothing is kept, nothing to wait for.)
     const release = this.#store ? await this.#lock(entry) : () => {};
     let copy = null;
     try {
-      if (anew) await this.#store?.remove(entry.sha256);
+      // Another tab may have found it damaged too, and have fetched it already.
+      if (anew) await this.#forgetSeen(entry);
       const arrived = await this.#store?.whole(entry);
-      if (arrived) return yield* piecesOf(arrived.stream());
+      if (arrived) return yield* this.#read(arrived, entry);
       copy = await this.#store?.write(entry.sha256);
-      yield* this.#fetch(entry, copy);
+      yield* this.#fetch(entry, copy, anew);
     } finally {
       copy?.close();
+      if (copy) this.#seen.set(entry.path, (await this.#store.whole(entry))?.lastModified);
       release();
     }
   }
 
+  /** The bytes of a kept, lent or chosen `file`. One that cannot be read to its end (a tab may have deleted it meanwhile) ends early, and is then fetched anew like any that is damaged. */
+  async *#read(file, entry) {
+    this.#seen.set(entry.path, file.lastModified);
+    try {
+      yield* piecesOf(file.stream());
+    } catch (error) {
+      if (this.#wish.files) throw named('BundleError', `${this.base}${entry.path} cannot be read: ${error.message}`);
+    }
+  }
+
+  /** Deletes the kept copy of a file if it is the one that was read. */
+  async #forgetSeen(entry) {
+    const stored = await this.#store?.whole(entry);
+    if (stored && stored.lastModified === this.#seen.get(entry.path)) await this.#store.remove(entry.sha256);
+  }
+
   /** The file from its source, but for the beginning that is kept already; what arrives is kept, as long as there is room. */
-  async *#fetch(entry, copy) {
+  async *#fetch(entry, copy, anew) {
     let at = 0;
     if (copy && copy.getSize() > entry.size) copy.truncate(0);
     for (const kept = copy?.getSize() ?? 0, room = new Uint8Array(Math.min(PIECE, kept)); at < kept; ) {
@@ -227,8 +256,8 @@ class Bundle {
     // What is kept nowhere else is lent from memory.
     const lend = (first) => (this.#wish.lend ? this.#parts.set(entry.path, first).get(entry.path) : null);
     let parts = copy ? null : lend([]);
-    // A second copy in the browser's own cache would be of no use.
-    const options = { ...request(this.#wish), ...(copy && { cache: 'no-store' }) };
+    // A second copy in the browser's own cache would be of no use; and what came damaged may come from there.
+    const options = { ...request(this.#wish), ...(copy ? { cache: 'no-store' } : anew && { cache: 'reload' }) };
     for await (const piece of download(`${this.base}${entry.path}`, at, entry.size, options)) {
       try {
         if (copy && copy.write(piece, { at }) < piece.length) throw named('QuotaExceededError', 'no room');

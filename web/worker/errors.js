@@ -1,5 +1,13 @@
 // Errors that users meet, told apart by name; starsight.d.ts lists them.
 
+/** What a worker has words for; anything else broke it. */
+const TOLD = ['DownloadError', 'BundleError', 'EngineError'];
+
+/** Whether it is an error that users are told of by its own words. */
+export function isTold(error) {
+  return TOLD.includes(error?.name);
+}
+
 /** An error with a name. */
 export function named(name, message) {
   return Object.assign(new Error(message), { name });

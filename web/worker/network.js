@@ -6,13 +6,52 @@ import { piecesOf } from './pieces.js';
 /** How often in a row a download is taken up again without a byte arriving in between, and how long it waits before each, in milliseconds. */
 const PAUSES = [500, 1500, 4000];
 
+/** A small file is asked for again so often: what is kept may do without it. */
+const TRIES_FOR_TEXT = 2;
+
 /** A server that sends nothing for so long is asked again, in milliseconds. */
 const STALL = 30_000;
 
+/** Breaks a request off that is waited for in vain. */
+class Watch {
+  #stalled = new AbortController();
+  #timer;
+
+  get signal() {
+    return this.#stalled.signal;
+  }
+
+  /** From now on something must arrive. */
+  wait() {
+    this.rest();
+    this.#timer = setTimeout(() => this.#stalled.abort(new Error(`nothing arrived for ${STALL / 1000} seconds`)), STALL);
+  }
+
+  /** Nothing is waited for. */
+  rest() {
+    clearTimeout(this.#timer);
+  }
+}
+
 /** Fetches a small file as text. */
 export async function fetchText(address, options) {
-  const response = await ask(address, { cache: 'no-cache', ...options });
-  return response.text().catch((error) => Promise.reject(cut(address, error)));
+  for (let tries = 0; ; tries += 1) {
+    const watch = new Watch();
+    try {
+      watch.wait();
+      const response = await ask(address, { cache: 'no-cache', ...options, signal: watch.signal });
+      return await response.text().catch((error) => Promise.reject(cut(address, error)));
+    } catch (error) {
+      if (!error.passing || tries === TRIES_FOR_TEXT) throw error;
+      await pause(tries);
+    } finally {
+      watch.rest();
+    }
+  }
+}
+
+function pause(tries) {
+  return new Promise((resolve) => setTimeout(resolve, PAUSES[tries]));
 }
 
 /**
@@ -23,27 +62,26 @@ export async function* download(address, from, size, options) {
   let at = from;
   for (let tries = 0; at < size; ) {
     const start = at;
-    const stalled = new AbortController();
-    let timer, arriving;
-    const watch = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => stalled.abort(new Error(`nothing arrived for ${STALL / 1000} seconds`)), STALL);
-    };
+    const watch = new Watch();
+    let arriving;
     try {
-      watch();
+      watch.wait();
       const headers = at > 0 ? { ...options.headers, Range: `bytes=${at}-` } : options.headers;
-      const response = await ask(address, { ...options, headers, signal: stalled.signal });
+      const response = await ask(address, { ...options, headers, signal: watch.signal });
       let skip = at > 0 && response.status !== 206 ? at : 0;
       arriving = piecesOf(response.body);
       for (;;) {
         const { done, value } = await arriving.next().catch((error) => Promise.reject(cut(address, error, at)));
         if (done) break;
-        watch();
+        watch.wait();
         const piece = value.subarray(Math.min(skip, value.length));
         skip -= value.length - piece.length;
         if (piece.length === 0) continue;
         at += piece.length;
+        // The reader may take its time.
+        watch.rest();
         yield piece;
+        watch.wait();
         if (at > size) return;
       }
       if (at < size) throw cut(address, new Error(`${size} were announced`), at);
@@ -51,10 +89,10 @@ export async function* download(address, from, size, options) {
       if (!error.passing) throw error;
       if (at > start) tries = 0;
       if (tries === PAUSES.length) throw error;
-      await new Promise((resolve) => setTimeout(resolve, PAUSES[tries]));
+      await pause(tries);
       tries += 1;
     } finally {
-      clearTimeout(timer);
+      watch.rest();
       arriving?.return();
     }
   }

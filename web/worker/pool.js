@@ -2,6 +2,7 @@
 
 import { MODULES, startWorker } from './engine.js';
 import { brokenDown, named } from './errors.js';
+import { Pace } from './pace.js';
 import { Work } from './work.js';
 
 /** Portions of a call that a worker has at once: one under way, one waiting, so that it never idles. */
@@ -13,22 +14,32 @@ const TRIES = 2;
 /** Another worker is worth its memory if all together then do at least so many times as much. */
 const WORTHWHILE = 1.15;
 
-/** How long throughput is measured for that, and how much work must lie ahead before another worker is started, in milliseconds. */
+/** Packed batches of each worker over which throughput is measured for that, and for how many milliseconds at least: one batch more or less is then no gain and no loss. */
+const MEASURED_BATCHES = 6;
 const MEASURE = 750;
+
+/** Batches that each worker rates before that: browsers run a module slowly at first. */
+const WARM_UP_BATCHES = 4;
+
+/** How much work must lie ahead before another worker is started, in milliseconds. */
 const WORTH_STARTING = 2500;
+
+/** How often it is looked whether so much has been rated, in milliseconds. */
+const LOOK = 50;
 
 /** Rates with one worker or several; plain messages carry texts and ratings, so that no special headers are asked of the host. */
 export class Pool {
+  /** What each worker loads: what was asked for, and once that is found, the same version of it, with the files if a worker lends them. */
   #wish;
   #relaxedSimd;
   #most;
   #listeners;
-  #lent;
   #workers = new Set();
   #loading = new Set();
   #works = new Set();
-  /** Work done in calls that ended, and how often nothing was left to do. */
-  #done = 0;
+  /** What was rated in all calls: batches, their cost, and when the last one came. */
+  #rated = { batches: 0, cost: 0, at: 0 };
+  /** How often nothing was left to do. */
   #idle = 0;
   /** Whether it is looked into if another worker is worth it, and whether a call came since. */
   #growing = false;
@@ -46,14 +57,15 @@ export class Pool {
   /** Starts `count` workers and answers with what is known of the model. The first one fetches, the others get its files. */
   async start(count) {
     const others = [];
+    const pace = new Pace();
     const loaded = this.#add({ ...this.#wish, lend: this.#most > 1 }, (message) => {
       const { type, phase, loaded, total, notice } = message;
-      if (type === 'progress') this.#listeners.onProgress?.({ phase, loaded, total });
-      if (type === 'notice') this.#listeners.onNotice?.(notice);
-      if (type === 'newer') this.#listeners.onNewer?.();
-      if (type === 'files') {
-        this.#lent = { source: this.#wish.source, base: message.base, manifest: message.manifest, lent: message.files };
-        for (let i = 1; i < count; i += 1) others.push(this.#add(this.#lent, () => {}).catch((error) => error));
+      if (type === 'progress') this.#tell('onProgress', { phase, loaded, total, secondsLeft: phase === 'download' ? pace.secondsLeft(loaded, total) : undefined });
+      if (type === 'notice') this.#tell('onNotice', notice);
+      if (type === 'newer') this.#tell('onNewer');
+      if (type === 'found') {
+        this.#wish = { ...this.#wish, base: message.base, manifest: message.manifest, lent: message.files };
+        for (let i = 1; i < count; i += 1) others.push(this.#add(this.#wish, () => {}).catch((error) => error));
       }
     });
     const { info, kept } = await loaded;
@@ -61,9 +73,13 @@ export class Pool {
     return { info, kept };
   }
 
-  /** How many workers there are. */
+  /** How many workers there are, but for those that are about to end. */
   get size() {
-    return this.#workers.size;
+    return this.#staying.length;
+  }
+
+  get #staying() {
+    return [...this.#workers].filter((worker) => !worker.retiring);
   }
 
   /** How many workers there are, and how many there may be. */
@@ -74,11 +90,8 @@ export class Pool {
   /** Makes it `size` workers, and lets it have `most` of them; for measuring with so many and no other. */
   async resize({ size, most }) {
     this.#most = most;
-    while (this.size < size && !this.#ended) await this.#add(this.#lent ?? this.#wish, () => {});
-    for (const worker of [...this.#workers].slice(size)) {
-      worker.retiring = true;
-      this.#retire(worker);
-    }
+    while (this.size < size && !this.#ended) await this.#add(this.#wish, () => {});
+    for (const worker of this.#staying.slice(size)) this.#retire(worker);
   }
 
   /** Rates `texts`. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are places in `texts`. */
@@ -104,9 +117,11 @@ export class Pool {
     for (const worker of [...this.#loading, ...this.#workers]) worker.stop(error);
     this.#workers.clear();
     for (const work of [...this.#works]) this.#fail(work, error);
+    // It may hold all of a model's files in memory.
+    this.#wish = null;
   }
 
-  /** Starts a worker that loads what it `wish`es for; it takes its share of the work once it has. */
+  /** Starts a worker that loads what it `wish`es for; it takes its share of the work once it has. Answers with it and with what it says of the model. */
   async #add(wish, hear) {
     const worker = new RatingWorker((error) => this.#lose(worker, error));
     this.#loading.add(worker);
@@ -115,7 +130,7 @@ export class Pool {
       if (this.#ended) throw this.#ended;
       this.#workers.add(worker);
       this.#feed(worker);
-      return ready;
+      return { worker, ...ready };
     } catch (error) {
       worker.stop(error);
       throw error;
@@ -126,10 +141,10 @@ export class Pool {
 
   /** Hands `worker` portions of every call under way, as many as it may have. */
   #feed(worker) {
-    if (worker.retiring) return;
+    if (worker.retiring || !worker.isAlive) return;
     for (const work of this.#works) {
       while (worker.portions(work) < PORTIONS_A_WORKER) {
-        const portion = work.take(this.#workers.size);
+        const portion = work.take(this.size);
         if (!portion) break;
         this.#hand(worker, work, portion);
       }
@@ -138,32 +153,49 @@ export class Pool {
 
   async #hand(worker, work, portion) {
     const texts = Array.from(portion.places, (place) => work.texts[place]);
-    const request = worker.ask({ type: 'rate', texts }, (message) => work.hear(portion, message));
+    const request = worker.ask({ type: 'rate', texts }, (message) => this.#hear(worker, work, portion, message));
     worker.begin(work, request);
     try {
       await request.settled;
+      if (work.isDone && this.#drop(work)) work.resolve();
     } catch (error) {
-      if (!this.#works.has(work)) return;
-      // A worker that died takes nothing with it: what it had not rated is rated by another.
-      portion.tries += 1;
-      if (worker.isAlive || portion.tries >= TRIES) this.#fail(work, error);
-      else {
-        work.giveBack(portion);
-        for (const other of this.#workers) this.#feed(other);
-      }
-      return;
+      if (this.#works.has(work)) this.#rateAgain(worker, work, portion, error);
     } finally {
       worker.finish(work, request);
+      if (worker.retiring) this.#retire(worker);
+      else this.#feed(worker);
     }
-    if (work.isDone && this.#drop(work)) work.resolve();
-    if (worker.retiring) this.#retire(worker);
-    else this.#feed(worker);
+  }
+
+  #hear(worker, work, portion, message) {
+    const before = work.done;
+    try {
+      work.hear(portion, message);
+    } finally {
+      if (message.type === 'ratings') {
+        worker.batches += 1;
+        const { batches, cost } = this.#rated;
+        this.#rated = { batches: batches + 1, cost: cost + work.done - before, at: performance.now() };
+      }
+    }
+  }
+
+  /** A worker that died takes nothing with it: what it had not rated is rated by another. What went wrong otherwise is the end of the call. */
+  #rateAgain(worker, work, portion, error) {
+    portion.tries += 1;
+    if (worker.isAlive || portion.tries >= TRIES) return this.#fail(work, error);
+    try {
+      work.giveBack(portion);
+    } catch (thrown) {
+      // The caller's own listener threw.
+      return this.#fail(work, thrown);
+    }
+    for (const other of this.#workers) this.#feed(other);
   }
 
   /** Takes a call away, unless that happened before. */
   #drop(work) {
     if (!this.#works.delete(work)) return false;
-    this.#done += work.done;
     if (this.#works.size === 0) this.#idle += 1;
     return true;
   }
@@ -175,12 +207,21 @@ export class Pool {
     work.reject(error);
   }
 
-  /** A worker died while at work: another takes its place. */
-  async #lose(worker, error) {
-    if (!this.#workers.delete(worker) || this.#ended) return;
-    this.#listeners.onNotice?.(`a worker broke down and is replaced (${error.message})`);
+  /** Calls one of the user's listeners. What it throws is the page's to hear, and stops nothing here. */
+  #tell(listener, ...args) {
     try {
-      await this.#add(this.#lent ?? this.#wish, () => {});
+      this.#listeners[listener]?.(...args);
+    } catch (error) {
+      reportError(error);
+    }
+  }
+
+  /** A worker died while at work: another takes its place, unless it was to end anyway. */
+  async #lose(worker, error) {
+    if (!this.#workers.delete(worker) || this.#ended || worker.retiring) return;
+    this.#tell('onNotice', `a worker broke down and is replaced (${error.message})`);
+    try {
+      await this.#add(this.#wish, () => {});
     } catch (failure) {
       this.#goOnWithFewer(failure);
     }
@@ -189,11 +230,13 @@ export class Pool {
   /** A worker could not be had; the others do its work, if there are any. */
   #goOnWithFewer(error) {
     if (this.#ended) return;
-    this.#most = Math.max(this.size, 1);
-    if (this.size === 0) this.end(error);
-    else {
-      this.#listeners.onNotice?.(`no further worker could be started (${error.message}); the work goes on with ${this.size}`);
+    const { size } = this;
+    this.#most = Math.max(size, 1);
+    if (size > 0) {
+      this.#tell('onNotice', `no further worker could be started (${error.message}); the work goes on with ${size}`);
       for (const worker of this.#workers) this.#feed(worker);
+    } else if (this.#loading.size === 0) {
+      this.end(error);
     }
   }
 
@@ -211,36 +254,57 @@ export class Pool {
 
   /** Starts another worker where there is enough to do, and keeps it if all together are then faster: cores that a system names need not be free, or real. Answers whether they were. */
   async #growByOne() {
-    if (this.size + this.#loading.size >= this.#most || !this.#lent) return false;
+    const isFull = () => this.size + this.#loading.size >= this.#most || this.#ended;
+    if (isFull()) return false;
     const before = await this.#throughput();
+    if (!before || isFull()) return false;
+    // Beside being worth a start, it must last until the new worker is judged.
+    const trial = (WARM_UP_BATCHES + MEASURED_BATCHES) * (this.size + 1) * before.batch;
     const ahead = [...this.#works].reduce((sum, work) => sum + work.remaining, 0);
-    if (!(before > 0) || ahead / before < WORTH_STARTING || this.size + this.#loading.size >= this.#most || this.#ended) return false;
+    if (ahead < Math.max(WORTH_STARTING * before.speed, trial)) return false;
+    let newcomer;
     try {
-      await this.#add(this.#lent, () => {});
+      newcomer = (await this.#add(this.#wish, () => {})).worker;
     } catch (error) {
       this.#goOnWithFewer(error);
       return false;
     }
     const after = await this.#throughput();
-    if (after === undefined || this.#ended) return false;
-    if (after >= WORTHWHILE * before) return true;
-    this.#most = this.size - 1;
-    const last = [...this.#workers].at(-1);
-    last.retiring = true;
-    this.#retire(last);
+    if (this.#ended || !newcomer.isAlive || newcomer.retiring) return false;
+    if (after && after.speed >= WORTHWHILE * before.speed) return true;
+    // One that could not be judged, because the work came to its end, may be tried another time.
+    if (after) this.#most = Math.max(this.size - 1, 1);
+    this.#retire(newcomer);
     return false;
   }
 
-  /** Work done a millisecond, over a while, in however many calls; undefined if there was nothing to do meanwhile. */
+  /** Work done a millisecond, and in a batch, in however many calls; null if the work came to its end meanwhile. */
   async #throughput() {
-    const done = () => [...this.#works].reduce((sum, work) => sum + work.done, this.#done);
-    const [then, begun, idle] = [done(), performance.now(), this.#idle];
-    await new Promise((resolve) => setTimeout(resolve, MEASURE));
-    return this.#works.size > 0 && this.#idle === idle ? (done() - then) / (performance.now() - begun) : undefined;
+    if (!(await this.#busyUntil(() => this.#staying.every((worker) => worker.batches >= WARM_UP_BATCHES)))) return null;
+    const begun = performance.now();
+    const next = this.#rated.batches + 1;
+    // From the end of a batch to the end of another.
+    if (!(await this.#busyUntil(() => this.#rated.batches >= next))) return null;
+    const first = this.#rated;
+    const enough = first.batches + MEASURED_BATCHES * this.size;
+    if (!(await this.#busyUntil(() => this.#rated.batches >= enough && performance.now() - begun >= MEASURE))) return null;
+    const cost = this.#rated.cost - first.cost;
+    return { speed: cost / (this.#rated.at - first.at), batch: cost / (this.#rated.batches - first.batches) };
+  }
+
+  /** Waits until `reached()`, and answers with true; with false if before that there is nothing to do, even for a moment. */
+  async #busyUntil(reached) {
+    const idle = this.#idle;
+    for (;;) {
+      if (this.#works.size === 0 || this.#idle !== idle || this.#ended) return false;
+      if (reached()) return true;
+      await new Promise((resolve) => setTimeout(resolve, LOOK));
+    }
   }
 
   /** Ends a worker that is not needed, once it has finished what it has. */
   #retire(worker) {
+    worker.retiring = true;
     if (worker.isIdle && this.#workers.delete(worker)) worker.stop(named('EngineError', 'the worker was not needed'));
   }
 }
@@ -260,6 +324,9 @@ class RatingWorker {
 
   /** Whether it is to end when it has finished what it has. */
   retiring = false;
+
+  /** How many packed batches it has rated. */
+  batches = 0;
 
   /** `lost` is called once if it dies of itself. */
   constructor(lost) {
@@ -320,6 +387,7 @@ class RatingWorker {
     this.#stopped ??= error;
     this.#worker?.terminate();
     for (const id of [...this.#requests.keys()]) this.#settle(id, (entry) => entry.reject(this.#stopped));
+    this.#listeners.clear();
   }
 
   #begin(worker) {
@@ -331,7 +399,7 @@ class RatingWorker {
       this.#die(event.message ? brokenDown(event.message) : named('EngineError', "the rating engine could not be started; a page with a Content Security Policy of its own must allow it `worker-src blob:`"));
     };
     worker.onmessageerror = () => this.#die(named('EngineError', 'a message of the rating engine could not be read'));
-    for (const message of this.#early) worker.postMessage(message);
+    for (const message of this.#early.splice(0)) worker.postMessage(message);
   }
 
   #post(message) {
@@ -346,9 +414,9 @@ class RatingWorker {
   }
 
   #hear(message) {
+    if (this.#stopped) return;
     const { id, type, name, message: words } = message;
-    if (type === 'failed' && (id === undefined || name === 'RuntimeError')) {
-      // A trap leaves the engine's memory in an unknown state.
+    if (type === 'failed' && id === undefined) {
       this.#die(brokenDown(words));
     } else if (type === 'failed') {
       this.#settle(id, (entry) => entry.reject(named(name, words)));

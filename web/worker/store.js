@@ -7,6 +7,9 @@ import { named } from './errors.js';
 
 const HOME = 'starsight';
 
+/** The lock of the notes: a tab that writes them, or deletes files that none needs, is alone. */
+const LOCK = 'starsight store';
+
 /** An unfinished download that nobody has touched for so long is let go: a week, in milliseconds. */
 const ABANDONED = 7 * 24 * 3600 * 1000;
 
@@ -15,7 +18,7 @@ const ABANDONED = 7 * 24 * 3600 * 1000;
  * @property {string} source    where it came from, as the user names it: an address, or `owner/name` on a Hub
  * @property {string} base      the address of the bundle, pinned to a commit if it is on a Hub
  * @property {string} manifest  the bundle's manifest, as it came
- * @property {string[]} files   the SHA-256 of each file that is kept
+ * @property {{ sha256: string, size: number }[]} files   each file that is kept
  * @property {number} bytes     their size
  * @property {number} at        when it arrived, in milliseconds since 1970
  */
@@ -68,14 +71,18 @@ export class Store {
 
   /** The model that came from `source`, or null unless all its files are there. */
   async model(source) {
-    const kept = await this.#read(await keyOf(source));
-    if (!kept) return null;
-    const present = await Promise.all(kept.files.map(({ sha256, size }) => this.whole({ sha256, size })));
-    return present.every(Boolean) ? kept : null;
+    const kept = await alone('shared', async () => this.#read(await keyOf(source)));
+    return kept && (await this.#holds(kept)) ? kept : null;
   }
 
-  /** Notes a model that has arrived whole, in place of an earlier one of the same source. */
+  /** Notes a model that has arrived whole, in place of an earlier one of the same source; not one of which a file is missing. */
   async keep(kept) {
+    await alone('exclusive', async () => {
+      if (await this.#holds(kept)) await this.#note(kept);
+    });
+  }
+
+  async #note(kept) {
     const key = await keyOf(kept.source);
     const former = await this.#read(key);
     const handle = await (await this.#models.getFileHandle(key, { create: true })).createSyncAccessHandle();
@@ -96,7 +103,7 @@ export class Store {
 
   /** All models that arrived whole, and what unfinished downloads take. */
   async list() {
-    const models = await this.#all();
+    const models = await alone('shared', () => this.#all());
     const used = new Set(models.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
     let unfinished = 0;
     for await (const [name, handle] of this.#files.entries()) {
@@ -107,16 +114,31 @@ export class Store {
 
   /** Deletes the model of `source` with the files that no other model shares; without a source, everything. */
   async forget(source) {
-    if (source === undefined) {
-      for (const folder of [this.#models, this.#files]) {
-        for await (const name of folder.keys()) await folder.removeEntry(name).catch(() => {});
+    await alone('exclusive', async () => {
+      if (source === undefined) {
+        for (const folder of [this.#models, this.#files]) {
+          for await (const name of folder.keys()) await folder.removeEntry(name).catch(() => {});
+        }
+        return;
       }
-      return;
-    }
-    const key = await keyOf(source);
-    const kept = await this.#read(key);
-    await this.#models.removeEntry(key).catch(() => {});
-    await this.#sweep(kept?.files ?? []);
+      const key = await keyOf(source);
+      const kept = await this.#read(key);
+      await this.#models.removeEntry(key).catch(() => {});
+      await this.#sweep(kept?.files ?? []);
+    });
+  }
+
+  /** Strikes out the model of `source` if it has this `manifest`: one of its files is not to be had. The others stay, for the next download to go on with. */
+  async strike(source, manifest) {
+    await alone('exclusive', async () => {
+      const key = await keyOf(source);
+      if ((await this.#read(key))?.manifest === manifest) await this.#models.removeEntry(key).catch(() => {});
+    });
+  }
+
+  /** Whether all files of a model are there. */
+  async #holds({ files }) {
+    return (await Promise.all(files.map((file) => this.whole(file)))).every(Boolean);
   }
 
   /** Deletes those of the `candidates`, and of the downloads given up long ago, that no model needs. One that is being written stays: the browser sees to it. */
@@ -146,6 +168,11 @@ export class Store {
       return null;
     }
   }
+}
+
+/** Does `task` while no other tab does what it would disturb. */
+function alone(mode, task) {
+  return navigator.locks ? navigator.locks.request(LOCK, { mode }, task) : task();
 }
 
 async function keyOf(source) {

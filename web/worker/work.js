@@ -57,8 +57,8 @@ export class Work {
   /** Takes back what is not rated of a portion. */
   giveBack(portion) {
     const places = portion.places.filter((place) => !this.#rated[place]);
-    this.#hear.tokenised(-Math.min(portion.tokenised, places.length));
     if (places.length > 0) this.#returned.push({ ...portion, places, tokenised: 0 });
+    this.#hear.tokenised(-Math.min(portion.tokenised, places.length));
   }
 
   /** Hears what a worker says of a portion. */

@@ -3,15 +3,16 @@
 use crate::cargo;
 use crate::sh::{Result, step};
 use crate::toolchain::TARGET;
-use crate::tools::Wants;
+use crate::tools::{self, Wants};
 
 /// The crates that are built for WebAssembly.
 const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-table-worker --package starsight-page";
 
 /// Runs every check, up to the first that fails.
 pub fn run() -> Result {
+    let tools = tools::set_up(Wants { browser: true, linter: true, hosts: false })?;
     step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())?;
-    let kit = crate::web(Wants { browser: true, linter: true, hosts: false })?;
+    let kit = crate::web_with(tools)?;
     step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())?;
     step("Lints of the WebAssembly side", || {
         let clippy = kit.cmd("cargo").words("clippy --locked --profile wasm --target").arg(TARGET);
@@ -30,4 +31,31 @@ pub fn hosts() -> Result {
     crate::web(Wants { browser: true, linter: false, hosts: true })?;
     eprintln!("==> The site on other hosts");
     cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do").run()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// What a Markdown file links to in this repository: `](...)` and `src="..."`, less what stands behind a `#`.
+    fn links(text: &str) -> impl Iterator<Item = &str> {
+        let targets =
+            [("](", ')'), ("src=\"", '"')].map(|(before, after)| text.split(before).skip(1).filter_map(move |rest| rest.split(after).next()));
+        targets.into_iter().flatten().filter_map(|target| target.split('#').next()).filter(|target| !target.is_empty() && !target.contains("://"))
+    }
+
+    #[test]
+    fn every_local_link_leads_somewhere() {
+        let files = fs::read_dir(crate::root().join("docs")).expect("docs/ is read").map(|entry| entry.expect("an entry").path());
+        let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == "md")).chain([crate::root().join("README.md")]).collect();
+        let mut dead = Vec::new();
+        for file in &files {
+            let text = fs::read_to_string(file).expect("a text is read");
+            let folder = file.parent().unwrap_or(Path::new("."));
+            dead.extend(links(&text).filter(|target| !folder.join(target).exists()).map(|target| format!("{}: {target}", file.display())));
+        }
+        assert!(dead.is_empty(), "{dead:?}");
+        assert_eq!(links("[a](b.md#c) ![d](e.svg) <img src=\"f.png\"> [g](https://h/i.md) [j](#k)").collect::<Vec<_>>(), ["b.md", "e.svg", "f.png"]);
+    }
 }

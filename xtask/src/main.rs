@@ -30,6 +30,7 @@ Commands:
   samples                      write samples/reviews.csv anew, the same each time
 
 Each but `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+Browser and driver are `chromium` and `chromedriver` on PATH, or the programs that $STARSIGHT_CHROMIUM and $STARSIGHT_CHROMEDRIVER name.
 Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
 
 enum Task {
@@ -130,7 +131,12 @@ fn cargo(line: &str) -> Cmd {
 
 /// Sets up and builds the site without a model.
 fn web(wants: Wants) -> Result<web::Kit> {
-    let kit = web::Kit::new(tools::set_up(wants)?)?;
+    web_with(tools::set_up(wants)?)
+}
+
+/// Builds the site without a model.
+fn web_with(tools: tools::Tools) -> Result<web::Kit> {
+    let kit = web::Kit::new(tools)?;
     web::build(&kit)?;
     Ok(kit)
 }

@@ -95,6 +95,28 @@ impl Toolchain {
     }
 }
 
+/// Sees to it that the workspace's own cargo can check format and lints: rustup brings what is missing.
+pub fn add_checkers() -> Result {
+    let lacks = |command: &str| crate::cargo(command).arg("--version").read().is_none();
+    let missing: Vec<&str> =
+        [("fmt", "rustfmt"), ("clippy", "clippy")].into_iter().filter(|(command, _)| lacks(command)).map(|(_, name)| name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" and ");
+    if on_path("rustup").next().is_none() {
+        return Err(format!(
+            "The checks need cargo's {names}, which this Rust toolchain lacks, and there is no rustup to bring it.\n\
+             Install it from where the toolchain came, then run the command again."
+        ));
+    }
+    let limit = RUSTUP_LIMIT.as_secs();
+    step(&format!("rustup gets {names} (10 MB; given up after {limit} s)"), || {
+        let add = Cmd::new("rustup").args(["component", "add"]).args(&missing).dir(crate::root());
+        add.hint("It needs the network. Run the command again: what is done is kept.").run_within(RUSTUP_LIMIT)
+    })
+}
+
 /// Whether the `rustc` on PATH has the target's standard library.
 fn own_has_target() -> bool {
     let folder = Cmd::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).read().unwrap_or_default();

@@ -4,7 +4,7 @@
 use crate::apt;
 use crate::axe;
 use crate::sh::{Cmd, Result, at, lock, on_path, step};
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain};
 use crate::versions;
 use std::env;
 use std::fs;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct Wants {
     /// Chromium, its driver and axe-core, for the tests.
     pub browser: bool,
-    /// A linter for the WebAssembly side.
+    /// What checks format and lints, on both sides.
     pub linter: bool,
     /// Servers that know nothing of the site.
     pub hosts: bool,
@@ -91,6 +91,9 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     let _alone = lock(&cache.join("lock"))?;
 
     let toolchain = Toolchain::choose()?;
+    if wants.linter {
+        toolchain::add_checkers()?;
+    }
     let tools = [TRUNK, WASM_BINDGEN, WASM_OPT, ESBUILD].map(|tool| (tool.find(&cache), tool));
 
     let mut packages = toolchain.packages(wants.linter);

@@ -155,7 +155,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
     let pooled = sized(&mut shard.pooled, reviews * h);
     let act = match pass.config.architecture {
-        Architecture::DistilBert => |x: f32| x.max(0.0),
+        Architecture::DistilBert => activation::relu,
         Architecture::Bert => f32::tanh,
     };
     pooled.iter_mut().zip(pooled_in).for_each(|(y, x)| *y = act(*x));

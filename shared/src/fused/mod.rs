@@ -34,6 +34,7 @@ use crate::{EncoderConfig, Error, LABELS, parallel};
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
 use self::product::Arithmetic;
+pub use self::product::square;
 use self::shard::{Backward, Factors, Shard};
 
 /// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.

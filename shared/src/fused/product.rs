@@ -75,6 +75,16 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
     }
 }
 
+/// y = a bᵀ with matrices of `side` x `side`, on the thread that calls: as a linear layer multiplies, its operands all of one size. By it one measures what `precision` can give
+/// at best on this processor.
+///
+/// # Panics
+/// When a matrix is smaller than that.
+pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [f32]) {
+    let (a, b) = (View { data: a, columns: 1, rows: side }, View { data: b, columns: side, rows: 1 });
+    product(Write::Set, y, (side, side, side), a, b, Arithmetic { precision, alone: false });
+}
+
 /// y (rows, outputs) = x (rows, inputs) wᵀ, with w (outputs, inputs) the linear layer's weight; without the bias.
 pub(super) fn linear(at: &LinearAt, values: &[f32], x: &[f32], y: &mut [f32], by: Arithmetic) {
     let rows = x.len() / at.inputs;
@@ -120,6 +130,11 @@ mod tests {
             for i in 0..inputs {
                 close(dx[r * inputs + i], 1.0 + (0..outputs).map(|o| dy[r * outputs + o] * w(o, i)).sum::<f32>());
             }
+        }
+        let mut y = [0.0; 9];
+        square(Precision::F32, 3, &x[..9], &dy[..9], &mut y);
+        for (r, o) in (0..3).flat_map(|r| (0..3).map(move |o| (r, o))) {
+            close(y[3 * r + o], (0..3).map(|i| x[3 * r + i] * dy[3 * o + i]).sum());
         }
         for o in 0..2 {
             for i in 0..inputs {

@@ -16,3 +16,6 @@ pub(crate) mod norm;
 /// Only the fused encoder calls these: candle's graph has its own.
 #[cfg(feature = "native")]
 pub(crate) mod rows;
+
+#[cfg(all(test, feature = "native", target_arch = "x86_64"))]
+mod tests;

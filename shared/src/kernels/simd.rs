@@ -19,22 +19,63 @@ macro_rules! multiversion {
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
+                match $crate::kernels::simd::level() {
                     // SAFETY: the processor has what the function was compiled for.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    $crate::kernels::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    return unsafe { avx2($($arg),*) };
+                    $crate::kernels::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                    $crate::kernels::simd::Level::Baseline => body::<false>($($arg),*),
                 }
             }
+            #[cfg(not(target_arch = "x86_64"))]
             body::<false>($($arg),*)
         }
     };
+}
+
+/// What a loop was compiled for, ascending.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Baseline,
+    Avx2,
+    Avx512,
+}
+
+/// The best that the processor has.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn best() -> Level {
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        Level::Avx512
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        Level::Avx2
+    } else {
+        Level::Baseline
+    }
+}
+
+/// What runs.
+#[cfg(all(target_arch = "x86_64", not(test)))]
+#[inline]
+pub(crate) fn level() -> Level {
+    best()
+}
+
+#[cfg(all(target_arch = "x86_64", test))]
+thread_local! {
+    /// A test may ask for no better than this, on its thread.
+    pub(crate) static HIGHEST: std::cell::Cell<Level> = const { std::cell::Cell::new(Level::Avx512) };
+}
+
+/// What runs.
+#[cfg(all(target_arch = "x86_64", test))]
+pub(crate) fn level() -> Level {
+    best().min(HIGHEST.get())
 }
 
 /// a b + c, in one instruction where there is one: `f32::mul_add` would call a function where there is none.

@@ -37,10 +37,10 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     let (samples_per_second, dollars) = CHATGPT;
     if args.json {
         let quoted = json!([{ "what": "ChatGPT, as the notebook quotes it", "measured": false, "samples_per_second": samples_per_second, "dollars": dollars }]);
-        println!("{}", json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": table, "quoted": quoted }));
+        out!("{}", json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": table, "quoted": quoted }));
         return Ok(());
     }
-    println!(
+    out!(
         "{}: {} reviews of {:.1} tokens, the longest of {}; {} repeats after a warm-up",
         names(&args.data),
         HumanCount(table.samples as u64),
@@ -48,15 +48,16 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         table.longest,
         table.repeats
     );
-    println!("the peak of {}: {:.0} GFLOP/s (products of large matrices in {})\n", place.name(), table.peak_gflops, place.numbers());
-    println!("batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag");
+    let (peak, numbers) = (table.peak_gflops, place.numbers());
+    out!("the peak of {}: {peak:.0} * 10^9 operations/s (the engine's own product in {numbers}, nothing else)\n", place.name());
+    out!("batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag");
     for figure in &table.figures {
-        println!("{}", line(figure));
+        out!("{}", line(figure));
     }
-    println!("ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set");
-    println!("\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;");
-    println!("peak: share of that peak which the encoder's products reach, padding included;");
-    println!("with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept");
+    out!("ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set");
+    out!("\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;");
+    out!("peak: share of that peak which the products of the linear layers reach, padding included;");
+    out!("with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept");
     Ok(())
 }
 

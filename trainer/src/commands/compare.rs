@@ -45,7 +45,7 @@ pub(super) fn run(args: &Compare) -> Result<()> {
     for (recipe, runs) in names.into_iter().zip(plan) {
         let mut found: Vec<Vec<Evaluation>> = Vec::new();
         for (seed, settings) in runs {
-            eprintln!("==> {recipe}, seed {seed}");
+            say!("==> {recipe}, seed {seed}");
             let evaluations = judged(args, settings, args.out.join(format!("{recipe}-{seed}")))?;
             found.resize_with(evaluations.len(), Vec::new);
             found.iter_mut().zip(evaluations).for_each(|(runs, evaluation)| runs.push(evaluation));
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Compare) -> Result<()> {
     }
     if args.json {
         let line = |Line { recipe, data, decoding, runs }: &Line| json!({ "recipe": recipe, "data": data, "decoding": decoding, "runs": runs });
-        println!("{}", json!({ "seeds": args.seeds, "compared": lines.iter().map(line).collect::<Vec<_>>() }));
+        out!("{}", json!({ "seeds": args.seeds, "compared": lines.iter().map(line).collect::<Vec<_>>() }));
     } else {
         print(&lines);
     }
@@ -117,13 +117,13 @@ fn print(lines: &[Line]) {
         let Some((samples, measures)) = of_set.first().and_then(|line| line.runs.first()).map(|run| (run.metrics.samples, run.measures())) else {
             continue;
         };
-        println!("\n{data}: {samples} reviews; mean over the runs, ± half of their range\n");
+        out!("\n{data}: {samples} reviews; mean over the runs, ± half of their range\n");
         let heads: Vec<&str> = measures.iter().map(|measure| measure.name).collect();
-        println!("| recipe | stars | {} |", heads.join(" | "));
-        println!("|---|---|{}", "---|".repeat(heads.len()));
+        out!("| recipe | stars | {} |", heads.join(" | "));
+        out!("|---|---|{}", "---|".repeat(heads.len()));
         for Line { recipe, decoding, runs, .. } in of_set {
             let cells: Vec<String> = measures.iter().map(|measure| cell(measure, runs)).collect();
-            println!("| {recipe} | {decoding} | {} |", cells.join(" | "));
+            out!("| {recipe} | {decoding} | {} |", cells.join(" | "));
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn run(args: &Data) -> Result<()> {
     let grouping = by.map(|by| reviews.table.shown(by)).transpose()?;
     let survey = Survey::of(&reviews, args.split_seed, grouping.as_deref())?;
     if args.json {
-        println!("{}", serde_json::to_string(&survey)?);
+        out!("{}", serde_json::to_string(&survey)?);
     } else {
         print(&names(&args.data), by, &survey);
     }
@@ -27,34 +27,34 @@ pub(super) fn run(args: &Data) -> Result<()> {
 fn print(name: &str, by: Option<&str>, survey: &Survey) {
     let Survey { reviews, blank, stars, mean_stars, repeats, leakage, characters, words, .. } = survey;
     let reviews = *reviews;
-    println!("{name}: {} reviews, {} of them without text", n(reviews), n(*blank));
-    println!("\nstars, {mean_stars:.2} on average");
+    out!("{name}: {} reviews, {} of them without text", n(reviews), n(*blank));
+    out!("\nstars, {mean_stars:.2} on average");
     for (count, stars) in stars.iter().zip(1..) {
-        println!("  {stars}  {:>9}  {:>6}", n(*count), share(*count, reviews));
+        out!("  {stars}  {:>9}  {:>6}", n(*count), share(*count, reviews));
     }
     print_repeats(repeats, leakage.as_ref(), reviews);
-    println!("\nlength         half     90%     99%     all are at most so long");
+    out!("\nlength         half     90%     99%     all are at most so long");
     for (what, Spread { median, p90, p99, max }) in [("characters", characters), ("words", words)] {
-        println!("  {what:<11}{median:>6}  {p90:>6}  {p99:>6}  {max:>6}");
+        out!("  {what:<11}{median:>6}  {p90:>6}  {p99:>6}  {max:>6}");
     }
-    println!("\n{:.1}% of the reviews have an emoji{}", 100.0 * survey.with_emoji, listed(": ", &survey.emoji));
-    println!("scripts{}", listed(": ", &survey.scripts));
-    println!("languages{}; {} are too short or too mixed to tell", listed(": ", &survey.languages), n(survey.unknown_language));
+    out!("\n{:.1}% of the reviews have an emoji{}", 100.0 * survey.with_emoji, listed(": ", &survey.emoji));
+    out!("scripts{}", listed(": ", &survey.scripts));
+    out!("languages{}; {} are too short or too mixed to tell", listed(": ", &survey.languages), n(survey.unknown_language));
     if let Some(by) = by {
-        println!("\n{by}, by number of reviews");
+        out!("\n{by}, by number of reviews");
         let width = survey.groups.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).min(48);
         for StarsOf { group, reviews, mean_stars, stars } in &survey.groups {
             let shares = stars.map(|count| format!("{:>4.0}%", 100.0 * count as f64 / *reviews as f64)).join("");
-            println!("  {group:<width$}  {:>9}  {mean_stars:.2} stars  {shares}", n(*reviews));
+            out!("  {group:<width$}  {:>9}  {mean_stars:.2} stars  {shares}", n(*reviews));
         }
     }
 }
 
 fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
     let Repeats { texts, copies, copies_with_stars, conflicting_texts, conflicting_reviews, ceiling } = repeats;
-    println!("\n{} different texts (but for case and white space)", n(*texts));
-    println!("  {} reviews ({}) repeat the text of an earlier one, {} its stars too", n(*copies), share(*copies, reviews), n(*copies_with_stars));
-    println!(
+    out!("\n{} different texts (but for case and white space)", n(*texts));
+    out!("  {} reviews ({}) repeat the text of an earlier one, {} its stars too", n(*copies), share(*copies, reviews), n(*copies_with_stars));
+    out!(
         "  {} texts were given different stars, in {} reviews ({}): no rater that sees the text alone can be right on more than {:.2}% of all",
         n(*conflicting_texts),
         n(*conflicting_reviews),
@@ -62,7 +62,7 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
         100.0 * ceiling
     );
     if let Some(Leakage { val, test, test_ceiling }) = leakage {
-        println!(
+        out!(
             "  as the notebook divides them, {:.1}% of the validation and {:.1}% of the test reviews have a text that stands in the training split too; \
              on the test split no more than {:.2}% can be right",
             100.0 * val,

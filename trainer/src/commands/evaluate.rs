@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::HumanCount;
-use serde_json::{Map, json};
-use starsight_model::rating::Reading;
+use serde_json::{Map, Value, json};
+use starsight_model::rating::{Decoding, Reading};
 use starsight_model::{LABELS, Rater};
 
 use super::{hub, print_metrics, reviews};
@@ -33,14 +33,19 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let Reading { temperature, decoding } = rater.reading();
     let decoding = args.decode.unwrap_or(decoding);
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
-    let trained = |what: &str| manifest.as_ref().map(|manifest| &manifest.provenance[what]);
-    let trained_by = trained("split_by").and_then(|by| serde_json::from_value(by.clone()).ok());
     // Of another part than all, what it was trained with says where that lies.
-    let split_by = args.split_by.clone().or(trained_by).filter(|_| args.split != SplitName::All).unwrap_or_default();
-    let division = Division { split_by, dedup: args.dedup };
+    let provenance = manifest.filter(|_| args.split != SplitName::All).map(|manifest| manifest.provenance).unwrap_or_default();
+    let args = &as_trained(args, &provenance);
+    let division = Division { split_by: args.split_by.clone().filter(|_| args.split != SplitName::All).unwrap_or_default(), dedup: args.dedup };
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &division, Some(&by))?;
+    if let Some(trained) = provenance["reviews"].as_u64().filter(|trained| *trained != reviews.len() as u64) {
+        say!(
+            "the model was trained on {trained} reviews, and these are {}: they are divided otherwise, and it may have learned from some that are rated here",
+            reviews.len()
+        );
+    }
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
-    let seed = args.split_seed.or_else(|| trained("split_seed")?.as_u64()).unwrap_or(SPLIT_SEED);
+    let seed = args.split_seed.unwrap_or(SPLIT_SEED);
     let rows = reviews.part(args.split, seed)?;
     let clock = Instant::now();
     let mut progress = Progress::new("evaluating", "reviews", rows.len());
@@ -54,7 +59,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels, decoding);
-    let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits)).transpose()?;
+    let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits, decoding)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
         groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
@@ -66,36 +71,47 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         if let Some(agreement) = agreement {
             out["agreement"] = json!(agreement);
         }
-        println!("{out}");
+        out!("{out}");
     } else {
         print_metrics(&names(&args.data), &evaluation);
         groups.iter().for_each(|(by, groups)| print_groups(by, groups));
         if let Some(Agreement { same_star, mean_difference, largest_difference, .. }) = agreement {
             let share = 100.0 * same_star;
-            println!(
+            out!(
                 "\nagreement with f32: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most"
             );
         }
-        println!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
+        out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
     }
     // Last: a report that cannot be written does not cost the figures.
     if let Some(path) = &args.report {
         let mistake = |i: usize| Mistake { text: texts[i], logits: logits[i], judged: evaluation.reviews[i] };
         let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
         files::write_bytes(path, report(args, seed, &division, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
-        eprintln!("the report is in {}", path.display());
+        say!("the report is in {}", path.display());
     }
     Ok(())
 }
 
+/// The arguments, completed by what a model's training was told of the reviews and their parts.
+fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
+    let mut args = args.clone();
+    args.split_by = args.split_by.or_else(|| serde_json::from_value(provenance["split_by"].clone()).ok());
+    args.split_seed = args.split_seed.or_else(|| provenance["split_seed"].as_u64());
+    args.labelled.rows = args.labelled.rows.or_else(|| provenance["rows"].as_u64()?.try_into().ok());
+    args.labelled.drop_empty |= provenance["drop_empty"] == true;
+    args.dedup |= provenance["dedup"] == true;
+    args
+}
+
 /// How far int8 `logits` agree with what the model in `folder` gives in f32.
-fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]]) -> Result<Agreement> {
+fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]], decoding: Decoding) -> Result<Agreement> {
     let (rater, _) = rating::load(folder, &Place::Processor(Precision::F32))?;
     let mut progress = Progress::new("in f32", "reviews", ids.len());
     let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
     progress.finish();
     reference.iter_mut().for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
-    Ok(Agreement::new(logits, &reference))
+    Ok(Agreement::new(logits, &reference, decoding))
 }
 
 /// The report of an evaluation: what training's has, but for the training.
@@ -141,12 +157,12 @@ fn print_groups(by: &str, groups: &[Group]) {
     let shown = &groups[..groups.len().min(SHOWN)];
     // Wide enough for the names, but a name that is a whole review does not push the figures away.
     let width = shown.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).clamp(by.len(), 48);
-    println!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error");
+    out!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error");
     for Group { group, samples, accuracy, off_by_one, mae } in shown {
         let name: String = group.chars().take(width).collect();
-        println!("{name:<width$}{:>10}{:>10.2}%{:>15.2}%{mae:>18.4}", HumanCount(*samples as u64).to_string(), 100.0 * accuracy, 100.0 * off_by_one);
+        out!("{name:<width$}{:>10}{:>10.2}%{:>15.2}%{mae:>18.4}", HumanCount(*samples as u64).to_string(), 100.0 * accuracy, 100.0 * off_by_one);
     }
     if groups.len() > SHOWN {
-        println!("and {} smaller groups; --json lists all", groups.len() - SHOWN);
+        out!("and {} smaller groups; --json lists all", groups.len() - SHOWN);
     }
 }

@@ -65,8 +65,8 @@ fn divided(labels: Labels, division: &Division) -> Labels {
 fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
     match (blank, args.drop_empty) {
         (0, _) => {}
-        (n, true) => eprintln!("{n} of {reviews} reviews have no text, and are left out after the split"),
-        (n, false) => eprintln!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"),
+        (n, true) => say!("{n} of {reviews} reviews have no text, and are left out after the split"),
+        (n, false) => say!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"),
     }
 }
 
@@ -79,9 +79,9 @@ fn reviews(files: &[PathBuf], args: &Labelled, division: &Division, columns: Opt
 
 /// Metrics as a small table.
 fn print_metrics(title: &str, evaluation: &Evaluation) {
-    println!("{title}: {} reviews", evaluation.metrics.samples);
+    out!("{title}: {} reviews", evaluation.metrics.samples);
     for measure in evaluation.measures() {
         let interval = if measure.interval.is_some() { format!("   95%: {}", measure.show_interval()) } else { String::new() };
-        println!("  {:<28}{:>8}{interval}", measure.name, measure.show((measure.of)(&evaluation.metrics)));
+        out!("  {:<28}{:>8}{interval}", measure.name, measure.show((measure.of)(&evaluation.metrics)));
     }
 }

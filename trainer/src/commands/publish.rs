@@ -15,8 +15,8 @@ pub(super) fn run(args: &Publish) -> Result<()> {
     if let Some(out) = &args.out {
         let files = verify::copy_bundle(&args.model, out, args.integers)?;
         match args.json {
-            true => println!("{}", json!({ "folder": out, "files": files })),
-            false => println!("{}: {files} files, each as its hash says", out.display()),
+            true => out!("{}", json!({ "folder": out, "files": files })),
+            false => out!("{}: {files} files, each as its hash says", out.display()),
         }
         return Ok(());
     }
@@ -27,22 +27,25 @@ pub(super) fn run(args: &Publish) -> Result<()> {
     if args.dry_run {
         let plan = hub.plan(&publication)?;
         match args.json {
-            true => println!("{}", serde_json::to_string(&plan)?),
+            true => out!("{}", serde_json::to_string(&plan)?),
             false => show(&plan, &publication),
         }
         return Ok(());
     }
     let published = hub.publish(&publication)?;
     if args.json {
-        println!("{}", serde_json::to_string(&published)?);
+        out!("{}", serde_json::to_string(&published)?);
     } else if let Some(address) = &published.pull_request {
-        println!("{address} (commit {})", published.commit);
+        out!("{address} (commit {})", published.commit);
     } else {
-        println!("{} (commit {})", published.url, published.commit);
+        out!("{} (commit {})", published.url, published.commit);
     }
     match published.files {
-        0 => eprintln!("nothing had changed: the Hub has all of it, and there is no new commit"),
-        files => eprintln!("{files} files of {} went; the whole bundle was read back", HumanBytes(published.bytes)),
+        0 => say!("nothing had changed: the Hub has all of it, and there is no new commit"),
+        files => say!("{files} files of {} went; the whole bundle was read back", HumanBytes(published.bytes)),
+    }
+    if !published.deleted.is_empty() {
+        say!("deleted there, for the bundle has them no more: {}", published.deleted.join(", "));
     }
     Ok(())
 }
@@ -69,8 +72,8 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
         (true, false) => ", a branch that would be made",
         (true, true) => "",
     };
-    println!("{repository} at {endpoint}, branch {revision}{made}\n");
-    let width = plan.files.iter().map(|file| file.entry.path.len()).max().unwrap_or(0);
+    out!("{repository} at {endpoint}, branch {revision}{made}\n");
+    let width = plan.files.iter().map(|file| &file.entry.path).chain(&plan.stale).map(String::len).max().unwrap_or(0);
     for file in &plan.files {
         let state = match file.state {
             State::New => "new",
@@ -84,11 +87,14 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
             Some(Way::Ahead) => "by Xet or git-lfs",
             None => "",
         };
-        println!("{:<width$}{:>14}  {state:<8}  {way}", file.entry.path, HumanBytes(file.entry.size).to_string());
+        out!("{:<width$}{:>14}  {state:<8}  {way}", file.entry.path, HumanBytes(file.entry.size).to_string());
+    }
+    for path in &plan.stale {
+        out!("{path:<width$}{:>14}  {:<8}  would be deleted: the bundle has it no more", "", "stale");
     }
     let where_to = if publication.pull_request { "a pull request" } else { "one commit" };
     match plan.going().count() {
-        0 => println!("\nnothing has changed: nothing would go"),
-        files => println!("\n{files} of {} files, {}, would go in {where_to}", plan.files.len(), HumanBytes(plan.bytes())),
+        0 => out!("\nnothing has changed: nothing would go"),
+        files => out!("\n{files} of {} files, {}, would go in {where_to}", plan.files.len(), HumanBytes(plan.bytes())),
     }
 }

@@ -10,8 +10,8 @@ use crate::package;
 pub(super) fn run(args: &Quantize) -> Result<()> {
     let entry = package::quantize(&args.model)?;
     match args.json {
-        true => println!("{}", json!({ "file": entry.path, "bytes": entry.size, "sha256": entry.sha256 })),
-        false => println!("{}: {INT8_WEIGHTS} of {} bytes", args.model.display(), entry.size),
+        true => out!("{}", json!({ "file": entry.path, "bytes": entry.size, "sha256": entry.sha256 })),
+        false => out!("{}: {INT8_WEIGHTS} of {} bytes", args.model.display(), entry.size),
     }
     Ok(())
 }

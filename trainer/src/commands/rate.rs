@@ -1,6 +1,6 @@
 //! `starsight rate`
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,12 +13,14 @@ use starsight_model::{LABELS, Rater, Rating};
 
 use super::hub;
 use crate::cli::Rate;
-use crate::data::{Tables, with_columns, write_table};
+use crate::data::{Tables, check_writable, with_columns, write_table};
 use crate::progress::Progress;
 use crate::rating;
 use crate::source::data_files;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
+    // Found now rather than after all is rated.
+    args.out.as_deref().map_or(Ok(()), check_writable)?;
     // A few texts are rated sooner than a GPU's kernels are compiled.
     let place = args.hardware.open(args.out.is_some())?;
     let (mut rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
@@ -28,7 +30,10 @@ pub(super) fn run(args: &Rate) -> Result<()> {
     match &args.out {
         Some(out) => rate_files(args, &rater, out),
         None if args.text.is_empty() => rate_lines(args, &rater),
-        None => print(args, &args.text, &ratings(&rater, &args.text)?),
+        None => {
+            print(args, &args.text, &ratings(&rater, &args.text)?);
+            Ok(())
+        }
     }
 }
 
@@ -44,7 +49,7 @@ fn ratings<T: AsRef<str> + Sync>(rater: &Rater, texts: &[T]) -> Result<Vec<Ratin
 fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        eprintln!("one review a line; Ctrl-D ends");
+        say!("one review a line; Ctrl-D ends");
     }
     let mut texts = Vec::new();
     for (line, number) in input.lock().split(b'\n').zip(1..) {
@@ -52,19 +57,18 @@ fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
         let text = String::from_utf8(line).ok().with_context(|| format!("standard input, line {number}: not UTF-8"))?;
         texts.push(text.trim_end_matches('\r').to_string());
     }
-    print(args, &texts, &ratings(rater, &texts)?)
+    print(args, &texts, &ratings(rater, &texts)?);
+    Ok(())
 }
 
-fn print(args: &Rate, texts: &[String], ratings: &[Rating]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(args: &Rate, texts: &[String], ratings: &[Rating]) {
     if args.json {
-        writeln!(out, "{}", json!({ "ratings": ratings }))?;
-        return Ok(());
+        out!("{}", json!({ "ratings": ratings }));
+        return;
     }
     for (text, rating) in texts.iter().zip(ratings) {
-        writeln!(out, "{}  {:.2}  {text}", "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)), rating.expected)?;
+        out!("{}  {:.2}  {text}", "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)), rating.expected);
     }
-    Ok(())
 }
 
 /// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
@@ -85,9 +89,9 @@ fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
     write_table(out, &with_columns(table.batch(), columns)?)?;
     let rate = ratings.len() as f64 / seconds;
     if args.json {
-        println!("{}", json!({ "samples": ratings.len(), "seconds": seconds, "samples_per_second": rate }));
+        out!("{}", json!({ "samples": ratings.len(), "seconds": seconds, "samples_per_second": rate }));
     } else {
-        println!("{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s", out.display(), ratings.len());
+        out!("{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s", out.display(), ratings.len());
     }
     Ok(())
 }

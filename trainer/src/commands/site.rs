@@ -12,13 +12,13 @@ pub(super) fn run(args: &Site) -> Result<()> {
     let bundle = args.model.model_folder(|| hub(&args.hub))?;
     let options = Options { base_url: args.base_url.clone(), model_hosts: args.model_hosts.clone(), full: args.full };
     let written = write_site(&bundle, &args.out, &options)?;
-    println!("{}: {} files, {}; any static host can serve it", args.out.display(), written.files, HumanBytes(written.bytes));
+    out!("{}: {} files, {}; any static host can serve it", args.out.display(), written.files, HumanBytes(written.bytes));
     Ok(())
 }
 
 pub(super) fn serve(args: &Serve) -> Result<()> {
     serve::serve(&args.dir, args.port, |address| {
-        println!("http://{address}/");
-        eprintln!("a preview for this machine alone, no server for the public; Ctrl-C ends it");
+        out!("http://{address}/");
+        say!("a preview for this machine alone, no server for the public; Ctrl-C ends it");
     })
 }

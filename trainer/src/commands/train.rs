@@ -13,7 +13,7 @@ use crate::fresh::{self, MAX_LENGTH, Shape};
 use crate::interrupt;
 use crate::source::{Source, data_files, names, titles};
 use crate::train::teacher::Teacher;
-use crate::train::{Outcome, Recipe, Training, train};
+use crate::train::{Outcome, Recipe, SAVE_AFTER, Training, goes_on, train};
 
 /// Where the fresh student of a run lies, below its folder.
 const STUDENT: &str = "student";
@@ -55,12 +55,11 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
             "{flag} says how a teacher is followed, and there is none: name one with --teacher, or leave it out"
         );
     }
+    // What cannot be is refused before anything is read.
+    let goes_on = goes_on(&args.out, args.resume, args.overwrite)?;
+    let place = args.hardware.open_for(recipe.tied_to_processor(teacher.is_some()))?;
     let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, divided(labels(&labelled), &division))?;
     tell_blank(reviews.blank(), reviews.len(), &labelled);
-    ensure!(
-        teacher.is_some() || args.unlabelled.is_empty(),
-        "of --unlabelled reviews a teacher says what they are worth, and there is none: name one with --teacher"
-    );
     let unlabelled = match args.unlabelled.is_empty() {
         true => None,
         false => Some(Unlabelled::read(data_files(&args.unlabelled, || hub(&args.hub))?, &labelled.columns.text_column)?),
@@ -68,23 +67,21 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
     let teacher = teacher
         .map(|source| Ok::<_, anyhow::Error>(Teacher { name: source.title(), folder: source.model_folder(|| hub(&args.hub))? }))
         .transpose()?;
-    let (base_name, folder) = match from {
-        Start::Model(source) => (source.title(), source.model_folder(|| hub(&args.hub))?),
+    let (base_name, student, folder) = match from {
+        Start::Model(source) => (source.title(), None, source.model_folder(|| hub(&args.hub))?),
         Start::Fresh(shape) => {
             let folder = args.out.join(STUDENT);
-            // That of a run that goes on, or that is not to be touched.
-            let stays = args.resume || !args.overwrite && args.out.join(bundle::MANIFEST).exists();
-            if !(stays && folder.join(bundle::CONFIG).is_file()) {
+            if !(goes_on && folder.join(bundle::CONFIG).is_file()) {
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
                 }
                 fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, &folder)?;
             }
-            ("a fresh model".to_owned(), folder)
+            ("a fresh model".to_owned(), Some((*shape).clone()), folder)
         }
     };
     let base = BaseModel::read(&folder, recipe.max_length, recipe.seed)?;
-    eprintln!(
+    say!(
         "{base_name}: {} of {} layers, {} wide, {} weights, texts up to {} tokens",
         base.config.model_type(),
         base.config.layers,
@@ -93,13 +90,13 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
         base.tokenizer.max_length()
     );
     if !base.fresh.is_empty() {
-        eprintln!("the head starts fresh, drawn from seed {}: {}", recipe.seed, base.fresh.join(", "));
+        say!("the head starts fresh, drawn from seed {}: {}", recipe.seed, base.fresh.join(", "));
     }
-    let place = args.hardware.open(true)?;
     interrupt::listen()?;
     train(Training {
         base,
         base_name,
+        student,
         teacher,
         reviews: &reviews,
         unlabelled: unlabelled.as_ref(),
@@ -108,6 +105,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
         recipe_toml,
         place,
         out: args.out,
+        save_after: SAVE_AFTER,
         resume: args.resume,
         overwrite: args.overwrite,
     })
@@ -115,11 +113,14 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
 
 fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string(outcome)?);
+        out!("{}", serde_json::to_string(outcome)?);
     } else {
         print_metrics("test", &outcome.test);
-        println!("trained in {:.1} s: {:.1} reviews/s, {:.0} tokens/s", outcome.seconds, outcome.train_samples_per_second, outcome.tokens_per_second);
-        println!("the bundle is in {}", out.display());
+        out!("  {:<28}{:>8.4}", "Loss before calibration", outcome.uncalibrated_loss);
+        let memory = outcome.peak_memory_mb.map(|megabytes| format!("; {megabytes} MB of memory at most")).unwrap_or_default();
+        let Outcome { seconds, train_samples_per_second, tokens_per_second, .. } = outcome;
+        out!("trained in {seconds:.1} s: {train_samples_per_second:.1} reviews/s, {tokens_per_second:.0} tokens/s{memory}");
+        out!("the bundle is in {}", out.display());
     }
     Ok(())
 }
@@ -134,6 +135,6 @@ fn fresh_student(reviews: &Corpus, unlabelled: Option<&Unlabelled>, shape: &Shap
         })?;
     }
     let (weights, pieces) = fresh::write(texts.iter().map(String::as_str), shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, folder)?;
-    eprintln!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
+    say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
     Ok(())
 }

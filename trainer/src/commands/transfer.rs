@@ -13,7 +13,7 @@ pub(super) fn shown() -> Report {
         match event {
             Event::Note(text) => match current.as_ref() {
                 Some(transfer) => transfer.note(text),
-                None => eprintln!("{text}"),
+                None => say!("{text}"),
             },
             Event::Transfer { done, total } if done < total => {
                 current.get_or_insert_with(|| Progress::bytes("transfer", total).from(done)).reach(done, "");

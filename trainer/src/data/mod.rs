@@ -2,6 +2,7 @@
 
 mod corpus;
 mod division;
+mod format;
 mod numpy;
 mod origins;
 mod read;
@@ -20,4 +21,4 @@ pub use split::{SPLIT_SEED, Split, SplitName, split};
 pub use table::Table;
 pub use tables::Tables;
 pub use texts::{Texts, Unlabelled};
-pub use write::{with_columns, write_table};
+pub use write::{check_writable, table_beside, with_columns, write_table};

@@ -113,9 +113,17 @@ impl Table {
             // `5.0` too: a column with a gap is read as floats by pandas, and written so.
             Some(value) => match value.parse::<f64>() {
                 Ok(star) if star.fract() == 0.0 && (1.0..=5.0).contains(&star) => Ok(Some(star as u8)),
-                _ => bail!("{}: `{column}` is {value:?}; wanted a whole number from 1 to 5", self.origins.place(i)),
+                _ => bail!("{}: `{column}` is {}; wanted a whole number from 1 to 5", self.origins.place(i), quoted(value)),
             },
         };
         text.iter().enumerate().map(star).collect()
+    }
+}
+
+/// `value` as an error shows it: of a long one the beginning.
+fn quoted(value: &str) -> String {
+    match value.char_indices().nth(40) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
     }
 }

@@ -137,6 +137,8 @@ fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<Recor
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
     use super::*;
     use crate::data::Table;
 
@@ -167,6 +169,51 @@ mod tests {
         let wrong = read(&[paths[1].clone(), write("c.csv", "review,star\nodd,seven\n")]);
         let error = wrong.stars("star").expect_err("no stars").to_string();
         assert!(error.contains("c.csv, line 2") && error.contains("seven"), "{error}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_none_of_the_text_and_a_quotation_mark_may_end_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let paths = [
+            write("a.jsonl", "\u{feff}{\"review\":\"fine\"}\n"),
+            write("b.csv", "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\""),
+            write("c.tsv", "review\n\"a mark \"\" in it\"\n\n"),
+        ];
+        assert_eq!(column(&read(&paths), "review"), ["fine", "two\nlines", "the \"end\"", "a mark \" in it"].map(|x| Some(x.into())));
+        let endless = write("d.csv", "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\n3,more\n");
+        let error = Tables::open(&[endless], None, None).and_then(Tables::join).err().expect("an error").to_string();
+        assert!(error.contains("d.csv, line 5: a quotation mark opens a value"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_parquet_file_is_an_error_or_another_text() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("damaged.parquet");
+        let text: String = (0..60).map(|i| format!("text {i} {},{}\n", "word ".repeat(i % 7), 1 + i % 5)).collect();
+        std::fs::write(folder.path().join("whole.csv"), format!("review,star\n{text}")).expect("written");
+        crate::data::write_table(&path, read(&[folder.path().join("whole.csv")]).batch()).expect("written");
+        let whole = std::fs::read(&path).expect("read");
+        let open = || Tables::open(std::slice::from_ref(&path), None, None).and_then(Tables::join).map(|table| table.len());
+        let mut file = std::fs::File::options().write(true).open(&path).expect("a file");
+        let mut put = |at: usize, byte: u8| file.seek(SeekFrom::Start(at as u64)).and_then(|_| file.write_all(&[byte])).expect("written");
+        // In the numbers of its metadata the lowest bit is the sign.
+        for (at, byte) in whole.iter().enumerate() {
+            put(at, byte ^ 1);
+            if let Err(error) = open() {
+                assert!(format!("{error:#}").contains("damaged.parquet"), "byte {at}: {error:#}");
+            }
+            put(at, *byte);
+        }
+        assert_eq!(open().expect("whole again"), 60);
+        for length in (0..whole.len()).rev().step_by(67) {
+            file.set_len(length as u64).expect("cut");
+            assert!(open().is_err(), "{length} bytes of {}", whole.len());
+        }
     }
 
     #[test]

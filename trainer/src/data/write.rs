@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use arrow::array::{Array, ArrayRef, LargeStringArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -14,15 +14,24 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
-use crate::files;
+use super::format::Format;
+use crate::files::{self, Beside};
 
 /// Writes `batch` to `path`, in the format that its name ends in; the file appears whole or not at all.
 ///
 /// # Errors
 /// When the ending is unknown or the file cannot be written.
 pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
-    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("parquet") => files::write_whole(path, |out| {
+    table_beside(path, batch)?.put()
+}
+
+/// The same, but for its name: it lies beside `path` until it is put there.
+///
+/// # Errors
+/// As [`write_table`].
+pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
+    match Format::of(path, "written")? {
+        Format::Parquet => files::write_beside(path, |out| {
             let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
             let batch = narrow(batch)?;
             let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
@@ -30,11 +39,21 @@ pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
             writer.close()?;
             Ok(())
         }),
-        Some("csv") => files::write_whole(path, |out| write_delimited(out, batch, b',')),
-        Some("tsv") => files::write_whole(path, |out| write_delimited(out, batch, b'\t')),
-        Some("jsonl" | "ndjson") => files::write_whole(path, |out| write_json_lines(out, batch)),
-        _ => bail!("{}: not a kind of file that is written; wanted .parquet, .csv, .tsv or .jsonl", path.display()),
+        Format::Delimited(delimiter) => files::write_beside(path, |out| write_delimited(out, batch, delimiter)),
+        Format::JsonLines => files::write_beside(path, |out| write_json_lines(out, batch)),
     }
+}
+
+/// Finds out, before the work, whether a table could be written to `path` after it; leaves nothing behind.
+///
+/// # Errors
+/// When the ending is unknown, `path` is a folder, or its folder, or the nearest one above that exists, takes no file.
+pub fn check_writable(path: &Path) -> Result<()> {
+    Format::of(path, "written")?;
+    ensure!(!path.is_dir(), "{} is a folder; wanted a file to write to", path.display());
+    let folder = std::path::absolute(path).with_context(|| format!("writing {}", path.display()))?;
+    let folder = folder.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    tempfile::tempfile_in(folder).map(drop).with_context(|| format!("{}: no file can be written in {}", path.display(), folder.display()))
 }
 
 /// `batch` with more columns; one of a name that is there already replaces it.

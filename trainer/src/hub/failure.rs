@@ -105,6 +105,16 @@ impl Failure {
         }
     }
 
+    /// Whether it may be done all the same: the answer was lost, or the Hub stumbled over it.
+    pub(super) fn may_be_done(&self) -> bool {
+        match self {
+            Failure::Status { code, .. } => matches!(code, 408 | 500..=599),
+            Failure::Network { connected, .. } => *connected,
+            Failure::Answer(_) => true,
+            Failure::Local(_) => false,
+        }
+    }
+
     /// The failure as a user reads it: what was asked, of whom, the answer, and what to do.
     pub(super) fn explain(self, hub: &Hub, wish: Wish, repo: &RepoId) -> Error {
         let endpoint = hub.endpoint();

@@ -42,10 +42,10 @@ impl Hub {
     /// When the Hub does not give it, it lacks a configuration or safetensors weights, or a file arrives damaged twice.
     pub fn fetch_model(&self, repo: &RepoId) -> Result<Snapshot> {
         let fetch = Fetch::open(self, Kind::Model, repo)?;
-        if self.offline {
-            fetch.must_have([bundle::CONFIG, bundle::WEIGHTS])?;
-        }
         if !fetch.present.iter().any(|file| file == bundle::MANIFEST) {
+            if self.offline {
+                fetch.must_have([bundle::CONFIG, bundle::WEIGHTS])?;
+            }
             return fetch.all(choose_model(repo, &fetch.present)?);
         }
         let folder = fetch.files(vec![bundle::MANIFEST.into()])?.folder;

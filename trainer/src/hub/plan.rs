@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs::File, io::Read, path::Path};
 use anyhow::{Context, Result, ensure};
 use hf_hub::HFClientSync;
 use serde::Serialize;
-use starsight_model::bundle::{FileEntry, MANIFEST};
+use starsight_model::bundle::{FileEntry, MANIFEST, Manifest};
 
 use super::{
     Hub, RepoId,
@@ -37,6 +37,9 @@ pub struct Plan {
     pub parent: Option<String>,
     /// The files of the bundle.
     pub files: Vec<PlannedFile>,
+    /// The files that the Hub's own manifest lists and the bundle's does not: left there they would pass for the new version's, so the commit deletes them. What no manifest
+    /// lists is someone else's, and stays.
+    pub stale: Vec<String>,
 }
 
 /// A file of the bundle, and what would become of it.
@@ -89,8 +92,9 @@ impl Plan {
         self.going().map(|file| file.entry.size).sum()
     }
 
+    /// The paths that the commit is about: of the bundle's files, and of those that it deletes.
     pub(super) fn paths(&self) -> Vec<String> {
-        self.files.iter().map(|file| file.entry.path.clone()).collect()
+        self.files.iter().map(|file| &file.entry.path).chain(&self.stale).cloned().collect()
     }
 }
 
@@ -136,19 +140,37 @@ impl Hub {
             Some(parent) => Rest::new(self).and_then(|rest| rest.paths_info(Kind::Model, repo, parent, &paths)).map_err(explain)?,
             None => Vec::new(),
         };
-        let files = entries.into_iter().map(|entry| {
-            let state = state_of(bundle, &entry, &listed)?;
-            Ok(PlannedFile { entry, state, way: None })
-        });
+        let planned = |entry| Ok(PlannedFile { state: state_of(bundle, &entry, &listed)?, entry, way: None });
+        let files = entries.into_iter().map(planned).collect::<Result<Vec<_>>>()?;
+        let other_manifest = files.iter().any(|file| file.entry.path == MANIFEST && file.state == State::Changed);
+        let stale = match &parent {
+            Some(parent) if other_manifest => self.stale(repo, parent, &paths).map_err(explain)?,
+            _ => Vec::new(),
+        };
         Ok(Plan {
             endpoint: self.endpoint().to_owned(),
             repository: repo.path(),
             repository_exists: repository.is_some(),
             revision: repo.revision().to_owned(),
             revision_exists: branch.is_some(),
-            files: files.collect::<Result<_>>()?,
+            files,
+            stale,
             parent,
         })
+    }
+
+    /// What the manifest at `commit` lists, and the Hub has there, but for `paths`.
+    fn stale(&self, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<String>, Failure> {
+        let rest = Rest::new(self)?;
+        let manifest = self.retry(|| Ok(rest.content(Kind::Model, repo, commit, MANIFEST, 0)?.bytes()?))?;
+        let former = match Manifest::from_json(&manifest) {
+            Ok(manifest) => manifest.files.into_iter().map(|file| file.path).filter(|path| !paths.contains(path)).collect::<Vec<_>>(),
+            Err(error) => {
+                self.note(&format!("the manifest at the Hub cannot be read ({error}): no file of that version is deleted"));
+                return Ok(Vec::new());
+            }
+        };
+        Ok(rest.paths_info(Kind::Model, repo, commit, &former)?.into_iter().map(|file| file.path).collect())
     }
 
     /// The commit at the tip of the branch.

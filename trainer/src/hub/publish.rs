@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashSet,
+    iter,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hf_hub::{HFClientSync, RepoTypeModel};
 use serde::Serialize;
@@ -50,6 +53,8 @@ pub struct Published {
     pub files: usize,
     /// How many bytes these have.
     pub bytes: u64,
+    /// The files of the former version that the bundle has no more, and the Hub neither.
+    pub deleted: Vec<String>,
     /// Where the commit is proposed, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<String>,
@@ -57,31 +62,36 @@ pub struct Published {
 
 impl Hub {
     /// Publishes a bundle: what the Hub lacks of it goes there in one commit that follows the one at the tip of the branch, or not at all. Afterwards all files' sizes and
-    /// hashes are read back and compared. What the Hub has already stays where it is; a bundle that it has whole makes no commit.
+    /// hashes are read back and compared. What the Hub has already stays where it is; a bundle that it has whole makes no commit. Files of the version before that the bundle has
+    /// no more go with the commit.
     ///
     /// # Errors
-    /// When the bundle is not what its manifest says, the Hub does not take it, or someone else committed meanwhile. The Hub then holds what it held before.
+    /// When the bundle is not what its manifest says, the Hub does not take it, or someone else committed meanwhile. The Hub then holds what it held before, but for a repository or a
+    /// branch that was made for the bundle: the error names it.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Published> {
         let Publication { repo, pull_request, .. } = *publication;
         let mut plan = self.plan(publication)?;
-        let (files, bytes) = (plan.going().count(), plan.bytes());
         let mut url = format!("{}/{}", self.endpoint(), repo.path());
         if let Some(revision) = &repo.revision {
             url = format!("{url}/tree/{revision}");
         }
-        if let (Some(parent), true, 0) = (&plan.parent, plan.revision_exists, files) {
-            return Ok(Published { commit: parent.clone(), url, files, bytes, pull_request: None });
+        if let (Some(parent), true, 0) = (&plan.parent, plan.revision_exists, plan.going().count()) {
+            return Ok(Published { commit: parent.clone(), url, files: 0, bytes: 0, deleted: Vec::new(), pull_request: None });
         }
 
         let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
-        self.make_room(&mut plan, publication).map_err(explain)?;
         let rest = Rest::new(self).map_err(explain)?;
         let client = self.client()?;
-        let commit = match (&plan.parent, files) {
+        let mut made = Vec::new();
+        let commit = self.make_room(&mut plan, publication, &mut made).and_then(|()| match &plan.parent {
             // A new branch that starts with all of it.
-            (Some(parent), 0) => parent.clone(),
-            _ => Commit { hub: self, rest: &rest, client: &client, publication, plan: &plan }.make().map_err(explain)?,
-        };
+            Some(parent) if plan.going().count() == 0 => Ok(parent.clone()),
+            _ => Commit { hub: self, rest: &rest, client: &client, publication, plan: &plan }.make().map_err(explain),
+        });
+        let commit = commit.map_err(|error| match made.is_empty() {
+            true => error,
+            false => error.context(format!("made for it at {}: {}; publish again to fill it, or delete it there", self.endpoint(), made.join(", "))),
+        })?;
         self.read_back(&rest, publication, &commit, &plan)?;
         let pull_request = match pull_request {
             true => Some(self.proposal(&client, repo, &commit).map_err(explain)?.with_context(|| {
@@ -89,26 +99,40 @@ impl Hub {
             })?),
             false => None,
         };
-        Ok(Published { commit, url, files, bytes, pull_request })
+        Ok(Published { commit, url, files: plan.going().count(), bytes: plan.bytes(), deleted: plan.stale, pull_request })
     }
 
-    /// Makes the repository and the branch that the plan lacks, and asks how the files shall travel there.
-    fn make_room(&self, plan: &mut Plan, publication: &Publication<'_>) -> Result<(), Failure> {
+    /// Makes the repository and the branch that the plan lacks, adds them to `made`, and asks how the files shall travel there.
+    fn make_room(&self, plan: &mut Plan, publication: &Publication<'_>, made: &mut Vec<String>) -> Result<()> {
         if plan.revision_exists {
             return Ok(());
         }
         let repo = publication.repo;
+        let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
         let client = self.client()?;
         if !plan.repository_exists {
-            client.create_repository().repo_id(&repo.path()).repo_type(RepoTypeModel).private(publication.private).exist_ok(true).send()?;
+            let path = repo.path();
+            let create = client.create_repository().repo_id(&path).repo_type(RepoTypeModel);
+            create.private(publication.private).exist_ok(true).send().map_err(|error| explain(error.into()))?;
+            made.push(format!("the repository {}", repo.path()));
         }
         let main = RepoId { revision: None, ..repo.clone() };
         if repo.revision() != main.revision() {
-            client.model(&repo.owner, &repo.name).create_branch().branch(repo.revision()).send()?;
+            match client.model(&repo.owner, &repo.name).create_branch().branch(repo.revision()).send().map_err(Failure::from) {
+                // It is there since we looked, or since a first try whose answer was lost.
+                Ok(_) | Err(Failure::Status { code: 409, .. }) => made.push(format!("the branch {}", repo.revision())),
+                Err(failure) => return Err(explain(failure)),
+            }
         }
-        plan.parent = Some(self.head(&client, repo)?);
+        let head = self.head(&client, repo).map_err(explain)?;
+        if plan.parent.as_ref().is_some_and(|parent| *parent != head) {
+            // It holds something else than what the plan was made for.
+            *plan = self.plan(publication)?;
+            return Ok(());
+        }
+        plan.parent = Some(head);
         (plan.repository_exists, plan.revision_exists) = (true, true);
-        self.choose_ways(plan, publication)
+        self.choose_ways(plan, publication).map_err(explain)
     }
 
     /// The address of the pull request whose tip is `commit`.
@@ -136,6 +160,12 @@ impl Hub {
             };
             bail!("published to {repo} at {} as commit {commit}, but {path} is not there as it is here ({how}): publish again", self.endpoint());
         }
+        if let Some(stale) = plan.stale.iter().find(|path| listed.iter().any(|there| there.path == **path)) {
+            bail!(
+                "published to {repo} at {} as commit {commit}, but {stale}, a file of the version before, is still there: delete it",
+                self.endpoint()
+            );
+        }
         Ok(())
     }
 }
@@ -150,7 +180,8 @@ struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Uploads what goes ahead of the commit, then makes it. An answer that was lost makes no second commit: before it is sent again, the Hub is asked whether it is there.
+    /// Uploads what goes ahead of the commit, then makes it. An answer that was lost makes no second commit: before it is sent again, the Hub is asked whether it is there, and the commit that
+    /// it follows would hold it off. A proposal follows any, so it is not sent again at all.
     fn make(&self) -> Result<String, Failure> {
         let lines = self.lines()?;
         self.upload()?;
@@ -162,6 +193,9 @@ impl Commit<'_> {
                 Ok(commit) => return Ok(commit),
                 Err(failure) => failure,
             };
+            if pull_request && failure.may_be_done() {
+                return self.find_proposal(&proposals, &failure);
+            }
             match self.landed(&proposals) {
                 Ok(Some(commit)) => return Ok(commit),
                 Ok(None) if failure.may_pass() => {}
@@ -173,6 +207,20 @@ impl Commit<'_> {
                 None => return Err(failure),
             }
         }
+    }
+
+    /// The commit of a proposal whose answer was lost, if the Hub comes to list it.
+    fn find_proposal(&self, proposals: &HashSet<String>, failure: &Failure) -> Result<String, Failure> {
+        let Commit { hub, publication: Publication { repo, .. }, .. } = self;
+        for wait in iter::once(Duration::ZERO).chain(hub.patience.waits()) {
+            thread::sleep(wait);
+            if let Ok(Some(commit)) = self.landed(proposals) {
+                return Ok(commit);
+            }
+            hub.note(&format!("{}; looking for the pull request that may have come of it", hub.redacted(&failure.to_string())));
+        }
+        let (failure, address) = (hub.redacted(&failure.to_string()), format!("{}/{}/discussions", hub.endpoint(), repo.path()));
+        Err(Failure::Local(anyhow!("{failure}, and whether there is a pull request is not known: look at {address} before you publish again")))
     }
 
     /// Sends the large files.
@@ -207,6 +255,9 @@ impl Commit<'_> {
                 line("file", json!({ "path": entry.path, "encoding": "base64", "content": content }))?;
             }
         }
+        for path in &self.plan.stale {
+            line("deletedFile", json!({ "path": path }))?;
+        }
         Ok(lines)
     }
 
@@ -226,7 +277,7 @@ impl Commit<'_> {
         };
         for tip in tips {
             let listed = self.rest.paths_info(Kind::Model, repo, &tip, &self.plan.paths())?;
-            let mut same = true;
+            let mut same = !self.plan.stale.iter().any(|path| listed.iter().any(|there| there.path == *path));
             for file in &self.plan.files {
                 same &= state_of(self.publication.bundle, &file.entry, &listed)? == State::Same;
             }

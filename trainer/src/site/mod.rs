@@ -61,6 +61,11 @@ pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Writte
 /// # Errors
 /// As [`write_site`].
 pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
+    // Beside OUT, because only within a file system can a folder be moved into place.
+    let absolute = std::path::absolute(out)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { bail!("{} is no folder that can be written", out.display()) };
+    let former = parent.join(format!(".starsight-former-{}", name.to_string_lossy()));
+    take_up(out, &former).with_context(|| format!("moving the site that an earlier run left at {}", former.display()))?;
     let manifest = verify::manifest(bundle)?;
     ensure!(
         manifest.file(INT8_WEIGHTS).is_ok(),
@@ -71,11 +76,8 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
     // What the site's own manifest lists is there, all of it.
     let manifest = Manifest { files: manifest.files.into_iter().filter(|file| options.full || file.path != WEIGHTS).collect(), ..manifest };
     check_replaceable(out)?;
-    // Beside OUT, because only within a file system can a folder be moved into place.
-    let parent =
-        std::path::absolute(out)?.parent().map(Path::to_owned).with_context(|| format!("{} is no folder that can be written", out.display()))?;
-    fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
-    let work = tempfile::Builder::new().prefix(".starsight-site-").tempdir_in(&parent).with_context(|| format!("writing in {}", parent.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let work = tempfile::Builder::new().prefix(".starsight-site-").tempdir_in(parent).with_context(|| format!("writing in {}", parent.display()))?;
     let fresh = work.path().join("fresh");
 
     let mut paths = Vec::new();
@@ -108,7 +110,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         written.bytes += more.bytes;
     }
 
-    move_into_place(&fresh, out, &work.path().join("former")).with_context(|| format!("moving the site to {}", out.display()))?;
+    move_into_place(&fresh, out, &former).with_context(|| format!("moving the site to {}", out.display()))?;
     Ok(written)
 }
 
@@ -126,7 +128,8 @@ fn check_replaceable(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves `fresh` to `out`; what is there goes to `former`, and comes back should that fail.
+/// Moves `fresh` to `out`; what is there goes to `former`, comes back should that fail, and is deleted once the new one stands. A run that is cut off in between leaves no site at `out`, and
+/// the one before at `former`: the next run takes it up.
 fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<()> {
     if !out.exists() {
         return fs::rename(fresh, out);
@@ -134,7 +137,17 @@ fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<(
     fs::rename(out, former)?;
     fs::rename(fresh, out).inspect_err(|_| {
         let _ = fs::rename(former, out);
-    })
+    })?;
+    fs::remove_dir_all(former)
+}
+
+/// Brings back the site that a run had put aside when it was cut off; where the new one had come to stand, deletes what is left of it.
+fn take_up(out: &Path, former: &Path) -> std::io::Result<()> {
+    match (former.exists(), out.exists()) {
+        (false, _) => Ok(()),
+        (true, false) => fs::rename(former, out),
+        (true, true) => fs::remove_dir_all(former),
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +166,7 @@ mod tests {
               const wasm = await init({ module_or_path: './starsight-page-1_bg.wasm' });\n</script>\n<link rel=\"modulepreload\" href=\"./starsight-page-1.js\">\
               <link rel=\"preload\" href=\"./starsight-page-1_bg.wasm\"></head><body></body></html>",
         ),
-        ("404.html", b"<p>lost<!-- home -->"),
+        ("404.html", b"<meta charset=\"utf-8\"><p>lost<!-- home -->"),
         ("icon.svg", b"<svg/>"),
         ("page-1.css", b"p {}"),
         ("starsight-page-1.js", b"import { load } from './starsight.js'; import { Desk } from './table/desk.js';"),
@@ -248,6 +261,25 @@ mod tests {
         bundle(&model, b"better");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"better");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_costs_no_site() {
+        let home = tempfile::tempdir().unwrap();
+        let (model, out, former) = (home.path().join("model"), home.path().join("out"), home.path().join(".starsight-former-out"));
+        bundle(&model, b"weights");
+        write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
+        // Cut off before the new site came to stand; and the next run fails.
+        fs::rename(&out, &former).unwrap();
+        fs::write(model.join("model.safetensors"), b"weight").unwrap();
+        write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err();
+        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights", "the site before is back");
+        // Cut off afterwards.
+        fs::create_dir(&former).unwrap();
+        bundle(&model, b"better");
+        write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
+        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"better");
+        assert_eq!(names(home.path()), ["model", "out"]);
     }
 
     #[test]

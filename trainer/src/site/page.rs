@@ -41,6 +41,9 @@ fn policy(hosts: &[String]) -> String {
     )
 }
 
+/// The policy of the page for what is not there, which runs nothing and asks for nothing.
+const POLICY_OF_NOT_FOUND: &str = "default-src 'none'; base-uri 'none'; form-action 'none'";
+
 /// Starts the program.
 const START: &str = include_str!("start.js");
 
@@ -88,17 +91,14 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     let preloads = preloads.join("\n    ");
     let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
     html = html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1);
-    html = html.replacen(
-        "<meta charset=\"utf-8\">",
-        &format!("<meta charset=\"utf-8\">\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">", policy(&options.model_hosts)),
-        1,
-    );
+    html = with_policy(&html, &policy(&options.model_hosts)).with_context(|| format!("in {START_PAGE}"))?;
     html = with_integrity(&html, &files);
     files.insert(START_PAGE.into(), html.into_bytes());
 
-    if let Some(page) = files.get(NOT_FOUND) {
+    if files.contains_key(NOT_FOUND) {
         let home = base_url.map(|url| format!(", or go to <a href=\"{url}\">the start page</a>")).unwrap_or_default();
-        let page = String::from_utf8_lossy(page).replace("<!-- home -->", &home);
+        let page = text(&files, NOT_FOUND)?.replace("<!-- home -->", &home);
+        let page = with_policy(&page, POLICY_OF_NOT_FOUND).with_context(|| format!("in {NOT_FOUND}"))?;
         files.insert(NOT_FOUND.into(), page.into_bytes());
     }
     if files.contains_key(SERVICE_WORKER) {
@@ -128,6 +128,13 @@ fn service_worker(files: &Files) -> Result<String> {
     let kept = serde_json::to_string(&kept)?;
     let source = text(files, SERVICE_WORKER)?;
     Ok(source.replace("__STARSIGHT_VERSION__", &hash(kept.as_bytes())).replace("__STARSIGHT_FILES__", &kept))
+}
+
+/// The HTML with a policy before all that it binds.
+fn with_policy(html: &str, policy: &str) -> Result<String> {
+    let charset = "<meta charset=\"utf-8\">";
+    let (before, after) = html.split_once(charset).with_context(|| format!("no {charset}, which the policy would follow"))?;
+    Ok(format!("{before}{charset}\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">{after}"))
 }
 
 /// The HTML with the hash of its content on every style and script of ours.
@@ -210,7 +217,8 @@ mod tests {
         assert!(html.contains("http-equiv=\"Content-Security-Policy\"") && html.find("Policy") < html.find("<link"), "{html}");
         assert!(html.contains("connect-src 'self' https://hub.example;"), "{html}");
         assert!(html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"), "{html}");
-        assert!(String::from_utf8_lossy(&files[NOT_FOUND]).contains("href=\"https://example.org/stars/\""));
+        let not_found = String::from_utf8_lossy(&files[NOT_FOUND]);
+        assert!(not_found.contains("href=\"https://example.org/stars/\"") && not_found.contains("content=\"default-src 'none'; "), "{not_found}");
     }
 
     #[test]
@@ -267,6 +275,35 @@ mod tests {
             ["element.js", "engine/worker.js", "starsight.js", "sw.js", "table/desk.js", "table/worker.js"]
         );
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
+    }
+
+    /// Of the page that this program carries, or, where it was built without, of its source.
+    #[test]
+    fn the_web_manifest_is_relative_and_its_icons_have_the_sizes_that_it_says() {
+        let source = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../web"));
+        let read = |path: &str| match crate::site::PAGE.iter().find(|(name, _)| *name == path) {
+            Some((_, content)) => content.to_vec(),
+            None => std::fs::read(source.join(path)).unwrap_or_else(|error| panic!("{path}: {error}")),
+        };
+        let manifest: serde_json::Value = serde_json::from_slice(&read("manifest.webmanifest")).unwrap();
+        for address in ["start_url", "scope", "id"] {
+            assert_eq!(manifest[address], "./", "{address}");
+        }
+        let icons = manifest["icons"].as_array().unwrap();
+        for icon in icons {
+            let content = read(icon["src"].as_str().unwrap().strip_prefix("./").expect("a relative address"));
+            let (kind, sizes) = match content.strip_prefix(b"\x89PNG\r\n\x1a\n") {
+                // The first chunk begins with width and height, after its length and its name.
+                Some(png) => ("image/png", [8, 12].map(|at| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()).to_string()).join("x")),
+                None => ("image/svg+xml", "any".to_owned()),
+            };
+            assert_eq!((icon["type"].as_str(), icon["sizes"].as_str()), (Some(kind), Some(&*sizes)), "{icon}");
+        }
+        // What browsers ask for before they offer to install a page.
+        let has = |sizes: &str, purpose: &str| icons.iter().any(|icon| icon["sizes"] == sizes && icon["purpose"] == purpose);
+        assert!(has("192x192", "any") && has("512x512", "any") && has("512x512", "maskable"), "{manifest}");
+        let html = String::from_utf8(read(START_PAGE)).unwrap();
+        assert!(html.contains("<link rel=\"manifest\" href=\"./manifest.webmanifest\""), "{html}");
     }
 
     #[test]

@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use starsight_model::EncoderConfig;
 use starsight_model::bundle::FileEntry;
 use starsight_model::metrics::Metrics;
@@ -17,6 +18,7 @@ use super::recipe::Recipe;
 use super::trainee::Trainee;
 use super::watch::LossWatch;
 use crate::calibration::Calibration;
+use crate::fresh::Shape;
 use crate::{files, verify};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -68,11 +70,27 @@ pub struct Run {
     pub recipe: Recipe,
     /// The base model as it was named.
     pub model: String,
+    /// SHA-256 of its weights. Earlier versions did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// The shape that was asked for of a fresh base model. Earlier versions did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student: Option<Shape>,
     /// SHA-256 of the training and validation rows: token ids and labels.
     pub data: String,
     /// SHA-256 of a teacher's logits of the training rows, if there is a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lessons: Option<String>,
+}
+
+impl Run {
+    /// Whether a run that is made of this goes on where `saved` stands; of what that does not tell, anything will do.
+    pub fn continues(&self, saved: &Run) -> bool {
+        let mut known = saved.clone();
+        known.base = known.base.or_else(|| self.base.clone());
+        known.student = known.student.or_else(|| self.student.clone());
+        *self == known
+    }
 }
 
 impl State {
@@ -137,10 +155,7 @@ impl Checkpoints {
         let steps = self.steps()?;
         let newest = [Some(state.step), steps.iter().copied().filter(|step| *step < state.step).max()].into_iter().flatten();
         let kept: Vec<usize> = newest.flat_map(|step| [Some(step), state.best_until(step).map(|e| e.step)]).flatten().collect();
-        for step in steps.into_iter().filter(|step| !kept.contains(step)) {
-            fs::remove_dir_all(self.path(step)).with_context(|| format!("removing {}", self.path(step).display()))?;
-        }
-        Ok(())
+        steps.into_iter().filter(|step| !kept.contains(step)).try_for_each(|step| self.remove(step))
     }
 
     fn write(&self, state: &State, trainee: &mut dyn Trainee) -> Result<()> {
@@ -153,7 +168,15 @@ impl Checkpoints {
             return files::write_bytes(&path.join(STATE), &json(saved.files)?);
         }
         fs::create_dir_all(&self.dir)?;
-        let work = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.dir)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // As any new folder: the process's umask takes its share.
+            builder.permissions(fs::Permissions::from_mode(0o777));
+        }
+        let work = builder.tempdir_in(&self.dir)?;
         let mut entries = Vec::new();
         for (name, weights) in [WEIGHTS, FIRST_MOMENT, SECOND_MOMENT].into_iter().zip(trainee.state()?) {
             let bytes = weights.to_safetensors()?;
@@ -193,6 +216,19 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
+    /// Removes all of them. A teacher's logits stay, for they tell themselves whose they are.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or one not be removed.
+    pub fn clear(&self) -> Result<()> {
+        self.steps()?.into_iter().try_for_each(|step| self.remove(step))
+    }
+
+    fn remove(&self, step: usize) -> Result<()> {
+        let path = self.path(step);
+        fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))
+    }
+
     /// Removes what a run left unfinished that was killed while it saved.
     ///
     /// # Errors
@@ -214,7 +250,7 @@ impl Checkpoints {
         for step in steps.iter().rev() {
             match self.whole(*step).and_then(|saved| self.with_best(saved.state)) {
                 Ok(state) => return Ok(Some(state)),
-                Err(error) => eprintln!("the checkpoint {} cannot be used: {error:#}", self.path(*step).display()),
+                Err(error) => say!("the checkpoint {} cannot be used: {error:#}", self.path(*step).display()),
             }
         }
         ensure!(steps.is_empty(), "{} holds no whole checkpoint; --overwrite starts from the beginning", self.dir.display());
@@ -224,7 +260,11 @@ impl Checkpoints {
     /// The checkpoint of `step`, when each of its files is as it was saved.
     fn whole(&self, step: usize) -> Result<Saved> {
         let path = self.path(step).join(STATE);
-        let saved: Saved = serde_json::from_slice(&files::read(&path)?).with_context(|| format!("{} is not readable", path.display()))?;
+        let saved: Saved = serde_json::from_slice(&files::read(&path)?).map_err(|error| {
+            // What is JSON, but not what is written today, was written by another version.
+            let what = if error.classify() == Category::Data { "was written by another version of Starsight" } else { "is not readable" };
+            Error::new(error).context(format!("{} {what}", path.display()))
+        })?;
         ensure!(saved.state.step == step, "{} says step {}", path.display(), saved.state.step);
         for entry in &saved.files {
             let path = self.path(step).join(&entry.path);

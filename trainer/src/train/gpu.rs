@@ -42,7 +42,7 @@ impl Gpu {
         let settings = Settings { precision, depth: setup.depth, trained: &trained, token_budget, reviews: setup.reviews_a_step };
         let learner = Learner::new(device, setup.config, setup.weights, &settings)?;
         if learner.token_budget() < token_budget {
-            eprintln!("the GPU's memory does not hold {token_budget} tokens at once: {} are computed", learner.token_budget());
+            say!("the GPU's memory does not hold {token_budget} tokens at once: {} are computed", learner.token_budget());
         }
         Ok(Gpu {
             learner,

@@ -65,6 +65,8 @@ struct Learner<'a> {
     /// Seconds that the run took before this program took it up.
     seconds_before: f64,
     clock: Instant,
+    /// When the last checkpoint was saved, or else the run begun.
+    saved: Instant,
 }
 
 /// A step that was begun.
@@ -121,6 +123,7 @@ pub(super) fn learn(
         under_way: VecDeque::new(),
         seconds_before: state.seconds,
         clock: Instant::now(),
+        saved: Instant::now(),
         state,
     };
     learner.run()
@@ -137,20 +140,21 @@ impl Learner<'_> {
         while !self.over() {
             // An evaluation that an interruption left out comes first.
             let save = if self.evaluation_due() {
-                match self.evaluate() {
+                match self.evaluate(&progress) {
                     Err(error) if error.is::<Interrupted>() => {}
                     evaluated => evaluated?,
                 }
                 true
             } else {
                 self.step()?;
-                recipe.save_every.is_some_and(|steps| self.taken.is_multiple_of(steps))
+                recipe.save_every.is_some_and(|steps| self.taken.is_multiple_of(steps)) || self.saved.elapsed() >= self.training.save_after
             };
             let interrupted = interrupt::requested();
             // Before it is judged, saved or over, each step that was begun is done.
             self.settle(save || interrupted || self.evaluation_due(), &mut progress)?;
             if save || interrupted {
                 self.checkpoints.save(&self.state, self.trainee.as_mut())?;
+                self.saved = Instant::now();
             }
             if interrupted {
                 let (step, out) = (self.state.step, self.training.out.display());
@@ -160,10 +164,7 @@ impl Learner<'_> {
         progress.finish();
         if self.state.step < self.plan.length.steps {
             let stale = self.state.stale();
-            eprintln!(
-                "stopped after step {} of {}: {stale} evaluations without a better {}",
-                self.state.step, self.plan.length.steps, recipe.best_by
-            );
+            say!("stopped after step {} of {}: {stale} evaluations without a better {}", self.state.step, self.plan.length.steps, recipe.best_by);
         }
         Ok(self.state)
     }
@@ -186,7 +187,7 @@ impl Learner<'_> {
         self.state.step as f64 / self.plan.length.steps_an_epoch as f64
     }
 
-    fn evaluate(&mut self) -> Result<()> {
+    fn evaluate(&mut self, progress: &Progress) -> Result<()> {
         let (validation, calibration) = self.examples.evaluate(self.trainee.engine(), &self.parts.val, self.training.recipe.decode, "validation")?;
         let (step, epoch) = (self.state.step, self.epoch());
         watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
@@ -195,7 +196,7 @@ impl Learner<'_> {
         self.state.evaluations.push(Evaluation { step, epoch, validation, calibration });
         self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
         let best = if self.state.stale() == 0 { ", the best so far" } else { "" };
-        eprintln!("step {step}, epoch {epoch:.2}: validation loss {loss:.4}, accuracy {accuracy:.2}%{best}");
+        progress.note(&format!("step {step}, epoch {epoch:.2}: validation loss {loss:.4}, accuracy {accuracy:.2}%{best}"));
         Ok(())
     }
 
@@ -234,7 +235,7 @@ impl Learner<'_> {
                 return Err(not_finite(&name)).with_context(|| self.place(number, &rows));
             }
             if !unmoved.is_empty() {
-                eprintln!("step {}: no gradient reaches {}: they stay as they are", number + 1, unmoved.join(", "));
+                progress.note(&format!("step {}: no gradient reaches {}: they stay as they are", number + 1, unmoved.join(", ")));
             }
             self.state.step += 1;
             self.state.updates += 1;

@@ -19,16 +19,16 @@ mod tensorboard;
 pub(crate) mod trainee;
 mod watch;
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use starsight_model::bundle::hex;
 use starsight_model::fused::Fused;
-use starsight_model::metrics::{Metrics, Scores};
+use starsight_model::metrics::{Metrics, Scores, cross_entropy};
 use starsight_model::rating::Decoding;
 use starsight_model::{Engine, LABELS, bundle, int8};
 
@@ -42,10 +42,15 @@ use crate::calibration::{Calibration, cooled};
 use crate::data::{Corpus, Empty, Texts, Unlabelled};
 use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
+use crate::fresh::Shape;
+use crate::interrupt::Interrupted;
 use crate::package::{self, Package};
 use crate::progress::Progress;
 use crate::tokens::Tokens;
-use crate::{files, rating};
+use crate::{files, memory, rating};
+
+/// Time after which a checkpoint is saved besides, unless told otherwise: what a crash may cost.
+pub const SAVE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// A run of training.
 pub struct Training<'a> {
@@ -53,6 +58,8 @@ pub struct Training<'a> {
     pub base: BaseModel,
     /// What the base model is called.
     pub base_name: String,
+    /// The shape that was asked for, if the base model is a fresh one.
+    pub student: Option<Shape>,
     /// Whom it learns from besides the stars.
     pub teacher: Option<Teacher>,
     /// The reviews, to be divided.
@@ -69,6 +76,8 @@ pub struct Training<'a> {
     pub place: Place,
     /// Where the bundle goes.
     pub out: PathBuf,
+    /// Save a checkpoint when this time has gone by since the last, whatever the recipe says.
+    pub save_after: Duration,
     /// Go on from the newest checkpoint in `out`.
     pub resume: bool,
     /// Replace what `out` holds of an earlier run.
@@ -80,6 +89,8 @@ pub struct Training<'a> {
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
     pub test: Evaluation,
+    /// Cross-entropy on the test split by the model's own probabilities, before the temperature: what other trainers report.
+    pub uncalibrated_loss: f64,
     /// On the validation split, by which the weights and the temperature were chosen.
     pub validation: Metrics,
     /// What logits are divided by for calibrated probabilities, fitted to the validation split. Both of the above are by these.
@@ -106,6 +117,9 @@ pub struct Outcome {
     pub seconds: f64,
     /// Reviews of the test split rated a second.
     pub eval_samples_per_second: f64,
+    /// The most memory that the process held at once, in 10^6 bytes, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_mb: Option<u64>,
 }
 
 /// Token ids and labels of every review. Those without stars have the rows after the others.
@@ -184,48 +198,51 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let plan = Plan::new(recipe, &config, labels, learned.len(), training.teacher.is_some())?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
+    let mut run = Run {
+        recipe: recipe.clone(),
+        model: training.base_name.clone(),
+        base: Some(bundle::sha256_hex(&base.weights.to_safetensors()?)),
+        student: training.student.clone(),
+        data: resumed.as_ref().map(|state| state.run.data.clone()).unwrap_or_default(),
+        lessons: resumed.as_ref().and_then(|state| state.run.lessons.clone()),
+    };
+    // What is known without tokens or a teacher is compared before they cost time.
+    resumed.iter().try_for_each(|state| same(state, &run, out))?;
 
     let without = if more > 0 { format!("; and {more} without stars to train") } else { String::new() };
-    eprintln!("{} reviews: {} to train, {} to validate, {} to test{without}", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
+    say!("{} reviews: {} to train, {} to validate, {} to test{without}", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
     let ids = Tokens::of(&base.tokenizer, *reviews)?;
     let unlabelled = training.unlabelled.map(|texts| Tokens::of(&base.tokenizer, texts)).transpose()?;
     let teach = |teacher: &Teacher| teacher.teach(reviews, &parts.train, training.unlabelled, &training.place, &checkpoints.lessons());
     let lessons = training.teacher.as_ref().map(teach).transpose()?;
     let examples = Examples { ids, reviews, unlabelled, learned, lessons };
 
-    let run = Run {
-        recipe: recipe.clone(),
-        model: training.base_name.clone(),
-        data: examples.fingerprint(examples.learned.iter().chain(&parts.val).copied()),
-        lessons: examples.lessons.as_ref().map(Taught::fingerprint),
-    };
-    if let Some(state) = &resumed {
-        ensure!(
-            state.run == run,
-            "{} holds a run of another recipe, base model or data; --resume goes on only with the same:\n  there: {}\n  here:  {}",
-            out.display(),
-            serde_json::to_string(&state.run)?,
-            serde_json::to_string(&run)?
-        );
-    }
+    run.data = examples.fingerprint(examples.learned.iter().chain(&parts.val).copied());
+    run.lessons = examples.lessons.as_ref().map(Taught::fingerprint);
+    resumed.iter().try_for_each(|state| same(state, &run, out))?;
     files::write_bytes(&out.join("recipe.toml"), training.recipe_toml.as_bytes())?;
     let state = learn::learn(&training, &config, plan, &checkpoints, resumed.unwrap_or_else(|| State::new(run)), &parts, &examples)?;
 
     let best = state.best().context("a run has at least one evaluation")?.clone();
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
-    eprintln!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
+    say!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
     let weights = checkpoints.weights(best.step, &config)?;
     let integers = int8::quantize(&config, &weights)?;
     let weights = if recipe.int8 > 0.0 { int8::restore(&config, integers.clone())? } else { weights };
     let engine = training.place.engine(&config, &weights)?;
     let clock = Instant::now();
-    let mut logits = examples.logits(engine.as_ref(), &parts.test, "test")?;
+    let mut logits = examples.logits(engine.as_ref(), &parts.test, "test").map_err(|error| match error.is::<Interrupted>() {
+        true => anyhow!("interrupted before the test split was rated; all is saved in {}: go on with --resume", out.display()),
+        false => error,
+    })?;
+    let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
+    let uncalibrated_loss = logits.iter().zip(&labels).map(|(logits, label)| cross_entropy(logits, *label)).sum::<f64>() / labels.len() as f64;
     let temperature = best.calibration.temperature;
     logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
-    let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test: Evaluation::new(&logits, &labels, recipe.decode),
+        uncalibrated_loss,
         validation: best.calibration.applied(&best.validation),
         temperature,
         decoding: recipe.decode,
@@ -238,6 +255,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         train_samples_per_second: state.samples as f64 / state.seconds,
         tokens_per_second: state.tokens as f64 / state.seconds,
         seconds: state.seconds,
+        peak_memory_mb: memory::peak().map(|bytes| bytes / 1_000_000),
     };
     drop(engine);
     // The bundle's probes are computed as every reader will, on the processor in f32.
@@ -256,29 +274,47 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Settles what becomes of an earlier run in `out`; where it stands when it is to be resumed.
-fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<State>> {
-    let out = &training.out;
-    let used = out.join(bundle::MANIFEST).exists() || checkpoints.any()?;
+/// Whether a run in `out` goes on from a checkpoint of an earlier one. To be asked before the work begins.
+///
+/// # Errors
+/// When `out` holds an earlier run and neither `resume` nor `overwrite` is said, or cannot be read.
+pub fn goes_on(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
+    let saved = Checkpoints::under(out).any()?;
     ensure!(
-        !used || training.overwrite || training.resume,
+        resume || overwrite || !(saved || out.join(bundle::MANIFEST).exists()),
         "{} holds an earlier run; choose another folder, or say --resume or --overwrite",
         out.display()
     );
+    Ok(resume && saved)
+}
+
+/// Passes a `run` that goes on where `state` stands.
+fn same(state: &State, run: &Run, out: &Path) -> Result<()> {
+    ensure!(
+        run.continues(&state.run),
+        "{} holds a run of another recipe, base model or data; --resume goes on only with the same:\n  there: {}\n  here:  {}",
+        out.display(),
+        serde_json::to_string(&state.run)?,
+        serde_json::to_string(run)?
+    );
+    Ok(())
+}
+
+/// Settles what becomes of an earlier run in `out`; where it stands when it is to be resumed.
+fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<State>> {
+    let out = &training.out;
+    goes_on(out, training.resume, training.overwrite)?;
     files::sweep(out)?;
     checkpoints.sweep()?;
     if training.resume {
         let state = checkpoints.newest()?;
         match &state {
-            Some(state) => eprintln!("going on after step {}", state.step),
-            None => eprintln!("{} holds no checkpoint: starting from the beginning", out.display()),
+            Some(state) => say!("going on after step {}", state.step),
+            None => say!("{} holds no checkpoint: starting from the beginning", out.display()),
         }
         return Ok(state);
     }
-    let folder = out.join("checkpoints");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
+    checkpoints.clear()?;
     // Found now rather than after the first epoch.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     Ok(None)
@@ -292,6 +328,7 @@ fn provenance(training: &Training<'_>) -> Value {
         "fresh_tensors": training.base.fresh,
         "teacher": training.teacher.as_ref().map(|teacher| &teacher.name),
         "data": training.data_name,
+        "rows": labels.rows,
         "reviews": training.reviews.len(),
         "unlabelled": training.unlabelled.map_or(0, Texts::count),
         "split_seed": training.recipe.split_seed,

@@ -74,6 +74,7 @@ pub struct Recipe {
     pub soft_targets: Option<f64>,
     /// Add this much of the ordinal log-loss, by which probabilities cost the more the further off their stars are
     #[arg(long, value_name = "W", default_value_t = 0.0, value_parser = zero_or_more)]
+    #[serde(default)]
     pub ordinal_log_loss: f64,
     /// What an error costs, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced`, the rarer the dearer
     #[arg(long)]
@@ -91,7 +92,7 @@ pub struct Recipe {
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,
-    /// Steps between two checkpoints besides
+    /// Steps between two checkpoints besides; one is saved every five minutes in any case
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
@@ -100,6 +101,7 @@ pub struct Recipe {
     pub best_by: Criterion,
     /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean has the least squared error
     #[arg(long, default_value_t, value_name = "likeliest|median|expected")]
+    #[serde(default)]
     pub decode: Decoding,
     /// Stop after this many evaluations without a better one
     #[arg(long, value_parser = positive)]
@@ -162,13 +164,19 @@ impl Recipe {
         Ok(parts)
     }
 
+    /// What of this recipe, `taught` by another model or by the stars alone, is computed on the processor only.
+    pub fn tied_to_processor(&self, taught: bool) -> Option<&'static str> {
+        let tied = [(taught, "learning from a --teacher"), (self.ordinal_log_loss > 0.0, "--ordinal-log-loss"), (self.int8 > 0.0, "--int8")];
+        tied.into_iter().find(|(given, _)| *given).map(|(_, what)| what)
+    }
+
     /// The length of a run over `reviews` reviews, at least one.
     pub fn length(&self, reviews: usize) -> Length {
         let reviews_a_step = self.batch.saturating_mul(self.accum);
         let steps_an_epoch = reviews.div_ceil(reviews_a_step);
-        let steps = self.max_steps.unwrap_or(steps_an_epoch * self.epochs as usize);
+        let steps = self.max_steps.unwrap_or(steps_an_epoch.saturating_mul(self.epochs as usize));
         let last = (steps % steps_an_epoch).saturating_mul(reviews_a_step).min(reviews);
-        Length { reviews_a_step, steps_an_epoch, steps, reviews: steps / steps_an_epoch * reviews + last }
+        Length { reviews_a_step, steps_an_epoch, steps, reviews: (steps / steps_an_epoch).saturating_mul(reviews).saturating_add(last) }
     }
 
     /// The learning rate over a run of `steps` steps.
@@ -264,6 +272,27 @@ pub(crate) mod tests {
         assert_eq!((long.steps, long.reviews), (17, 2128));
         let large = length(&["--batch", "18446744073709551615"]);
         assert_eq!((large.steps, large.reviews), (1, 1000));
+        assert_eq!(length(&["--max-steps", "18446744073709551615"]).reviews, usize::MAX, "as good as endless");
+    }
+
+    #[test]
+    fn what_only_the_processor_computes_is_named() {
+        let tied = |flags: &[&str], taught| recipe(flags).tied_to_processor(taught);
+        assert_eq!([tied(&[], false), tied(&["--label-smoothing", "0.1"], false)], [None, None]);
+        assert_eq!(tied(&[], true), Some("learning from a --teacher"));
+        assert_eq!(tied(&["--ordinal-log-loss", "0.5"], false), Some("--ordinal-log-loss"));
+        assert_eq!(tied(&["--int8", "0.2"], false), Some("--int8"));
+    }
+
+    #[test]
+    fn a_recipe_of_an_earlier_version_is_read_as_what_it_was() {
+        let recipe = recipe(&["--epochs", "3"]);
+        let mut json = serde_json::to_value(&recipe).expect("JSON");
+        let fields = json.as_object_mut().expect("an object");
+        for later in ["decode", "ordinal-log-loss", "head-first", "int8"] {
+            assert!(fields.remove(later).is_some(), "{later}");
+        }
+        assert_eq!(serde_json::from_value::<Recipe>(json).expect("a recipe"), recipe);
     }
 
     #[test]

@@ -76,13 +76,13 @@ impl Teacher {
         let key = key.finalize();
         drop(weights);
         if let Some(logits) = read(kept, &key, taught.len()) {
-            eprintln!("the teacher's ratings of {} reviews are taken from {}", taught.len(), kept.display());
+            say!("the teacher's ratings of {} reviews are taken from {}", taught.len(), kept.display());
             return Ok(Taught::new(&taught, all, logits));
         }
 
         let (rater, _) = rating::load(&self.folder, place).with_context(|| format!("the teacher {}", self.name))?;
         let config = rater.config();
-        eprintln!("the teacher {}: {} of {} layers, {} wide", self.name, config.model_type(), config.layers, config.hidden_size);
+        say!("the teacher {}: {} of {} layers, {} wide", self.name, config.model_type(), config.layers, config.hidden_size);
         let own = Tokens::of(rater.tokenizer(), reviews)?;
         let others = unlabelled.map(|texts| Tokens::of(rater.tokenizer(), texts)).transpose()?;
         let ids: Vec<&[u32]> = rows.iter().map(|row| own.get(*row)).chain(others.iter().flat_map(|ids| (0..more).map(|i| ids.get(i)))).collect();

@@ -2,10 +2,9 @@
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
-use wasm_bindgen::JsCast;
-use web_sys::HtmlElement;
 
 use crate::address::{Address, View};
+use crate::focus::focus;
 use crate::words::shell as words;
 
 /// For who goes by keyboard: past the navigation.
@@ -56,12 +55,5 @@ pub fn Intro() -> impl IntoView {
             <h1>{words::TITLE}</h1>
             <p class="intro__lead">{words::LEAD}<strong>{words::PRIVACY}</strong></p>
         </div>
-    }
-}
-
-fn focus(id: &str) {
-    if let Some(element) = document().get_element_by_id(id) {
-        let focused = element.unchecked_into::<HtmlElement>().focus();
-        drop(focused);
     }
 }

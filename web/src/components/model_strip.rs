@@ -3,9 +3,13 @@
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
+use crate::focus::focus;
 use crate::model::{Model, State};
 use crate::starsight::{Info, Trouble};
 use crate::words::shell as words;
+
+/// The strip, which takes the focus of a button that goes away with what it was about.
+pub const STRIP: &str = "strip";
 
 /// One strip of one size for all three, so that nothing below it moves.
 #[component]
@@ -24,7 +28,7 @@ pub fn ModelStrip() -> impl IntoView {
     };
     let notice = move || model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> });
     view! {
-        <section class="strip" aria-label=words::MODEL>
+        <section class="strip" id=STRIP tabindex="-1" aria-label=words::MODEL>
             {body}
             <div role="status">{notice}</div>
         </section>
@@ -64,7 +68,7 @@ fn Loading() -> impl IntoView {
             >
                 <span class="progress__fill"></span>
             </div>
-            <button class="button" id="load-cancel" type="button" on:click=move |_| model.cancel()>{words::CANCEL}</button>
+            <button class="button" id="load-cancel" type="button" on:click=move |_| { focus(STRIP); model.cancel(); }>{words::CANCEL}</button>
         </div>
     }
 }
@@ -81,7 +85,7 @@ fn Facts(info: Info) -> impl IntoView {
             <Show when=move || model.is_outdated.get()>
                 <p class="strip__newer">
                     {words::NEWER}" "
-                    <button class="link" id="load-newer" type="button" on:click=move |_| model.update()>{words::LOAD_NEWER}</button>
+                    <button class="link" id="load-newer" type="button" on:click=move |_| { focus(STRIP); model.update(); }>{words::LOAD_NEWER}</button>
                 </p>
             </Show>
         </div>
@@ -100,8 +104,8 @@ fn Failed(trouble: Trouble) -> impl IntoView {
                 {(!cancelled).then(|| view! { <p class="strip__reason" id="load-error">{trouble.message.clone()}</p> })}
                 <p class="strip__detail">{words::advice(&trouble)}</p>
             </div>
-            <button class="button" id="load-retry" type="button" on:click=move |_| model.start()>{if cancelled { words::LOAD } else { words::RETRY }}</button>
-            {(trouble.may_be_private() && model.is_on_a_hub()).then(|| view! { <TokenField/> })}
+            <button class="button" id="load-retry" type="button" on:click=move |_| { focus(STRIP); model.start(); }>{if cancelled { words::LOAD } else { words::RETRY }}</button>
+            {model.wants_token(&trouble).then(|| view! { <TokenField/> })}
         </div>
     }
 }
@@ -116,6 +120,7 @@ fn TokenField() -> impl IntoView {
             class="strip__token"
             on:submit=move |event| {
                 event.prevent_default();
+                focus(STRIP);
                 model.start_with(token.get_untracked().trim());
             }
         >

@@ -111,6 +111,11 @@ impl Trouble {
         Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
     }
 
+    /// What was asked for is not wanted any more: something else took its place.
+    pub fn superseded() -> Trouble {
+        Trouble { name: "AbortError".into(), message: words::SUPERSEDED.into() }
+    }
+
     /// Whether the reader asked for it.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"

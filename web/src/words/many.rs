@@ -59,7 +59,6 @@ pub const DETAIL_HINT: &str = "Choose a row to read all of it: with a click, or 
 pub const DOWNLOAD: &str = "Download";
 pub const DOWNLOAD_CSV: &str = "Download CSV";
 pub const DOWNLOAD_JSON: &str = "Download JSONL";
-pub const NOT_WRITTEN: &str = "The file could not be written.";
 
 /// The orders of the table: what they are called, what they are, and whether they need true stars.
 pub static ORDERS: [(&str, (Key, bool), bool); 8] = [
@@ -91,7 +90,7 @@ pub fn reading(share: f64) -> String {
 pub fn about(described: &Described, bytes: f64) -> String {
     let size = if bytes < 1e5 { format!("{} KB", whole((bytes / 1e3).ceil())) } else { format!("{} MB", megabytes(bytes)) };
     let encoding = match described.encoding {
-        Encoding::Utf8 | Encoding::BrokenUtf8 => "UTF-8",
+        Encoding::Utf8 => "UTF-8",
         Encoding::Utf16 => "UTF-16",
         Encoding::Windows1252 => "Latin-1 (Windows-1252)",
     };
@@ -125,7 +124,6 @@ pub fn columns(names: &[String]) -> Vec<String> {
 /// What is worth saying of an encoding.
 pub fn encoding_note(encoding: Encoding) -> Option<&'static str> {
     match encoding {
-        Encoding::BrokenUtf8 => Some("Some characters are broken in the file; each is shown as �."),
         Encoding::Windows1252 => Some("The file is not UTF-8. It was read as Latin-1 (Windows-1252); the download is UTF-8."),
         Encoding::Utf8 | Encoding::Utf16 => None,
     }
@@ -144,6 +142,11 @@ pub fn problem(problem: &Problem) -> String {
         }
         Fault::Endless => format!("{row} {numbers} with a cell of over a thousand lines. Is a closing quotation mark missing?"),
         Fault::EmptyLine => format!("{line} {numbers} with nothing on them, left out."),
+        Fault::NotUtf8 => {
+            format!(
+                "{row} {numbers} with bytes that are not UTF-8, as the rest of the file is. They were read as Latin-1 (Windows-1252); the download is UTF-8."
+            )
+        }
         Fault::NotJson(why) => format!("{line} {numbers} without a JSON object, left out. The first: {why}."),
     }
 }
@@ -199,9 +202,9 @@ pub fn mean(value: f64) -> String {
     format!("{value:.2}")
 }
 
-/// Beside it, how far it can be trusted.
-pub fn interval((mean, half): (f64, f64)) -> String {
-    format!("95% interval {:.2} to {:.2}", (mean - half).max(1.0), (mean + half).min(5.0))
+/// Beside it, how far it can be trusted, where there are reviews enough to tell.
+pub fn interval((mean, half): (f64, Option<f64>)) -> Option<String> {
+    half.map(|half| format!("95% interval {:.2} to {:.2}", (mean - half).max(1.0), (mean + half).min(5.0)))
 }
 
 /// A count and its share: `120 (34.2%)`.
@@ -224,15 +227,16 @@ pub fn compared(samples: usize) -> String {
     format!("Over {} with both.", many(samples, "review", "reviews"))
 }
 
-/// Metrics: an id, a name and a figure each.
-pub fn measures(metrics: &Metrics) -> [(&'static str, &'static str, String); 6] {
+/// Metrics: an id, a name and a figure each; no figures as long as there are none.
+pub fn measures(metrics: Option<&Metrics>) -> [(&'static str, &'static str, String); 6] {
+    let figure = |of: fn(&Metrics) -> String| metrics.map_or_else(|| NO_VALUE.to_string(), of);
     [
-        ("metric-accuracy", "Accuracy", percent(metrics.accuracy)),
-        ("metric-off-by-one", "At most one star off", percent(metrics.off_by_one)),
-        ("metric-great", "4 or 5 against the rest", percent(metrics.binary_great)),
-        ("metric-five", "5 against the rest", percent(metrics.binary_five)),
-        ("metric-mae", "Mean error, in stars", format!("{:.3}", metrics.mae)),
-        ("metric-qwk", "Quadratic kappa", format!("{:.3}", metrics.qwk)),
+        ("metric-accuracy", "Accuracy", figure(|metrics| percent(metrics.accuracy))),
+        ("metric-off-by-one", "At most one star off", figure(|metrics| percent(metrics.off_by_one))),
+        ("metric-great", "4 or 5 against the rest", figure(|metrics| percent(metrics.binary_great))),
+        ("metric-five", "5 against the rest", figure(|metrics| percent(metrics.binary_five))),
+        ("metric-mae", "Mean error, in stars", figure(|metrics| format!("{:.3}", metrics.mae))),
+        ("metric-qwk", "Quadratic kappa", figure(|metrics| format!("{:.3}", metrics.qwk))),
     ]
 }
 
@@ -276,6 +280,11 @@ pub fn not_shown(shown: usize) -> String {
     format!("The first {} rows are shown. Search or filter to see others; the download has all.", whole(shown as f64))
 }
 
+/// When a file could not be written.
+pub fn not_written(name: &str, why: &str) -> String {
+    format!("{name} could not be written: {why}")
+}
+
 /// Said when a file was written.
 pub fn written(name: &str) -> String {
     format!("{name} is downloaded.")
@@ -292,6 +301,12 @@ mod tests {
         assert_eq!(count_and_share(120, 351), "120 (34.2%)");
         assert_eq!(found(1200, 1200), "1,200 rows");
         assert_eq!(found(1, 1200), "1 of 1,200 rows");
+    }
+
+    #[test]
+    fn one_review_has_a_mean_and_no_interval() {
+        assert_eq!(interval((5.0, None)), None);
+        assert_eq!(interval((4.9, Some(0.3))).as_deref(), Some("95% interval 4.60 to 5.00"));
     }
 
     #[test]

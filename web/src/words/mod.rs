@@ -8,6 +8,8 @@ pub mod speed;
 
 /// To whoever asks too early.
 pub const NOT_READY: &str = "The model is not ready yet.";
+/// Of work that something else took the place of.
+pub const SUPERSEDED: &str = "Something else was asked for meanwhile.";
 /// In place of a figure that is not known yet.
 pub const NO_VALUE: &str = "–";
 

@@ -150,6 +150,11 @@ pub fn delete(model: &str) -> String {
     format!("Delete {}", source(model))
 }
 
+/// When that did not work.
+pub fn not_deleted(why: &str) -> String {
+    format!("It could not be deleted: {why}.")
+}
+
 /// What downloads that were cut off take.
 pub fn unfinished(bytes: f64) -> String {
     format!("And {} MB of downloads that were cut off; loading the model goes on with them.", megabytes(bytes))

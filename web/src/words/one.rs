@@ -63,10 +63,10 @@ pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
     format!("{tokens}, {}{}", duration(seconds), cut.unwrap_or_default())
 }
 
-/// A word and its pull, in stars: `love +1.2`.
-pub fn pull(word: &str, by: f32) -> String {
+/// A word's pull, in stars: `+1.2`.
+pub fn pull(by: f32) -> String {
     let sign = if by < 0.0 { '−' } else { '+' };
-    format!("{word} {sign}{:.1}", by.abs())
+    format!("{sign}{:.1}", by.abs())
 }
 
 /// How the pulls were found.

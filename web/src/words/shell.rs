@@ -2,7 +2,7 @@
 
 use crate::address::View;
 use crate::figures::{megabytes, millions, percent, time_left};
-use crate::model::Arriving;
+use crate::model::{Arriving, is_about_token};
 use crate::starsight::{Info, Trouble};
 
 pub const NAME: &str = "Starsight";
@@ -78,6 +78,7 @@ pub fn failure(trouble: &Trouble) -> &'static str {
         "DownloadError" => "The model could not be downloaded",
         "BundleError" => "This model cannot be used",
         "EngineError" => "The rating engine is not running",
+        _ if is_about_token(trouble) => "This is no access token",
         "TypeError" | "RangeError" => "The address of this page asks for something impossible",
         _ => "The model could not be loaded",
     }
@@ -90,6 +91,7 @@ pub fn advice(trouble: &Trouble) -> &'static str {
         "DownloadError" => "Check the connection and the address, then try again.",
         "BundleError" => "It may have been damaged on the way: try again. If that does not help, it has to be published anew.",
         "EngineError" => "Try again. If that does not help, close other tabs or use a newer browser.",
+        _ if is_about_token(trouble) => "Copy the whole token once more, without spaces, and type it below.",
         "TypeError" | "RangeError" => "Correct what stands after the question mark in the address, or name another model in the Model view.",
         _ => "Try again, or reload the page.",
     }

@@ -4,7 +4,7 @@ use crate::figures::{dollars, duration, speed, whole};
 use crate::starsight::{Batch, Row};
 
 pub const LIVE: &str = "Right now";
-pub const RESTS: &str = "Nothing is being rated. Whatever is rated in any view is counted here.";
+pub const RESTS: &str = "Nothing of yours is rated yet. What you rate in any view is counted here.";
 pub const REVIEWS_A_SECOND: &str = "reviews/s";
 pub const TOKENS_A_SECOND: &str = "tokens/s";
 pub const CURVE: &str = "Reviews a second over the last 30 seconds";
@@ -24,6 +24,8 @@ pub const NOTEBOOK: &str = "Notebook (quoted)";
 pub const FAILED: &str = "The benchmark stopped";
 pub const STOPPED: &str = "Cancelled. What was measured stays.";
 pub const DONE: &str = "Measured.";
+pub const BUSY: &str =
+    "Reviews are being rated under Rate many. Wait for them, or pause that first: both at a time would be slow, and the figures wrong.";
 pub const NOT_MEASURED: &str = "Not measured yet.";
 pub const QUOTED: &str =
     "Quoted are the notebook's own figures, from its GPU; its clock stopped before the GPU had finished. They were not measured here.";
@@ -71,10 +73,16 @@ pub fn measuring(done: usize, of: usize) -> String {
     format!("Measuring, {done} of {of} ways done…")
 }
 
+/// When another model is loaded by now.
+pub fn measured_with(model: &str) -> String {
+    format!("Measured with {model}, before another model was loaded.")
+}
+
 /// What has been rated since the page was opened, and what that would have been elsewhere.
 pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
-    let there = format!("ChatGPT would have taken {} and cost {} for them.", duration(seconds), dollars(cost));
-    format!("Rated since you opened the page: {} reviews. {there}", whole(reviews))
+    let there = format!("ChatGPT would have taken {} and cost {} for that.", duration(seconds), dollars(cost));
+    let count = if reviews == 1.0 { "1 review".to_string() } else { format!("{} reviews", whole(reviews)) };
+    format!("Rated since you opened the page: {count}. {there}")
 }
 
 /// A line of the result as text.

@@ -1,11 +1,16 @@
 //! From bytes to UTF-8.
 //!
-//! A byte order mark tells UTF-16 from the first bytes on. Whether the rest is UTF-8 only its last byte tells, so cells are kept as they come, which is right for every encoding
-//! that has ASCII's bytes for separators, quotation marks and line breaks; then [`settle`] decides for all of them.
+//! A byte order mark tells UTF-16 from the first bytes on. Whatever else it is, cells are kept as they come, which is right for every encoding that has ASCII's bytes for separators,
+//! quotation marks and line breaks; then [`settle`] makes text of them. It decides byte by byte: files that several programs wrote to hold UTF-8 and Windows-1252 side by side, and to
+//! read all of one as the other would destroy it.
 
-use encoding_rs::{Decoder, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use crate::protocol::Encoding;
+use encoding_rs::{Decoder, UTF_16BE, UTF_16LE, WINDOWS_1252};
+
+use crate::protocol::{Encoding, Fault};
+use crate::read::Problems;
 use crate::table::Column;
 
 /// Takes a byte order mark away, and turns UTF-16 into UTF-8.
@@ -64,26 +69,58 @@ impl Input {
     }
 }
 
-/// Names the columns, makes them UTF-8 if they are not, and tells what they were: Windows-1252, or UTF-8 with some bytes broken, whichever more cells speak for.
-pub fn settle(columns: &mut [Column], names: &[Vec<u8>]) -> Encoding {
-    let (mut valid, mut invalid) = (0, 0);
-    let cells = columns.iter().flat_map(|column| (0..column.len()).map(|row| column.raw(row)));
-    for cell in names.iter().map(Vec::as_slice).chain(cells).filter(|cell| !cell.is_ascii()) {
-        *if std::str::from_utf8(cell).is_ok() { &mut valid } else { &mut invalid } += 1;
+/// What bytes say: UTF-8 as it stands, and each byte that is none of it as Windows-1252 has it.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
     }
-    let (encoding, codec) = match (valid, invalid) {
-        (_, 0) => (Encoding::Utf8, UTF_8),
-        _ if valid > invalid => (Encoding::BrokenUtf8, UTF_8),
-        _ => (Encoding::Windows1252, WINDOWS_1252),
-    };
-    let text = |bytes: &[u8]| codec.decode_without_bom_handling(bytes).0.into_owned();
-    for (column, name) in columns.iter_mut().zip(names) {
-        if invalid > 0 {
-            *column = column.map(text);
+    let mut text = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.push_str(&WINDOWS_1252.decode_without_bom_handling(chunk.invalid()).0);
+    }
+    Cow::Owned(text)
+}
+
+/// Counts what speaks for UTF-8, and what for Windows-1252.
+#[derive(Default)]
+pub struct Census {
+    has_utf8: bool,
+    has_other: bool,
+}
+
+impl Census {
+    /// Takes note of some bytes; whether all of them are UTF-8.
+    pub fn is_utf8(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_ascii() {
+            return true;
         }
-        column.name = text(name);
+        let is_utf8 = std::str::from_utf8(bytes).is_ok();
+        *if is_utf8 { &mut self.has_utf8 } else { &mut self.has_other } = true;
+        is_utf8
     }
-    encoding
+
+    /// What the file is: Windows-1252 if nothing in it can only be UTF-8.
+    pub fn encoding(&self) -> Encoding {
+        if self.has_other && !self.has_utf8 { Encoding::Windows1252 } else { Encoding::Utf8 }
+    }
+}
+
+/// Names the columns, makes UTF-8 of the cells that are not, and tells what they were. The rows with such cells are among the `problems`.
+pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems) -> Encoding {
+    let mut census = Census::default();
+    let mut other_rows = BTreeSet::new();
+    for (column, name) in columns.iter_mut().zip(names) {
+        census.is_utf8(name);
+        let other: Vec<usize> = (0..column.len()).filter(|row| !census.is_utf8(column.raw(*row))).collect();
+        if !other.is_empty() {
+            *column = column.map(|cell| text(cell).into_owned());
+        }
+        other_rows.extend(other);
+        column.name = text(name).into_owned();
+    }
+    other_rows.into_iter().for_each(|row| problems.note(Fault::NotUtf8, row + 1));
+    census.encoding()
 }
 
 #[cfg(test)]
@@ -91,18 +128,29 @@ mod tests {
     use super::*;
     use crate::table::Kind;
 
-    fn settled(cells: &[&[u8]]) -> (Encoding, Vec<String>) {
+    /// The encoding, the cells as text, and the rows that are not UTF-8.
+    fn settled(cells: &[&[u8]]) -> (Encoding, Vec<String>, Vec<usize>) {
         let mut columns = [Column::new("", Kind::Text)];
         cells.iter().for_each(|cell| columns[0].push(cell));
-        let encoding = settle(&mut columns, &[b"caf\xc3\xa9".to_vec()]);
-        (encoding, (0..cells.len()).map(|row| columns[0].text(row).into_owned()).collect())
+        let mut problems = Problems::default();
+        let encoding = settle(&mut columns, &[b"plain".to_vec()], &mut problems);
+        let other = problems.list().into_iter().filter(|problem| problem.fault == Fault::NotUtf8).flat_map(|problem| problem.first).collect();
+        (encoding, (0..cells.len()).map(|row| columns[0].text(row).into_owned()).collect(), other)
     }
 
     #[test]
-    fn what_is_not_utf8_is_windows_1252_or_broken() {
-        assert_eq!(settled(&[b"plain", "très 😍".as_bytes()]), (Encoding::Utf8, vec!["plain".into(), "très 😍".into()]));
-        assert_eq!(settled(&[b"tr\xe8s", b"\x80 5 \x93x\x94"]), (Encoding::Windows1252, vec!["très".into(), "€ 5 “x”".into()]));
-        assert_eq!(settled(&["très".as_bytes(), b"cut \xf0\x9f\x98"]), (Encoding::BrokenUtf8, vec!["très".into(), "cut \u{fffd}".into()]));
+    fn what_is_not_utf8_is_read_as_windows_1252_cell_by_cell() {
+        assert_eq!(settled(&[b"plain", "très 😍".as_bytes()]), (Encoding::Utf8, vec!["plain".into(), "très 😍".into()], vec![]));
+        assert_eq!(settled(&[b"tr\xe8s", b"\x80 5 \x93x\x94"]), (Encoding::Windows1252, vec!["très".into(), "€ 5 “x”".into()], vec![1, 2]));
+        // One emoji among many Latin-1 cells stays, and so does one Latin-1 cell among many emoji; even within a cell.
+        assert_eq!(
+            settled(&[b"tr\xe8s", b"\xe9t\xe9", "😍".as_bytes(), b"ma\xf1ana"]),
+            (Encoding::Utf8, vec!["très".into(), "été".into(), "😍".into(), "mañana".into()], vec![1, 2, 4])
+        );
+        assert_eq!(
+            settled(&["😍".as_bytes(), "été".as_bytes(), b"\xf0\x9f\x98\x8d tr\xe8s"]),
+            (Encoding::Utf8, vec!["😍".into(), "été".into(), "😍 très".into()], vec![3])
+        );
     }
 
     #[test]

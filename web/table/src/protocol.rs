@@ -17,13 +17,11 @@ pub struct Opening {
 /// How characters are written as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoding {
-    /// UTF-8.
+    /// UTF-8, but for the rows of [`Fault::NotUtf8`].
     Utf8,
-    /// UTF-8 with bytes in between that are none: a replacement character stands for each.
-    BrokenUtf8,
     /// UTF-16, with a byte order mark.
     Utf16,
-    /// Windows-1252, of which Latin-1 is a part.
+    /// Windows-1252, of which Latin-1 is a part, throughout.
     Windows1252,
 }
 
@@ -51,6 +49,8 @@ pub enum Fault {
     EmptyLine,
     /// Lines that are no JSON object: left out. Why the first one is none.
     NotJson(String),
+    /// Bytes that are not UTF-8 in a file that otherwise is: read as Windows-1252.
+    NotUtf8,
 }
 
 /// What there is to know of a file that was read.
@@ -174,8 +174,8 @@ pub struct Summary {
     pub rated: usize,
     /// How many got 1 to 5 stars.
     pub counts: [u64; 5],
-    /// The mean number of stars, and half the width of its 95% interval.
-    pub mean: Option<(f64, f64)>,
+    /// The mean number of stars, and half the width of its 95% interval, which takes two reviews at least.
+    pub mean: Option<(f64, Option<f64>)>,
     /// The most negative reviews, by the mean of their distribution.
     pub lowest: Vec<Row>,
     /// The most positive ones.

@@ -11,16 +11,19 @@ pub const EXTREMES: usize = 3;
 /// Half the width of a 95% interval, in standard errors.
 const Z_95: f64 = 1.959_964;
 
-/// The mean number of stars, and half the width of its 95% interval (normal approximation).
-pub fn mean(counts: &[u64; 5]) -> Option<(f64, f64)> {
+/// The mean number of stars, and half the width of its 95% interval (normal approximation). One review alone tells nothing of how they vary, and so has no interval.
+pub fn mean(counts: &[u64; 5]) -> Option<(f64, Option<f64>)> {
     let n = counts.iter().sum::<u64>() as f64;
     let moment = |power: i32| counts.iter().zip(1..).map(|(count, stars)| *count as f64 * f64::from(stars).powi(power)).sum::<f64>();
     if n == 0.0 {
         return None;
     }
     let mean = moment(1) / n;
-    let variance = (moment(2) - n * mean * mean).max(0.0) / (n - 1.0).max(1.0);
-    Some((mean, Z_95 * (variance / n).sqrt()))
+    let half = (n > 1.0).then(|| {
+        let variance = (moment(2) - n * mean * mean).max(0.0) / (n - 1.0);
+        Z_95 * (variance / n).sqrt()
+    });
+    Some((mean, half))
 }
 
 /// The rows with the lowest expected stars, or the highest; of equal ones the first.
@@ -58,9 +61,11 @@ mod tests {
     #[test]
     fn the_mean_has_its_interval() {
         assert_eq!(mean(&[0; 5]), None);
-        assert_eq!(mean(&[0, 0, 0, 7, 0]), Some((4.0, 0.0)));
+        assert_eq!(mean(&[0, 0, 0, 0, 1]), Some((5.0, None)));
+        assert_eq!(mean(&[0, 0, 0, 7, 0]), Some((4.0, Some(0.0))));
         // Of 1, 1, 5, 5: the deviation is 4 / sqrt(3), and half of it the standard error.
         let (mean, half) = mean(&[2, 0, 0, 0, 2]).unwrap();
+        let half = half.unwrap();
         assert!((mean - 3.0).abs() < 1e-12 && (half - 1.959_964 * 2.0 / 3f64.sqrt()).abs() < 1e-9, "{mean} {half}");
     }
 

@@ -26,20 +26,30 @@ export class Desk {
     return this.#ask({ type: 'ask', request });
   }
 
-  /** The next rows to rate and their reviews, or undefined when all are handed out. */
+  /** The next rows to rate, their reviews, and what names their table; or undefined when all are handed out. */
   next() {
     return this.#ask({ type: 'next' });
   }
 
-  /** Keeps ratings. The arrays are given away. */
-  rate(rows, stars, expected, probabilities) {
+  /** Keeps ratings of rows of a table, unless another is open by now. The arrays are given away. */
+  rate(table, rows, stars, expected, probabilities) {
     const arrays = [rows.buffer, stars.buffer, expected.buffer, probabilities.buffer];
-    this.#worker?.then((worker) => worker.postMessage({ type: 'rate', rows, stars, expected, probabilities }, arrays)).catch(() => {});
+    this.#tell({ type: 'rate', table, rows, stars, expected, probabilities }, arrays);
+  }
+
+  /** Lets go of the table, and of the file that is being read. */
+  close() {
+    this.#tell({ type: 'close' });
   }
 
   /** The table with its ratings, as a Blob. */
   write(form) {
     return this.#ask({ type: 'write', form });
+  }
+
+  /** Says what is not answered, to a worker if there is one. */
+  #tell(message, arrays = []) {
+    this.#worker?.then((worker) => worker.postMessage(message, arrays)).catch(() => {});
   }
 
   async #ask(request, hear) {

@@ -5,11 +5,12 @@
 //   { type: 'open', id, file, opening }                                    read this Blob, in place of what was there; `opening` as JSON
 //   { type: 'ask', id, request }                                           see protocol.rs; JSON
 //   { type: 'next', id }                                                   the next reviews to rate
-//   { type: 'rate', rows, stars, expected, probabilities }                 keep ratings; not answered
+//   { type: 'rate', table, rows, stars, expected, probabilities }          keep ratings of rows of the `table` that `next` named, unless another is open by now; not answered
 //   { type: 'write', id, form }                                            the table with its ratings, as a Blob
+//   { type: 'close' }                                                      let go of the table, and of the file that is being read; not answered
 // Answered, with the same `id`:
 //   { type: 'progress', id, loaded, total }                                opening: bytes
-//   { type: 'done', id, value }                                            what was asked for: JSON; [rows, texts] or undefined; a Blob
+//   { type: 'done', id, value }                                            what was asked for: JSON; [rows, texts, table] or undefined; a Blob
 //   { type: 'failed', id, name, message }
 
 import initialise, { Reading } from 'starsight-table';
@@ -25,11 +26,13 @@ const TYPES = { Csv: 'text/csv;charset=utf-8', JsonLines: 'application/x-ndjson'
 let started;
 
 let desk;
-/** The last file asked for: reading an earlier one ends. */
+/** The last file asked for, by its `id`: reading an earlier one ends. It also names the table that comes of it. */
 let latest;
 
 const deeds = {
   async open({ id, file, opening }) {
+    // Two tables at a time may be more than there is memory for.
+    deeds.close();
     latest = id;
     const reading = new Reading(opening);
     for (let at = 0; at < file.size; at += SLICE) {
@@ -41,18 +44,26 @@ const deeds = {
       reading.push(bytes);
       self.postMessage({ type: 'progress', id, loaded: Math.min(at + SLICE, file.size), total: file.size });
     }
-    desk?.free();
-    desk = undefined;
     desk = reading.finish();
     return desk.describe();
   },
   ask: ({ request }) => table().ask(request),
-  next: () => table().portion(),
-  rate: ({ rows, stars, expected, probabilities }) => table().rate(rows, stars, expected, probabilities),
+  next() {
+    const portion = table().portion();
+    return portion && [...portion, latest];
+  },
+  rate({ table, rows, stars, expected, probabilities }) {
+    if (table === latest) desk?.rate(rows, stars, expected, probabilities);
+  },
   write({ form }) {
     const parts = [];
     table().write(form, (part) => parts.push(part));
     return new Blob(parts, { type: TYPES[form] });
+  },
+  close() {
+    latest = undefined;
+    desk?.free();
+    desk = undefined;
   },
 };
 

@@ -47,7 +47,7 @@ impl Files {
         }
         progress.loaded = before;
         let checked = self.fill(&mut bytes, entry, true, progress).await?;
-        checked.map_err(|e| Failure::Bundle(format!("{}: {e}", self.base)))?;
+        checked.map_err(|e| Failure::File(entry.path.clone(), format!("{}: {e}", self.base)))?;
         Ok(bytes)
     }
 

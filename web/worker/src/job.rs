@@ -47,8 +47,8 @@ impl Job {
             }
             let text = self.texts.get(next as u32);
             characters += text.unchecked_ref::<js_sys::JsString>().length() + 1;
-            let text = text.as_string().ok_or_else(|| Failure::Engine(format!("text {next} is not a string")))?;
-            self.token_ids.push(self.rater.encode(&text).map_err(|e| Failure::Engine(format!("text {next}: {e}")))?);
+            let text = text.as_string().ok_or_else(|| Failure::Engine("a text is not a string".into()))?;
+            self.token_ids.push(self.rater.encode(&text).map_err(|e| Failure::Engine(e.to_string()))?);
         }
         Ok(())
     }

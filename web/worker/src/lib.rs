@@ -12,8 +12,9 @@ use std::rc::Rc;
 
 use js_sys::{Function, JSON};
 use serde_json::json;
-use starsight_model::Rater;
 use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, Manifest, TOKENIZER};
+use starsight_model::int8::Kernel;
+use starsight_model::{Error, Rater};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
@@ -31,6 +32,13 @@ const BACKEND: &str = if cfg!(feature = "relaxed-simd") { "WebAssembly int8, rel
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
+}
+
+/// The names of this build's kernels that give the sums of the reference, with commas: for tests, which cannot otherwise see into a browser.
+#[wasm_bindgen(js_name = agreeingKernels)]
+pub fn agreeing_kernels() -> String {
+    let agreeing = Kernel::available().into_iter().filter(|kernel| kernel.agrees());
+    agreeing.map(Kernel::name).collect::<Vec<_>>().join(", ")
 }
 
 /// A bundle, loaded and checked.
@@ -71,9 +79,10 @@ pub async fn load(base: String, manifest: String, open: Function, progress: Func
     let tuning = Tuning::new();
     let mut rater = Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
     rater.set_reading(manifest.reading());
-    rater
-        .check_probes(&manifest.probes, PROBE_TOLERANCE)
-        .map_err(|e| Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")))?;
+    rater.check_probes(&manifest.probes, PROBE_TOLERANCE).map_err(|e| match e {
+        Error::Probe { .. } => Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")),
+        _ => Failure::bundle(e),
+    })?;
     let info = describe(&manifest, &rater, total);
     Ok(Engine { rater: Rc::new(rater), tuning: Rc::new(tuning), info })
 }

@@ -9,7 +9,8 @@
 // activation(x): x Φ(x) (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016), or max(x, 0)
 INLINE float activation(float x) {
 #if RELU
-    return fmaxf(x, 0.0f);
+    // A NaN stays one, which fmaxf would hide.
+    return x <= 0.0f ? 0.0f : x;
 #else
     return x * (0.5f + 0.5f * erff(x * HALF_SQRT));
 #endif

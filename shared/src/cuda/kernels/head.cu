@@ -22,7 +22,8 @@ KERNEL(classify, HEAD_WARPS * WARP) {
             x[c][e] = tanhf(in);
             slopes[c][e] = 1.0f - x[c][e] * x[c][e];
 #else
-            x[c][e] = fmaxf(in, 0.0f);
+            // A NaN stays one, which fmaxf would hide.
+            x[c][e] = in <= 0.0f ? 0.0f : in;
             slopes[c][e] = in > 0.0f ? 1.0f : 0.0f;
 #endif
         }

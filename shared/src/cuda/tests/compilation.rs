@@ -1,5 +1,7 @@
 //! The kernels compiled for GPUs, where NVRTC is found: no GPU is needed.
 
+use std::io::Write;
+
 use super::super::Precision;
 use super::super::driver::compile_for;
 use super::super::program::source;
@@ -18,7 +20,11 @@ fn every_kernel_compiles_for_every_architecture() {
             for architecture in &ARCHITECTURES[if i == 0 { 0 } else { ARCHITECTURES.len() - 1 }..] {
                 match compile_for(&source, architecture) {
                     Ok(code) => assert!(code.starts_with(b"\x7fELF"), "machine code"),
-                    Err(error) if error.to_string().contains("is not there") => return eprintln!("left out: {error}"),
+                    // Past the harness, which shows nothing of what a test prints that passes.
+                    Err(error) if error.to_string().contains("is not there") => {
+                        writeln!(std::io::stderr(), "SKIPPED, no kernel was compiled for a GPU: {error}").ok();
+                        return;
+                    }
                     Err(error) => panic!("{architecture}: {error}"),
                 }
             }

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value};
 
 use super::super::origins::Numbers;
-use super::{PIECE, Pieces, text_field};
+use super::{PIECE, Pieces, open_text, text_field};
 
 /// The objects of a file, one after another; lines without any are passed over.
 struct Objects {
@@ -23,8 +23,7 @@ struct Objects {
 
 impl Objects {
     fn open(path: &Path) -> Result<Objects> {
-        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(Objects { path: path.into(), file: BufReader::with_capacity(1 << 16, file), line: 0, bytes: Vec::new() })
+        Ok(Objects { path: path.into(), file: open_text(path)?, line: 0, bytes: Vec::new() })
     }
 
     /// The next object and its line.

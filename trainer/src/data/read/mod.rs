@@ -4,12 +4,15 @@ mod delimited;
 mod json_lines;
 mod parquet;
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
+use super::format::Format;
 use super::origins::Numbers;
 
 /// Rows in a piece of a file: enough for arrow to be quick, few enough to be little memory.
@@ -18,32 +21,12 @@ const PIECE: usize = 1 << 14;
 /// The pieces of a file, each with the numbers of its rows. Columns are those asked for, in any type that can be cast to the schema's.
 pub(super) type Pieces = Box<dyn Iterator<Item = Result<(RecordBatch, Numbers)>>>;
 
-#[derive(Clone, Copy)]
-enum Format {
-    Parquet,
-    Delimited(u8),
-    JsonLines,
-}
-
-impl Format {
-    /// By the ending of the name.
-    fn of(path: &Path) -> Result<Format> {
-        Ok(match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-            Some("parquet") => Format::Parquet,
-            Some("csv") => Format::Delimited(b','),
-            Some("tsv") => Format::Delimited(b'\t'),
-            Some("jsonl" | "ndjson") => Format::JsonLines,
-            _ => bail!("{}: not a kind of file that is read; wanted .parquet, .csv, .tsv or .jsonl", path.display()),
-        })
-    }
-}
-
 /// The columns of the file at `path`, text as `LargeUtf8`: of the other kind, one array holds 2 GiB at most.
 ///
 /// # Errors
 /// When the file is missing, of another kind, broken, or two of its columns have one name.
 pub(super) fn schema(path: &Path) -> Result<Schema> {
-    let fields = match Format::of(path)? {
+    let fields = match Format::of(path, "read")? {
         Format::Parquet => parquet::fields(path)?,
         Format::Delimited(delimiter) => delimited::fields(path, delimiter)?,
         Format::JsonLines => json_lines::fields(path)?,
@@ -59,11 +42,21 @@ pub(super) fn schema(path: &Path) -> Result<Schema> {
 /// # Errors
 /// When the file cannot be opened. What is wrong with its rows (not UTF-8, not as the header says) is found on the way; the error names the line where there is one.
 pub(super) fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
-    match Format::of(path)? {
+    match Format::of(path, "read")? {
         Format::Parquet => parquet::pieces(path, schema),
         Format::Delimited(delimiter) => delimited::pieces(path, delimiter, schema),
         Format::JsonLines => json_lines::pieces(path, schema),
     }
+}
+
+/// A file of text, after the byte-order mark that some programs begin it with.
+fn open_text(path: &Path) -> Result<BufReader<File>> {
+    let reading = || format!("reading {}", path.display());
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).with_context(reading)?);
+    if file.fill_buf().with_context(reading)?.starts_with(b"\xef\xbb\xbf") {
+        file.consume(3);
+    }
+    Ok(file)
 }
 
 fn text_field(name: &str) -> Field {

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::super::origins::Numbers;
 use super::{PIECE, Pieces, text_field};
@@ -17,7 +18,13 @@ fn broken(path: &Path) -> String {
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| broken(path))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| broken(path))?;
+    // The reader takes these as they stand in the file, and panics where one is negative.
+    let sound = |column: &ColumnChunkMetaData| {
+        [column.compressed_size(), column.data_page_offset(), column.dictionary_page_offset().unwrap_or(0)].into_iter().all(|number| number >= 0)
+    };
+    ensure!(builder.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns).all(sound), "{}: a size is negative", broken(path));
+    Ok(builder)
 }
 
 pub fn fields(path: &Path) -> Result<Vec<Field>> {

@@ -10,11 +10,12 @@ use crate::words::many as words;
 #[component]
 pub fn Accuracy(sheet: Sheet) -> impl IntoView {
     let metrics = Memo::new(move |_| sheet.summary.with(|summary| summary.metrics.clone()).filter(|metrics| metrics.samples > 0));
-    let any = Memo::new(move |_| metrics.with(Option::is_some));
+    // With the column, not with the first figures: what stands below would move under the reader's eyes.
+    let any = Memo::new(move |_| sheet.choice.get().label.is_some());
+    let samples = move || metrics.with(|metrics| metrics.as_ref().map_or(0, |metrics| metrics.samples));
     let facts = move || {
-        let metrics = metrics.get()?;
         let fact = |(id, name, figure): (&'static str, &'static str, String)| view! { <div class="measure"><dt>{name}</dt><dd data-testid=id>{figure}</dd></div> };
-        Some(words::measures(&metrics).into_iter().map(fact).collect_view())
+        metrics.with(|metrics| words::measures(metrics.as_ref())).into_iter().map(fact).collect_view()
     };
     move || {
         any.get().then(|| {
@@ -22,7 +23,7 @@ pub fn Accuracy(sheet: Sheet) -> impl IntoView {
                 <section class="accuracy" aria-labelledby="accuracy-title" data-testid="accuracy">
                     <div class="accuracy__figures">
                         <h3 id="accuracy-title">{words::ACCURACY_TITLE}</h3>
-                        <p class="many__note">{move || metrics.with(|metrics| metrics.as_ref().map(|metrics| words::compared(metrics.samples)))}</p>
+                        <p class="many__note">{move || words::compared(samples())}</p>
                         <dl class="measures">{facts}</dl>
                     </div>
                     <Confusion metrics/>

@@ -12,11 +12,17 @@ use crate::words::many as words;
 #[component]
 pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
     let file = Memo::new(move |_| sheet.opened().filter(|opened| opened.name.is_some()));
+    let failed = RwSignal::new(String::new());
     let choose = move |choice: Choice| {
         if choice.text != sheet.choice.get_untracked().text {
             run.cancel();
         }
-        spawn_local(async move { drop(sheet.choose(choice).await) });
+        spawn_local(async move {
+            match sheet.choose(choice).await {
+                Ok(()) => failed.set(String::new()),
+                Err(trouble) => failed.set(trouble.message),
+            }
+        });
     };
     move || {
         let opened = file.get()?;
@@ -66,6 +72,7 @@ pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
                 {header}
             </fieldset>
             <ul class="problems" id="problems" data-testid="problems" hidden=!has_notes>{encoding}{problems}</ul>
+            <p class="many__note many__note--hint" role="alert" hidden=move || failed.with(String::is_empty)>{move || failed.get()}</p>
             <p class="many__note" id="counted" data-testid="counted">{move || words::chosen(sheet.choice.get(), sheet.chosen.get())}</p>
         })
     }

@@ -22,9 +22,11 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_class = "Desk")]
     async fn next(this: &JsDesk) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, js_class = "Desk")]
-    fn rate(this: &JsDesk, rows: Uint32Array, stars: Uint8Array, expected: Float32Array, probabilities: Float32Array);
+    fn rate(this: &JsDesk, table: f64, rows: Uint32Array, stars: Uint8Array, expected: Float32Array, probabilities: Float32Array);
     #[wasm_bindgen(method, catch, js_class = "Desk")]
     async fn write(this: &JsDesk, form: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, js_class = "Desk")]
+    fn close(this: &JsDesk);
 }
 
 /// The table's worker. It starts with the first file.
@@ -37,6 +39,8 @@ pub struct Portion {
     pub rows: Vec<u32>,
     /// Their texts, an array of strings.
     pub texts: Array,
+    /// What names their table.
+    pub table: f64,
 }
 
 impl Desk {
@@ -63,16 +67,17 @@ impl Desk {
             return Ok(None);
         }
         let answer: Array = answer.unchecked_into();
-        Ok(Some(Portion { rows: Uint32Array::new(&answer.get(0)).to_vec(), texts: answer.get(1).unchecked_into() }))
+        let table = answer.get(2).as_f64().unwrap_or_default();
+        Ok(Some(Portion { rows: Uint32Array::new(&answer.get(0)).to_vec(), texts: answer.get(1).unchecked_into(), table }))
     }
 
-    /// Keeps ratings of rows.
-    pub fn rate(&self, rated: &[(u32, Rating)]) {
+    /// Keeps ratings of rows of a table, unless another is open by now.
+    pub fn rate(&self, table: f64, rated: &[(u32, Rating)]) {
         let rows: Vec<u32> = rated.iter().map(|(row, _)| *row).collect();
         let stars: Vec<u8> = rated.iter().map(|(_, rating)| rating.stars).collect();
         let expected: Vec<f32> = rated.iter().map(|(_, rating)| rating.expected).collect();
         let probabilities: Vec<f32> = rated.iter().flat_map(|(_, rating)| rating.probabilities).collect();
-        self.0.rate(rows.as_slice().into(), stars.as_slice().into(), expected.as_slice().into(), probabilities.as_slice().into());
+        self.0.rate(table, rows.as_slice().into(), stars.as_slice().into(), expected.as_slice().into(), probabilities.as_slice().into());
     }
 
     /// The table with its ratings, as a file.
@@ -82,6 +87,11 @@ impl Desk {
             Form::JsonLines => "JsonLines",
         };
         Ok(self.0.write(name).await?.unchecked_into())
+    }
+
+    /// Lets go of the table, and of the file that is being read.
+    pub fn close(&self) {
+        self.0.close();
     }
 }
 

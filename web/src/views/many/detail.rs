@@ -13,13 +13,13 @@ use crate::words::many as words;
 #[component]
 pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     let detail = RwSignal::new(None::<Detail>);
-    // Which row of the file: the same place may hold another when the order changes.
+    // Which row of the file, and of which column: the same place may hold another when the order or the column changes.
     let row = Memo::new(move |_| {
         let place = shown.active.get()?;
-        shown.window.with(|window| window.rows.get(place.checked_sub(window.from)?).map(|row| (row.row, row.rating.is_some())))
+        shown.window.with(|window| window.rows.get(place.checked_sub(window.from)?).map(|row| (row.row, row.rating.is_some(), row.text.clone())))
     });
     Effect::new(move |_| match row.get() {
-        Some((row, _)) => spawn_local(async move {
+        Some((row, ..)) => spawn_local(async move {
             if let Ok(found) = sheet.desk().ask::<Option<Detail>>(Request::Detail(row)).await {
                 detail.set(found);
             }

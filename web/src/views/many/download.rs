@@ -15,6 +15,7 @@ use crate::words::many as words;
 pub fn Download(sheet: Sheet) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
     let writing = RwSignal::new(false);
+    let failed = RwSignal::new(String::new());
     let write = move |form: Form| {
         move |_: leptos::ev::MouseEvent| {
             if writing.get_untracked() {
@@ -23,11 +24,14 @@ pub fn Download(sheet: Sheet) -> impl IntoView {
             writing.set(true);
             spawn_local(async move {
                 let name = untrack(|| file_name(sheet, form));
-                let offered = match sheet.desk().write(form).await {
-                    Ok(file) => offer(&file, &name).is_ok(),
-                    Err(_) => false,
-                };
-                announcer.say(if offered { words::written(&name) } else { words::NOT_WRITTEN.into() });
+                let written = sheet.desk().write(form).await.and_then(|file| Ok(offer(&file, &name)?));
+                match written {
+                    Ok(()) => {
+                        failed.set(String::new());
+                        announcer.say(words::written(&name));
+                    }
+                    Err(trouble) => failed.set(words::not_written(&name, &trouble.message)),
+                }
                 writing.set(false);
             });
         }
@@ -37,6 +41,7 @@ pub fn Download(sheet: Sheet) -> impl IntoView {
         <div class="many__buttons download" role="group" aria-label=words::DOWNLOAD>
             <button class="button" id="download-csv" data-testid="download-csv" type="button" aria-disabled=disabled on:click=write(Form::Csv)>{words::DOWNLOAD_CSV}</button>
             <button class="button" id="download-jsonl" data-testid="download-jsonl" type="button" aria-disabled=disabled on:click=write(Form::JsonLines)>{words::DOWNLOAD_JSON}</button>
+            <p class="many__note many__note--hint" role="alert" hidden=move || failed.with(String::is_empty)>{move || failed.get()}</p>
         </div>
     }
 }

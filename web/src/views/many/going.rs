@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
+use crate::focus::{focus, is_on};
 use crate::model::Model;
 use crate::views::many::run::{Phase, Run};
 use crate::views::many::sheet::Sheet;
@@ -24,6 +25,9 @@ pub fn status(sheet: Sheet, run: Run) -> String {
     }
 }
 
+const RUN: &str = "run";
+const CANCEL: &str = "cancel";
+
 /// The buttons of the run, its progress and its speed.
 #[component]
 pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
@@ -38,7 +42,7 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
         if pace.samples > 0.0 { words::throughput(pace.samples_per_second(), pace.tokens_per_second()) } else { String::new() }
     };
     let failed = move || run.phase.with(|phase| matches!(phase, Phase::Failed(_)));
-    let can_start = move || model.is_ready() && !run.is_running() && sheet.chosen.get().reviews > 0;
+    let can_start = move || model.is_ready() && !run.is_running() && sheet.is_open() && sheet.chosen.get().reviews > 0;
     let start = move |_| {
         if untrack(|| run.is_running()) {
             run.pause();
@@ -52,15 +56,22 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
         Phase::Paused | Phase::Failed(_) => words::RESUME,
         Phase::Done => words::RATE_AGAIN,
     };
-    // Pasted lines have a button of their own, beside their box.
-    let has_start = move || sheet.has_file() || run.is_open();
+    // Pasted lines have a button of their own, beside their box, until they are rated.
+    let has_start = move || sheet.has_file() || run.phase.with(|phase| *phase != Phase::Idle);
+    // A button that goes away hands the focus on.
+    Effect::new(move |_| {
+        let (has_start, has_cancel) = (has_start(), run.is_open());
+        if !has_cancel && is_on(CANCEL) || !has_start && is_on(RUN) {
+            focus(if has_start { RUN } else { "rate-many" });
+        }
+    });
     view! {
         <div class="going" class:going--idle=move || run.phase.with(|phase| *phase == Phase::Idle)>
             <div class="many__buttons" hidden=move || !has_start()>
                 <button
                     class="button"
                     class:button--main=move || !run.is_running()
-                    id="run"
+                    id=RUN
                     data-testid="run"
                     type="button"
                     aria-disabled=move || (!run.is_running() && !can_start()).to_string()
@@ -68,7 +79,7 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
                 >
                     {label}
                 </button>
-                <button class="button" id="cancel" data-testid="cancel" type="button" hidden=move || !run.is_open() on:click=move |_| run.cancel()>
+                <button class="button" id=CANCEL data-testid="cancel" type="button" hidden=move || !run.is_open() on:click=move |_| run.cancel()>
                     {words::CANCEL}
                 </button>
             </div>

@@ -16,9 +16,12 @@ use crate::views::many::sheet::{Again, Sheet};
 use crate::views::many::toolbar::Toolbar;
 use crate::words::many as words;
 
-/// Pixels of a row: of a table, and of a card on a narrow screen.
-const TABLE_ROW: f64 = 60.0;
-const CARD_ROW: f64 = 104.0;
+/// Height of a row, in `rem`, which grow with the reader's own size of type: of a table, and of a card on a narrow screen.
+const TABLE_ROW: f64 = 3.75;
+const CARD_ROW: f64 = 6.5;
+
+/// Pixels of a `rem` where the reader chose no other.
+const USUAL_REM: f64 = 16.0;
 
 /// A screen narrower than this shows cards.
 const NARROW: &str = "(max-width: 44rem)";
@@ -26,8 +29,8 @@ const NARROW: &str = "(max-width: 44rem)";
 /// Rows drawn above and below those in sight, for whoever scrolls quickly.
 const BEYOND: usize = 5;
 
-/// Rows beyond which a browser cannot scroll: an element's height ends at some 17 million pixels.
-const MOST: usize = 150_000;
+/// Pixels beyond which a browser cannot scroll: an element's height ends at some 17 million.
+const TALLEST: f64 = 15_600_000.0;
 
 /// What the grid shows, and where it stands.
 #[derive(Clone, Copy)]
@@ -39,6 +42,8 @@ pub struct Shown {
     /// The place of the row that is looked at.
     pub active: RwSignal<Option<usize>>,
     is_narrow: RwSignal<bool>,
+    /// Pixels of a `rem`.
+    rem: RwSignal<f64>,
     scroll: NodeRef<html::Div>,
     sheet: Sheet,
     /// Whether rows are being fetched, and whether they have to be again.
@@ -53,6 +58,7 @@ impl Shown {
             window: RwSignal::new(Window { total: 0, from: 0, rows: Vec::new() }),
             active: RwSignal::default(),
             is_narrow: RwSignal::new(false),
+            rem: RwSignal::new(USUAL_REM),
             scroll: NodeRef::new(),
             sheet,
             fetching: StoredValue::new_local(Rc::default()),
@@ -93,7 +99,12 @@ impl Shown {
 
     /// Pixels of a row. Reactive.
     fn row_height(self) -> f64 {
-        if self.is_narrow.get() { CARD_ROW } else { TABLE_ROW }
+        self.rem.get() * if self.is_narrow.get() { CARD_ROW } else { TABLE_ROW }
+    }
+
+    /// The most rows that can be scrolled to. Reactive.
+    fn most(self) -> usize {
+        (TALLEST / self.row_height()) as usize
     }
 
     /// Has the rows in sight fetched with the next frame: where they are is known then, without the browser having to lay out the page before it does so anyway.
@@ -164,7 +175,7 @@ impl Shown {
     }
 
     fn press(self, event: &KeyboardEvent) {
-        let total = self.window.with_untracked(|window| window.total).min(MOST);
+        let total = self.window.with_untracked(|window| window.total).min(untrack(|| self.most()));
         let Some(last) = total.checked_sub(1) else { return };
         let (now, page) = (self.active.get_untracked(), self.window.with_untracked(|window| window.rows.len().saturating_sub(2 * BEYOND)).max(1));
         let place = match event.key().as_str() {
@@ -186,16 +197,24 @@ impl Shown {
 pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
     let narrow = window().match_media(NARROW).ok().flatten();
     if let Some(narrow) = narrow {
-        shown.is_narrow.set(narrow.matches());
+        let measure = move || {
+            let (is_narrow, rem) = (narrow.matches(), rem());
+            shown.is_narrow.maybe_update(|now| std::mem::replace(now, is_narrow) != is_narrow);
+            shown.rem.maybe_update(|now| std::mem::replace(now, rem) != rem);
+        };
+        measure();
         window_event_listener(leptos::ev::resize, move |_| {
-            shown.is_narrow.maybe_update(|now| std::mem::replace(now, narrow.matches()) != narrow.matches());
+            measure();
             shown.fetch();
         });
     }
     let total = Memo::new(move |_| shown.window.with(|window| window.total));
     let places =
         move || shown.window.with(|window| window.rows.iter().cloned().enumerate().map(|(i, row)| (window.from + i, row)).collect::<Vec<_>>());
-    let key = |(place, row): &(usize, Row)| (*place, row.row, row.label, row.rating.map(|rating| (rating.stars, rating.expected.to_bits())));
+    // The text too: the same row of another table, or of another column, is another row.
+    let key = |(place, row): &(usize, Row)| {
+        (*place, row.row, row.text.clone(), row.label, row.rating.map(|rating| (rating.stars, rating.expected.to_bits())))
+    };
     let has_labels = Memo::new(move |_| sheet.choice.get().label.is_some());
     let active =
         move || shown.active.get().filter(|place| shown.window.with(|window| (window.from..window.from + window.rows.len()).contains(place)));
@@ -230,16 +249,22 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
                 <span role="columnheader">{words::COLUMN_SURE}</span>
                 {move || has_labels.get().then(|| view! { <span role="columnheader">{words::COLUMN_TRUE}</span> })}
             </div>
-            <div class="grid__body" role="rowgroup" style=("height", move || format!("{}px", total.get().min(MOST) as f64 * shown.row_height()))>
+            <div class="grid__body" role="rowgroup" style=("height", move || format!("{}px", total.get().min(shown.most()) as f64 * shown.row_height()))>
                 <For each=places key=key let:placed>
                     <GridRow place=placed.0 row=placed.1 shown has_labels/>
                 </For>
             </div>
         </div>
         <p class="grid__none" hidden=move || total.get() != 0>{words::NO_ROWS}</p>
-        <p class="caption" hidden=move || total.get() <= MOST>{words::not_shown(MOST)}</p>
+        <p class="caption" hidden=move || total.get() <= shown.most()>{move || words::not_shown(shown.most())}</p>
         <RowDetail sheet shown/>
     }
+}
+
+/// Pixels of a `rem` as it is now.
+fn rem() -> f64 {
+    let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
+    style.and_then(|style| style.get_property_value("font-size").ok()?.trim_end_matches("px").parse().ok()).unwrap_or(USUAL_REM)
 }
 
 /// Stars for a row: one element, where hundreds go by.

@@ -54,6 +54,13 @@ impl Pace {
     }
 }
 
+/// What a model's ratings follow from: its weights, its calibration temperature, and how its stars follow from the probabilities.
+type Maker = (Option<String>, f64, String);
+
+fn maker(info: &Info) -> Maker {
+    (info.weights.clone(), info.temperature, info.decoding.clone())
+}
+
 /// The run over the sheet.
 #[derive(Clone, Copy)]
 pub struct Run {
@@ -64,21 +71,23 @@ pub struct Run {
     sheet: Sheet,
     model: Model,
     /// What the ratings so far were computed with.
-    rated_by: StoredValue<Option<Info>>,
+    rated_by: StoredValue<Option<Maker>>,
     stop: StoredValue<Option<AbortController>, LocalStorage>,
 }
 
 impl Run {
     /// Not begun.
     pub fn new(sheet: Sheet, model: Model) -> Run {
-        Run {
+        let run = Run {
             phase: RwSignal::new(Phase::Idle),
             pace: RwSignal::default(),
             sheet,
             model,
             rated_by: StoredValue::new(None),
             stop: StoredValue::new_local(None),
-        }
+        };
+        Effect::new(move |_| model.is_busy.set(run.is_running()));
+        run
     }
 
     /// Whether it is under way. Reactive.
@@ -94,13 +103,13 @@ impl Run {
     /// Begins, or goes on where it stopped. `finished` is called when it stops for whatever reason.
     pub fn start(self, finished: impl Fn() + 'static) {
         let Ok(controller) = AbortController::new() else { return };
-        let info = self.model.state.with_untracked(|state| match state {
-            State::Ready(info) => Some(info.clone()),
+        let maker = self.model.state.with_untracked(|state| match state {
+            State::Ready(info) => Some(maker(info)),
             _ => None,
         });
-        // Ratings of two models do not mix.
-        let anew = self.rated_by.get_value() != info || self.phase.with_untracked(|phase| matches!(phase, Phase::Idle | Phase::Done));
-        self.rated_by.set_value(info);
+        // Ratings of two models do not mix; those of one that was loaded again do.
+        let anew = self.rated_by.get_value() != maker || self.phase.with_untracked(|phase| matches!(phase, Phase::Idle | Phase::Done));
+        self.rated_by.set_value(maker);
         if anew {
             self.pace.set(Pace::default());
         }
@@ -122,10 +131,7 @@ impl Run {
             let phase = match outcome.and(looked) {
                 Ok(()) => Phase::Done,
                 Err(trouble) if trouble.is_cancel() => Phase::Paused,
-                Err(trouble) => {
-                    self.model.note(&trouble);
-                    Phase::Failed(trouble)
-                }
+                Err(trouble) => Phase::Failed(trouble),
             };
             self.phase.set(phase);
             finished();
@@ -153,7 +159,7 @@ impl Run {
         while !signal.aborted()
             && let Some(portion) = desk.next().await?
         {
-            let rows = portion.rows;
+            let (rows, table) = (portion.rows, portion.table);
             let seconds = seconds.clone();
             let counted = Cell::new((0.0, 0.0));
             let on_progress = move |speed: Speed| {
@@ -169,7 +175,7 @@ impl Run {
                 let desk = desk.clone();
                 move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
                     let rated: Vec<_> = ratings.map(|(place, rating)| (rows[place], rating)).collect();
-                    desk.rate(&rated);
+                    desk.rate(table, &rated);
                     self.sheet.look_soon();
                 }
             };

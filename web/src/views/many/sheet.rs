@@ -60,6 +60,10 @@ pub struct Sheet {
     pub changes: RwSignal<u32>,
     /// How many tables were opened so far.
     pub tables: RwSignal<u32>,
+    /// Whether a file is being read; what is shown may still be the table before.
+    pub is_reading: RwSignal<bool>,
+    /// How often a file was opened or closed: what an earlier one answers is of no use any more.
+    turns: StoredValue<u32>,
     desk: StoredValue<Desk, LocalStorage>,
     blob: StoredValue<Option<Blob>, LocalStorage>,
     /// Whether the ratings were looked at lately, and whether others came since.
@@ -76,6 +80,8 @@ impl Sheet {
             summary: RwSignal::default(),
             changes: RwSignal::default(),
             tables: RwSignal::default(),
+            is_reading: RwSignal::new(false),
+            turns: StoredValue::new(0),
             desk: StoredValue::new_local(Desk::new()),
             blob: StoredValue::new_local(None),
             looks: StoredValue::new_local(Rc::default()),
@@ -93,6 +99,11 @@ impl Sheet {
             Source::Open(opened) => Some(Arc::clone(opened)),
             _ => None,
         })
+    }
+
+    /// Whether there is a table to rate, and no other on its way. Reactive.
+    pub fn is_open(self) -> bool {
+        !self.is_reading.get() && self.source.with(|source| matches!(source, Source::Open(_)))
     }
 
     /// Whether what is open is a file of the visitor's. Reactive.
@@ -127,41 +138,60 @@ impl Sheet {
 
     /// Forgets the file.
     pub fn close(self) {
+        self.turn();
+        self.is_reading.set(false);
+        self.desk().close();
         self.blob.set_value(None);
         self.source.set(Source::Nothing);
+    }
+
+    /// Another table, or none: what was known of the one before is not true of it.
+    fn turn(self) -> u32 {
+        let turn = self.turns.get_value() + 1;
+        self.turns.set_value(turn);
         self.summary.set(Summary::default());
         self.chosen.set(Chosen::default());
+        turn
     }
 
     async fn read(self, blob: &Blob, name: Option<String>, header: Option<bool>) -> Result<(), Trouble> {
+        let turn = self.turn();
+        self.is_reading.set(true);
         // Pasted lines are a text file without a name.
         let file = name.clone().unwrap_or_else(|| "lines.txt".into());
         let opening = Opening { name: file.clone(), bytes: blob.size() as u64, header };
         let hear = move |share| {
             // Pasted lines, or a file that is read again, stay what they were meanwhile.
             self.source.maybe_update(|source| match source {
-                Source::Reading(_, read) => {
+                Source::Reading(_, read) if self.turns.get_value() == turn => {
                     *read = share;
                     true
                 }
                 _ => false,
             });
         };
-        match self.desk().open(blob, &opening, hear).await {
-            Ok(described) => {
-                self.summary.set(Summary::default());
+        let read = self.desk().open(blob, &opening, hear).await;
+        let read = match read {
+            // It is shown once all is known that is shown of it.
+            Ok(described) if self.turns.get_value() == turn => {
                 self.tables.update(|tables| *tables += 1);
-                // It is shown once all is known that is shown of it.
                 let chosen = self.choose(described.choice).await;
-                self.source.set(Source::Open(Arc::new(Opened { name, bytes: blob.size(), described })));
-                chosen
+                chosen.map(|()| described)
             }
-            // Another file was chosen meanwhile, and is being read.
-            Err(trouble) if trouble.is_cancel() => Err(trouble),
+            read => read,
+        };
+        if self.turns.get_value() != turn {
+            // Another file was chosen meanwhile, or this one closed.
+            return Err(Trouble::superseded());
+        }
+        self.is_reading.set(false);
+        match read {
+            Ok(described) => {
+                self.source.set(Source::Open(Arc::new(Opened { name, bytes: blob.size(), described })));
+                Ok(())
+            }
             Err(trouble) => {
-                if name.is_some() {
-                    self.source.set(Source::Refused(file, trouble.clone()));
-                }
+                self.source.set(if name.is_some() { Source::Refused(file, trouble.clone()) } else { Source::Nothing });
                 Err(trouble)
             }
         }
@@ -169,17 +199,23 @@ impl Sheet {
 
     /// Uses other columns.
     pub async fn choose(self, choice: Choice) -> Result<(), Trouble> {
+        let turn = self.turns.get_value();
         self.choice.set(choice);
         let chosen = self.desk().ask(Request::Choose(choice)).await?;
-        self.chosen.set(chosen);
+        if self.turns.get_value() == turn {
+            self.chosen.set(chosen);
+        }
         self.look().await
     }
 
     /// Learns what the ratings amount to.
     pub async fn look(self) -> Result<(), Trouble> {
+        let turn = self.turns.get_value();
         let summary = self.desk().ask(Request::Summary).await?;
-        self.summary.set(summary);
-        self.changes.update(|changes| *changes += 1);
+        if self.turns.get_value() == turn {
+            self.summary.set(summary);
+            self.changes.update(|changes| *changes += 1);
+        }
         Ok(())
     }
 

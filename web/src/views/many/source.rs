@@ -4,9 +4,12 @@ use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
-use web_sys::{DragEvent, FileList, HtmlInputElement};
+use web_sys::{FileList, HtmlInputElement};
 
+use crate::address::View;
 use crate::components::announcer::Announcer;
+use crate::drops::take_drops;
+use crate::focus::focus_soon;
 use crate::model::Model;
 use crate::views::many::going;
 use crate::views::many::run::Run;
@@ -40,15 +43,7 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
             _ => hint.set(many::ONE_FILE.into()),
         }
     };
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        is_over.set(false);
-        take(event.data_transfer().and_then(|data| data.files()));
-    };
-    let over = move |event: DragEvent| {
-        event.prevent_default();
-        is_over.set(true);
-    };
+    take_drops(View::Many, is_over, move |transfer| take(transfer.files()));
     let chosen = move |event: leptos::ev::Event| {
         let Some(input) = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok()) else { return };
         take(input.files());
@@ -66,11 +61,11 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
         }
     });
     view! {
-        <div class="source" class:source--over=move || is_over.get() on:drop=drop on:dragover=over on:dragleave=move |_| is_over.set(false)>
+        <div class="source" class:source--over=move || is_over.get()>
             <div class="source__paste" hidden=move || sheet.has_file()><Paste sheet run hint/></div>
             <OpenFile sheet run/>
             <div class="source__file">
-                <input class="unseen" id="file" data-testid="file" type="file" accept=KINDS aria-describedby="file-kinds" aria-label=many::CHOOSE on:change=chosen/>
+                <input class="unseen" id="file" data-testid="file" type="file" accept=KINDS aria-describedby="file-kinds" on:change=chosen/>
                 <label class="button" for="file">{move || if sheet.has_file() { many::CHOOSE_ANOTHER } else { many::CHOOSE }}</label>
                 <span class="many__note" id="file-kinds">{many::KINDS}</span>
             </div>
@@ -110,6 +105,8 @@ fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
         spawn_local(async move {
             match sheet.open_lines(&text).await {
                 Ok(()) => run.start(move || announcer.say(untrack(|| going::status(sheet, run)))),
+                // Pressed twice: the second press rates.
+                Err(trouble) if trouble.is_cancel() => {}
                 Err(trouble) => hint.set(trouble.message),
             }
         });
@@ -166,6 +163,7 @@ fn OpenFile(sheet: Sheet, run: Run) -> impl IntoView {
     let close = move |_| {
         run.cancel();
         sheet.close();
+        focus_soon("many");
     };
     view! {
         <div class="file" class:file--refused=refused hidden=move || name().is_none() data-testid="open-file">

@@ -26,7 +26,7 @@ pub fn Overview(sheet: Sheet) -> impl IntoView {
                 <Stars value=stars/>
                 <span class="score__value" id="mean" data-testid="mean">{move || mean.get().map(|(mean, _)| words::mean(mean))}</span>
             </div>
-            <p class="verdict">{words::AVERAGE} <span class="summary__interval" id="interval" data-testid="interval">{move || mean.get().map(words::interval)}</span></p>
+            <p class="verdict">{words::AVERAGE} <span class="summary__interval" id="interval" data-testid="interval">{move || mean.get().and_then(words::interval)}</span></p>
             <Bars id="distribution" label=words::DISTRIBUTION bars leading=Signal::derive(|| None)/>
         </div>
     }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::address::{Address, Wanted};
+use crate::focus::focus;
 use crate::model::Model;
 use crate::views::model::drop::DropZone;
 use crate::words::model as words;
@@ -16,6 +17,8 @@ pub fn Another() -> impl IntoView {
     let name = RwSignal::new(String::new());
     let token = RwSignal::new(String::new());
     let hint = RwSignal::new("");
+    // The address may say so already, and files of this device stand in its place.
+    let go = move |wanted: Wanted| if wanted == address.wanted.get_untracked() { model.start_wanted() } else { address.ask_for(&wanted) };
     let load = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let name = name.get_untracked().trim().to_owned();
@@ -25,10 +28,14 @@ pub fn Another() -> impl IntoView {
         }
         hint.set("");
         model.set_token(token.get_untracked().trim());
-        let wanted = Wanted { model: Some(name), ..address.wanted.get_untracked() };
-        if wanted == address.wanted.get_untracked() { model.start() } else { address.ask_for(&wanted) }
+        go(Wanted { model: Some(name), ..address.wanted.get_untracked() });
     };
-    let own = move |_| address.ask_for(&Wanted { model: None, ..address.wanted.get_untracked() });
+    let own = move |_| {
+        go(Wanted { model: None, ..address.wanted.get_untracked() });
+        // The button goes away.
+        focus("another");
+    };
+    let is_another = move || model.is_from_files() || address.wanted.with(|wanted| wanted.model.is_some());
     view! {
         <section class="card another" aria-labelledby="another-title">
             <h2 id="another-title">{words::ANOTHER}</h2>
@@ -47,21 +54,24 @@ pub fn Another() -> impl IntoView {
                         on:input=move |event| name.set(event_target_value(&event))
                     />
                 </div>
-                <div class="field">
-                    <label for="another-token">{shell::TOKEN}</label>
-                    <input
-                        id="another-token"
-                        type="password"
-                        autocomplete="off"
-                        aria-describedby="another-token-use"
-                        prop:value=move || token.get()
-                        on:input=move |event| token.set(event_target_value(&event))
-                    />
-                    <p class="caption" id="another-token-use">{shell::TOKEN_USE}</p>
-                </div>
+                // A page that must be opened anew for a Hub forgets what was typed here, and asks for a token once the Hub does.
+                <Show when=move || !address.is_narrowed>
+                    <div class="field">
+                        <label for="another-token">{shell::TOKEN}</label>
+                        <input
+                            id="another-token"
+                            type="password"
+                            autocomplete="off"
+                            aria-describedby="another-token-use"
+                            prop:value=move || token.get()
+                            on:input=move |event| token.set(event_target_value(&event))
+                        />
+                        <p class="caption" id="another-token-use">{shell::TOKEN_USE}</p>
+                    </div>
+                </Show>
                 <div class="another__buttons">
                     <button class="button button--main" id="load-another" type="submit">{words::LOAD}</button>
-                    <Show when=move || address.wanted.with(|wanted| wanted.model.is_some())>
+                    <Show when=is_another>
                         <button class="button" id="load-own" type="button" on:click=own>{words::OWN}</button>
                     </Show>
                     <p class="caption another__hint" id="another-hint" role="status">{move || hint.get()}</p>

@@ -2,7 +2,9 @@
 
 use leptos::prelude::*;
 
+use crate::components::model_strip::STRIP;
 use crate::figures::millions;
+use crate::focus::focus;
 use crate::model::Model;
 use crate::starsight::Info;
 use crate::words::model as words;
@@ -31,11 +33,15 @@ pub fn Card(info: Info) -> impl IntoView {
         let value = value?;
         Some(view! { <div class=class><dt>{name}</dt><dd dir="auto">{value}</dd></div> })
     });
+    let update = move |_| {
+        focus(STRIP);
+        model.update();
+    };
     view! {
         <section class="card" aria-labelledby="model-title">
             <h2 id="model-title">{words::TITLE}</h2>
             <dl class="facts" id="facts">{shown.collect_view()}</dl>
-            <div><button class="button" id="update" type="button" on:click=move |_| model.update()>{words::UPDATE}</button></div>
+            <div><button class="button" id="update" type="button" on:click=update>{words::UPDATE}</button></div>
         </section>
     }
 }

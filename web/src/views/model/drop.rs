@@ -1,38 +1,35 @@
 //! A model from files of this device.
 
 use js_sys::Array;
-use leptos::ev::{DragEvent, Event};
+use leptos::ev::Event;
 use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use web_sys::HtmlInputElement;
 
+use crate::address::View;
+use crate::drops::take_drops;
 use crate::model::Model;
 use crate::starsight;
 use crate::words::model as words;
 
-/// A place to drop a bundle on, and two buttons for who does not drag.
+/// A place to drop a bundle on (anywhere on the page will do), and two buttons for who does not drag.
 #[component]
 pub fn DropZone() -> impl IntoView {
     let model = expect_context::<Model>();
     let over = RwSignal::new(false);
     let (folder, files) = (NodeRef::<html::Input>::new(), NodeRef::<html::Input>::new());
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(false);
-        let Some(transfer) = event.data_transfer() else { return };
+    take_drops(View::Model, over, move |transfer| {
         let found = starsight::files_of(&transfer);
         spawn_local(async move {
             match found.await {
+                // An empty folder is no wish for a model.
+                Ok(files) if files.length() == 0 => {}
                 Ok(files) => model.start_from(files),
                 Err(trouble) => model.fail(trouble),
             }
         });
-    };
-    let hover = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(true);
-    };
+    });
     let chosen = move |event: Event| {
         let input: HtmlInputElement = event_target(&event);
         let files = input.files().map(|files| Array::from(&files)).unwrap_or_default();
@@ -56,7 +53,7 @@ pub fn DropZone() -> impl IntoView {
         }
     };
     view! {
-        <div class="drop" class:drop--over=move || over.get() id="drop" on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
+        <div class="drop" class:drop--over=move || over.get() id="drop">
             <p>{words::DROP}</p>
             <div class="drop__buttons">
                 <button class="button" type="button" id="choose-folder" on:click=open(folder)>{words::CHOOSE_FOLDER}</button>

@@ -5,9 +5,12 @@ use leptos::task::spawn_local;
 
 use crate::components::announcer::Announcer;
 use crate::figures::megabytes;
+use crate::focus::focus;
 use crate::model::Model;
 use crate::starsight::{self, Kept};
 use crate::words::model as words;
+
+const TITLE: &str = "kept-title";
 
 /// A list with a delete button for each, and one for all.
 #[component]
@@ -21,13 +24,18 @@ pub fn KeptModels() -> impl IntoView {
         model.state.track();
         look();
     });
+    let failed = RwSignal::new(String::new());
     let forget = move |name: Option<String>| {
+        // The button goes away with the model.
+        focus(TITLE);
         spawn_local(async move {
-            let said = match starsight::forget(name.as_deref()).await {
-                Ok(()) => words::DELETED.to_string(),
-                Err(trouble) => trouble.message,
-            };
-            announcer.say(said);
+            match starsight::forget(name.as_deref()).await {
+                Ok(()) => {
+                    failed.set(String::new());
+                    announcer.say(words::DELETED);
+                }
+                Err(trouble) => failed.set(words::not_deleted(&trouble.message)),
+            }
             look();
         });
     };
@@ -50,8 +58,9 @@ pub fn KeptModels() -> impl IntoView {
     };
     let any = move || kept.with(|kept| !kept.models.is_empty() || kept.unfinished > 0.0);
     view! {
-        <section class="card" aria-labelledby="kept-title">
-            <h2 id="kept-title">{words::KEPT}</h2>
+        <section class="card" aria-labelledby=TITLE>
+            <h2 id=TITLE tabindex="-1">{words::KEPT}</h2>
+            <p class="caption caption--bad" role="alert" hidden=move || failed.with(String::is_empty)>{move || failed.get()}</p>
             <Show when=any fallback=|| view! { <p class="caption">{words::NOTHING_KEPT}</p> }>
                 <div class="kept" id="kept">
                     <p class="caption">{move || kept.with(words::kept)}</p>

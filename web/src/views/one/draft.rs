@@ -103,7 +103,9 @@ impl Draft {
                     self.model.rate_one(&text).await.map(|(rating, speed)| Answer { rating, tokens: speed.tokens(), seconds: speed.seconds() });
                 match &answer {
                     Ok(answer) => self.announcer.say(words::verdict(&answer.rating)),
-                    Err(trouble) => self.model.note(trouble),
+                    // Another model is on its way, and will rate it.
+                    Err(trouble) if trouble.is_cancel() => break,
+                    Err(_) => {}
                 }
                 let tokens = answer.as_ref().ok().map(|answer| answer.tokens);
                 if !untrack(|| self.is_blank()) {
@@ -131,12 +133,10 @@ impl Draft {
         self.weighing.set_value(Some(controller));
         spawn_local(async move {
             let texts: Array = variants.texts().map(|text| wasm_bindgen::JsValue::from(&text)).collect();
-            let ratings = self.model.rate_all(&texts, &signal).await;
-            if signal.aborted() || self.text.with_untracked(|now| *now != text) {
+            let ratings = self.model.rate_variants(&texts, &signal).await;
+            let is_over = signal.aborted() || ratings.as_ref().is_err_and(Trouble::is_cancel);
+            if is_over || self.text.with_untracked(|now| *now != text) {
                 return;
-            }
-            if let Err(trouble) = &ratings {
-                self.model.note(trouble);
             }
             self.pulls.set(Some(ratings.map(|ratings| variants.pulls(&ratings))));
         });

@@ -21,14 +21,14 @@ pub fn MarkedWords(draft: Draft) -> impl IntoView {
         None => draft.text.get().into_any(),
     };
     let note = move || draft.pulls.with(|pulls| note(pulls.as_ref(), draft.is_blank()));
-    let named = move |up: bool| known().map_or_else(String::new, |pulls| named(&pulls, up));
+    let named = move |up: bool| known().map(|pulls| named(&pulls, up));
     view! {
         <section class="pulls" aria-labelledby="pulls-title" data-testid="pulls" data-known=move || known().is_some().to_string()>
             <h3 id="pulls-title">{words::PULLS}</h3>
             <p class="pulls__text" dir="auto" aria-hidden="true">{text}</p>
             <dl class="pulls__named">
-                <div><dt>{words::UP}</dt><dd id="pulls-up" dir="auto">{move || named(true)}</dd></div>
-                <div><dt>{words::DOWN}</dt><dd id="pulls-down" dir="auto">{move || named(false)}</dd></div>
+                <div><dt>{words::UP}</dt><dd id="pulls-up">{move || named(true)}</dd></div>
+                <div><dt>{words::DOWN}</dt><dd id="pulls-down">{move || named(false)}</dd></div>
             </dl>
             <p class="caption" id="pulls-note">{note}</p>
         </section>
@@ -47,12 +47,18 @@ fn marked(pull: &Pull) -> impl IntoView + use<> {
     view! { {before.to_string()}<span class=class>{core.to_string()}</span>{after.to_string()} }
 }
 
-/// The strongest pieces that pull up, or down, with figures.
-fn named(pulls: &Pulls, up: bool) -> String {
+/// The strongest pieces that pull up, or down, with figures. Each word runs in its own direction, and no figure with it.
+fn named(pulls: &Pulls, up: bool) -> impl IntoView + use<> {
     let mut strongest: Vec<&Pull> = pulls.pieces.iter().filter(|pull| pull.by.abs() >= LEVELS[0] && (pull.by > 0.0) == up).collect();
     strongest.sort_by(|one, other| other.by.abs().total_cmp(&one.by.abs()));
-    let named: Vec<String> = strongest.into_iter().take(NAMED).map(|pull| words::pull(pull.piece.trim(), pull.by)).collect();
-    if named.is_empty() { words::NO_WORD.into() } else { named.join(words::BETWEEN_WORDS) }
+    if strongest.is_empty() {
+        return words::NO_WORD.into_any();
+    }
+    let one = |(i, pull): (usize, &Pull)| {
+        let between = if i > 0 { words::BETWEEN_WORDS } else { "" };
+        view! { {between}<bdi>{pull.piece.trim().to_string()}</bdi>" "<bdi dir="ltr">{words::pull(pull.by)}</bdi> }
+    };
+    strongest.into_iter().take(NAMED).enumerate().map(one).collect_view().into_any()
 }
 
 fn note(pulls: Option<&Result<Pulls, crate::starsight::Trouble>>, blank: bool) -> String {

@@ -1,12 +1,12 @@
 //! The benchmark, run by `starsight.js` in the ways that the notebook measured.
 
-use js_sys::{Array, Date, JSON};
+use js_sys::{Array, Date, JSON, Reflect};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsValue;
 use web_sys::AbortController;
 
-use crate::model::{Model, State};
+use crate::model::Model;
 use crate::starsight::{Batch, Row, Trouble, Ways};
 use crate::words::speed as words;
 
@@ -21,7 +21,7 @@ const FEWEST: usize = 64;
 const LONG: f64 = 1.5;
 const MOST: usize = 4096;
 
-/// The most workers that are tried: each takes the model's memory.
+/// The most workers that are tried: each takes the model's memory. On a phone it is one, as it is when `starsight.js` chooses.
 const MOST_WORKERS: u32 = 8;
 
 /// Where the benchmark stands.
@@ -49,6 +49,8 @@ pub struct Bench {
     pub phase: RwSignal<Phase>,
     /// What is measured so far.
     pub rows: RwSignal<Vec<Row>>,
+    /// The name of the model that is measured; the page may have loaded another since.
+    pub measured: RwSignal<String>,
     stop: StoredValue<Option<AbortController>, LocalStorage>,
     cores: u32,
 }
@@ -57,7 +59,13 @@ impl Bench {
     /// Not begun.
     pub fn new() -> Bench {
         let cores = window().navigator().hardware_concurrency().max(1.0) as u32;
-        Bench { phase: RwSignal::new(Phase::Idle), rows: RwSignal::default(), stop: StoredValue::new_local(None), cores }
+        Bench {
+            phase: RwSignal::new(Phase::Idle),
+            rows: RwSignal::default(),
+            measured: RwSignal::default(),
+            stop: StoredValue::new_local(None),
+            cores,
+        }
     }
 
     /// All ways, in the order in which they are measured.
@@ -82,7 +90,7 @@ impl Bench {
 
     /// Few reviews a call; all at once, by ever more workers; with a network's lag.
     fn stages(self) -> [Ways; 3] {
-        let most = self.cores.min(MOST_WORKERS);
+        let most = if is_phone() { 1 } else { self.cores.min(MOST_WORKERS) };
         let mut workers: Vec<u32> = (0..).map(|power| 1 << power).take_while(|&count| count < most).collect();
         workers.push(most);
         [
@@ -98,6 +106,7 @@ impl Bench {
         let signal = controller.signal();
         self.stop.set_value(Some(controller));
         self.rows.set(Vec::new());
+        self.measured.set(untrack(|| model.name()).unwrap_or_default());
         self.phase.set(Phase::Running);
         spawn_local(async move {
             let measured = async {
@@ -111,10 +120,7 @@ impl Bench {
             let phase = match measured.await {
                 Ok(()) => Phase::Done,
                 Err(trouble) if trouble.is_cancel() => Phase::Stopped,
-                Err(trouble) => {
-                    model.note(&trouble);
-                    Phase::Failed(trouble)
-                }
+                Err(trouble) => Phase::Failed(trouble),
             };
             self.phase.set(phase);
             finished();
@@ -135,15 +141,15 @@ impl Bench {
     }
 
     /// The result as text.
-    pub fn as_text(self, model: Model) -> String {
-        let (name, agent) = about(model);
+    pub fn as_text(self) -> String {
+        let (name, agent) = (self.measured.get_untracked(), agent());
         let lines = self.rows.with_untracked(|rows| rows.iter().map(words::line).collect::<Vec<_>>().join("\n"));
         format!("{}\n{lines}\n{} {}\n", words::heading(&name, self.cores.into(), &agent), words::QUOTED, words::CHATGPT_QUOTED)
     }
 
     /// The result as JSON.
-    pub fn as_json(self, model: Model) -> String {
-        let (name, agent) = about(model);
+    pub fn as_json(self) -> String {
+        let (name, agent) = (self.measured.get_untracked(), agent());
         let rows = self.rows.with_untracked(|rows| rows.iter().map(|row| format!("    {}", row.json)).collect::<Vec<_>>().join(",\n"));
         let date = String::from(Date::new_0().to_iso_string());
         format!(
@@ -156,10 +162,18 @@ impl Bench {
     }
 }
 
-/// The model's name and the browser's.
-fn about(model: Model) -> (String, String) {
-    let name = model.state.with_untracked(|state| if let State::Ready(info) = state { info.name.clone() } else { String::new() });
-    (name, window().navigator().user_agent().unwrap_or_default())
+/// The browser, as it names itself.
+fn agent() -> String {
+    window().navigator().user_agent().unwrap_or_default()
+}
+
+/// Whether this is a phone, by the signs that `starsight.js` goes by.
+fn is_phone() -> bool {
+    let said = Reflect::get(&window().navigator(), &"userAgentData".into()).and_then(|data| Reflect::get(&data, &"mobile".into()));
+    // An iPad calls itself a Mac, but no Mac has a touch screen.
+    let is_tablet = || agent().contains("Macintosh") && window().navigator().max_touch_points() > 1;
+    let named = || ["Mobi", "Android", "iPhone", "iPad"].iter().any(|sign| agent().contains(sign)) || is_tablet();
+    said.ok().and_then(|mobile| mobile.as_bool()).unwrap_or_else(named)
 }
 
 /// A string in JSON.

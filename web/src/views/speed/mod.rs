@@ -36,11 +36,12 @@ fn Benchmark(bench: Bench) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
     let running = move || bench.phase.with(|phase| *phase == Phase::Running);
     let none = move || bench.rows.with(Vec::is_empty);
+    let able = move || running() || model.is_ready() && !model.is_busy.get();
     let start = move |_| {
         if untrack(running) {
             bench.cancel();
-        } else if untrack(|| model.is_ready()) {
-            bench.start(model, move || announcer.say(untrack(|| status(bench))));
+        } else if untrack(able) {
+            bench.start(model, move || announcer.say(untrack(|| status(bench, model))));
         }
     };
     let label = move || match bench.phase.get() {
@@ -49,8 +50,11 @@ fn Benchmark(bench: Bench) -> impl IntoView {
         _ => words::AGAIN,
     };
     let idle = Signal::derive(move || running() || none());
-    let status = move || if model.is_ready() || running() { status(bench) } else { crate::words::NOT_READY.into() };
-    let able = move || running() || model.is_ready();
+    let status = move || match (running(), model.is_ready()) {
+        (false, false) => crate::words::NOT_READY.into(),
+        (false, true) if model.is_busy.get() => words::BUSY.into(),
+        _ => status(bench, model),
+    };
     view! {
         <section class="card bench" aria-labelledby="bench-title">
             <div class="bench__head">
@@ -64,19 +68,22 @@ fn Benchmark(bench: Bench) -> impl IntoView {
             <Table bench/>
             <p class="caption">{words::QUOTED}</p>
             <div class="bench__copy">
-                <CopyButton id="copy-text" label=words::COPY_TEXT text=move || bench.as_text(model) disabled=idle/>
-                <CopyButton id="copy-json" label=words::COPY_JSON text=move || bench.as_json(model) disabled=idle/>
+                <CopyButton id="copy-text" label=words::COPY_TEXT text=move || bench.as_text() disabled=idle/>
+                <CopyButton id="copy-json" label=words::COPY_JSON text=move || bench.as_json() disabled=idle/>
             </div>
         </section>
     }
 }
 
 /// Where the benchmark stands, in a sentence.
-fn status(bench: Bench) -> String {
+fn status(bench: Bench, model: Model) -> String {
     match bench.phase.get() {
         Phase::Idle => words::NOT_MEASURED.into(),
         Phase::Running => words::measuring(bench.rows.with(Vec::len), bench.plan().len()),
-        Phase::Done => words::DONE.into(),
+        Phase::Done => match model.name() {
+            Some(now) if now != bench.measured.get() => words::measured_with(&bench.measured.get()),
+            _ => words::DONE.into(),
+        },
         Phase::Stopped => words::STOPPED.into(),
         Phase::Failed(trouble) => format!("{}: {}", words::FAILED, trouble.message),
     }

@@ -77,13 +77,13 @@ impl Delimited {
         };
         parser.finish(&mut self.rows);
         let separator = Some(char::from(parser.separator));
-        let Rows { header, mut names, mut columns, surplus, count, problems } = self.rows;
+        let Rows { header, mut names, mut columns, surplus, count, mut problems } = self.rows;
         if let Some(mut surplus) = surplus {
             surplus.fill(count);
             columns.push(surplus);
             names.push(SURPLUS.to_vec());
         }
-        let encoding = settle(&mut columns, &names);
+        let encoding = settle(&mut columns, &names, &mut problems);
         Table { columns, rows: count, encoding, has_mark: false, separator, header, problems: problems.list() }
     }
 }

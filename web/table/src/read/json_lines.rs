@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use encoding_rs::WINDOWS_1252;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::lines::Split;
+use crate::encoding::{Census, text};
 use crate::error::Error;
-use crate::protocol::{Encoding, Fault};
+use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{Column, Kind, Table};
 
@@ -30,31 +30,26 @@ impl JsonLines {
     pub fn finish(self, name: &str) -> Result<Table, Error> {
         let JsonLines { split, mut rows } = self;
         split.finish(|line, number| rows.add(line, number));
-        let Rows { mut columns, count, problems, encoding, .. } = rows;
+        let Rows { mut columns, count, problems, census, .. } = rows;
         let problems = problems.list();
         if count == 0
-            && let Some(Fault::NotJson(why)) = problems.iter().map(|problem| &problem.fault).next_back()
+            && let Some(why) = problems.iter().find_map(|problem| if let Fault::NotJson(why) = &problem.fault { Some(why) } else { None })
         {
             return Err(Error::Json { name: name.into(), why: why.clone() });
         }
         columns.iter_mut().for_each(|column| column.fill(count));
-        Ok(Table { columns, rows: count, encoding, has_mark: false, separator: None, header: None, problems })
+        Ok(Table { columns, rows: count, encoding: census.encoding(), has_mark: false, separator: None, header: None, problems })
     }
 }
 
+#[derive(Default)]
 struct Rows {
     columns: Vec<Column>,
     /// Where the column of a name is.
     places: HashMap<String, usize>,
     count: usize,
     problems: Problems,
-    encoding: Encoding,
-}
-
-impl Default for Rows {
-    fn default() -> Rows {
-        Rows { columns: Vec::new(), places: HashMap::new(), count: 0, problems: Problems::default(), encoding: Encoding::Utf8 }
-    }
+    census: Census,
 }
 
 impl Rows {
@@ -63,10 +58,10 @@ impl Rows {
             return self.problems.note(Fault::EmptyLine, number);
         }
         // JSON is UTF-8; a line that is not is what old programs wrote.
-        let line = std::str::from_utf8(line).map(Cow::Borrowed).unwrap_or_else(|_| {
-            self.encoding = Encoding::Windows1252;
-            WINDOWS_1252.decode_without_bom_handling(line).0
-        });
+        if !self.census.is_utf8(line) {
+            self.problems.note(Fault::NotUtf8, number);
+        }
+        let line = text(line);
         let object: Object = match serde_json::from_str(&line) {
             Ok(object) => object,
             Err(why) => return self.problems.note(Fault::NotJson(why.to_string()), number),

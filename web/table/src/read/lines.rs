@@ -32,7 +32,7 @@ impl Lines {
         split.finish(|line, number| add(&mut reviews, &mut problems, line, number));
         let rows = reviews.len();
         let mut columns = vec![reviews];
-        let encoding = settle(&mut columns, &[NAME.to_vec()]);
+        let encoding = settle(&mut columns, &[NAME.to_vec()], &mut problems);
         Table { columns, rows, encoding, has_mark: false, separator: None, header: None, problems: problems.list() }
     }
 }

@@ -95,6 +95,12 @@ impl Reader {
         table.has_mark = self.input.has_mark;
         if self.input.is_utf16() {
             table.encoding = Encoding::Utf16;
+        } else if table.has_mark {
+            // The mark decides, whatever single rows hold.
+            table.encoding = Encoding::Utf8;
+        } else if table.encoding == Encoding::Windows1252 {
+            // Of the file as a whole that is no fault of its rows.
+            table.problems.retain(|problem| problem.fault != Fault::NotUtf8);
         }
         Ok(table)
     }
@@ -102,17 +108,18 @@ impl Reader {
 
 /// Gathers what is wrong with rows.
 #[derive(Default)]
-struct Problems(BTreeMap<u8, Problem>);
+pub(crate) struct Problems(BTreeMap<u8, Problem>);
 
 impl Problems {
     /// Notes a fault of the row or line `number`, counted from 1. Of each kind of fault the first one is told.
-    fn note(&mut self, fault: Fault, number: usize) {
+    pub(crate) fn note(&mut self, fault: Fault, number: usize) {
         let kind = match fault {
             Fault::TooFew(..) => 0,
             Fault::TooMany(..) => 1,
             Fault::Endless => 2,
             Fault::EmptyLine => 3,
             Fault::NotJson(_) => 4,
+            Fault::NotUtf8 => 5,
         };
         let problem = self.0.entry(kind).or_insert(Problem { fault, count: 0, first: Vec::new() });
         problem.count += 1;
@@ -121,7 +128,7 @@ impl Problems {
         }
     }
 
-    fn list(self) -> Vec<Problem> {
+    pub(crate) fn list(self) -> Vec<Problem> {
         self.0.into_values().collect()
     }
 }

@@ -107,6 +107,24 @@ fn other_encodings_are_read() {
     assert_eq!((cells(&table)[0][0].as_str(), table.encoding), ("très bon", Encoding::Windows1252));
     let table = read("a.txt", b"bien\ntr\xe8s bien\n").unwrap();
     assert_eq!((cells(&table)[1][0].as_str(), table.encoding), ("très bien", Encoding::Windows1252));
+    assert_eq!(table.problems, [], "one note for all of it is enough");
+}
+
+#[test]
+fn two_encodings_in_a_file_are_read_side_by_side_and_told() {
+    let other = |count, first: &[usize]| [Problem { fault: Fault::NotUtf8, count, first: first.to_vec() }];
+    let csv = [b"review,note\n", &b"tr\xe8s,x\n"[..], "😍,été\n".as_bytes(), b"plain,\xe9t\xe9\n", b"\xe0,\xe8\n"].concat();
+    let table = read("a.csv", &csv).unwrap();
+    assert_eq!(cells(&table), [["très", "x"], ["😍", "été"], ["plain", "été"], ["à", "è"]]);
+    assert_eq!((table.encoding, table.problems.as_slice()), (Encoding::Utf8, &other(3, &[1, 3, 4])[..]));
+    // A mark says UTF-8, even of a file whose only other letters are not.
+    let marked = read("a.csv", [b"\xef\xbb\xbf", &b"review,note\ntr\xe8s,x\n"[..]].concat()).unwrap();
+    assert_eq!((cells(&marked)[0][0].as_str(), marked.encoding, marked.problems.as_slice()), ("très", Encoding::Utf8, &other(1, &[1])[..]));
+    let table = read("a.jsonl", ["{\"a\": \"😍\"}\n".as_bytes(), b"{\"a\": \"tr\xe8s\"}\n"].concat()).unwrap();
+    assert_eq!(
+        (cells(&table), table.encoding, table.problems.as_slice()),
+        (vec![vec!["😍".to_string()], vec!["très".into()]], Encoding::Utf8, &other(1, &[2])[..])
+    );
 }
 
 #[test]
