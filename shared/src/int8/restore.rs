@@ -113,12 +113,13 @@ mod tests {
             let file = quantize(&config, &weights).expect("a file");
             let restored = restore(&config, file.clone()).expect("weights");
             assert_eq!(restored.parameters(), weights.parameters());
-            // Quantised anew they lose nothing more.
+            // Quantised anew they lose half a step at most: nothing, but where the largest integer of a row is not the largest that there is.
             let again = restore(&config, quantize(&config, &restored).expect("a file")).expect("weights");
             for (name, tensor) in restored.iter() {
                 let of = |weights: &Weights| weights.get(name, tensor.dims()).and_then(|t| Ok(t.flatten_all()?.to_vec1::<f32>()?)).expect("a tensor");
                 let (one, two) = (of(&restored), of(&again));
-                assert!(one.iter().zip(&two).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()), "{name}");
+                let largest = one.iter().fold(0f32, |most, a| most.max(a.abs()));
+                assert!(one.iter().zip(&two).all(|(a, b)| (a - b).abs() <= 0.5 / 60.0 * largest), "{name}");
             }
             // The engine in integers rounds activations besides, and nothing else.
             let batch = PackedBatch::new(&[&[1, 2, 3, 4, 5, 6][..], &[7]]).expect("a batch");

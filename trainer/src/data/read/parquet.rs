@@ -1,9 +1,10 @@
 //! Parquet.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -16,9 +17,14 @@ fn broken(path: &Path) -> String {
     format!("{}: not a whole parquet file", path.display())
 }
 
+/// What `read` returns. Where the file says one thing in one place and another in the next, its reader panics; that too is an error of the file.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| anyhow!("{}: its parts contradict one another", broken(path)))
+}
+
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).with_context(|| broken(path))?;
+    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.with_context(|| broken(path))?;
     // The reader takes these as they stand in the file, and panics where one is negative.
     let sound = |column: &ColumnChunkMetaData| {
         [column.compressed_size(), column.data_page_offset(), column.dictionary_page_offset().unwrap_or(0)].into_iter().all(|number| number >= 0)
@@ -42,13 +48,20 @@ pub fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
     let wanted = |field: &Field| schema.field_with_name(field.name()).is_ok();
     let roots: Vec<usize> = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field)).map(|(i, _)| i).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).with_batch_size(PIECE).build().with_context(|| broken(path))?;
+    let mut reader = guarded(path, || builder.with_projection(mask).with_batch_size(PIECE).build())?.with_context(|| broken(path))?;
     let path = path.to_path_buf();
-    let mut first = 1;
-    Ok(Box::new(reader.map(move |batch| {
+    let (mut first, mut over) = (1, false);
+    let mut next = move || -> Result<Option<_>> {
+        let Some(batch) = guarded(&path, || reader.next())? else { return Ok(None) };
         let batch = batch.with_context(|| broken(&path))?;
         let numbers = Numbers::Rows(first);
         first += batch.num_rows() as u64;
-        Ok((batch, numbers))
+        Ok(Some((batch, numbers)))
+    };
+    Ok(Box::new(std::iter::from_fn(move || {
+        // After a panic the reader is not asked again.
+        let piece = if over { None } else { next().transpose() };
+        over = !matches!(piece, Some(Ok(_)));
+        piece
     })))
 }
