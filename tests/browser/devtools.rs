@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use axum::http::Method;
 use fantoccini::Locator;
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use reqwest::Url;
@@ -63,7 +64,10 @@ impl Browser {
 
     /// Presses a key, wherever the focus is.
     pub async fn press(&self, key: Key) {
-        self.client.active_element().await.expect("an element").send_keys(&char::from(key).to_string()).await.expect("a key");
+        // Not sent to the element: a field for files would take the key for a file's name.
+        let value = char::from(key);
+        let keys = KeyActions::new("keys".to_owned()).then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        self.client.perform_actions(keys).await.expect("a key");
     }
 
     /// Goes on with the tab key until the focus is on `selector`.
