@@ -373,7 +373,7 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
 async fn two_tabs_fetch_once() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
-    scene.hub.spoil(1, "GET", "/lfs/", Fault::Slow(Duration::from_millis(400)));
+    scene.hub.spoil(1, "GET", "/lfs/", Fault::Slow(Duration::from_millis(1000)));
     let begin = "const { load } = await import('./starsight.js'); window.phases = []; const onProgress = ({ phase }) => window.phases.push(phase);
         window.loading = load({ ...args, onProgress }).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
     browser.call(begin, scene.wish()).await;
