@@ -12,8 +12,8 @@ use crate::craft::{VIEWS, WIDTHS, site};
 use crate::many::{ROWS, Visit, csv};
 use crate::scene::{Browser, REVIEWS};
 
-/// Packed bytes of the page (350 KiB) without its engine and the reader of files, which is fetched when there is a file.
-const LARGEST_PAGE: u64 = 350 * 1024;
+/// Packed bytes of the page without its engine and the reader of files, which is fetched when there is a file.
+const LARGEST_PAGE: u64 = 350_000;
 
 /// Milliseconds until something is to be seen.
 const FIRST_PAINT: f64 = 500.0;

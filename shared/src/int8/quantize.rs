@@ -16,8 +16,8 @@ use crate::weights::{Names, Role, Weights};
 use crate::{EncoderConfig, Error, LABELS};
 
 /// The largest magnitude of a weight as an integer, and of an embedding's element.
-const LARGEST_WEIGHT: f32 = 63.0;
-const LARGEST_ELEMENT: f32 = 127.0;
+pub(super) const LARGEST_WEIGHT: f32 = 63.0;
+pub(super) const LARGEST_ELEMENT: f32 = 127.0;
 
 /// The bytes of `web/weights.safetensors`.
 ///
