@@ -1,7 +1,6 @@
 //! The model that the page rates with: on its way, ready or failed.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use js_sys::Array;
@@ -33,8 +32,8 @@ pub struct Arriving {
     pub loaded: f64,
     /// Bytes in all; 0 as long as that is unknown.
     pub total: f64,
-    /// Bytes a second of late, once there is something to measure.
-    pub speed: Option<f64>,
+    /// Seconds still to go, once that can be said.
+    pub seconds_left: Option<f64>,
     /// All is there; the model is being built and checked.
     pub preparing: bool,
     /// Another tab is fetching it.
@@ -47,9 +46,20 @@ impl Arriving {
         (self.total > 0.0).then(|| (self.loaded / self.total).min(1.0))
     }
 
-    /// Seconds still to go.
-    pub fn seconds_left(&self) -> Option<f64> {
-        self.speed.filter(|speed| *speed > 0.0).map(|speed| (self.total - self.loaded).max(0.0) / speed)
+    /// Bytes a second of late, as the time left has them.
+    pub fn speed(&self) -> Option<f64> {
+        self.seconds_left.filter(|left| *left > 0.0).map(|left| (self.total - self.loaded) / left)
+    }
+
+    fn of(progress: &LoadProgress) -> Arriving {
+        let phase = progress.phase();
+        Arriving {
+            loaded: progress.loaded(),
+            total: progress.total(),
+            seconds_left: progress.seconds_left(),
+            preparing: phase == "prepare",
+            waiting: phase == "wait",
+        }
     }
 }
 
@@ -163,9 +173,8 @@ impl Model {
         self.notice.set(None);
         self.is_outdated.set(false);
         self.state.set(State::Loading);
-        let pace = RefCell::new(Pace::default());
         let listeners = Rc::new(Listeners {
-            on_progress: Closure::new(move |progress: LoadProgress| self.arriving.set(pace.borrow_mut().measure(&progress))),
+            on_progress: Closure::new(move |progress: LoadProgress| self.arriving.set(Arriving::of(&progress))),
             on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
             on_newer: Closure::new(move || self.is_outdated.set(true)),
         });
@@ -291,25 +300,4 @@ impl Model {
 /// Whether a failure is that of an access token that cannot be one.
 pub fn is_about_token(trouble: &Trouble) -> bool {
     trouble.name == "TypeError" && trouble.message.starts_with("token ")
-}
-
-/// Measures the speed of the download over its last seconds.
-#[derive(Default)]
-struct Pace {
-    seen: VecDeque<(f64, f64)>,
-}
-
-impl Pace {
-    /// Long enough for a steady figure, short enough to follow a change.
-    const WINDOW_MS: f64 = 4000.0;
-
-    fn measure(&mut self, progress: &LoadProgress) -> Arriving {
-        let (now, loaded) = (js_sys::Date::now(), progress.loaded());
-        self.seen.push_back((now, loaded));
-        while self.seen.front().is_some_and(|(then, _)| now - then > Self::WINDOW_MS) && self.seen.len() > 2 {
-            self.seen.pop_front();
-        }
-        let speed = self.seen.front().and_then(|(then, before)| (now - then >= 200.0).then(|| (loaded - before) / (now - then) * 1000.0));
-        Arriving { loaded, total: progress.total(), speed, preparing: progress.phase() == "prepare", waiting: progress.phase() == "wait" }
-    }
 }

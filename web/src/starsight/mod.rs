@@ -52,6 +52,9 @@ extern "C" {
     /// Bytes in all.
     #[wasm_bindgen(method, getter)]
     pub fn total(this: &LoadProgress) -> f64;
+    /// Seconds until all have arrived, once that can be said.
+    #[wasm_bindgen(method, getter, js_name = secondsLeft)]
+    pub fn seconds_left(this: &LoadProgress) -> Option<f64>;
 
     /// How far a list of reviews is; also the closing statistics.
     pub type Speed;

@@ -65,7 +65,7 @@ pub fn notice(notice: &str) -> String {
 /// How far the download is: `12.3 of 91.0 MB, 8.2 MB/s, 9 s left`.
 pub fn arriving(at: &Arriving) -> String {
     let mut out = format!("{} of {} MB", megabytes(at.loaded), megabytes(at.total));
-    if let (Some(speed), Some(left)) = (at.speed, at.seconds_left()) {
+    if let (Some(speed), Some(left)) = (at.speed(), at.seconds_left) {
         out += &format!(" · {} MB/s · {} left", megabytes(speed), time_left(left));
     }
     out
