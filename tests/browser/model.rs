@@ -200,9 +200,13 @@ async fn another_model_in_the_middle_of_a_run_is_no_failure() {
         new MutationObserver(() => states.push(main.dataset.state)).observe(main, { attributes: true, attributeFilter: ['data-state'] })";
     browser.client.execute(watch, vec![]).await.expect("a script");
     browser.show("many").await;
-    let lines = "const box = document.querySelector('#many'); box.value = 'great app, love it, but it crashes all day\\n'.repeat(200_000); box.dispatchEvent(new Event('input', { bubbles: true }))";
-    browser.client.execute(lines, vec![]).await.expect("a script");
-    browser.click("#rate-many").await;
+    // So many that a few clicks do not outlast them.
+    let lines = dir.path().join("lines.txt");
+    std::fs::write(&lines, "great app, love it, but it crashes all day\n".repeat(200_000)).expect("written");
+    let input = browser.client.find(fantoccini::Locator::Css("#file")).await.expect("an input");
+    input.send_keys(&lines.display().to_string()).await.expect("a file");
+    browser.until("the lines", "return document.querySelector('#run').ariaDisabled === 'false' || null").await;
+    browser.click("#run").await;
     let status = |words: &str| format!("const s = document.querySelector('#many-status').innerText; return s.startsWith('{words}') ? s : null");
     browser.until("ratings", &status("Rated ")).await;
     // Nothing is measured beside it.

@@ -16,8 +16,3 @@ pub fn focus(id: &str) {
 pub fn focus_soon(id: &'static str) {
     request_animation_frame(move || focus(id));
 }
-
-/// Whether the focus is on the element `id`.
-pub fn is_on(id: &str) -> bool {
-    document().active_element().is_some_and(|element| element.id() == id)
-}

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
-use crate::focus::{focus, is_on};
+use crate::focus::focus;
 use crate::model::Model;
 use crate::views::many::run::{Phase, Run};
 use crate::views::many::sheet::Sheet;
@@ -26,7 +26,6 @@ pub fn status(sheet: Sheet, run: Run) -> String {
 }
 
 const RUN: &str = "run";
-const CANCEL: &str = "cancel";
 
 /// The buttons of the run, its progress and its speed.
 #[component]
@@ -58,13 +57,11 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
     };
     // Pasted lines have a button of their own, beside their box, until they are rated.
     let has_start = move || sheet.has_file() || run.phase.with(|phase| *phase != Phase::Idle);
-    // A button that goes away hands the focus on.
-    Effect::new(move |_| {
-        let (has_start, has_cancel) = (has_start(), run.is_open());
-        if !has_cancel && is_on(CANCEL) || !has_start && is_on(RUN) {
-            focus(if has_start { RUN } else { "rate-many" });
-        }
-    });
+    // The button that was pressed goes away: it hands the focus on.
+    let cancel = move |_| {
+        run.cancel();
+        focus(if untrack(has_start) { RUN } else { "rate-many" });
+    };
     view! {
         <div class="going" class:going--idle=move || run.phase.with(|phase| *phase == Phase::Idle)>
             <div class="many__buttons" hidden=move || !has_start()>
@@ -79,7 +76,7 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
                 >
                     {label}
                 </button>
-                <button class="button" id=CANCEL data-testid="cancel" type="button" hidden=move || !run.is_open() on:click=move |_| run.cancel()>
+                <button class="button" id="cancel" data-testid="cancel" type="button" hidden=move || !run.is_open() on:click=cancel>
                     {words::CANCEL}
                 </button>
             </div>
