@@ -58,11 +58,15 @@ impl Drop for Process {
 
 /// Starts a program and waits for a line on its standard output that `find` takes something from.
 pub fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
-    let name = format!("{command:?}");
+    try_start(command, find).unwrap_or_else(|| panic!("{command:?} ended without saying where it listens"))
+}
+
+/// The same; nothing if it ends without such a line.
+fn try_start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> Option<(Process, T)> {
     let mut process = Process::of(command.stdout(Stdio::piped()));
     let out = BufReader::new(process.0.stdout.take().expect("a pipe"));
     let found = out.lines().map_while(Result::ok).find_map(|line| find(&line));
-    (process, found.unwrap_or_else(|| panic!("{name} ended without saying where it listens")))
+    found.map(|found| (process, found))
 }
 
 /// A browser of its own, with an empty profile.
@@ -81,8 +85,10 @@ impl Browser {
     pub async fn open_with(more: &[&str]) -> Browser {
         let port =
             |line: &str| line.contains("started successfully on port").then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?;
-        let (driver, port) =
-            start(Command::new(std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into())).arg("--port=0"), port);
+        let program = std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+        // It looks for a free port and takes it then: another of its kind may have been quicker.
+        let started = (0..3).find_map(|_| try_start(Command::new(&program).arg("--port=0"), port));
+        let (driver, port) = started.expect("chromedriver, which says where it listens");
         let profile = tempfile::tempdir().expect("a folder");
         let own = [
             "--headless=new",

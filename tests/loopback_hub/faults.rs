@@ -1,6 +1,10 @@
 //! What goes wrong on demand.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -24,6 +28,8 @@ pub enum Fault {
     Stall(u64),
     /// Send the answer in four pieces, this long apart.
     Slow(Duration),
+    /// Send half of the answer, and the rest once this is true.
+    Held(&'static AtomicBool),
     /// Know nothing of ranges.
     WholeOnly,
     /// Change the byte at this place of the answer.
@@ -82,6 +88,15 @@ impl Fault {
                 let pieces: Vec<Bytes> = whole.chunks(whole.len().div_ceil(4).max(1)).map(Bytes::copy_from_slice).collect();
                 Body::from_stream(stream::iter(pieces).then(move |piece| async move {
                     tokio::time::sleep(pause).await;
+                    Ok::<_, io::Error>(piece)
+                }))
+            }
+            Fault::Held(go) => {
+                let pieces: Vec<Bytes> = whole.chunks(whole.len().div_ceil(2).max(1)).map(Bytes::copy_from_slice).collect();
+                Body::from_stream(stream::iter(pieces.into_iter().enumerate()).then(move |(i, piece)| async move {
+                    while i > 0 && !go.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
                     Ok::<_, io::Error>(piece)
                 }))
             }
