@@ -138,15 +138,16 @@ pub struct Init {
 #[derive(Debug, Args)]
 #[command(mut_arg("teacher_share", |share| share.requires("teacher")), mut_arg("teacher_temperature", |temperature| temperature.requires("teacher")))]
 pub struct Train {
-    /// Model to start from
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased")]
-    pub model: Source,
-    /// Fine-tuned model to learn from, besides the stars
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
-    pub teacher: Option<Source>,
+    // Read before the model is taken out of what clap has found: where that is the starter, the recipe's defaults are its own (`Configured`).
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub run: TrainingRun,
+    /// Model to start from
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased", display_order = 0)]
+    pub model: Source,
+    /// Fine-tuned model to learn from, besides the stars
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", display_order = 0)]
+    pub teacher: Option<Source>,
 }
 
 /// `starsight distill`
