@@ -333,11 +333,11 @@ fn the_starter_rates_and_is_gone_on_from() {
     assert_eq!(stars, [Some(5), Some(1)]);
 
     let started = ["train", "--model", "starter", "--data", "reviews.csv", "--max-length", "32"];
-    let output = starsight(at, &[&started[..], &["--out", "own", "--epochs", "2"]].concat());
+    let output = starsight(at, &[&started[..], &["--out", "own", "--epochs", "8"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let recipe = text(&read(at, "own/recipe.toml"));
     // Its own recipe holds where nothing else is said, and a file of one's own replaces it.
-    for line in ["# starsight train --model starter", "epochs = 2\n", "patience = 2\n", "accum = 1\n", "batch = 32\n"] {
+    for line in ["# starsight train --model starter", "epochs = 8\n", "patience = 2\n", "accum = 1\n", "batch = 32\n"] {
         assert!(recipe.contains(line), "no {line:?} in {recipe}");
     }
     assert_eq!(json(&text(&read(at, "own/starsight.json")))["provenance"]["base_model"], "starter");
