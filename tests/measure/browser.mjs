@@ -5,7 +5,7 @@
 // SITE: a folder that `starsight site` wrote. REVIEWS.json: a list of texts. TOOLS: a folder with node_modules/playwright-core. --plain: the engine without relaxed SIMD. --stars: write the stars,
 // one a line, to hold them to `starsight rate --int8`. Have nothing else running.
 //
-// The module is loaded by a blank page, as anybody's page would; headers that isolate that page let Chromium say how much memory it holds, its workers included.
+// The module is loaded by a blank page, as anybody's page would.
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
@@ -22,13 +22,12 @@ const texts = JSON.parse(fs.readFileSync(reviews, 'utf8')).slice(0, Number(value
 const workers = Number(values.workers);
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json', '.wasm': 'application/wasm', '.css': 'text/css' };
-const ISOLATED = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' };
 const server = http.createServer((request, response) => {
   const wanted = decodeURIComponent(new URL(request.url, 'http://site').pathname);
-  if (wanted === '/blank.html') return response.writeHead(200, { ...ISOLATED, 'Content-Type': 'text/html' }).end('<!doctype html><title>blank</title>');
+  if (wanted === '/blank.html') return response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>blank</title>');
   const file = path.join(site, path.normalize(wanted));
   if (!fs.existsSync(file) || fs.statSync(file).isDirectory()) return response.writeHead(404).end();
-  response.writeHead(200, { ...ISOLATED, 'Content-Type': TYPES[path.extname(file)] ?? 'application/octet-stream', 'Content-Length': fs.statSync(file).size });
+  response.writeHead(200, { 'Content-Type': TYPES[path.extname(file)] ?? 'application/octet-stream', 'Content-Length': fs.statSync(file).size });
   return fs.createReadStream(file).pipe(response);
 });
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
@@ -37,15 +36,20 @@ const page_address = `http://127.0.0.1:${server.address().port}/blank.html`;
 const { chromium } = createRequire(`${path.resolve(tools)}/`)('playwright-core');
 const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--enable-blink-features=ForceEagerMeasureMemory'],
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 
-/** Megabytes that the page and its workers hold. */
+/** Megabytes that the browser's page processes hold for themselves, as Linux counts them: the engine's memory lies in workers, of which `measureUserAgentSpecificMemory` says too little. */
+const session = await browser.newBrowserCDPSession();
 const memory = async (page) => {
-  const bytes = await page.evaluate(() =>
-    Promise.race([performance.measureUserAgentSpecificMemory().then((m) => m.bytes), new Promise((give_up) => setTimeout(() => give_up(null), 30_000))]),
-  );
-  return bytes && Number((bytes / 1e6).toFixed(1));
+  await page.requestGC();
+  await page.waitForTimeout(500);
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  const kilobytes = processInfo.filter(({ type }) => type === 'renderer').flatMap(({ id }) => {
+    const rollup = fs.readFileSync(`/proc/${id}/smaps_rollup`, 'utf8');
+    return [...rollup.matchAll(/^Private_(?:Clean|Dirty): +(\d+)/gm)].map(([, figure]) => Number(figure));
+  });
+  return Math.round(kilobytes.reduce((sum, figure) => sum + figure, 0) / 1000);
 };
 /** Loads the model and rates one text; milliseconds until each is there. */
 const load = (page) =>
