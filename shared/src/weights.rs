@@ -226,6 +226,22 @@ impl Weights {
         self.tensors.insert(name, tensor);
     }
 
+    /// Writes `rows` over the beginnings of the rows of the matrix called `name`; where there is none, what stands there stays.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] when there is no such matrix; [`Error::Compute`] when it cannot be rewritten.
+    pub fn set_rows(&mut self, name: &str, rows: &[Option<Vec<f32>>]) -> Result<(), Error> {
+        let Some(tensor) = self.tensors.get_mut(name) else {
+            return Err(Error::MissingTensor { name: name.into(), wanted: vec![rows.len()] });
+        };
+        let mut matrix = tensor.to_vec2::<f32>()?;
+        for (kept, row) in matrix.iter_mut().zip(rows) {
+            kept.iter_mut().zip(row.iter().flatten()).for_each(|(kept, x)| *kept = *x);
+        }
+        *tensor = Tensor::new(matrix, &Device::Cpu)?;
+        Ok(())
+    }
+
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))

@@ -7,10 +7,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starsight_model::tokenizer::Tokenizer;
-use starsight_model::weights::Weights;
+use starsight_model::weights::{Weights, specs};
 use starsight_model::{EncoderConfig, bundle};
 
-use crate::{files, wordpiece};
+use crate::base::BaseModel;
+use crate::{files, inherit, wordpiece};
 
 /// The shape of a fresh DistilBERT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
@@ -34,7 +35,7 @@ pub struct Shape {
 pub const MAX_LENGTH: usize = 128;
 
 /// Writes a fresh model of `shape` to the folder `out`, for reviews of up to `max_length` tokens, its vocabulary learned from `texts`, its weights drawn from `seed`: what `train` then
-/// starts from. Returns its size in weights and pieces.
+/// starts from. What its pieces mean it has from the model `parent`, if there is one. Returns its size in weights and pieces.
 ///
 /// # Errors
 /// When the heads do not divide the width, the folder holds a model already, or cannot be written.
@@ -43,6 +44,7 @@ pub fn write<'a>(
     shape: &Shape,
     max_length: usize,
     seed: u64,
+    parent: Option<&BaseModel>,
     out: &Path,
 ) -> Result<(usize, usize)> {
     ensure!(shape.hidden.is_multiple_of(shape.heads), "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
@@ -66,9 +68,13 @@ pub fn write<'a>(
         "pad_token_id": 0,
     });
     let config = EncoderConfig::from_json(config.to_string().as_bytes())?;
-    let weights = Weights::fresh(&config, seed)?;
+    let mut weights = Weights::fresh(&config, seed)?;
+    let vocabulary = tokenizer.vocabulary();
+    if let Some(parent) = parent {
+        weights.set_rows(&specs(&config)[0].name, &inherit::words(parent, &vocabulary, config.hidden_size)?)?;
+    }
     let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": max_length });
-    let mut vocab = tokenizer.vocabulary().join("\n");
+    let mut vocab = vocabulary.join("\n");
     vocab.push('\n');
     for (name, bytes) in [
         (bundle::WEIGHTS, weights.to_safetensors()?),

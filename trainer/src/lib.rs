@@ -22,6 +22,7 @@ pub mod evaluation;
 pub mod files;
 pub mod fresh;
 pub mod hub;
+pub mod inherit;
 pub mod interrupt;
 pub mod limits;
 pub mod memory;

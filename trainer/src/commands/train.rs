@@ -75,7 +75,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
                 }
-                fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, &folder)?;
+                fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, teacher.as_ref(), &folder)?;
             }
             ("a fresh model".to_owned(), Some((*shape).clone()), folder)
         }
@@ -125,8 +125,16 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others.
-fn fresh_student(reviews: &Corpus, unlabelled: Option<&Unlabelled>, shape: &Shape, recipe: &Recipe, folder: &Path) -> Result<()> {
+/// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others; what the pieces mean, from the teacher.
+fn fresh_student(
+    reviews: &Corpus,
+    unlabelled: Option<&Unlabelled>,
+    shape: &Shape,
+    recipe: &Recipe,
+    teacher: Option<&Teacher>,
+    folder: &Path,
+) -> Result<()> {
+    let parent = teacher.map(|teacher| BaseModel::read(&teacher.folder, None, recipe.seed)).transpose()?;
     let mut texts = reviews.texts(&recipe.parts(reviews)?.train)?;
     if let Some(unlabelled) = unlabelled {
         unlabelled.for_each_text(&mut |more| {
@@ -134,7 +142,9 @@ fn fresh_student(reviews: &Corpus, unlabelled: Option<&Unlabelled>, shape: &Shap
             Ok(())
         })?;
     }
-    let (weights, pieces) = fresh::write(texts.iter().map(String::as_str), shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, folder)?;
-    say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
+    let texts = texts.iter().map(String::as_str);
+    let (weights, pieces) = fresh::write(texts, shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, parent.as_ref(), folder)?;
+    let meaning = if parent.is_some() { ", which mean at first what they mean to the teacher" } else { "" };
+    say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces{meaning}", recipe.seed);
     Ok(())
 }
