@@ -196,7 +196,9 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
     assert!(outcome["test"]["accuracy"].as_f64().expect("a number") > 0.7, "{outcome}");
     let manifest = json(&text(&read(at, "student/starsight.json")));
     assert_eq!(manifest["provenance"]["teacher"], "model");
-    assert!(text(&read(at, "student/README.md")).contains("it learned from the logits of `model`"));
+    let card = text(&read(at, "student/README.md"));
+    assert!(card.contains("it learned from the logits of `model`") && card.contains("Gee et al. 2022"), "{card}");
+    assert!(!text(&read(at, "model/README.md")).contains("Gee et al."), "what had no teacher has no words of one");
     assert!(
         text(&read(at, "student/recipe.toml"))
             .starts_with("# starsight distill --teacher model --layers 1 --hidden 16 --heads 2 --vocab-size 150 --data reviews.csv")

@@ -54,6 +54,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The id of a piece, if it is one.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.inner.token_to_id(piece)
+    }
+
     /// The pieces in the order of their ids: `vocab.txt`, line by line.
     pub fn vocabulary(&self) -> Vec<String> {
         let mut pieces: Vec<(u32, String)> = self.inner.get_vocab(true).into_iter().map(|(piece, id)| (id, piece)).collect();

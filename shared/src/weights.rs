@@ -45,7 +45,7 @@ pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
     let mut push = |name: String, shape: Vec<usize>, role, head| out.push(TensorSpec { name, shape, role, head });
     let names = Names::of(config.architecture);
     let prefix = names.prefix;
-    push(format!("{prefix}embeddings.word_embeddings.weight"), vec![config.vocab_size, h], Role::Matrix, false);
+    push(word_table(config.architecture), vec![config.vocab_size, h], Role::Matrix, false);
     push(format!("{prefix}embeddings.position_embeddings.weight"), vec![config.max_positions, h], Role::Matrix, false);
     if config.type_vocab_size > 0 {
         push(format!("{prefix}embeddings.token_type_embeddings.weight"), vec![config.type_vocab_size, h], Role::Matrix, false);
@@ -80,6 +80,11 @@ pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
     }
     modules(&[(names.pooler, Shape::Linear(h, h)), ("classifier", Shape::Linear(LABELS, h))], "", true, &mut push);
     out
+}
+
+/// The name of the matrix that holds a row for each piece of the vocabulary.
+pub fn word_table(architecture: Architecture) -> String {
+    format!("{}embeddings.word_embeddings.weight", Names::of(architecture).prefix)
 }
 
 enum Shape {

@@ -56,8 +56,12 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
             None | Some(0) => String::new(),
             Some(n) => format!("; from these alone where nobody told the stars, for {n} reviews more"),
         };
+        let words = match provenance["student"].is_object() {
+            true => " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977)).",
+            false => "",
+        };
         format!(
-            " Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
+            "{words} Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
         )
     });
     let teacher = teacher.unwrap_or_default();

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starsight_model::tokenizer::Tokenizer;
-use starsight_model::weights::{Weights, specs};
+use starsight_model::weights::{Weights, word_table};
 use starsight_model::{EncoderConfig, bundle};
 
 use crate::base::BaseModel;
@@ -71,7 +71,13 @@ pub fn write<'a>(
     let mut weights = Weights::fresh(&config, seed)?;
     let vocabulary = tokenizer.vocabulary();
     if let Some(parent) = parent {
-        weights.set_rows(&specs(&config)[0].name, &inherit::words(parent, &vocabulary, config.hidden_size)?)?;
+        let words = inherit::words(parent, &vocabulary, config.hidden_size)?;
+        say!(
+            "a vocabulary of {} pieces, of which the teacher knows {}: these mean at first what they mean to it",
+            words.len(),
+            words.iter().flatten().count()
+        );
+        weights.set_rows(&word_table(config.architecture), &words)?;
     }
     let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": max_length });
     let mut vocab = vocabulary.join("\n");

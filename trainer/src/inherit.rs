@@ -1,10 +1,9 @@
 //! Words that a student has from its teacher: each piece of the new vocabulary begins as the mean of what the teacher's own pieces of it mean. (Gee, Zugarini, Rigutini and Torroni, "Fast
 //! Vocabulary Transfer for Language Model Compression", EMNLP 2022.) A narrower student takes the directions in which they differ most: their principal components.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
-use starsight_model::weights::specs;
+use rayon::prelude::*;
+use starsight_model::weights::word_table;
 
 use crate::base::BaseModel;
 
@@ -17,29 +16,30 @@ const STEPS: usize = 30;
 /// When its table cannot be read, or its tokeniser fails.
 pub fn words(parent: &BaseModel, vocabulary: &[String], width: usize) -> Result<Vec<Option<Vec<f32>>>> {
     let own = parent.config.hidden_size;
-    let table = parent.weights.get(&specs(&parent.config)[0].name, &[parent.config.vocab_size, own])?.flatten_all()?.to_vec1::<f32>()?;
-    let known: HashMap<String, u32> = parent.tokenizer.vocabulary().into_iter().zip(0..).collect();
-    let unknown = known.get("[UNK]").copied();
+    let table = parent.weights.get(&word_table(parent.config.architecture), &[parent.config.vocab_size, own])?.to_vec2::<f32>()?;
+    let tokenizer = &parent.tokenizer;
+    let [unknown, first, last] = ["[UNK]", "[CLS]", "[SEP]"].map(|piece| tokenizer.id(piece));
     let mut means = Vec::with_capacity(vocabulary.len());
     for piece in vocabulary {
-        let ids = match known.get(piece) {
-            Some(id) => vec![*id],
+        let ids = match tokenizer.id(piece) {
+            Some(id) => vec![id],
             None => {
-                let ids = parent.tokenizer.encode(piece.trim_start_matches("##"))?;
-                // Between [CLS] and [SEP].
-                ids[1..ids.len().max(2) - 1].to_vec()
+                let mut ids = tokenizer.encode(piece.trim_start_matches("##"))?;
+                ids.retain(|id| Some(*id) != first && Some(*id) != last);
+                ids
             }
         };
-        let known = !ids.is_empty() && ids.iter().all(|id| Some(*id) != unknown);
-        means.push(known.then(|| {
+        let rows = ids.iter().map(|id| table.get(*id as usize).filter(|_| Some(*id) != unknown));
+        let rows: Option<Vec<_>> = rows.collect();
+        means.push(rows.filter(|rows| !rows.is_empty()).map(|rows| {
             let mut mean = vec![0f64; own];
-            ids.iter().for_each(|id| mean.iter_mut().zip(&table[*id as usize * own..]).for_each(|(sum, x)| *sum += f64::from(*x)));
-            mean.iter_mut().for_each(|x| *x /= ids.len() as f64);
+            rows.iter().for_each(|row| mean.iter_mut().zip(*row).for_each(|(sum, x)| *sum += f64::from(*x)));
+            mean.iter_mut().for_each(|x| *x /= rows.len() as f64);
             mean
         }));
     }
     centre(&mut means, own);
-    let components = components(means.iter().flatten(), own, width.min(own));
+    let components = components(&means.iter().flatten().collect::<Vec<_>>(), own, width.min(own));
     Ok(means.into_iter().map(|row| row.map(|row| components.iter().map(|axis| dot(axis, &row) as f32).collect())).collect())
 }
 
@@ -51,14 +51,15 @@ fn centre(rows: &mut [Option<Vec<f64>>], own: usize) {
     rows.iter_mut().flatten().for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
 }
 
-/// The first `count` principal components of centred `rows`, each of length one and at right angles to the others, the last of them nought where the rows have no so many: orthogonal iteration on their covariance (Golub and Van Loan, "Matrix
-/// Computations", 8.2.4).
-fn components<'a>(rows: impl Iterator<Item = &'a Vec<f64>>, own: usize, count: usize) -> Vec<Vec<f64>> {
+/// The first `count` principal components of centred `rows`, each of length one and at right angles to the others, the last of them nought where the rows have not so many: orthogonal
+/// iteration on their covariance (Golub and Van Loan, "Matrix Computations", 8.2.4).
+fn components(rows: &[&Vec<f64>], own: usize, count: usize) -> Vec<Vec<f64>> {
     let mut covariance = vec![vec![0f64; own]; own];
-    for row in rows {
-        covariance.iter_mut().zip(row).for_each(|(sums, x)| sums.iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y));
-    }
-    let turn = |axes: &[Vec<f64>]| orthonormal(axes.iter().map(|axis| covariance.iter().map(|row| dot(row, axis)).collect()));
+    covariance.par_iter_mut().enumerate().for_each(|(i, sums)| {
+        rows.iter().for_each(|row| sums.iter_mut().zip(*row).for_each(|(sum, y)| *sum += row[i] * y));
+    });
+    let turned = |axis: &Vec<f64>| covariance.iter().map(|row| dot(row, axis)).collect();
+    let turn = |axes: &[Vec<f64>]| orthonormal(axes.par_iter().map(turned).collect());
     let every: Vec<Vec<f64>> = (0..own).map(|i| (0..own).map(|j| f64::from(u8::from(i == j))).collect()).collect();
     let mut axes = turn(&every);
     axes.truncate(count);
@@ -70,7 +71,7 @@ fn components<'a>(rows: impl Iterator<Item = &'a Vec<f64>>, own: usize, count: u
 }
 
 /// Gram and Schmidt's: each of `axes` less its part along those before it, of length one; without those of which nothing is left.
-fn orthonormal(axes: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f64>> {
+fn orthonormal(axes: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let mut done: Vec<Vec<f64>> = Vec::new();
     for mut axis in axes {
         let whole = dot(&axis, &axis).sqrt();
@@ -109,13 +110,15 @@ mod tests {
                 vec![0.6 * long, 0.8 * long, short]
             })
             .collect();
-        let found = components(rows.iter(), 3, 3);
-        assert_eq!(components(rows.iter(), 3, 2)[..], found[..2]);
+        let rows: Vec<&Vec<f64>> = rows.iter().collect();
+        let found = components(&rows, 3, 3);
+        assert_eq!(components(&rows, 3, 2)[..], found[..2]);
         for (axis, wanted) in found.iter().zip([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0], [0.0; 3]]) {
             let sign = dot(axis, &wanted).signum();
             axis.iter().zip(wanted).for_each(|(x, y)| assert!((sign * x - y).abs() < 1e-9, "{found:?}"));
         }
     }
+
     #[test]
     fn distances_between_words_are_those_of_the_parent() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -123,8 +126,12 @@ mod tests {
         let shape = Shape { layers: 1, hidden: 16, heads: 2, vocab_size: 120 };
         fresh::write(texts.into_iter(), &shape, 16, 5, None, dir.path()).expect("a model");
         let parent = BaseModel::read(dir.path(), None, 5).expect("a model");
-        let table =
-            parent.weights.get(&specs(&parent.config)[0].name, &[parent.config.vocab_size, 16]).expect("a table").to_vec2::<f32>().expect("f32");
+        let table = parent
+            .weights
+            .get(&word_table(parent.config.architecture), &[parent.config.vocab_size, 16])
+            .expect("a table")
+            .to_vec2::<f32>()
+            .expect("f32");
         let pieces = parent.tokenizer.vocabulary();
         let row = |piece: &str| table[pieces.iter().position(|known| known == piece).unwrap_or_else(|| panic!("{piece} in {pieces:?}"))].clone();
         // Two pieces of the parent's are one of the child's, and what the parent does not know it cannot tell.
@@ -148,5 +155,19 @@ mod tests {
                 }
             }
         }
+
+        // A model that is written with a parent holds them; one without does not.
+        let child = |name: &str, parent: Option<&BaseModel>| {
+            let texts = ["goods and app", "bad bad"].repeat(20);
+            let out = dir.path().join(name);
+            fresh::write(texts.into_iter(), &shape, 16, 6, parent, &out).expect("a model");
+            let child = BaseModel::read(&out, None, 6).expect("a model");
+            let table = child.weights.get(&word_table(child.config.architecture), &[child.config.vocab_size, 16]).expect("a table");
+            let table = table.to_vec2::<f32>().expect("f32");
+            let [goods, bad] = ["goods", "bad"].map(|piece| table[child.tokenizer.id(piece).expect("a piece") as usize].clone());
+            (distance(&goods, &bad) - distance(&wanted[3], &wanted[1])).abs()
+        };
+        assert!(child("child", Some(&parent)) < 1e-5);
+        assert!(child("orphan", None) > 1e-4);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::config::Architecture;
-use crate::weights::{Names, TensorSpec, Weights, specs};
+use crate::weights::{Names, TensorSpec, Weights, specs, word_table};
 use crate::{EncoderConfig, Error, LABELS};
 
 /// A tensor and where it lies.
@@ -79,7 +79,7 @@ impl Layout {
     pub fn of(config: &EncoderConfig) -> Layout {
         let names = Names::of(config.architecture);
         let (h, f) = (config.hidden_size, config.intermediate_size);
-        let word_name = format!("{}embeddings.word_embeddings.weight", names.prefix);
+        let word_name = word_table(config.architecture);
         // Stable: within each part they stay in the order of computation, in which key and value are neighbours.
         let mut ordered = specs(config);
         ordered.sort_by_key(|spec| if spec.name == word_name { 2 } else { usize::from(spec.shape.len() == 1) });

@@ -144,7 +144,6 @@ fn fresh_student(
     }
     let texts = texts.iter().map(String::as_str);
     let (weights, pieces) = fresh::write(texts, shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, parent.as_ref(), folder)?;
-    let meaning = if parent.is_some() { ", which mean at first what they mean to the teacher" } else { "" };
-    say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces{meaning}", recipe.seed);
+    say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
     Ok(())
 }

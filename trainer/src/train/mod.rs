@@ -327,6 +327,7 @@ fn provenance(training: &Training<'_>) -> Value {
         "base_model": training.base_name,
         "fresh_tensors": training.base.fresh,
         "teacher": training.teacher.as_ref().map(|teacher| &teacher.name),
+        "student": training.student,
         "data": training.data_name,
         "rows": labels.rows,
         "reviews": training.reviews.len(),
