@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::fused::{self, Precision};
-use starsight_model::int8::Kernel;
+use starsight_model::int8::{Kernel, Trial};
 use starsight_model::{EncoderConfig, LABELS, Rater};
 
 /// How reviews come together in a batch.
@@ -253,16 +253,12 @@ pub fn peak(precision: Precision) -> f64 {
     at_best(results, 2 * SIDE.pow(3), |y| fused::square(precision, SIDE, &a, &b, y))
 }
 
-/// The same of the integer engine's product by `kernel`, of operands that stay in a core's own cache.
+/// The same of the integer engine's product by `kernel`.
 pub fn int8_peak(kernel: Kernel) -> f64 {
-    const ROWS: usize = 16;
-    const INPUTS: usize = 384;
-    const OUTPUTS: usize = 16;
     /// Often enough that starting the cores does not count.
     const TIMES: usize = 10_000;
-    let (x, panel) = (vec![1i8; ROWS * INPUTS], vec![1u8; INPUTS * OUTPUTS]);
-    let results = vec![[[0i32; OUTPUTS]; ROWS]; rayon::current_num_threads()];
-    at_best(results, 2 * TIMES * ROWS * INPUTS * OUTPUTS, |sums| (0..TIMES).for_each(|_| kernel.run(&x, &panel, sums)))
+    let trials = (0..rayon::current_num_threads()).map(|_| Trial::default()).collect();
+    at_best(trials, TIMES * Trial::OPERATIONS, |trial| (0..TIMES).for_each(|_| trial.run(kernel)))
 }
 
 /// 10^9 operations a second when each core does `work` on a result of its own, of `operations` each: the best of several rounds.

@@ -1,6 +1,6 @@
 //! The file of the weights, `web/weights.safetensors`: what its tensors are called, and how they are read.
 //!
-//! The integers lie in the file as the kernels want them, so that the file, once in memory, is the memory: only what is not integer (scales, biases, LayerNorms, the head,
+//! The integers lie in the file in the order in which the kernels want them, so that the file, once in memory, is the memory: only what is not integer (scales, biases, LayerNorms, the head,
 //! some hundred kilobytes) is copied out of it. Linear layers are held as `[outputs / 16, inputs / 4, 16, 4]`, outputs and inputs rounded up to multiples of 16 and 8, in
 //! 7 bits with 64 added; embeddings as rows of 8 bits with sign. Each output, and each row of an embedding, has a scale.
 
@@ -15,6 +15,9 @@ use crate::Error;
 /// What the file's metadata hold: the name of the format, and the version that is written and read. One entry, for several would come in any order, and the same weights
 /// would not always be the same file.
 pub(super) const VERSION: (&str, &str) = ("starsight-int8", "1");
+
+/// What is added to the weights of linear layers, so that none is negative.
+pub(super) const OFFSET: u8 = 64;
 
 /// Whether these are the bytes of such a file, of whatever version.
 #[cfg(feature = "native")]
@@ -88,5 +91,21 @@ impl File {
     /// The file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Takes [`OFFSET`] from every weight of a linear layer, where it lies.
+    ///
+    /// # Errors
+    /// [`Error::Int8`] for a weight of more than 7 bits, with which kernels would differ.
+    pub fn centre(&mut self) -> Result<(), Error> {
+        for name in self.metadata.offset_keys() {
+            let Some(info) = self.metadata.info(&name).filter(|info| info.dtype == Dtype::U8) else { continue };
+            let weights = &mut self.bytes[self.start + info.data_offsets.0..self.start + info.data_offsets.1];
+            if weights.iter().fold(0, |bits, w| bits | w) > 127 {
+                return Err(Error::Int8(format!("tensor `{name}` holds a weight of more than 7 bits")));
+            }
+            weights.iter_mut().for_each(|w| *w = w.wrapping_sub(OFFSET));
+        }
+        Ok(())
     }
 }

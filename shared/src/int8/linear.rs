@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, PANEL, STEP, Sums};
-use super::rows::{OFFSET, Rows, Span};
+use super::kernel::{Kernel, PANEL, Panel, STEP, Start, Sums};
+use super::rows::{Rows, Span};
 
 /// Rows that go over a panel, which stays in the first-level cache, before the next is read: enough to hide that reading. Tiles of 2, 3, 4 and 8 rows leave no rest of them.
 pub(super) const ROWS: usize = 96;
@@ -14,10 +14,12 @@ pub(super) struct Linear {
     panels: Range<usize>,
     outputs: usize,
     /// (panels)
+    starts: Vec<Start>,
+    /// (panels)
     columns: Vec<Columns>,
 }
 
-/// What turns the sums of a panel into results: a row of span s and sum t gives (t - s.excess) * (s.scale * scale) + (s.middle * total + bias).
+/// What turns the sums of a panel into results: a row of span s and sum t gives t * (s.scale * scale) + (s.middle * total + bias).
 #[derive(Clone, Copy)]
 struct Columns {
     scale: [f32; PANEL],
@@ -40,17 +42,13 @@ pub(super) fn place(inputs: usize, output: usize, input: usize) -> usize {
 }
 
 impl Linear {
-    /// The layer whose panels are the bytes `range` of `integers`; none when a weight has more than 7 bits, with which kernels would differ.
-    pub fn new(integers: &[u8], range: Range<usize>, (outputs, inputs): (usize, usize), scales: &[f32], bias: &[f32]) -> Option<Linear> {
-        let all = integers[range.clone()].iter().fold(0, |bits, w| bits | w);
-        if all > 127 {
-            return None;
-        }
+    /// The layer whose panels are the bytes `range` of `integers`, each a weight of 7 bits with sign.
+    pub fn new(integers: &[u8], range: Range<usize>, (outputs, inputs): (usize, usize), scales: &[f32], bias: &[f32]) -> Linear {
         let columns = |(i, panel): (usize, &[u8])| {
             let mut columns = Columns { scale: [0.0; PANEL], total: [0.0; PANEL], bias: [0.0; PANEL] };
             for c in 0..PANEL.min(outputs - i * PANEL) {
                 let quads = panel[4 * c..].chunks(4 * PANEL);
-                let sum: i32 = quads.flat_map(|quad| &quad[..4]).map(|w| i32::from(*w) - OFFSET).sum();
+                let sum: i32 = quads.flat_map(|quad| &quad[..4]).map(|w| i32::from(*w as i8)).sum();
                 columns.scale[c] = scales[i * PANEL + c];
                 columns.total[c] = sum as f32 * columns.scale[c];
                 columns.bias[c] = bias[i * PANEL + c];
@@ -58,18 +56,18 @@ impl Linear {
             columns
         };
         let panels = integers[range.clone()].chunks_exact(PANEL * inputs.next_multiple_of(STEP));
-        Some(Linear { columns: panels.enumerate().map(columns).collect(), panels: range, outputs })
+        Linear { starts: panels.clone().map(Start::of).collect(), columns: panels.enumerate().map(columns).collect(), panels: range, outputs }
     }
 
     /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
     pub fn apply(&self, kernel: Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
         sums.resize(ROWS, [0; PANEL]);
-        let panels = &integers[self.panels.clone()];
+        let panels = integers[self.panels.clone()].chunks_exact(PANEL * x.width).zip(&self.starts);
         let blocks = x.values.chunks(ROWS * x.width).zip(x.spans.chunks(ROWS));
         for ((values, spans), y) in blocks.zip(y.chunks_mut(ROWS * self.outputs)) {
             let sums = &mut sums[..spans.len()];
-            for (i, (panel, columns)) in panels.chunks_exact(PANEL * x.width).zip(&self.columns).enumerate() {
-                kernel.run(values, panel, sums);
+            for (i, ((weights, start), columns)) in panels.clone().zip(&self.columns).enumerate() {
+                kernel.run(values, Panel { weights, start }, sums);
                 let first = i * PANEL;
                 results(sums, spans, columns, &mut y[first..], self.outputs, PANEL.min(self.outputs - first));
             }
@@ -81,9 +79,7 @@ multiversion! {
     /// The results of a panel: into the first `n` columns of y, whose rows are `stride` apart.
     fn results(sums: &[Sums], spans: &[Span], columns: &Columns, y: &mut [f32], stride: usize, n: usize) {
         let Columns { scale, total, bias } = columns;
-        let result = |sums: &Sums, span: &Span, i: usize| {
-            (sums[i] - span.excess) as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i])
-        };
+        let result = |sums: &Sums, span: &Span, i: usize| sums[i] as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i]);
         for ((sums, span), y) in sums.iter().zip(spans).zip(y.chunks_mut(stride)) {
             match y.first_chunk_mut::<PANEL>() {
                 Some(y) if n == PANEL => (0..PANEL).for_each(|i| y[i] = result(sums, span, i)),
@@ -103,13 +99,13 @@ mod tests {
         for (rows, outputs, inputs) in [(1, 5, 6), (9, 16, 8), (70, 37, 300)] {
             let weight = |o: usize, i: usize| (rng::bits(5, (o * inputs + i) as u64) % 127) as i32 - 63;
             // Something lies before the panels, and what fills them up stands for 0.
-            let mut integers = vec![OFFSET as u8; 3 + panel_bytes(outputs, inputs)];
+            let mut integers = vec![0; 3 + panel_bytes(outputs, inputs)];
             for (o, i) in (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))) {
-                integers[3 + place(inputs, o, i)] = (weight(o, i) + OFFSET) as u8;
+                integers[3 + place(inputs, o, i)] = weight(o, i) as u8;
             }
             let (scales, bias) = (rng::normals(6, outputs, 0.01), rng::normals(7, outputs, 1.0));
             let range = 3..integers.len();
-            let layer = Linear::new(&integers, range, (outputs, inputs), &scales, &bias).expect("weights of 7 bits");
+            let layer = Linear::new(&integers, range, (outputs, inputs), &scales, &bias);
             let mut x = Rows::default();
             x.take(&rng::normals(8, rows * inputs, 2.0), inputs);
             for kernel in Kernel::available() {
@@ -117,7 +113,7 @@ mod tests {
                 layer.apply(kernel, &integers, &x, &mut y, &mut Vec::new());
                 for (r, o) in (0..rows).flat_map(|r| (0..outputs).map(move |o| (r, o))) {
                     let Span { scale, middle, .. } = x.spans[r];
-                    let product = |i: usize| f64::from(scale * f32::from(x.values[r * x.width + i]) + middle) * f64::from(weight(o, i));
+                    let product = |i: usize| f64::from(scale * (f32::from(x.values[r * x.width + i]) - 64.0) + middle) * f64::from(weight(o, i));
                     let wanted = (0..inputs).map(product).sum::<f64>() * f64::from(scales[o]) + f64::from(bias[o]);
                     let found = f64::from(y[r * outputs + o]);
                     assert!((found - wanted).abs() < 1e-4 * (1.0 + wanted.abs()), "{found}, wanted {wanted}");

@@ -31,7 +31,7 @@ use safetensors::tensor::Dtype;
 pub use self::file::holds_integers;
 use self::file::{File, panel_shape};
 use self::forward::Workspace;
-pub use self::kernel::{Choice, Kernel};
+pub use self::kernel::{Choice, Kernel, Trial};
 use self::linear::Linear;
 #[cfg(feature = "native")]
 pub use self::quantize::{quantize, round};
@@ -98,13 +98,14 @@ struct Layer {
 }
 
 impl Int8 {
-    /// Takes over the bytes of `web/weights.safetensors`, which stay as they are: what is not integer is copied out. `kernel` computes the products; the result is the same
+    /// Takes over the bytes of `web/weights.safetensors`, which stay where they are: what is not integer is copied out. `kernel` computes the products; the result is the same
     /// with each.
     ///
     /// # Errors
     /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
     pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: impl Into<Choice>) -> Result<Int8, Error> {
-        let file = File::new(file)?;
+        let mut file = File::new(file)?;
+        file.centre()?;
         let (h, f) = (config.hidden_size, config.intermediate_size);
         let table = |name: &str, rows| -> Result<Table, Error> {
             let values = file.integers(&format!("{name}.values"), Dtype::I8, &[rows, h])?;
@@ -117,8 +118,7 @@ impl Int8 {
         let linear = |name: &str, outputs, inputs| -> Result<Linear, Error> {
             let panels = file.integers(&format!("{name}.panels"), Dtype::U8, &panel_shape(outputs, inputs))?;
             let get = |part: &str| file.floats(&format!("{name}.{part}"), &[outputs]);
-            Linear::new(file.bytes(), panels, (outputs, inputs), &get("scales")?, &get("bias")?)
-                .ok_or_else(|| Error::Int8(format!("tensor `{name}.panels` holds a weight of more than 7 bits")))
+            Ok(Linear::new(file.bytes(), panels, (outputs, inputs), &get("scales")?, &get("bias")?))
         };
         let dense = |name: &str, outputs| -> Result<Dense, Error> {
             Ok(Dense { weight: file.floats(&format!("{name}.weight"), &[outputs, h])?, bias: file.floats(&format!("{name}.bias"), &[outputs])? })

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::file::{VERSION, panel_shape};
+use super::file::{OFFSET, VERSION, panel_shape};
 use super::linear::{panel_bytes, place};
-use super::rows::OFFSET;
 use crate::fused::layout::Layout;
 use crate::weights::{Names, Role, Weights};
 use crate::{EncoderConfig, Error, LABELS};
@@ -109,10 +108,10 @@ impl Tensors<'_> {
         let (weight, bias) = (parts("weight", &[outputs, inputs])?.concat(), parts("bias", &[outputs])?.concat());
         let outputs = bias.len();
         let rows: Vec<(f32, Vec<i32>)> = weight.par_chunks_exact(inputs).map(|row| integers(row, LARGEST_WEIGHT)).collect();
-        let mut panels = vec![OFFSET as u8; panel_bytes(outputs, inputs)];
+        let mut panels = vec![OFFSET; panel_bytes(outputs, inputs)];
         for (o, (_, row)) in rows.iter().enumerate() {
             for (i, q) in row.iter().enumerate() {
-                panels[place(inputs, o, i)] = (q + OFFSET) as u8;
+                panels[place(inputs, o, i)] = (q + i32::from(OFFSET)) as u8;
             }
         }
         self.found.push((format!("{name}.panels"), Dtype::U8, panel_shape(outputs, inputs).into(), panels));

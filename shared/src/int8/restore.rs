@@ -3,9 +3,8 @@
 use candle_core::{Device, Tensor};
 use safetensors::tensor::Dtype;
 
-use super::file::{File, panel_shape};
+use super::file::{File, OFFSET, panel_shape};
 use super::linear::place;
-use super::rows::OFFSET;
 use crate::weights::{Names, Weights};
 use crate::{EncoderConfig, Error, LABELS};
 
@@ -75,7 +74,7 @@ impl Restored {
         for (i, name) in to.iter().enumerate() {
             let own = i * outputs..(i + 1) * outputs;
             let panels = &self.file.bytes()[range.clone()];
-            let weight = |o: usize| (0..inputs).map(move |input| (i32::from(panels[place(inputs, o, input)]) - OFFSET) as f32);
+            let weight = |o: usize| (0..inputs).map(move |input| (i32::from(panels[place(inputs, o, input)]) - i32::from(OFFSET)) as f32);
             let values = own.clone().flat_map(|o| weight(o).map(|q| q * scales[o]).collect::<Vec<_>>()).collect();
             self.insert(format!("{name}.weight"), values, &[outputs, inputs])?;
             self.insert(format!("{name}.bias"), bias[own].to_vec(), &[outputs])?;

@@ -1,31 +1,23 @@
 //! Activations in 7 bits: each row with a scale and a middle of its own, found as it flows.
 
-use super::kernel::STEP;
+use super::kernel::{HALF, STEP};
 use crate::kernels::simd::clamp;
 
-/// Steps between the smallest and the largest value of a row.
+/// Steps between the smallest and the largest value of a row, from 0 to 127.
 const STEPS: f32 = 127.0;
 
-/// What stands for the middle of the range: the integers run from -64 to 63.
-const HALF: f32 = 64.0;
-
-/// Weights are stored with this added to them, so that none is negative.
-pub(super) const OFFSET: i32 = 64;
-
-/// How the integers of a row stand for its values: x = scale * q + middle.
+/// How the integers of a row stand for its values: x = scale * (q - 64) + middle.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Span {
     pub scale: f32,
     pub middle: f32,
-    /// What the offset of the weights adds to every sum over the row: 64 times the sum of its integers.
-    pub excess: i32,
 }
 
 /// Quantised rows. Buffers keep their memory.
 #[derive(Default)]
 pub(super) struct Rows {
     /// (rows, width), each row filled up with zeros.
-    pub values: Vec<i8>,
+    pub values: Vec<u8>,
     /// (rows)
     pub spans: Vec<Span>,
     /// Elements of a row, a multiple of [`STEP`].
@@ -74,25 +66,24 @@ fn bounds(x: &[f32]) -> (f32, f32) {
 
 /// The integers of a row whose values lie from `low` to `high`.
 #[inline(always)]
-fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [i8]) -> Span {
-    /// 1.5 * 2^23: adding it rounds a small number to a whole one, which then stands in the low bits.
+fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [u8]) -> Span {
+    /// 1.5 * 2^23: adding it rounds a small number to a whole one, which then stands in the low bits. Rounded is what lies around the middle of the range.
     const ROUND: f32 = 12_582_912.0;
+    const MIDDLE: f32 = HALF as f32;
     let extent = high - low;
     let inverse = if extent > 0.0 { STEPS / extent } else { 0.0 };
-    let mut sum = 0i32;
     let (row, padding) = values.split_at_mut(x.len());
     padding.fill(0);
     for (q, x) in row.iter_mut().zip(x) {
-        *q = (((x - low) * inverse - HALF) + ROUND).to_bits() as i8;
-        sum += i32::from(*q);
+        *q = (((x - low) * inverse - MIDDLE) + (ROUND + MIDDLE)).to_bits() as u8;
     }
     let scale = extent / STEPS;
-    Span { scale, middle: low + HALF * scale, excess: OFFSET * sum }
+    Span { scale, middle: low + MIDDLE * scale }
 }
 
 multiversion! {
     /// The integers and spans of x (rows, width).
-    fn quantise(x: &[f32], width: usize, values: &mut [i8], spans: &mut [Span]) {
+    fn quantise(x: &[f32], width: usize, values: &mut [u8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
             *span = integers(x, bounds(x), values);
@@ -116,7 +107,7 @@ fn gelu(x: f32) -> f32 {
 
 multiversion! {
     /// x (rows, width) becomes x Φ(x); its integers and spans.
-    fn gelu_quantise(x: &mut [f32], width: usize, values: &mut [i8], spans: &mut [Span]) {
+    fn gelu_quantise(x: &mut [f32], width: usize, values: &mut [u8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact_mut(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
             x.iter_mut().for_each(|x| *x = gelu(*x));
@@ -141,10 +132,9 @@ mod tests {
         taken.take(&x, width);
         assert_eq!((taken.width, taken.values.len(), taken.spans.len()), (48, rows * 48, rows));
         for ((x, q), span) in x.chunks(width).zip(taken.values.chunks(48)).zip(&taken.spans) {
-            assert!(q.iter().all(|q| (-64..=63).contains(q)) && q[width..].iter().all(|q| *q == 0));
-            assert_eq!(span.excess, 64 * q.iter().map(|q| i32::from(*q)).sum::<i32>());
+            assert!(q.iter().all(|q| *q <= 127) && q[width..].iter().all(|q| *q == 0));
             for (x, q) in x.iter().zip(q) {
-                let stood_for = span.scale * f32::from(*q) + span.middle;
+                let stood_for = span.scale * (i32::from(*q) - HALF) as f32 + span.middle;
                 assert!((x - stood_for).abs() <= 0.501 * span.scale + 1e-5, "{x} became {stood_for}");
             }
         }

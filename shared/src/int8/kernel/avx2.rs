@@ -1,36 +1,35 @@
-//! AVX2: `maddubs` multiplies 32 bytes and adds neighbours; two such sums are added in 16 bits, and `madd` with ones takes them to 32.
+//! AVX2: `maddubs` multiplies 32 bytes and adds neighbours; these sums are added in 16 bits to the end of a run, and `madd` with ones takes them to 32.
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32,
     _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
-use super::{PANEL, QUAD, Sums};
+use super::{Panel, QUAD, Sums};
 
-/// Rows of a tile: with two vectors of outputs, 6 accumulators. With 8, one of the 16 registers is missing, and a sum that goes through memory at every step halves the speed.
+/// Rows of a tile: with two vectors of outputs, 6 sums of a run. With 8, one of the 16 registers is missing.
 const ROWS: usize = 3;
 
 /// See [`super::Kernel::run`].
 ///
 /// # Safety
-/// The processor has AVX2; `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 8.
+/// The processor has AVX2; `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4; the panel's runs are as long as its weights.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn panel(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
-    let inputs = panel.len() / PANEL;
+pub(super) unsafe fn panel(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let mut tiles = sums.chunks_exact_mut(ROWS);
     let mut at = x.as_ptr();
     for sums in &mut tiles {
         // SAFETY: ROWS rows of x begin at `at`.
         unsafe {
-            tile::<ROWS>(at, inputs, panel.as_ptr(), sums);
-            at = at.add(ROWS * inputs);
+            tile::<ROWS>(at, panel, sums);
+            at = at.add(ROWS * panel.inputs());
         }
     }
     for sums in tiles.into_remainder().chunks_exact_mut(1) {
         // SAFETY: one row of x begins at `at`.
         unsafe {
-            tile::<1>(at, inputs, panel.as_ptr(), sums);
-            at = at.add(inputs);
+            tile::<1>(at, panel, sums);
+            at = at.add(panel.inputs());
         }
     }
 }
@@ -38,25 +37,35 @@ pub(super) unsafe fn panel(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
 /// The sums of R rows.
 ///
 /// # Safety
-/// R rows of `inputs` begin at `x`, a panel for as many at `panel`.
+/// R rows begin at `x`; the rest is as for [`panel`].
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize>(x: *const i8, inputs: usize, panel: *const u8, sums: &mut [Sums]) {
+unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
     let ones = _mm256_set1_epi16(1);
     let mut totals = [[_mm256_setzero_si256(); 2]; R];
-    for k in (0..inputs).step_by(8) {
-        // SAFETY: eight inputs are 2 * QUAD bytes of the panel, four vectors; and eight bytes of each row.
-        unsafe {
-            let w = panel.add(k / 4 * QUAD);
-            let w: [__m256i; 4] = std::array::from_fn(|i| _mm256_loadu_si256(w.add(32 * i).cast()));
-            for (r, totals) in totals.iter_mut().enumerate() {
-                let x = x.add(r * inputs + k).cast::<i32>();
-                let (first, second) = (_mm256_set1_epi32(x.read_unaligned()), _mm256_set1_epi32(x.add(1).read_unaligned()));
-                for (half, total) in totals.iter_mut().enumerate() {
-                    let pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w[half], first), _mm256_maddubs_epi16(w[2 + half], second));
-                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(pairs, ones));
+    // SAFETY: so many inputs are a row.
+    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.add(r * panel.inputs()) });
+    let mut w = panel.weights.as_ptr();
+    for run in &panel.start.runs {
+        // SAFETY: 32 sums in 16 bits are two vectors.
+        let start: [__m256i; 2] = std::array::from_fn(|half| unsafe { _mm256_loadu_si256(run.start.as_ptr().add(16 * half).cast()) });
+        let mut sums = [start; R];
+        for _ in 0..run.quads {
+            // SAFETY: four inputs are QUAD bytes of the panel, two vectors; and four bytes of each row.
+            unsafe {
+                let quad: [__m256i; 2] = std::array::from_fn(|half| _mm256_loadu_si256(w.add(32 * half).cast()));
+                for (row, sums) in rows.iter_mut().zip(&mut sums) {
+                    let x = _mm256_set1_epi32(row.cast::<i32>().read_unaligned());
+                    for (sum, w) in sums.iter_mut().zip(quad) {
+                        *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(x, w));
+                    }
+                    *row = row.add(4);
                 }
+                w = w.add(QUAD);
             }
+        }
+        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            *total = _mm256_add_epi32(*total, _mm256_madd_epi16(*sum, ones));
         }
     }
     for (sums, totals) in sums.iter_mut().zip(&totals) {

@@ -1,10 +1,11 @@
 //! WebAssembly's 128-bit SIMD as every engine has it: bytes are widened to 16 bits, and a dot product adds neighbours.
 
 use std::arch::wasm32::{
-    i16x8_extend_low_i8x16, i16x8_load_extend_u8x8, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle, i32x4_splat, v128, v128_load32_splat, v128_store,
+    i16x8_extend_low_u8x16, i16x8_load_extend_i8x8, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle, i32x4_splat, v128, v128_load, v128_load32_splat,
+    v128_store,
 };
 
-use super::{PANEL, QUAD, Sums};
+use super::{PANEL, Panel, QUAD, Sums};
 
 /// Rows and vectors of a tile: 8 accumulators. A vector holds two sums for each of two outputs.
 const ROWS: usize = 2;
@@ -14,22 +15,21 @@ const VECTORS: usize = 4;
 ///
 /// # Safety
 /// `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4.
-pub(super) unsafe fn panel(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
-    let inputs = panel.len() / PANEL;
+pub(super) unsafe fn panel(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let mut tiles = sums.chunks_exact_mut(ROWS);
     let mut at = x.as_ptr();
     for sums in &mut tiles {
         // SAFETY: ROWS rows of x begin at `at`.
         unsafe {
-            tile::<ROWS>(at, inputs, panel.as_ptr(), sums);
-            at = at.add(ROWS * inputs);
+            tile::<ROWS>(at, panel, sums);
+            at = at.add(ROWS * panel.inputs());
         }
     }
     for sums in tiles.into_remainder().chunks_exact_mut(1) {
         // SAFETY: one row of x begins at `at`.
         unsafe {
-            tile::<1>(at, inputs, panel.as_ptr(), sums);
-            at = at.add(inputs);
+            tile::<1>(at, panel, sums);
+            at = at.add(panel.inputs());
         }
     }
 }
@@ -37,29 +37,32 @@ pub(super) unsafe fn panel(x: &[i8], panel: &[u8], sums: &mut [Sums]) {
 /// The sums of R rows, over half a panel and then the other.
 ///
 /// # Safety
-/// R rows of `inputs` begin at `x`, a panel for as many at `panel`.
+/// R rows begin at `x`; the rest is as for [`panel`].
 #[inline(always)]
-unsafe fn tile<const R: usize>(x: *const i8, inputs: usize, panel: *const u8, sums: &mut [Sums]) {
+unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+    let inputs = panel.inputs();
     for half in 0..PANEL / 2 / VECTORS {
         let mut totals = [[i32x4_splat(0); VECTORS]; R];
-        // SAFETY: four inputs are four bytes of each row, and QUAD bytes of the panel.
+        // SAFETY: four inputs are four bytes of each row, and QUAD bytes of the panel; half of 16 sums are two vectors.
         unsafe {
-            let mut w = panel.add(8 * VECTORS * half);
+            let mut w = panel.weights.as_ptr().add(8 * VECTORS * half).cast::<i8>();
             for k in (0..inputs).step_by(4) {
-                let w_wide: [v128; VECTORS] = std::array::from_fn(|v| i16x8_load_extend_u8x8(w.add(8 * v)));
+                let w_wide: [v128; VECTORS] = std::array::from_fn(|v| i16x8_load_extend_i8x8(w.add(8 * v)));
                 for (r, totals) in totals.iter_mut().enumerate() {
-                    let x = i16x8_extend_low_i8x16(v128_load32_splat(x.add(r * inputs + k).cast()));
+                    let x = i16x8_extend_low_u8x16(v128_load32_splat(x.add(r * inputs + k).cast()));
                     for (total, w) in totals.iter_mut().zip(w_wide) {
                         *total = i32x4_add(*total, i32x4_dot_i16x8(x, w));
                     }
                 }
                 w = w.add(QUAD);
             }
+            let at = VECTORS / 2 * half;
+            let start = panel.start.whole.as_ptr().cast::<v128>().add(at);
             for (sums, totals) in sums.iter_mut().zip(&totals) {
-                let out = sums.as_mut_ptr().cast::<v128>().add(VECTORS / 2 * half);
+                let out = sums.as_mut_ptr().cast::<v128>().add(at);
                 for (i, pair) in totals.chunks_exact(2).enumerate() {
                     let (even, odd) = (i32x4_shuffle::<0, 2, 4, 6>(pair[0], pair[1]), i32x4_shuffle::<1, 3, 5, 7>(pair[0], pair[1]));
-                    v128_store(out.add(i), i32x4_add(even, odd));
+                    v128_store(out.add(i), i32x4_add(v128_load(start.add(i)), i32x4_add(even, odd)));
                 }
             }
         }
