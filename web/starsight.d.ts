@@ -128,8 +128,8 @@ export interface RateOptions {
   /** Called after each step of the work. */
   onProgress?: (progress: RateProgress) => void;
   /**
-   * Called with the ratings of each batch as soon as it is done. With several workers, batches do not come in the order of `texts`. No text is rated twice, even if a worker
-   * breaks down and another takes its place.
+   * Called with the ratings of each batch as soon as it is done. Not all come in the order of `texts`: with several workers batches do not, and texts of the same tokens come
+   * together, with the first of them. No text is answered twice, even if a worker breaks down and another takes its place.
    */
   onRatings?: (ratings: RatingColumns) => void;
   /** Cancels rating. */

@@ -4,6 +4,7 @@
 //! sequence between the boundaries of `cu_seqlens`, everything else is row by row. (Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021; the
 //! layout is flash-attention's "varlen".)
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -60,6 +61,32 @@ impl PackedBatch {
     /// Each review's number of tokens.
     pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
         self.cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize)
+    }
+}
+
+/// Reviews of which many are the same, as short ones are: each is to be rated once.
+#[derive(Debug, Default)]
+pub struct Distinct {
+    /// Which reviews are the first of their tokens, ascending.
+    pub firsts: Vec<usize>,
+    /// For each review, which of `firsts` has its tokens.
+    pub like: Vec<usize>,
+}
+
+impl Distinct {
+    /// Among `reviews`, each the token ids of one.
+    pub fn of<R: AsRef<[u32]>>(reviews: &[R]) -> Distinct {
+        let mut known = HashMap::with_capacity(reviews.len());
+        let mut distinct = Distinct { firsts: Vec::new(), like: Vec::with_capacity(reviews.len()) };
+        for (i, review) in reviews.iter().enumerate() {
+            let next = distinct.firsts.len();
+            let first = *known.entry(review.as_ref()).or_insert(next);
+            if first == next {
+                distinct.firsts.push(i);
+            }
+            distinct.like.push(first);
+        }
+        distinct
     }
 }
 
@@ -134,6 +161,14 @@ mod tests {
         assert_eq!(batch.first_rows(), [0, 3, 5]);
         assert!(PackedBatch::new(&[&[1], &[]]).is_err());
         assert_eq!(PackedBatch::new(&[]).expect("an empty batch is a batch").reviews(), 0);
+    }
+
+    #[test]
+    fn of_the_same_reviews_the_first_stands_for_all() {
+        let reviews: [&[u32]; 6] = [&[2, 3], &[2, 5, 3], &[2, 3], &[2, 3, 5], &[2, 5, 3], &[2, 3]];
+        let distinct = Distinct::of(&reviews);
+        assert_eq!((distinct.firsts, distinct.like), (vec![0, 1, 3], vec![0, 1, 0, 2, 1, 0]));
+        assert!(Distinct::of::<&[u32]>(&[]).firsts.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use starsight_model::batch::{PackedBatch, plan};
+use starsight_model::batch::{Distinct, PackedBatch, plan};
 use starsight_model::bundle::{self, Manifest};
 use starsight_model::int8::Kernel;
 use starsight_model::{Engine, LABELS, Rater};
@@ -53,25 +53,28 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     Ok((rater, manifest))
 }
 
-/// The logits of each review, in the order given, computed in packed batches of reviews of like length.
+/// The logits of each review, in the order given, computed in packed batches of reviews of like length; those with the same tokens, of which app reviews are full, once.
 ///
 /// # Errors
 /// As [`Engine::logits`]; [`Interrupted`](crate::interrupt::Interrupted) when someone asks a program that listens to stop.
 pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress) -> Result<Vec<[f32; LABELS]>> {
-    let lengths: Vec<usize> = token_ids.iter().map(|ids| ids.len()).collect();
+    let Distinct { firsts, like } = Distinct::of(token_ids);
+    let mut times = vec![0; firsts.len()];
+    like.iter().for_each(|first| times[*first] += 1);
+    let lengths: Vec<usize> = firsts.iter().map(|i| token_ids[*i].len()).collect();
     let (mut done, all) = (0, lengths.iter().sum::<usize>());
-    let mut out = vec![[0.0; LABELS]; token_ids.len()];
+    let mut out = vec![[0.0; LABELS]; firsts.len()];
     for group in plan(&lengths, engine.token_budget()) {
-        let reviews: Vec<&[u32]> = group.iter().map(|i| token_ids[*i]).collect();
+        let reviews: Vec<&[u32]> = group.iter().map(|first| token_ids[firsts[*first]]).collect();
         let rows = engine.logits(&PackedBatch::new(&reviews)?)?;
-        for (i, row) in group.iter().zip(rows) {
-            out[*i] = row;
+        for (first, row) in group.iter().zip(rows) {
+            out[*first] = row;
         }
         // The longest come first, so reviews are no measure of what is left.
         done += reviews.iter().map(|ids| ids.len()).sum::<usize>();
         progress.share(done as f64 / all as f64);
-        progress.advance(group.len(), "");
+        progress.advance(group.iter().map(|first| times[*first]).sum(), "");
         interrupt::check()?;
     }
-    Ok(out)
+    Ok(like.iter().map(|first| out[*first]).collect())
 }

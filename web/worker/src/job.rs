@@ -1,10 +1,12 @@
 //! Rating a list of texts in steps.
 
+use std::iter::repeat_n;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
 use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array, Uint32Array};
-use starsight_model::{Rater, batch};
+use starsight_model::batch::{Distinct, pack_in_order};
+use starsight_model::{Rater, Rating};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
@@ -17,15 +19,18 @@ const TOKEN_BUDGET: usize = 512;
 /// Characters (UTF-16 units) tokenised in a step.
 const CHARACTERS_A_STEP: u32 = 1 << 16;
 
-/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step.
+/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step; those with the same tokens once.
 #[wasm_bindgen]
 pub struct Job {
     rater: Rc<Rater>,
     tuning: Rc<Tuning>,
     texts: Array,
     token_ids: Vec<Vec<u32>>,
-    packs: Option<IntoIter<Vec<usize>>>,
+    packs: Option<IntoIter<Pack>>,
 }
+
+/// A packed batch: for each of its reviews the texts, by their places, that it stands for.
+type Pack = Vec<Vec<usize>>;
 
 impl Job {
     pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array) -> Job {
@@ -38,10 +43,7 @@ impl Job {
         while characters < CHARACTERS_A_STEP {
             let next = self.token_ids.len();
             if next == self.texts.length() as usize {
-                let lengths: Vec<usize> = self.token_ids.iter().map(Vec::len).collect();
-                // In the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
-                let order: Vec<usize> = (0..lengths.len()).collect();
-                self.packs = Some(batch::pack_in_order(&order, &lengths, TOKEN_BUDGET).into_iter());
+                self.packs = Some(packs(&self.token_ids).into_iter());
                 self.texts = Array::new();
                 return Ok(());
             }
@@ -53,16 +55,17 @@ impl Job {
         Ok(())
     }
 
-    fn rate_pack(&self, indices: &[usize]) -> Result<Object, JsValue> {
-        let token_ids: Vec<&[u32]> = indices.iter().map(|&i| self.token_ids[i].as_slice()).collect();
+    fn rate_pack(&self, reviews: &Pack) -> Result<Object, JsValue> {
+        let token_ids: Vec<&[u32]> = reviews.iter().map(|texts| self.token_ids[texts[0]].as_slice()).collect();
         let ratings = self.rater.rate(&token_ids).map_err(|e| Failure::Engine(e.to_string()))?;
+        self.tuning.rated(token_ids.iter().map(|ids| ids.len()).sum());
 
-        let places: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
+        let places: Vec<u32> = reviews.iter().flatten().map(|&i| i as u32).collect();
+        let ratings: Vec<Rating> = ratings.into_iter().zip(reviews).flat_map(|(rating, texts)| repeat_n(rating, texts.len())).collect();
         let stars: Vec<u8> = ratings.iter().map(|r| r.stars).collect();
         let expected: Vec<f32> = ratings.iter().map(|r| r.expected).collect();
         let probabilities: Vec<f32> = ratings.iter().flat_map(|r| r.probabilities).collect();
-        let tokens: usize = token_ids.iter().map(|ids| ids.len()).sum();
-        self.tuning.rated(tokens);
+        let tokens: usize = reviews.iter().flatten().map(|&i| self.token_ids[i].len()).sum();
 
         let pack = Object::new();
         let fields: [(&str, JsValue); 5] = [
@@ -79,6 +82,17 @@ impl Job {
     }
 }
 
+/// Divides reviews into packed batches, in the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
+fn packs(token_ids: &[Vec<u32>]) -> Vec<Pack> {
+    let Distinct { firsts, like } = Distinct::of(token_ids);
+    let mut texts = vec![Vec::new(); firsts.len()];
+    like.iter().enumerate().for_each(|(i, &first)| texts[first].push(i));
+    let lengths: Vec<usize> = firsts.iter().map(|&i| token_ids[i].len()).collect();
+    let order: Vec<usize> = (0..firsts.len()).collect();
+    let groups = pack_in_order(&order, &lengths, TOKEN_BUDGET);
+    groups.into_iter().map(|group| group.into_iter().map(|first| std::mem::take(&mut texts[first])).collect()).collect()
+}
+
 #[wasm_bindgen]
 impl Job {
     /// Does the next step. Answers with the ratings of a packed batch, or with undefined after a step of tokenising.
@@ -89,7 +103,7 @@ impl Job {
         match &mut self.packs {
             None => self.tokenise_some().map(|()| None),
             Some(packs) => match packs.next() {
-                Some(indices) => self.rate_pack(&indices).map(Some),
+                Some(reviews) => self.rate_pack(&reviews).map(Some),
                 None => Ok(None),
             },
         }
