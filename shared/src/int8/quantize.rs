@@ -141,25 +141,34 @@ impl Tensors<'_> {
 
 /// The scale of a row, and its integers of at most the magnitude `largest`.
 fn integers(row: &[f32], largest: f32) -> (f32, Vec<i32>) {
-    let extent = row.iter().fold(0f32, |most, x| most.max(x.abs()));
-    // Nothing, or so little that its square is nothing.
-    if extent < 1e-15 {
-        return (0.0, vec![0; row.len()]);
+    let (mut scale, mut integers) = (0.0, vec![0; row.len()]);
+    fit(row, largest, &mut scale, &mut integers);
+    (scale, integers)
+}
+
+multiversion! {
+    /// The same into `best` and `integers`. (With the instructions at hand that round; without them each time is a call.)
+    fn fit(row: &[f32], largest: f32, best: &mut f32, integers: &mut [i32]) {
+        let extent = row.iter().fold(0f32, |most, x| most.max(x.abs()));
+        // Nothing, or so little that its square is nothing.
+        if extent < 1e-15 {
+            return;
+        }
+        let round = |x: f32, scale: f32| (x / scale).round_ties_even().clamp(-largest, largest);
+        let error = |scale: f32| -> f64 { row.iter().map(|x| f64::from(round(*x, scale) * scale - x).powi(2)).sum() };
+        // Some of the largest weights may be cut for the sake of all others.
+        let candidates = (0..=20).map(|i| extent / largest * (0.6 + 0.02 * i as f32));
+        *best = candidates.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(extent / largest, |(_, scale)| scale);
+        for _ in 0..5 {
+            // The best scale for these integers: Σ x q / Σ q².
+            let (xq, qq) = row.iter().fold((0f64, 0f64), |(xq, qq), x| {
+                let q = f64::from(round(*x, *best));
+                (xq + f64::from(*x) * q, qq + q * q)
+            });
+            *best = (xq / qq) as f32;
+        }
+        integers.iter_mut().zip(row).for_each(|(q, x)| *q = round(*x, *best) as i32);
     }
-    let round = |x: f32, scale: f32| (x / scale).round_ties_even().clamp(-largest, largest);
-    let error = |scale: f32| -> f64 { row.iter().map(|x| f64::from(round(*x, scale) * scale - x).powi(2)).sum() };
-    // Some of the largest weights may be cut for the sake of all others.
-    let candidates = (0..=20).map(|i| extent / largest * (0.6 + 0.02 * i as f32));
-    let mut best = candidates.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(extent / largest, |(_, scale)| scale);
-    for _ in 0..5 {
-        // The best scale for these integers: Σ x q / Σ q².
-        let (xq, qq) = row.iter().fold((0f64, 0f64), |(xq, qq), x| {
-            let q = f64::from(round(*x, best));
-            (xq + f64::from(*x) * q, qq + q * q)
-        });
-        best = (xq / qq) as f32;
-    }
-    (best, row.iter().map(|x| round(*x, best) as i32).collect())
 }
 
 #[cfg(test)]
