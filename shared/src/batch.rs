@@ -65,7 +65,7 @@ impl PackedBatch {
 }
 
 /// Reviews of which many are the same, as short ones are: each is to be rated once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Distinct {
     /// Which reviews are the first of their tokens, ascending.
     pub firsts: Vec<usize>,
@@ -74,6 +74,11 @@ pub struct Distinct {
 }
 
 impl Distinct {
+    /// So many reviews, each held to be one of its own.
+    pub fn all(reviews: usize) -> Distinct {
+        Distinct { firsts: (0..reviews).collect(), like: (0..reviews).collect() }
+    }
+
     /// Among `reviews`, each the token ids of one.
     pub fn of<R: AsRef<[u32]>>(reviews: &[R]) -> Distinct {
         let mut known = HashMap::with_capacity(reviews.len());
@@ -169,6 +174,8 @@ mod tests {
         let distinct = Distinct::of(&reviews);
         assert_eq!((distinct.firsts, distinct.like), (vec![0, 1, 3], vec![0, 1, 0, 2, 1, 0]));
         assert!(Distinct::of::<&[u32]>(&[]).firsts.is_empty());
+        let all = Distinct::all(3);
+        assert_eq!((all.firsts, all.like), (vec![0, 1, 2], vec![0, 1, 2]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The file of the weights, `web/weights.safetensors`: what its tensors are called, and how they are read.
 //!
-//! The integers lie in the file in the order in which the kernels want them, so that the file, once in memory, is the memory: only what is not integer (scales, biases, LayerNorms, the head,
-//! some hundred kilobytes) is copied out of it. Linear layers are held as `[outputs / 16, inputs / 4, 16, 4]`, outputs and inputs rounded up to multiples of 16 and 8, in
-//! 7 bits with 64 added; embeddings as rows of 8 bits with sign. Each output, and each row of an embedding, has a scale.
+//! The integers lie in the file in the order in which the kernels want them, so that the file, once in memory, is the memory: only what is not integer (scales, biases,
+//! LayerNorms, the head, some hundred kilobytes) is copied out of it. Linear layers are held as `[outputs / 16, inputs / 4, 16, 4]`, outputs and inputs rounded up to multiples
+//! of 16 and 8, in 7 bits with 64 added; embeddings as rows of 8 bits with sign. Each output, and each row of an embedding, has a scale.
 
 use std::ops::Range;
 

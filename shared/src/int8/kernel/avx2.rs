@@ -10,41 +10,22 @@ use super::{Panel, QUAD, Sums};
 /// Rows of a tile: with two vectors of outputs, 6 sums of a run. With 8, one of the 16 registers is missing.
 const ROWS: usize = 3;
 
-/// See [`super::Kernel::run`].
-///
-/// # Safety
-/// The processor has AVX2; `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4; the panel's runs are as long as its weights.
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn panel(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
-    let mut tiles = sums.chunks_exact_mut(ROWS);
-    let mut at = x.as_ptr();
-    for sums in &mut tiles {
-        // SAFETY: ROWS rows of x begin at `at`.
-        unsafe {
-            tile::<ROWS>(at, panel, sums);
-            at = at.add(ROWS * panel.inputs());
-        }
-    }
-    for sums in tiles.into_remainder().chunks_exact_mut(1) {
-        // SAFETY: one row of x begins at `at`.
-        unsafe {
-            tile::<1>(at, panel, sums);
-            at = at.add(panel.inputs());
-        }
-    }
+in_tiles! {
+    #[target_feature(enable = "avx2")]
+    panel: tile of ROWS
 }
 
 /// The sums of R rows.
 ///
 /// # Safety
-/// R rows begin at `x`; the rest is as for [`panel`].
+/// As for the kernel; x holds R rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let ones = _mm256_set1_epi16(1);
     let mut totals = [[_mm256_setzero_si256(); 2]; R];
     // SAFETY: so many inputs are a row.
-    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.add(r * panel.inputs()) });
+    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
     for run in &panel.start.runs {
         // SAFETY: 32 sums in 16 bits are two vectors.

@@ -7,37 +7,18 @@ use super::{Panel, QUAD, Sums};
 /// Rows of a tile: enough accumulators to cover the latency of the dot product.
 const ROWS: usize = 8;
 
-/// See [`super::Kernel::run`].
-///
-/// # Safety
-/// The processor has AVX-512 with VNNI; `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4.
-#[target_feature(enable = "avx512f,avx512vnni")]
-pub(super) unsafe fn panel(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
-    let mut tiles = sums.chunks_exact_mut(ROWS);
-    let mut at = x.as_ptr();
-    for sums in &mut tiles {
-        // SAFETY: ROWS rows of x begin at `at`.
-        unsafe {
-            tile::<ROWS>(at, panel, sums);
-            at = at.add(ROWS * panel.inputs());
-        }
-    }
-    for sums in tiles.into_remainder().chunks_exact_mut(1) {
-        // SAFETY: one row of x begins at `at`.
-        unsafe {
-            tile::<1>(at, panel, sums);
-            at = at.add(panel.inputs());
-        }
-    }
+in_tiles! {
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    panel: tile of ROWS
 }
 
 /// The sums of R rows.
 ///
 /// # Safety
-/// R rows begin at `x`; the rest is as for [`panel`].
+/// As for the kernel; x holds R rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let inputs = panel.inputs();
     // SAFETY: 16 sums are one vector.
     let mut totals = [unsafe { _mm512_loadu_si512(panel.start.whole.as_ptr().cast()) }; R];
@@ -46,7 +27,7 @@ unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]
         unsafe {
             let w = _mm512_loadu_si512(panel.weights.as_ptr().add(k / 4 * QUAD).cast());
             for (r, total) in totals.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32(x.add(r * inputs + k).cast::<i32>().read_unaligned());
+                let x = _mm512_set1_epi32(x.as_ptr().add(r * inputs + k).cast::<i32>().read_unaligned());
                 *total = _mm512_dpbusd_epi32(*total, x, w);
             }
         }

@@ -15,37 +15,19 @@ const QUADS_VECTORS: usize = 2;
 const RUNS_ROWS: usize = 2;
 const RUNS_VECTORS: usize = PANEL / 4;
 
-/// See [`super::Kernel::run`]: four inputs an instruction, added up in 32 bits.
-///
-/// # Safety
-/// `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4.
-#[target_feature(enable = "relaxed-simd")]
-pub(super) unsafe fn quads(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
-    let mut tiles = sums.chunks_exact_mut(QUADS_ROWS);
-    let mut at = x.as_ptr();
-    for sums in &mut tiles {
-        // SAFETY: so many rows of x begin at `at`.
-        unsafe {
-            quads_tile::<QUADS_ROWS>(at, panel, sums);
-            at = at.add(QUADS_ROWS * panel.inputs());
-        }
-    }
-    for sums in tiles.into_remainder().chunks_exact_mut(1) {
-        // SAFETY: one row of x begins at `at`.
-        unsafe {
-            quads_tile::<1>(at, panel, sums);
-            at = at.add(panel.inputs());
-        }
-    }
+in_tiles! {
+    /// Four inputs an instruction, added up in 32 bits.
+    #[target_feature(enable = "relaxed-simd")]
+    quads: quads_tile of QUADS_ROWS
 }
 
 /// The sums of R rows, over half a panel and then the other.
 ///
 /// # Safety
-/// R rows begin at `x`.
+/// As for the kernel; x holds R rows.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn quads_tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+unsafe fn quads_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let inputs = panel.inputs();
     for half in 0..PANEL / 4 / QUADS_VECTORS {
         let at = QUADS_VECTORS * half;
@@ -57,7 +39,7 @@ unsafe fn quads_tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut 
             for k in (0..inputs).step_by(4) {
                 let quad: [v128; QUADS_VECTORS] = std::array::from_fn(|v| v128_load(w.add(16 * v).cast()));
                 for (r, totals) in totals.iter_mut().enumerate() {
-                    let x = v128_load32_splat(x.add(r * inputs + k).cast());
+                    let x = v128_load32_splat(x.as_ptr().add(r * inputs + k).cast());
                     for (total, w) in totals.iter_mut().zip(quad) {
                         *total = i32x4_relaxed_dot_i8x16_i7x16_add(w, x, *total);
                     }
@@ -73,40 +55,22 @@ unsafe fn quads_tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut 
     }
 }
 
-/// See [`super::Kernel::run`]: four inputs in two sums of 16 bits, added up there to the end of a run.
-///
-/// # Safety
-/// As for [`quads`]; and the panel's runs are as long as its weights.
-#[target_feature(enable = "relaxed-simd")]
-pub(super) unsafe fn runs(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
-    let mut tiles = sums.chunks_exact_mut(RUNS_ROWS);
-    let mut at = x.as_ptr();
-    for sums in &mut tiles {
-        // SAFETY: so many rows of x begin at `at`.
-        unsafe {
-            runs_tile::<RUNS_ROWS>(at, panel, sums);
-            at = at.add(RUNS_ROWS * panel.inputs());
-        }
-    }
-    for sums in tiles.into_remainder().chunks_exact_mut(1) {
-        // SAFETY: one row of x begins at `at`.
-        unsafe {
-            runs_tile::<1>(at, panel, sums);
-            at = at.add(panel.inputs());
-        }
-    }
+in_tiles! {
+    /// Four inputs in two sums of 16 bits, added up there to the end of a run.
+    #[target_feature(enable = "relaxed-simd")]
+    runs: runs_tile of RUNS_ROWS
 }
 
 /// The sums of R rows.
 ///
 /// # Safety
-/// R rows begin at `x`; the panel's runs are as long as its weights.
+/// As for the kernel; x holds R rows.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn runs_tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+unsafe fn runs_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let mut totals = [[i32x4_splat(0); RUNS_VECTORS]; R];
     // SAFETY: so many inputs are a row.
-    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.add(r * panel.inputs()) });
+    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
     for run in &panel.start.runs {
         // SAFETY: 32 sums in 16 bits are so many vectors.

@@ -11,35 +11,16 @@ use super::{PANEL, Panel, QUAD, Sums};
 const ROWS: usize = 2;
 const VECTORS: usize = 4;
 
-/// See [`super::Kernel::run`].
-///
-/// # Safety
-/// `x` holds as many rows as `sums`, each as long as the panel is for, a multiple of 4.
-pub(super) unsafe fn panel(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
-    let mut tiles = sums.chunks_exact_mut(ROWS);
-    let mut at = x.as_ptr();
-    for sums in &mut tiles {
-        // SAFETY: ROWS rows of x begin at `at`.
-        unsafe {
-            tile::<ROWS>(at, panel, sums);
-            at = at.add(ROWS * panel.inputs());
-        }
-    }
-    for sums in tiles.into_remainder().chunks_exact_mut(1) {
-        // SAFETY: one row of x begins at `at`.
-        unsafe {
-            tile::<1>(at, panel, sums);
-            at = at.add(panel.inputs());
-        }
-    }
+in_tiles! {
+    panel: tile of ROWS
 }
 
 /// The sums of R rows, over half a panel and then the other.
 ///
 /// # Safety
-/// R rows begin at `x`; the rest is as for [`panel`].
+/// As for the kernel; x holds R rows.
 #[inline(always)]
-unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]) {
+unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let inputs = panel.inputs();
     for half in 0..PANEL / 2 / VECTORS {
         let mut totals = [[i32x4_splat(0); VECTORS]; R];
@@ -49,7 +30,7 @@ unsafe fn tile<const R: usize>(x: *const u8, panel: Panel<'_>, sums: &mut [Sums]
             for k in (0..inputs).step_by(4) {
                 let w_wide: [v128; VECTORS] = std::array::from_fn(|v| i16x8_load_extend_i8x8(w.add(8 * v)));
                 for (r, totals) in totals.iter_mut().enumerate() {
-                    let x = i16x8_extend_low_u8x16(v128_load32_splat(x.add(r * inputs + k).cast()));
+                    let x = i16x8_extend_low_u8x16(v128_load32_splat(x.as_ptr().add(r * inputs + k).cast()));
                     for (total, w) in totals.iter_mut().zip(w_wide) {
                         *total = i32x4_add(*total, i32x4_dot_i16x8(x, w));
                     }
