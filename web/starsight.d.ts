@@ -82,12 +82,12 @@ export interface Rater {
   readonly info: Readonly<ModelInfo>;
   /**
    * Rates texts. An empty text gets a rating like any other; an empty list gives an empty list; an item that is not a string is a `TypeError` that names its index.
-   * Calls may overlap: a single text is rated between the batches of a long list.
+   * Calls may overlap: a single text is rated between the batches of a long list. Texts of the same tokens that lie near each other are computed once.
    */
   rate(texts: string[], options?: RateOptions): Promise<Rated>;
   /**
-   * Measures the throughput over `texts`: one text a call, 32, 64 and all at once, each after a warm-up; then 1 and 32 a call with an artificial lag, as a network would add it. Have
-   * nothing else running.
+   * Measures the throughput over `texts`: one text a call, 32, 64 and all at once, each after a warm-up; then 1 and 32 a call with an artificial lag, as a network would add it. All
+   * are computed, those that repeat too. Have nothing else running.
    */
   bench(texts: string[], options?: BenchOptions): Promise<BenchRow[]>;
   /** Ends the workers and gives their memory back. Calls under way, and any later one, fail with an `EngineError`. */

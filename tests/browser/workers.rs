@@ -269,8 +269,16 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
         const stop = new AbortController();
         stop.abort();
         const stopped = await rater.bench(texts, { signal: stop.signal }).catch((error) => error.name);
+        // A benchmark computes what repeats, which rating does once: in how many packed batches?
+        let batches = 0;
+        workers.at(-1).addEventListener('message', ({ data }) => { if (data.type === 'ratings') batches += 1; });
+        const same = Array(600).fill(texts[0]);
+        const { stats } = await rater.rate(same);
+        const rated = { batches, samples: stats.samples, tokens: stats.tokens };
+        batches = 0;
+        await rater.bench(same, { batches: ['all'], lags: [], repeats: 1 });
         rater.free();
-        return { rows, heard, wrong, none, stopped }";
+        return { rows, heard, wrong, none, stopped, rated, measured: batches }";
     let found = browser.call(run, Value::Null).await;
     let rows = found["rows"].as_array().expect("rows");
     let ways: Vec<_> = rows.iter().map(|row| (row["batch"].clone(), row["lag"].clone())).collect();
@@ -294,5 +302,10 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
     assert_eq!(found["heard"], json!([1, 32, 64, "all", 1, 32]));
     assert!(found["wrong"].as_str().is_some_and(|error| error.starts_with("RangeError") && error.contains("0")), "{found}");
     assert_eq!((&found["none"], &found["stopped"]), (&json!("RangeError"), &json!("AbortError")));
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let (rated, tokens) = (&found["rated"], number(&found["rated"]["tokens"]));
+    // One batch for each portion of the texts; and of 512 tokens each, where all are computed.
+    assert_eq!((&rated["samples"], tokens % 600), (&json!(600), 0), "{found}");
+    assert!(number(&rated["batches"]) < tokens / 1024 && number(&found["measured"]) >= tokens / 512, "{found}");
     browser.close().await;
 }

@@ -78,3 +78,42 @@ pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress
     }
     Ok(like.iter().map(|first| out[*first]).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Tells reviews apart by their tokens alone, and remembers which it was given.
+    #[derive(Default)]
+    struct Listener(Mutex<Vec<Vec<u32>>>);
+
+    impl Engine for Listener {
+        fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, starsight_model::Error> {
+            let reviews = batch.cu_seqlens.windows(2).map(|ends| batch.token_ids[ends[0] as usize..ends[1] as usize].to_vec());
+            let mut heard = self.0.lock().expect("no panic");
+            let logits = reviews.map(|review| {
+                let logits = std::array::from_fn(|i| (review[0] * 10 + review.len() as u32 + i as u32) as f32);
+                heard.push(review);
+                logits
+            });
+            Ok(logits.collect())
+        }
+
+        fn token_budget(&self) -> usize {
+            5
+        }
+    }
+
+    #[test]
+    fn each_review_gets_its_logits_and_those_with_the_same_tokens_are_computed_once() {
+        let reviews: [&[u32]; 6] = [&[7, 1], &[3], &[7, 1], &[5, 5, 5], &[3], &[7, 1, 2]];
+        let engine = Listener::default();
+        let found = logits(&engine, &reviews, &mut Progress::new("rating", "reviews", reviews.len())).expect("logits");
+        assert_eq!(found.iter().map(|logits| logits[0]).collect::<Vec<_>>(), [72.0, 31.0, 72.0, 53.0, 31.0, 73.0]);
+        let mut heard = engine.0.into_inner().expect("no panic");
+        heard.sort();
+        assert_eq!(heard, [vec![3], vec![5, 5, 5], vec![7, 1], vec![7, 1, 2]]);
+    }
+}

@@ -94,9 +94,12 @@ export class Pool {
     for (const worker of this.#staying.slice(size)) this.#retire(worker);
   }
 
-  /** Rates `texts`. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are places in `texts`. */
-  rate(texts, hear, signal) {
-    const work = new Work(texts, hear);
+  /**
+   * Rates `texts`; if `once`, those of a portion that have the same tokens once. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are
+   * places in `texts`.
+   */
+  rate(texts, hear, { signal, once }) {
+    const work = new Work(texts, once, hear);
     const settled = new Promise((resolve, reject) => Object.assign(work, { resolve, reject }));
     if (this.#ended) work.reject(this.#ended);
     else if (work.isDone) work.resolve();
@@ -153,7 +156,7 @@ export class Pool {
 
   async #hand(worker, work, portion) {
     const texts = Array.from(portion.places, (place) => work.texts[place]);
-    const request = worker.ask({ type: 'rate', texts }, (message) => this.#hear(worker, work, portion, message));
+    const request = worker.ask({ type: 'rate', texts, once: work.once }, (message) => this.#hear(worker, work, portion, message));
     worker.begin(work, request);
     try {
       await request.settled;

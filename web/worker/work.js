@@ -26,9 +26,10 @@ export class Work {
   done = 0;
   remaining = 0;
 
-  /** `hear`: { tokenised(count), ratings(message) }. */
-  constructor(texts, hear) {
+  /** `once`: whether texts with the same tokens are to be rated once; `hear`: { tokenised(count), ratings(message) }. */
+  constructor(texts, once, hear) {
     this.texts = texts;
+    this.once = once;
     this.#hear = hear;
     this.#costs = new Uint16Array(texts.length);
     for (let i = 0; i < texts.length; i += 1) this.remaining += this.#costs[i] = Math.min(texts[i].length, LONGEST) + COST_OF_A_TEXT;

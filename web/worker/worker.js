@@ -4,7 +4,7 @@
 // Asked, each with an `id` of the asker's choice:
 //   { type: 'load', id, wish, relaxedSimd, modules }   once, first. `wish`: what bundle.js looks for, with `lend`: whether other workers want the files; `relaxedSimd`: whether it may be
 //                                                      used; `modules`: where the engine's are, { relaxed, plain }, each { address, integrity }
-//   { type: 'rate', id, texts }                        texts to rate
+//   { type: 'rate', id, texts, once }                  texts to rate; `once`: those with the same tokens once
 //   { type: 'cancel', id }                             stop rating; nothing more is said about `id`
 //   { type: 'check', id }                              by tests alone: hold each kernel to the reference
 // Answered, with the same `id`:
@@ -92,9 +92,9 @@ async function startEngine(module) {
   }
 }
 
-async function rate({ id, texts }) {
+async function rate({ id, texts, once }) {
   requests.add(id);
-  const job = engine.rate(texts);
+  const job = engine.rate(texts, once);
   while (requests.has(id) && !job.done) {
     const pack = job.step();
     if (pack) {

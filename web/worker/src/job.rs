@@ -19,12 +19,13 @@ const TOKEN_BUDGET: usize = 512;
 /// Characters (UTF-16 units) tokenised in a step.
 const CHARACTERS_A_STEP: u32 = 1 << 16;
 
-/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step; those with the same tokens once.
+/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step; if so wanted, those with the same tokens once.
 #[wasm_bindgen]
 pub struct Job {
     rater: Rc<Rater>,
     tuning: Rc<Tuning>,
     texts: Array,
+    once: bool,
     token_ids: Vec<Vec<u32>>,
     packs: Option<IntoIter<Pack>>,
 }
@@ -33,9 +34,9 @@ pub struct Job {
 type Pack = Vec<Vec<usize>>;
 
 impl Job {
-    pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array) -> Job {
+    pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array, once: bool) -> Job {
         let token_ids = Vec::with_capacity(texts.length() as usize);
-        Job { rater, tuning, texts, token_ids, packs: None }
+        Job { rater, tuning, texts, once, token_ids, packs: None }
     }
 
     fn tokenise_some(&mut self) -> Result<(), JsValue> {
@@ -43,7 +44,7 @@ impl Job {
         while characters < CHARACTERS_A_STEP {
             let next = self.token_ids.len();
             if next == self.texts.length() as usize {
-                self.packs = Some(packs(&self.token_ids).into_iter());
+                self.packs = Some(packs(&self.token_ids, self.once).into_iter());
                 self.texts = Array::new();
                 return Ok(());
             }
@@ -83,8 +84,8 @@ impl Job {
 }
 
 /// Divides reviews into packed batches, in the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
-fn packs(token_ids: &[Vec<u32>]) -> Vec<Pack> {
-    let Distinct { firsts, like } = Distinct::of(token_ids);
+fn packs(token_ids: &[Vec<u32>], once: bool) -> Vec<Pack> {
+    let Distinct { firsts, like } = if once { Distinct::of(token_ids) } else { Distinct::all(token_ids.len()) };
     let mut texts = vec![Vec::new(); firsts.len()];
     like.iter().enumerate().for_each(|(i, &first)| texts[first].push(i));
     let lengths: Vec<usize> = firsts.iter().map(|&i| token_ids[i].len()).collect();

@@ -98,9 +98,9 @@ impl Engine {
         JSON::parse(&self.info)
     }
 
-    /// Starts rating `texts`, an array of strings.
-    pub fn rate(&self, texts: js_sys::Array) -> Job {
-        Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuning), texts)
+    /// Starts rating `texts`, an array of strings; if `once`, those with the same tokens once.
+    pub fn rate(&self, texts: js_sys::Array, once: bool) -> Job {
+        Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuning), texts, once)
     }
 }
 
