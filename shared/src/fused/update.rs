@@ -44,8 +44,29 @@ const TASK: usize = 64 * 1024;
 
 /// The sum of squares, in f64, in an order that does not depend on the number of cores.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x.par_chunks(TASK).map(|part| part.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
-    parts.iter().sum()
+    let part = |part: &[f32]| {
+        let mut lanes = [0.0; LANES];
+        add_squares(part, &mut lanes);
+        lanes.iter().sum()
+    };
+    x.par_chunks(TASK).map(part).collect::<Vec<f64>>().iter().sum()
+}
+
+/// Sums that need not wait for one another.
+const LANES: usize = 16;
+
+multiversion! {
+    fn add_squares(x: &[f32], lanes: &mut [f64; LANES]) {
+        let (blocks, rest) = x.as_chunks::<LANES>();
+        for block in blocks {
+            for (lane, x) in lanes.iter_mut().zip(block) {
+                *lane += f64::from(*x) * f64::from(*x);
+            }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(*x) * f64::from(*x);
+        }
+    }
 }
 
 /// Elements that go through all updates before the next are touched.
@@ -79,6 +100,15 @@ multiversion! {
 mod tests {
     use super::*;
     use crate::rng;
+
+    #[test]
+    fn every_square_is_summed() {
+        for n in [0, 1, 15, 16, 17, TASK, TASK + 33] {
+            let x: Vec<f32> = (0..n).map(|i| (i % 7) as f32).collect();
+            let wanted: usize = (0..n).map(|i| (i % 7) * (i % 7)).sum();
+            assert_eq!(sum_of_squares(&x), wanted as f64, "{n}");
+        }
+    }
 
     #[test]
     fn idle_weights_end_where_updates_by_zero_take_them() {
