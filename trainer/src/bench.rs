@@ -245,12 +245,11 @@ fn operations(config: &EncoderConfig, tokens: usize, reviews: usize) -> f64 {
     2.0 * (tokens * (lower * asks + config.layers as f64 * answers) + reviews * (asks + h * h + LABELS as f64 * h))
 }
 
-/// The processor's peak in 10^9 operations a second, in products of large matrices as the encoder multiplies in `precision`, one on each core.
-pub fn peak(precision: Precision) -> f64 {
-    const SIDE: usize = 1024;
-    let [a, b] = [0.5f32, 0.25].map(|value| vec![value; SIDE * SIDE]);
-    let results = vec![vec![0f32; SIDE * SIDE]; rayon::current_num_threads()];
-    at_best(results, 2 * SIDE.pow(3), |y| fused::square(precision, SIDE, &a, &b, y))
+/// What the processor reaches at best, in 10^9 operations a second, in products of matrices of `side` x `side` as the encoder multiplies in `precision`, one on each core.
+pub fn peak(precision: Precision, side: usize) -> f64 {
+    let [a, b] = [0.5f32, 0.25].map(|value| vec![value; side * side]);
+    let results = vec![vec![0f32; side * side]; rayon::current_num_threads()];
+    at_best(results, 2 * side.pow(3), |y| fused::square(precision, side, &a, &b, y))
 }
 
 /// The same of the integer engine's product by `kernel`.
@@ -297,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_a_number() {
-        for peak in [peak(Precision::F32), int8_peak(Kernel::best())] {
+        for peak in [peak(Precision::F32, 64), int8_peak(Kernel::best())] {
             assert!(peak.is_finite() && peak > 0.1, "{peak}");
         }
     }

@@ -5,7 +5,7 @@
 
 use super::forward::{drop_tokens, single_tokens};
 use super::layout::{LayerAt, LinearAt, NormAt};
-use super::product::{self, Arithmetic, Write};
+use super::product::{self, Write};
 use super::shard::{Backward, Factors, Normed, Shard, sized, spans};
 use super::{Depth, Gradients, Pass, Precision, Tape};
 use crate::config::Architecture;
@@ -50,7 +50,7 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], tape: &mut Tape, 
         let tasks = shards_of_layer.chain(blocks(&weights, gradients.dense_mut())).collect();
         parallel::in_turn(tasks, |task| match task {
             Task::Shard(shard, back, factors) => layer(pass, shard, back, factors, i, at, last),
-            Task::Block(block) => block.sum(pass.arithmetic.precision, shards, above, write),
+            Task::Block(block) => block.sum(pass.arithmetic.matrices.precision(), shards, above, write),
         });
         weights = vec![
             Weight { at: &at.feed_forward_in, dy: |f| &f.feed_forward_in, x: |s, _, i| &s.layers[i].attended, layer: i },
@@ -66,7 +66,7 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], tape: &mut Tape, 
     let tasks = rest.filter(|_| embeds).chain(blocks(&weights, gradients.dense_mut())).collect();
     parallel::in_turn(tasks, |task| match task {
         Task::Shard(shard, back, _) => embedding_norm(pass, shard, back),
-        Task::Block(block) => block.sum(pass.arithmetic.precision, shards, above, write),
+        Task::Block(block) => block.sum(pass.arithmetic.matrices.precision(), shards, above, write),
     });
     for (shard, back) in shards.iter().zip(backward) {
         if embeds {
@@ -120,9 +120,8 @@ fn blocks<'a>(weights: &[Weight<'a>], dense: &'a mut [f32]) -> impl Iterator<Ite
 impl Block<'_> {
     fn sum(self, precision: Precision, shards: &[Shard], factors: &[Factors], mut write: Write) {
         let Block { weight: Weight { at, dy, x, layer }, first, rows } = self;
-        let by = Arithmetic { precision, alone: false };
         for (shard, factors) in shards.iter().zip(factors) {
-            product::linear_weight(at, first, dy(factors), x(shard, factors, layer), write, rows, by);
+            product::linear_weight(at, first, dy(factors), x(shard, factors, layer), write, rows, precision);
             write = Write::Add;
         }
     }
@@ -138,7 +137,7 @@ fn head(pass: &Pass<'_>, shard: &Shard, d_logits: &[[f32; LABELS]], back: &mut B
     let bias = |at: &LinearAt| at.bias.start - vectors..at.bias.end - vectors;
     add_column_sums(logits, &mut back.vectors[bias(&layout.classifier)]);
     let pooled = sized(&mut factors.pooled, reviews * h);
-    product::linear_input(&layout.classifier, pass.values, logits, Write::Set, pooled, pass.arithmetic);
+    product::linear_input(&layout.classifier, logits, Write::Set, pooled, pass.arithmetic);
     drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
     for (d, x) in pooled.iter_mut().zip(&shard.pooled_in) {
         *d *= match pass.config.architecture {
@@ -147,7 +146,7 @@ fn head(pass: &Pass<'_>, shard: &Shard, d_logits: &[[f32; LABELS]], back: &mut B
         };
     }
     add_column_sums(pooled, &mut back.vectors[bias(&layout.pooler)]);
-    product::linear_input(&layout.pooler, pass.values, pooled, Write::Set, sized(&mut back.x, reviews * h), pass.arithmetic);
+    product::linear_input(&layout.pooler, pooled, Write::Set, sized(&mut back.x, reviews * h), pass.arithmetic);
 }
 
 /// The gradient `dy` with respect to a LayerNorm's result becomes that with respect to the sum that it takes.
@@ -162,7 +161,7 @@ fn norm_backward(pass: &Pass<'_>, at: &NormAt, normed: &Normed, dy: &mut [f32], 
 /// One layer: from the gradient of its result to that of its input.
 fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Factors, index: usize, at: &LayerAt, last: bool) {
     let config = pass.config;
-    let (h, f, values, by) = (config.hidden_size, config.intermediate_size, pass.values, pass.arithmetic);
+    let (h, f, by) = (config.hidden_size, config.intermediate_size, pass.arithmetic);
     let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
     let rows = if last { reviews } else { tokens };
     let singles;
@@ -183,10 +182,10 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
     drop_tokens(out, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
     add_column_sums(out, &mut back.vectors[bias(&at.feed_forward_out)]);
     let inner = sized(&mut factors.feed_forward_in, rows * f);
-    product::linear_input(&at.feed_forward_out, values, out, Write::Set, inner, by);
+    product::linear_input(&at.feed_forward_out, out, Write::Set, inner, by);
     activation::backward(config.activation, &tape.inner, inner, sized(&mut factors.active, rows * f));
     add_column_sums(inner, &mut back.vectors[bias(&at.feed_forward_in)]);
-    product::linear_input(&at.feed_forward_in, values, inner, Write::Add, &mut back.x, by);
+    product::linear_input(&at.feed_forward_in, inner, Write::Add, &mut back.x, by);
 
     // The same for the first LayerNorm and attention.
     norm_backward(pass, &at.attention_norm, &tape.attention, &mut back.x, &mut back.vectors);
@@ -197,7 +196,7 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
     }
     add_column_sums(out, &mut back.vectors[bias(&at.attention_output)]);
     let context = sized(&mut back.context, rows * h);
-    product::linear_input(&at.attention_output, values, out, Write::Set, context, by);
+    product::linear_input(&at.attention_output, out, Write::Set, context, by);
 
     let (query, key_value) = (sized(&mut factors.query, rows * h), sized(&mut factors.key_value, tokens * 2 * h));
     let dropout = Dropout::new(config.attention_dropout);
@@ -214,7 +213,7 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
     }
     add_column_sums(query, &mut back.vectors[bias(&at.query)]);
     add_column_sums(key_value, &mut back.vectors[bias(&at.key_value)]);
-    product::linear_input(&at.query, values, query, Write::Add, &mut back.x, by);
+    product::linear_input(&at.query, query, Write::Add, &mut back.x, by);
     if last {
         // From the rows that were asked for to all of them.
         let all = sized(&mut back.x_all, tokens * h);
@@ -224,7 +223,7 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
         }
         std::mem::swap(&mut back.x, &mut back.x_all);
     }
-    product::linear_input(&at.key_value, values, key_value, Write::Add, &mut back.x, by);
+    product::linear_input(&at.key_value, key_value, Write::Add, &mut back.x, by);
 }
 
 /// Through dropout and LayerNorm of the embeddings.

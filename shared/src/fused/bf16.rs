@@ -1,14 +1,17 @@
 //! Matrix products of operands rounded to bf16, with sums in f32, for processors that have an instruction for it: AVX512-BF16's `vdpbf16ps` adds two products to each of 16 sums.
 //!
 //! A bf16 is the upper half of an f32. Operands are rounded and laid out in pairs of neighbours along the summed dimension, as the instruction takes them: the left one with any
-//! strides, the right one in panels of [`COLUMNS`] columns, which stay in the nearest cache while the rows of the left one go by. The plain kernel computes the same on any
-//! processor; it is what tests hold the fast one to.
+//! strides, the right one in panels of [`COLUMNS`] columns, which stay in the nearest cache while the rows of the left one go by. Weights are laid out once, for as long as they stay
+//! what they are. The plain kernel computes the same on any processor; it is what tests hold the fast one to.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::product::{View, Write};
+use super::layout::{Layout, LinearAt};
+use super::product::{Direction, View, Write};
+use crate::kernels::rows::room;
 
 /// Rows of the result that a kernel computes at once.
 const ROWS: usize = 8;
@@ -49,42 +52,124 @@ impl Kernel {
     }
 }
 
-/// Whether the processor multiplies bf16 faster than f32.
-pub fn is_fast() -> bool {
+/// Whether the processor has an instruction for products in bf16.
+pub fn is_there() -> bool {
     Kernel::best() != Kernel::Plain
 }
 
-/// Operands as a kernel takes them; kept from product to product, so that their memory is.
+/// A left operand as a kernel takes it.
 #[derive(Default)]
-struct Packed {
-    /// Pairs of the left operand.
-    left: Vec<u32>,
+struct Left {
+    pairs: Vec<u32>,
     /// Pairs between those of neighbouring rows, and of neighbouring steps of the sum.
     row: usize,
     step: usize,
-    /// Panels of the right operand: (panels, steps, `COLUMNS`).
-    right: Vec<u32>,
+}
+
+/// A right operand as a kernel takes it: (panels, steps, `COLUMNS`) pairs, the last panel filled up with zeros.
+#[derive(Default)]
+pub(super) struct Panels {
+    pairs: Vec<u32>,
+    columns: usize,
+    steps: usize,
+}
+
+impl Panels {
+    /// Room for an operand of k rows and n columns.
+    fn size(&mut self, k: usize, n: usize) {
+        (self.columns, self.steps) = (n, k.div_ceil(2));
+        room(&mut self.pairs, n.div_ceil(COLUMNS) * self.steps * COLUMNS);
+    }
+
+    /// Its panels, and the first column of each.
+    fn parts(&mut self) -> impl Iterator<Item = (usize, &mut [u32])> {
+        (0..self.columns).step_by(COLUMNS).zip(self.pairs.chunks_exact_mut(self.steps * COLUMNS))
+    }
+}
+
+/// A model's matrices as right operands, rounded anew when the weights have changed; their memory is kept.
+#[derive(Default)]
+pub(super) struct Rounded(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    fresh: Option<Arc<Vec<Panels>>>,
+    stale: Vec<Panels>,
+}
+
+impl Rounded {
+    /// The weights have changed.
+    pub fn forget(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(panels) = state.fresh.take().and_then(Arc::into_inner) {
+            state.stale = panels;
+        }
+    }
+
+    /// The operand of each linear layer, by its number, for a pass in this direction, the same each time.
+    pub fn of(&self, layout: &Layout, values: &[f32], direction: Direction) -> Arc<Vec<Panels>> {
+        let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panels = {
+            let mut state = state();
+            if let Some(fresh) = &state.fresh {
+                return Arc::clone(fresh);
+            }
+            std::mem::take(&mut state.stale)
+        };
+        // Not while others wait for the lock: a thread that waits for other threads may be given their work.
+        let linears: Vec<&LinearAt> = layout.linears().collect();
+        panels.resize_with(linears.len(), Panels::default);
+        let parts = panels.iter_mut().zip(linears).flat_map(|(panels, at)| {
+            let (k, n) = at.shape(direction);
+            panels.size(k, n);
+            panels.parts().map(move |(first, panel)| (at, first, panel))
+        });
+        parts
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .for_each(|(at, first, panel)| pack_panel(at.operand(values, direction), at.shape(direction), first, panel));
+        let fresh = Arc::new(panels);
+        state().fresh = Some(Arc::clone(&fresh));
+        fresh
+    }
+}
+
+/// What products of two operands that are both new are computed in; kept from product to product, so that its memory is.
+#[derive(Default)]
+struct Room {
+    left: Left,
+    right: Panels,
 }
 
 thread_local! {
-    static PACKED: RefCell<Packed> = RefCell::default();
+    static ROOM: RefCell<Room> = RefCell::default();
 }
 
 /// y (m, n) = a (m, k) b (k, n), or y += a b: a and b strided along one dimension, y row-major, none empty. With `alone`, all threads share in the product.
-pub(super) fn product(write: Write, y: &mut [f32], shape: (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
-    product_by(Kernel::best(), write, y, shape, a, b, alone);
+pub(super) fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+    // Taken out: a thread that waits for others may be given another product meanwhile.
+    let mut room = ROOM.take();
+    room.right.size(k, n);
+    room.right.parts().for_each(|(first, panel)| pack_panel(b, (k, n), first, panel));
+    pack_left(&mut room.left, a, m, k);
+    by_panels(Kernel::best(), write, y, &room.left, &room.right, alone);
+    ROOM.set(room);
 }
 
-fn product_by(kernel: Kernel, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
-    // Taken out: a thread that waits for others may be given another product meanwhile.
-    let mut packed = PACKED.take();
-    pack_left(&mut packed, a, m, k);
-    pack_right(&mut packed, b, k, n);
-    let steps = k.div_ceil(2);
+/// The same with a right operand that is laid out, and a of whole rows.
+pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, alone: bool) {
+    let mut room = ROOM.take();
+    pack_left(&mut room.left, a, y.len() / b.columns, a.rows);
+    by_panels(Kernel::best(), write, y, &room.left, b, alone);
+    ROOM.set(room);
+}
+
+fn by_panels(kernel: Kernel, write: Write, y: &mut [f32], left: &Left, right: &Panels, alone: bool) {
+    let n = right.columns;
     let rows = |first: usize, y: &mut [f32]| {
-        for (panel, columns) in packed.right.chunks_exact(steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
+        for (panel, columns) in right.pairs.chunks_exact(right.steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
             for (block, y) in y.chunks_mut(ROWS * n).enumerate() {
-                tile(kernel, &packed, first + block * ROWS, panel, write, y, columns, n);
+                tile(kernel, left, first + block * ROWS, panel, write, y, columns, n);
             }
         }
     };
@@ -92,22 +177,20 @@ fn product_by(kernel: Kernel, write: Write, y: &mut [f32], (m, n, k): (usize, us
         true => y.par_chunks_mut(TASK * n).enumerate().for_each(|(i, y)| rows(i * TASK, y)),
         false => rows(0, y),
     }
-    PACKED.set(packed);
 }
 
 multiversion! {
     /// Rounds the left operand, in its own order of rows and columns, so that nothing is moved but by neighbours.
-    fn pack_left(packed: &mut Packed, a: View<'_>, m: usize, k: usize) {
+    fn pack_left(left: &mut Left, a: View<'_>, m: usize, k: usize) {
         let steps = k.div_ceil(2);
-        packed.left.resize(m * steps, 0);
-        let pairs = packed.left.chunks_exact_mut(if a.columns == 1 { steps } else { m });
+        let pairs = room(&mut left.pairs, m * steps).chunks_exact_mut(if a.columns == 1 { steps } else { m });
         if a.columns == 1 {
-            (packed.row, packed.step) = (steps, 1);
+            (left.row, left.step) = (steps, 1);
             for (to, row) in pairs.zip(a.data.chunks(a.rows)) {
                 neighbours(&row[..k], to);
             }
         } else {
-            (packed.row, packed.step) = (1, m);
+            (left.row, left.step) = (1, m);
             for (step, to) in pairs.enumerate() {
                 interleave(a, 2 * step, k, 0, to);
             }
@@ -116,28 +199,28 @@ multiversion! {
 }
 
 multiversion! {
-    /// Rounds the right operand into panels, the last one filled up with zeros.
-    fn pack_right(packed: &mut Packed, b: View<'_>, k: usize, n: usize) {
-        let steps = k.div_ceil(2);
-        packed.right.clear();
-        packed.right.resize(n.div_ceil(COLUMNS) * steps * COLUMNS, 0);
-        for (panel, first) in packed.right.chunks_exact_mut(steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
-            let width = COLUMNS.min(n - first);
-            if b.columns == 1 {
-                for (step, to) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-                    interleave(b, 2 * step, k, first, &mut to[..width]);
+    /// Rounds the columns from `first` on of the right operand b (k, n), those that a panel holds.
+    fn pack_panel(b: View<'_>, shape: (usize, usize), first: usize, panel: &mut [u32]) {
+        let (k, n) = shape;
+        let width = COLUMNS.min(n - first);
+        if width < COLUMNS {
+            panel.fill(0);
+        }
+        if b.columns == 1 {
+            for (step, to) in panel.chunks_exact_mut(COLUMNS).enumerate() {
+                interleave(b, 2 * step, k, first, &mut to[..width]);
+            }
+        } else {
+            // A column of b lies in one piece, as a weight's row does.
+            for column in 0..width {
+                let from = &b.data[(first + column) * b.columns..][..k];
+                let (pairs, last) = from.as_chunks::<2>();
+                let mut to = panel[column..].iter_mut().step_by(COLUMNS);
+                for ([x, y], to) in pairs.iter().zip(to.by_ref()) {
+                    *to = pair(*x, *y);
                 }
-            } else {
-                // A column of b lies in one piece, as a weight's row does.
-                for column in 0..width {
-                    let from = &b.data[(first + column) * b.columns..][..k];
-                    let (pairs, last) = from.as_chunks::<2>();
-                    for (to, [x, y]) in panel[column..].iter_mut().step_by(COLUMNS).zip(pairs) {
-                        *to = pair(*x, *y);
-                    }
-                    if let [x] = last {
-                        panel[(steps - 1) * COLUMNS + column] = pair(*x, 0.0);
-                    }
+                if let ([x], Some(to)) = (last, to.next()) {
+                    *to = pair(*x, 0.0);
                 }
             }
         }
@@ -173,28 +256,28 @@ fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u3
 
 /// Computes up to `ROWS` rows of y, from the `first` row of the left operand on, in the columns of one panel.
 #[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
-fn tile(kernel: Kernel, packed: &Packed, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
+fn tile(kernel: Kernel, left: &Left, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
     let rows = y.len() / n;
-    let left = &packed.left[first * packed.row..];
+    let (row, step, left) = (left.row, left.step, &left.pairs[first * left.row..]);
     let steps = panel.len() / COLUMNS;
-    assert!(rows <= ROWS && (rows - 1) * packed.row + (steps - 1) * packed.step < left.len(), "a tile lies in its operand");
+    assert!(rows <= ROWS && (rows - 1) * row + (steps - 1) * step < left.len(), "a tile lies in its operand");
     let mut sums = [[0f32; COLUMNS]; ROWS];
     match kernel {
         // SAFETY: the processor has what the function was compiled for, and the last pair that it reads of the left operand lies within it, as asserted.
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx512 => unsafe {
             match rows {
-                1 => avx512::<1>(left, packed.row, packed.step, panel, &mut sums),
-                2 => avx512::<2>(left, packed.row, packed.step, panel, &mut sums),
-                3 => avx512::<3>(left, packed.row, packed.step, panel, &mut sums),
-                4 => avx512::<4>(left, packed.row, packed.step, panel, &mut sums),
-                5 => avx512::<5>(left, packed.row, packed.step, panel, &mut sums),
-                6 => avx512::<6>(left, packed.row, packed.step, panel, &mut sums),
-                7 => avx512::<7>(left, packed.row, packed.step, panel, &mut sums),
-                _ => avx512::<8>(left, packed.row, packed.step, panel, &mut sums),
+                1 => avx512::<1>(left, row, step, panel, &mut sums),
+                2 => avx512::<2>(left, row, step, panel, &mut sums),
+                3 => avx512::<3>(left, row, step, panel, &mut sums),
+                4 => avx512::<4>(left, row, step, panel, &mut sums),
+                5 => avx512::<5>(left, row, step, panel, &mut sums),
+                6 => avx512::<6>(left, row, step, panel, &mut sums),
+                7 => avx512::<7>(left, row, step, panel, &mut sums),
+                _ => avx512::<8>(left, row, step, panel, &mut sums),
             }
         },
-        Kernel::Plain => plain(rows, left, packed.row, packed.step, panel, &mut sums),
+        Kernel::Plain => plain(rows, left, row, step, panel, &mut sums),
     }
     let width = COLUMNS.min(n - columns);
     for (y, sums) in y.chunks_exact_mut(n).zip(&sums) {
@@ -291,7 +374,11 @@ mod tests {
                 for (write, alone) in [(Write::Set, false), (Write::Add, true)] {
                     for kernel in [Kernel::Plain, Kernel::best()] {
                         let mut y = before.clone();
-                        product_by(kernel, write, &mut y, (m, n, k), left, right, alone);
+                        let mut room = Room::default();
+                        room.right.size(k, n);
+                        room.right.parts().for_each(|(first, panel)| pack_panel(right, (k, n), first, panel));
+                        pack_left(&mut room.left, left, m, k);
+                        by_panels(kernel, write, &mut y, &room.left, &room.right, alone);
                         for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                             let sum: f64 = (0..k).map(|l| at(left, i, l) * at(right, l, j)).sum();
                             let wanted = sum + if write == Write::Add { f64::from(before[i * n + j]) } else { 0.0 };

@@ -97,10 +97,10 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
         &tape.x
     };
     let query = sized(&mut tape.query, rows * h);
-    product::linear(&at.query, values, asked, query, by);
+    product::linear(&at.query, asked, query, by);
     add_bias(query, &values[at.query.bias.clone()]);
     let key_value = sized(&mut tape.key_value, tokens * 2 * h);
-    product::linear(&at.key_value, values, &tape.x, key_value, by);
+    product::linear(&at.key_value, &tape.x, key_value, by);
     add_bias(key_value, &values[at.key_value.bias.clone()]);
 
     let context = sized(&mut tape.context, rows * h);
@@ -118,7 +118,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
 
     let attended = sized(&mut tape.attended, rows * h);
     let sum = sized(&mut tape.attention.sum, rows * h);
-    product::linear(&at.attention_output, values, context, sum, by);
+    product::linear(&at.attention_output, context, sum, by);
     add_bias(sum, &values[at.attention_output.bias.clone()]);
     // BERT drops here; DistilBERT does not.
     if config.architecture == Architecture::Bert {
@@ -127,12 +127,12 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     add_and_norm(pass, &at.attention_norm, &mut tape.attention, asked, attended);
 
     let inner = sized(&mut tape.inner, rows * f);
-    product::linear(&at.feed_forward_in, values, attended, inner, by);
+    product::linear(&at.feed_forward_in, attended, inner, by);
     add_bias(inner, &values[at.feed_forward_in.bias.clone()]);
     let active = sized(&mut shard.active, rows * f);
     activation::forward(config.activation, inner, active);
     let sum = sized(&mut tape.output.sum, rows * h);
-    product::linear(&at.feed_forward_out, values, active, sum, by);
+    product::linear(&at.feed_forward_out, active, sum, by);
     add_bias(sum, &values[at.feed_forward_out.bias.clone()]);
     drop_tokens(sum, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
     add_and_norm(pass, &at.output_norm, &mut tape.output, attended, sized(&mut result, rows * h));
@@ -151,7 +151,7 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let reviews = shard.boundaries.len() - 1;
     let pooled_in = sized(&mut shard.pooled_in, reviews * h);
-    product::linear(&pass.layout.pooler, pass.values, &shard.first, pooled_in, pass.arithmetic);
+    product::linear(&pass.layout.pooler, &shard.first, pooled_in, pass.arithmetic);
     add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
     let pooled = sized(&mut shard.pooled, reviews * h);
     let act = match pass.config.architecture {
@@ -163,6 +163,6 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let classifier = &pass.layout.classifier;
     shard.logits.resize(reviews, [0.0; LABELS]);
     let logits = shard.logits.as_flattened_mut();
-    product::linear(classifier, pass.values, pooled, logits, pass.arithmetic);
+    product::linear(classifier, pooled, logits, pass.arithmetic);
     add_bias(logits, &pass.values[classifier.bias.clone()]);
 }

@@ -1,5 +1,6 @@
 //! All weights of a model in one slice: so that an optimiser goes over them in one sweep, and gradients and moments lie as they do.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -35,6 +36,8 @@ pub struct Layout {
 /// A linear layer: weight (outputs, inputs) and bias (outputs).
 #[derive(Debug, Clone)]
 pub(crate) struct LinearAt {
+    /// Its place in [`Layout::linears`].
+    pub number: usize,
     pub weight: Range<usize>,
     pub bias: Range<usize>,
     pub outputs: usize,
@@ -61,11 +64,16 @@ pub(crate) struct LayerAt {
 }
 
 impl LayerAt {
+    fn linears(&self) -> [&LinearAt; 5] {
+        [&self.query, &self.key_value, &self.attention_output, &self.feed_forward_in, &self.feed_forward_out]
+    }
+
     /// Query, key and value as one layer of three times the outputs: they are neighbours.
     #[cfg(feature = "cuda")]
     pub(crate) fn query_key_value(&self) -> LinearAt {
         let (query, key_value) = (&self.query, &self.key_value);
         LinearAt {
+            number: query.number,
             weight: query.weight.start..key_value.weight.end,
             bias: query.bias.start..key_value.bias.end,
             outputs: query.outputs + key_value.outputs,
@@ -91,9 +99,10 @@ impl Layout {
         };
         let tensors: Vec<Placed> = ordered.into_iter().map(place).collect();
         let range = |name: &str| tensors.iter().find(|t| t.spec.name == name).map_or(0..0, |t| t.range.clone());
+        let linears = Cell::new(0);
         let linear = |first: &str, last: &str, outputs, inputs| {
             let span = |part: &str| range(&format!("{first}.{part}")).start..range(&format!("{last}.{part}")).end;
-            LinearAt { weight: span("weight"), bias: span("bias"), outputs, inputs }
+            LinearAt { number: linears.replace(linears.get() + 1), weight: span("weight"), bias: span("bias"), outputs, inputs }
         };
         let norm = |name: &str| NormAt { scale: range(&format!("{name}.weight")), bias: range(&format!("{name}.bias")) };
         let layer = |index| {
@@ -122,6 +131,12 @@ impl Layout {
             width: h,
             tensors,
         }
+    }
+
+    /// All linear layers.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &LinearAt> {
+        let of_layers = self.layers.iter().flat_map(LayerAt::linears);
+        of_layers.chain([&self.pooler, &self.classifier])
     }
 
     /// All weights in one piece, from named tensors.

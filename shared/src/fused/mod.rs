@@ -31,10 +31,11 @@ use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
+use self::bf16::{Panels, Rounded};
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
-use self::product::Arithmetic;
 pub use self::product::square;
+use self::product::{Arithmetic, Direction, Matrices};
 use self::shard::{Backward, Factors, Shard};
 
 /// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
@@ -62,6 +63,8 @@ pub struct Fused {
     layout: Arc<Layout>,
     values: Vec<f32>,
     precision: Precision,
+    /// The matrices as bf16 products take them, in the forward pass and in the backward pass.
+    rounded: [Rounded; 2],
     /// Shards that rating used and may use again.
     idle: Mutex<Vec<Shard>>,
 }
@@ -85,7 +88,14 @@ impl Fused {
     pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Fused, Error> {
         let layout = Layout::of(config);
         let values = layout.gather(weights)?;
-        Ok(Fused { config: config.clone(), layout: Arc::new(layout), values, precision: Precision::F32, idle: Mutex::default() })
+        Ok(Fused {
+            config: config.clone(),
+            layout: Arc::new(layout),
+            values,
+            precision: Precision::F32,
+            rounded: Default::default(),
+            idle: Mutex::default(),
+        })
     }
 
     /// Where each tensor lies in [`Fused::values`].
@@ -100,12 +110,13 @@ impl Fused {
 
     /// All weights, to be changed.
     pub fn values_mut(&mut self) -> &mut [f32] {
+        self.rounded.iter_mut().for_each(Rounded::forget);
         &mut self.values
     }
 
-    /// Whether this processor multiplies bf16 faster than f32: it has AVX512-BF16.
-    pub fn is_bf16_fast() -> bool {
-        bf16::is_fast()
+    /// Whether this processor has an instruction for products in bf16: AVX512-BF16. That need not make them faster than those in f32.
+    pub fn has_bf16() -> bool {
+        bf16::is_there()
     }
 
     /// Multiplies in `precision` from now on; f32 unless told otherwise.
@@ -130,7 +141,8 @@ impl Fused {
         if tape.shards.len() < ranges.len() {
             tape.shards.resize_with(ranges.len(), Shard::default);
         }
-        let pass = self.pass(ranges.len());
+        let rounded = self.rounded(Direction::Forward);
+        let pass = self.pass(ranges.len(), rounded.as_deref());
         parallel::in_turn(tape.shards.iter_mut().zip(&ranges).collect(), |(shard, reviews)| {
             shard.load(batch, reviews.clone(), Some(dropout_keys));
             forward::run(&pass, shard, true);
@@ -140,12 +152,20 @@ impl Fused {
 
     /// Adds to `gradients` those that follow from `d_logits` (reviews, 5), the gradient of the loss with respect to the logits of the batch that `tape` holds.
     pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
-        backward::run(&self.pass(tape.used), d_logits, tape, gradients);
+        let rounded = self.rounded(Direction::Backward);
+        backward::run(&self.pass(tape.used, rounded.as_deref()), d_logits, tape, gradients);
     }
 
-    fn pass(&self, shards: usize) -> Pass<'_> {
+    /// The matrices as a pass in bf16 multiplies by them.
+    fn rounded(&self, direction: Direction) -> Option<Arc<Vec<Panels>>> {
+        let of = || self.rounded[usize::from(direction == Direction::Backward)].of(&self.layout, &self.values, direction);
+        (self.precision == Precision::Bf16).then(of)
+    }
+
+    fn pass<'a>(&'a self, shards: usize, rounded: Option<&'a Vec<Panels>>) -> Pass<'a> {
+        let matrices = rounded.map_or(Matrices::F32(&self.values), |rounded| Matrices::Bf16(rounded));
         // A batch that is one shard leaves the other cores idle, unless they take part in its products.
-        let arithmetic = Arithmetic { precision: self.precision, alone: shards < rayon::current_num_threads() };
+        let arithmetic = Arithmetic { matrices, alone: shards < rayon::current_num_threads() };
         Pass { config: &self.config, layout: &self.layout, values: &self.values, arithmetic }
     }
 }
@@ -155,14 +175,15 @@ struct Pass<'a> {
     config: &'a EncoderConfig,
     layout: &'a Layout,
     values: &'a [f32],
-    arithmetic: Arithmetic,
+    arithmetic: Arithmetic<'a>,
 }
 
 impl Engine for Fused {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
         let ranges = divide(batch, shard::RATING_TOKENS, self.config.hidden_size);
-        let pass = self.pass(ranges.len());
+        let rounded = self.rounded(Direction::Forward);
+        let pass = self.pass(ranges.len(), rounded.as_deref());
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = |reviews: &std::ops::Range<usize>| {
             let mut shard = idle().pop().unwrap_or_default();

@@ -2,15 +2,43 @@
 
 use gemm::Parallelism;
 
+use super::Precision;
+use super::bf16::{self, Panels};
 use super::layout::LinearAt;
-use super::{Precision, bf16};
 
-/// How products are computed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arithmetic {
-    pub precision: Precision,
+/// How a pass over a model computes its products.
+#[derive(Clone, Copy)]
+pub(super) struct Arithmetic<'a> {
+    pub matrices: Matrices<'a>,
     /// Whether a product has all cores to itself.
     pub alone: bool,
+}
+
+/// Which way rows go through a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From inputs to outputs.
+    Forward,
+    /// From the gradient of the outputs to that of the inputs.
+    Backward,
+}
+
+/// What rows are multiplied by in a pass.
+#[derive(Clone, Copy)]
+pub(super) enum Matrices<'a> {
+    /// The weights as they are.
+    F32(&'a [f32]),
+    /// Each layer's, rounded and laid out for the direction of the pass.
+    Bf16(&'a [Panels]),
+}
+
+impl Matrices<'_> {
+    pub fn precision(self) -> Precision {
+        match self {
+            Matrices::F32(_) => Precision::F32,
+            Matrices::Bf16(_) => Precision::Bf16,
+        }
+    }
 }
 
 /// How a result is written.
@@ -31,7 +59,7 @@ pub(super) struct View<'a> {
 }
 
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
-fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, by: Arithmetic) {
+fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
     let last = |v: View<'_>, i: usize, j: usize| i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns;
     assert!(
         y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1),
@@ -43,9 +71,8 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
     if m * n * k == 0 {
         return;
     }
-    // The thread pool is entered only for a product that is worth it.
-    let alone = by.alone && m * n * k > 1 << 18;
-    if by.precision == Precision::Bf16 {
+    let alone = alone && is_worth_sharing(m, n, k);
+    if precision == Precision::Bf16 {
         return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, alone);
     }
     let parallelism = if alone { Parallelism::Rayon(0) } else { Parallelism::None };
@@ -75,6 +102,11 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
     }
 }
 
+/// Whether a product is worth entering the thread pool for.
+fn is_worth_sharing(m: usize, n: usize, k: usize) -> bool {
+    m * n * k > 1 << 18
+}
+
 /// y = a bᵀ with matrices of `side` x `side`, on the thread that calls: as a linear layer multiplies, its operands all of one size. By it one measures what `precision` can give
 /// at best on this processor.
 ///
@@ -82,28 +114,53 @@ fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: Vie
 /// When a matrix is smaller than that.
 pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [f32]) {
     let (a, b) = (View { data: a, columns: 1, rows: side }, View { data: b, columns: side, rows: 1 });
-    product(Write::Set, y, (side, side, side), a, b, Arithmetic { precision, alone: false });
+    product(precision, Write::Set, y, (side, side, side), a, b, false);
+}
+
+impl LinearAt {
+    /// Height and width of what rows are multiplied by.
+    pub(super) fn shape(&self, direction: Direction) -> (usize, usize) {
+        match direction {
+            Direction::Forward => (self.inputs, self.outputs),
+            Direction::Backward => (self.outputs, self.inputs),
+        }
+    }
+
+    /// What rows are multiplied by: forward wᵀ, with w (outputs, inputs) the weight, backward w.
+    pub(super) fn operand<'a>(&self, values: &'a [f32], direction: Direction) -> View<'a> {
+        let data = &values[self.weight.clone()];
+        match direction {
+            Direction::Forward => View { data, columns: self.inputs, rows: 1 },
+            Direction::Backward => View { data, columns: 1, rows: self.inputs },
+        }
+    }
+
+    fn multiply(&self, direction: Direction, x: &[f32], write: Write, y: &mut [f32], by: Arithmetic<'_>) {
+        let (k, n) = self.shape(direction);
+        let rows = x.len() / k;
+        let x = View { data: x, columns: 1, rows: k };
+        match by.matrices {
+            Matrices::F32(values) => product(Precision::F32, write, y, (rows, n, k), x, self.operand(values, direction), by.alone),
+            Matrices::Bf16(panels) => bf16::product_by(write, &mut y[..rows * n], x, &panels[self.number], by.alone && is_worth_sharing(rows, n, k)),
+        }
+    }
 }
 
 /// y (rows, outputs) = x (rows, inputs) wᵀ, with w (outputs, inputs) the linear layer's weight; without the bias.
-pub(super) fn linear(at: &LinearAt, values: &[f32], x: &[f32], y: &mut [f32], by: Arithmetic) {
-    let rows = x.len() / at.inputs;
-    let w = View { data: &values[at.weight.clone()], columns: at.inputs, rows: 1 };
-    product(Write::Set, y, (rows, at.outputs, at.inputs), View { data: x, columns: 1, rows: at.inputs }, w, by);
+pub(super) fn linear(at: &LinearAt, x: &[f32], y: &mut [f32], by: Arithmetic<'_>) {
+    at.multiply(Direction::Forward, x, Write::Set, y, by);
 }
 
 /// dx (rows, inputs) = dy (rows, outputs) w: the gradient with respect to a linear layer's input.
-pub(super) fn linear_input(at: &LinearAt, values: &[f32], dy: &[f32], write: Write, dx: &mut [f32], by: Arithmetic) {
-    let rows = dy.len() / at.outputs;
-    let w = View { data: &values[at.weight.clone()], columns: 1, rows: at.inputs };
-    product(write, dx, (rows, at.inputs, at.outputs), View { data: dy, columns: 1, rows: at.outputs }, w, by);
+pub(super) fn linear_input(at: &LinearAt, dy: &[f32], write: Write, dx: &mut [f32], by: Arithmetic<'_>) {
+    at.multiply(Direction::Backward, dy, write, dx, by);
 }
 
 /// dw (outputs', inputs) = dyᵀ x for the columns of dy (rows, outputs) from `first` on, as many as dw has rows: part of the gradient with respect to a linear layer's weight.
-pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32], by: Arithmetic) {
+pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32], precision: Precision) {
     let rows = x.len() / at.inputs;
     let dy = View { data: dy.get(first..).unwrap_or_default(), columns: at.outputs, rows: 1 };
-    product(write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, by);
+    product(precision, write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, false);
 }
 
 #[cfg(test)]
@@ -114,15 +171,15 @@ mod tests {
     #[test]
     fn the_three_products_of_a_linear_layer_are_their_sums() {
         let (rows, outputs, inputs) = (7, 5, 6);
-        let at = LinearAt { weight: 3..3 + outputs * inputs, bias: 0..0, outputs, inputs };
+        let at = LinearAt { number: 0, weight: 3..3 + outputs * inputs, bias: 0..0, outputs, inputs };
         let (values, x, dy) = (rng::normals(1, 3 + outputs * inputs, 1.0), rng::normals(2, rows * inputs, 1.0), rng::normals(3, rows * outputs, 1.0));
         let w = |o: usize, i: usize| values[3 + o * inputs + i];
         let close = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
         let (mut y, mut dx, mut dw) = (vec![0.0; rows * outputs], vec![1.0; rows * inputs], vec![1.0; 2 * inputs]);
-        let by = |alone| Arithmetic { precision: Precision::F32, alone };
-        linear(&at, &values, &x, &mut y, by(false));
-        linear_input(&at, &values, &dy, Write::Add, &mut dx, by(true));
-        linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, by(false));
+        let by = |alone| Arithmetic { matrices: Matrices::F32(&values), alone };
+        linear(&at, &x, &mut y, by(false));
+        linear_input(&at, &dy, Write::Add, &mut dx, by(true));
+        linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, Precision::F32);
         for r in 0..rows {
             for o in 0..outputs {
                 close(y[r * outputs + o], (0..inputs).map(|i| x[r * inputs + i] * w(o, i)).sum());

@@ -4,6 +4,7 @@
 //! review, not with its square.
 
 use super::dropout::Dropout;
+use super::rows::room;
 use super::simd::{exp, mul_add, sum, sum2};
 use crate::rng;
 
@@ -38,14 +39,6 @@ pub(crate) struct Scratch {
 
 /// Rows of kᵀ are padded to this many elements.
 const PAD: usize = 16;
-
-/// `n` elements of room; what they hold is left from before.
-fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
-    if buffer.len() < n {
-        buffer.resize(n, 0.0);
-    }
-    &mut buffer[..n]
-}
 
 /// out[c] = Σ_i a[i] rows[i * stride + c]
 #[inline(always)]
