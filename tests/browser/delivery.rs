@@ -75,6 +75,14 @@ impl Scene {
         std::fs::metadata(self.dir.path().join("model").join(WEIGHTS)).expect("weights").len()
     }
 
+    /// Their hash, under which tabs take turns.
+    fn sha256(&self) -> String {
+        let manifest = std::fs::read(self.dir.path().join("model/starsight.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+        let weights = manifest["files"].as_array().and_then(|files| files.iter().find(|file| file["path"] == WEIGHTS)).expect("weights");
+        weights["sha256"].as_str().expect("a hash").to_string()
+    }
+
     /// The options that ask for the model on the Hub.
     fn wish(&self) -> Value {
         json!({ "model": REPO, "endpoint": self.hub.endpoint() })
@@ -381,6 +389,10 @@ async fn two_tabs_fetch_once() {
     let begin = "const { load } = await import('./starsight.js'); window.phases = []; const onProgress = ({ phase }) => window.phases.push(phase);
         window.loading = load({ ...args, onProgress }).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
     browser.call(begin, scene.wish()).await;
+    // Else the first might wait for the second: a tab in the background takes its time.
+    let fetches =
+        format!("return navigator.locks.query().then(({{ held }}) => held.some(({{ name }}) => name === 'starsight {}') || null)", scene.sha256());
+    browser.until("the first tab fetches", &fetches).await;
     let first = browser.client.window().await.expect("a tab");
     let second = browser.client.new_window(true).await.expect("another tab").handle;
     browser.client.switch_to_window(second).await.expect("a tab");
