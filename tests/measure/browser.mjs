@@ -88,7 +88,7 @@ try {
       rates.push(last.stats.samplesPerSecond);
     }
     const single = [];
-    for (const text of texts.slice(0, 100)) single.push((await window.rater.rate([text])).stats.seconds * 1000);
+    for (const text of texts.slice(0, 512)) single.push((await window.rater.rate([text])).stats.seconds * 1000);
     const { backend, workers, tokens } = last.stats;
     return { rates: [...rates], rate: median(rates), backend, workers, tokens, one: median(single), one_p95: single[Math.floor(single.length * 0.95)], stars: last.ratings.map((r) => r.stars) };
   }, texts);
