@@ -196,3 +196,40 @@ impl Engine for Fused {
         Ok(ranges.par_iter().map(rate).collect::<Vec<_>>().concat())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn weights_that_change_are_rounded_anew() {
+        let json = r#"{"model_type":"distilbert","vocab_size":20,"dim":48,"n_layers":2,"n_heads":2,"hidden_dim":70,"max_position_embeddings":10}"#;
+        let config = EncoderConfig::from_json(json.as_bytes()).expect("a good config");
+        let batch = PackedBatch::new(&[&[1, 2, 3], &[4, 5]]).expect("a batch");
+        let model = |seed| {
+            let mut model = Fused::new(&config, &Weights::fresh(&config, seed).expect("weights")).expect("a model");
+            model.set_precision(Precision::Bf16);
+            model
+        };
+        let learned = |model: &Fused| {
+            let (mut tape, mut gradients) = (Tape::default(), Gradients::new(model.layout(), Depth::Embeddings));
+            let logits = model.forward(&batch, &[1, 2], &mut tape).expect("logits");
+            model.backward(&logits, &mut tape, &mut gradients);
+            [logits.concat(), gradients.to_dense(), model.logits(&batch).expect("logits").concat()].concat()
+        };
+        let (mut changing, other) = (model(1), model(2));
+        let before = learned(&changing);
+        assert_eq!(learned(&changing), before);
+        changing.values_mut().copy_from_slice(other.values());
+        assert_ne!(learned(&other), before);
+        assert_eq!(learned(&changing), learned(&other));
+        // By the matrices alone, as a step of the optimiser moves them.
+        let matrix = other.layout().linears().next().expect("a layer").weight.clone();
+        let moved = rng::normals(3, matrix.len(), 0.1);
+        let (mut one, mut another) = (other, model(2));
+        one.values_mut()[matrix.clone()].copy_from_slice(&moved);
+        another.values_mut()[matrix].copy_from_slice(&moved);
+        assert_eq!(learned(&one), learned(&another));
+    }
+}
