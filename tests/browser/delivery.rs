@@ -77,8 +77,7 @@ impl Scene {
 
     /// Their hash, under which tabs take turns.
     fn sha256(&self) -> String {
-        let manifest = std::fs::read(self.dir.path().join("model/starsight.json")).expect("a manifest");
-        let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+        let manifest = parsed(&std::fs::read_to_string(self.dir.path().join("model/starsight.json")).expect("a manifest"));
         let weights = manifest["files"].as_array().and_then(|files| files.iter().find(|file| file["path"] == WEIGHTS)).expect("weights");
         weights["sha256"].as_str().expect("a hash").to_string()
     }

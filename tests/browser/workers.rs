@@ -222,7 +222,7 @@ async fn another_worker_is_kept_if_all_together_are_faster_and_only_then() {
                 const mine = args.cores === 1 ? core : { free: Promise.resolve() };
                 let heard = Promise.resolve();
                 const compute = async () => {
-                    const takes = first ? 1000 : args.cores === 1 && live() > 1 ? 60 : 20;
+                    const takes = first ? 1000 : args.cores === 1 && live() > 1 ? 180 : 60;
                     first = false;
                     await new Promise((resolve) => setTimeout(resolve, takes));
                 };
