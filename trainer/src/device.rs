@@ -24,7 +24,7 @@ use crate::train::gpu;
 use crate::train::processor::Processor;
 use crate::train::trainee::{Setup, Trainee};
 
-/// Side of the matrices that show what a core can do: large enough to keep it at work, small enough to take no time.
+/// Side of the matrices that show what a core can do: large enough to keep it at work, small enough for half a second.
 const PROCESSOR_SIDE: usize = 1024;
 /// The same of a GPU.
 #[cfg(feature = "cuda")]
