@@ -9,8 +9,8 @@ use crate::kernels::norm::Moments;
 
 /// Tokens that a shard of a training batch holds at least, if there are so many: few enough for a core's cache, and for cores to share a batch evenly.
 pub(super) const TRAINING_TOKENS: usize = 256;
-/// And of a batch that is only rated: little enough for a core's own cache.
-pub(super) const RATING_TOKENS: usize = 256;
+/// And of a batch that is only rated, which keeps less: more, since each shard lays out all weights for its products.
+pub(super) const RATING_TOKENS: usize = 512;
 
 /// Some reviews of a batch on their way through the network. Buffers keep their memory from batch to batch.
 #[derive(Default)]

@@ -4,8 +4,9 @@
 //! review, not with its square.
 
 use super::dropout::Dropout;
+use super::product::{Left, Rows, product};
 use super::rows::room;
-use super::simd::{exp, mul_add, sum, sum2};
+use super::simd::{exp, max, sum, sum2};
 use crate::rng;
 
 /// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
@@ -27,60 +28,48 @@ pub(crate) struct Scratch {
     /// kᵀ and vᵀ, (size, padded tokens)
     k_columns: Vec<f32>,
     v_columns: Vec<f32>,
-    /// A query divided by sqrt(size), (size)
+    /// Queries divided by sqrt(size), (queries, size)
     query: Vec<f32>,
-    /// Weights of one query, and in the backward pass their gradient, (padded tokens)
+    /// Weights, and in the backward pass their gradient, then that of the scores, (queries, padded tokens)
     weights: Vec<f32>,
     d_weights: Vec<f32>,
-    /// Dropped weights and the gradient of the scores, a column for each query, (tokens, queries)
-    dropped_columns: Vec<f32>,
-    d_score_columns: Vec<f32>,
+    /// What dropout multiplies the weights of one query by, (tokens)
+    kept: Vec<f32>,
 }
 
-/// Rows of kᵀ are padded to this many elements.
+/// Tokens are padded to a multiple of this.
 const PAD: usize = 16;
 
-/// out[c] = Σ_i a[i] rows[i * stride + c]
-#[inline(always)]
-fn weighted_rows<const FMA: bool>(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize) {
-    let mut at = 0;
-    at = weighted_blocks::<FMA, 32>(out, a, rows, stride, at);
-    at = weighted_blocks::<FMA, 16>(out, a, rows, stride, at);
-    at = weighted_blocks::<FMA, 8>(out, a, rows, stride, at);
-    weighted_blocks::<FMA, 1>(out, a, rows, stride, at);
-}
-
-/// The same for as many whole blocks of `N` columns as there are from column `at` on; their sums stay in registers. Returns the column after them.
-#[inline(always)]
-fn weighted_blocks<const FMA: bool, const N: usize>(out: &mut [f32], a: &[f32], rows: &[f32], stride: usize, mut at: usize) -> usize {
-    while at + N <= out.len() {
-        let mut sums = [0f32; N];
-        for (a, row) in a.iter().zip(rows[at..].chunks(stride)) {
-            for (sum, x) in sums.iter_mut().zip(&row[..N]) {
-                *sum = mul_add::<FMA>(*a, *x, *sum);
-            }
-        }
-        out[at..at + N].copy_from_slice(&sums);
-        at += N;
-    }
-    at
-}
-
-/// Columns `first..first + size` of x (tokens, stride) as rows of `padded` elements.
+/// Columns `first..first + size` of x (tokens, stride) as rows of `padded` elements, zeros after the tokens.
 #[inline(always)]
 fn transpose(x: &[f32], stride: usize, first: usize, size: usize, padded: usize, out: &mut [f32]) {
-    for (i, row) in x.chunks_exact(stride).enumerate() {
-        for (c, x) in row[first..first + size].iter().enumerate() {
-            out[c * padded + i] = *x;
+    let tokens = x.len() / stride;
+    let row = |i: usize| &x[i * stride + first..][..size];
+    for out in out[..size * padded].chunks_exact_mut(padded) {
+        out[tokens..].fill(0.0);
+    }
+    // Four at once are written in one piece.
+    let rest = tokens - tokens % 4;
+    for i in (0..rest).step_by(4) {
+        let rows = row(i).iter().zip(row(i + 1)).zip(row(i + 2)).zip(row(i + 3));
+        for (out, (((a, b), c), d)) in out.chunks_exact_mut(padded).zip(rows) {
+            out[i..i + 4].copy_from_slice(&[*a, *b, *c, *d]);
+        }
+    }
+    for i in rest..tokens {
+        for (out, x) in out.chunks_exact_mut(padded).zip(row(i)) {
+            out[i] = *x;
         }
     }
 }
 
-/// softmax in place
+/// softmax in place over the first `tokens` of a padded row; zeros after them
 #[inline(always)]
-fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+fn softmax(row: &mut [f32], tokens: usize) {
+    row[tokens..].fill(f32::NEG_INFINITY);
+    let max = max(row);
     row.iter_mut().for_each(|x| *x = exp(*x - max));
+    row[tokens..].fill(0.0);
     let inverse = 1.0 / sum(row, |x| x);
     row.iter_mut().for_each(|x| *x *= inverse);
 }
@@ -91,28 +80,39 @@ fn stream(key: u64, head: usize, query: usize) -> u64 {
     rng::stream(key, ((head as u64) << 32) | query as u64)
 }
 
+/// The scores of one head, (queries, padded): q kᵀ / sqrt(d), with q from column `at` on.
+#[inline(always)]
+fn scores(of: &Operands<'_>, at: usize, k_columns: &[f32], padded: usize, query: &mut [f32], out: &mut [f32]) {
+    let d = of.size;
+    let scale = 1.0 / (d as f32).sqrt();
+    let queries = of.q.chunks_exact(of.heads * d);
+    let shape = (queries.len(), padded, d);
+    for (to, q) in query.chunks_exact_mut(d).zip(queries) {
+        to.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
+    }
+    product(shape, Left { data: query, down: d, across: 1 }, Rows { data: k_columns, down: padded }, Rows { data: out, down: padded });
+}
+
 multiversion! {
     /// out (queries, width)
     pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
-        let tokens = of.kv.len() / (2 * width);
+        let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
         let padded = tokens.next_multiple_of(PAD);
-        let columns = room(&mut scratch.k_columns, d * padded);
-        let (query, weights) = (room(&mut scratch.query, d), room(&mut scratch.weights, padded));
-        let scale = 1.0 / (d as f32).sqrt();
+        let k_columns = room(&mut scratch.k_columns, d * padded);
+        let (query, weights) = (room(&mut scratch.query, queries * d), room(&mut scratch.weights, queries * padded));
         for head in 0..of.heads {
             let at = head * d;
-            transpose(of.kv, 2 * width, at, d, padded, columns);
-            for (i, (q, out)) in of.q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
-                query.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
-                weighted_rows::<FMA>(weights, query, columns, padded);
-                let weights = &mut weights[..tokens];
-                softmax(weights);
+            transpose(of.kv, 2 * width, at, d, padded, k_columns);
+            scores(&of, at, k_columns, padded, query, weights);
+            for (i, weights) in weights.chunks_exact_mut(padded).enumerate() {
+                softmax(weights, tokens);
                 if let Some((dropout, key)) = of.dropout {
-                    dropout.apply(weights, stream(key, head, i));
+                    dropout.apply(&mut weights[..tokens], stream(key, head, i));
                 }
-                weighted_rows::<FMA>(&mut out[at..at + d], weights, &of.kv[width + at..], 2 * width);
             }
+            let weights = Left { data: weights, down: padded, across: 1 };
+            product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], down: 2 * width }, Rows { data: &mut out[at..], down: width });
         }
     }
 }
@@ -121,47 +121,42 @@ multiversion! {
     /// From the gradient with respect to the result, `grad` (queries, width), those with respect to q and kv: dq (queries, width), dkv (tokens, 2 width).
     pub(crate) fn backward(of: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
-        let tokens = of.kv.len() / (2 * width);
-        let queries = of.q.len() / width;
+        let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
         let padded = tokens.next_multiple_of(PAD);
         let (k_columns, v_columns) = (room(&mut scratch.k_columns, d * padded), room(&mut scratch.v_columns, d * padded));
-        let query = room(&mut scratch.query, d);
-        let (weights, d_weights) = (room(&mut scratch.weights, padded), room(&mut scratch.d_weights, padded));
-        let (dropped_columns, d_score_columns) = (room(&mut scratch.dropped_columns, tokens * queries), room(&mut scratch.d_score_columns, tokens * queries));
+        let query = room(&mut scratch.query, queries * d);
+        let (weights, d_weights) = (room(&mut scratch.weights, queries * padded), room(&mut scratch.d_weights, queries * padded));
+        let kept = room(&mut scratch.kept, tokens);
         let scale = 1.0 / (d as f32).sqrt();
         for head in 0..of.heads {
             let at = head * d;
             transpose(of.kv, 2 * width, at, d, padded, k_columns);
             transpose(of.kv, 2 * width, width + at, d, padded, v_columns);
-            for i in 0..queries {
-                let row = i * width + at..i * width + at + d;
-                query.iter_mut().zip(&of.q[row.clone()]).for_each(|(to, q)| *to = q * scale);
-                weighted_rows::<FMA>(weights, query, k_columns, padded);
-                weighted_rows::<FMA>(d_weights, &grad[row.clone()], v_columns, padded);
-                let (p, dp) = (&mut weights[..tokens], &mut d_weights[..tokens]);
-                softmax(p);
-                // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
+            scores(&of, at, k_columns, padded, query, weights);
+            // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
+            let grad = &grad[at..];
+            let d_out = Left { data: grad, down: width, across: 1 };
+            product((queries, padded, d), d_out, Rows { data: v_columns, down: padded }, Rows { data: d_weights, down: padded });
+            for (i, (p, dp)) in weights.chunks_exact_mut(padded).zip(d_weights.chunks_exact_mut(padded)).enumerate() {
+                softmax(p, tokens);
                 if let Some((dropout, key)) = of.dropout {
-                    dropout.apply(dp, stream(key, head, i));
+                    kept.fill(1.0);
+                    dropout.apply(kept, stream(key, head, i));
+                    dp.iter_mut().zip(kept.iter()).for_each(|(dp, kept)| *dp *= kept);
                 }
                 let total = sum2(p, dp, |p, dp| p * dp);
                 for (dp, p) in dp.iter_mut().zip(p.iter()) {
                     *dp = p * (*dp - total) * scale;
                 }
-                if let Some((dropout, key)) = of.dropout {
-                    dropout.apply(p, stream(key, head, i));
-                }
-                weighted_rows::<FMA>(&mut dq[row], dp, &of.kv[at..], 2 * width);
-                for (j, (p, ds)) in p.iter().zip(dp.iter()).enumerate() {
-                    dropped_columns[j * queries + i] = *p;
-                    d_score_columns[j * queries + i] = *ds;
+                if of.dropout.is_some() {
+                    p.iter_mut().zip(kept.iter()).for_each(|(p, kept)| *p *= kept);
                 }
             }
-            for (j, row) in dkv.chunks_exact_mut(2 * width).enumerate() {
-                let column = j * queries..(j + 1) * queries;
-                weighted_rows::<FMA>(&mut row[at..at + d], &d_score_columns[column.clone()], &of.q[at..], width);
-                weighted_rows::<FMA>(&mut row[width + at..width + at + d], &dropped_columns[column], &grad[at..], width);
-            }
+            let (d_scores, dropped) = (Left { data: d_weights, down: padded, across: 1 }, Left { data: weights, down: 1, across: padded });
+            product((queries, d, tokens), d_scores, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
+            let d_scores = Left { down: 1, across: padded, ..d_scores };
+            product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], down: width }, Rows { data: &mut dkv[at..], down: 2 * width });
+            product((tokens, d, queries), dropped, Rows { data: grad, down: width }, Rows { data: &mut dkv[width + at..], down: 2 * width });
         }
     }
 }

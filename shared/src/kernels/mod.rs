@@ -13,6 +13,8 @@ pub(crate) mod attention;
 #[cfg(feature = "native")]
 pub(crate) mod dropout;
 pub(crate) mod norm;
+#[cfg(feature = "native")]
+pub(crate) mod product;
 /// Only the fused encoder calls these: candle's graph has its own.
 #[cfg(feature = "native")]
 pub(crate) mod rows;

@@ -1,7 +1,7 @@
 //! Vector code from plain loops: one source, compiled for several instruction sets, chosen when it runs; and the functions that such loops need in a form that vectorises.
 
 /// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and which runs the best that the processor has. WebAssembly has one instruction set,
-/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction.
+/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction, and `REGISTER` how many numbers one holds.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -10,25 +10,25 @@ macro_rules! multiversion {
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[allow(clippy::extra_unused_type_parameters, reason = "not every body has products")]
             #[inline(always)]
-            fn body<const FMA: bool>($($arg: $ty),*) $body
+            fn body<const FMA: bool, const REGISTER: usize>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($arg: $ty),*) { body::<true>($($arg),*) }
+                fn avx512($($arg: $ty),*) { body::<true, 16>($($arg),*) }
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
+                fn avx2($($arg: $ty),*) { body::<true, 8>($($arg),*) }
                 match $crate::kernels::simd::level() {
                     // SAFETY: the processor has what the function was compiled for.
                     $crate::kernels::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::kernels::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    $crate::kernels::simd::Level::Baseline => body::<false>($($arg),*),
+                    $crate::kernels::simd::Level::Baseline => body::<false, 4>($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            body::<false>($($arg),*)
+            body::<false, 4>($($arg),*)
         }
     };
 }
@@ -88,6 +88,19 @@ pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// Sums run in this many lanes, so that they need not wait for each other.
 const LANES: usize = 16;
 
+/// All lanes in one: neighbours come together last.
+#[inline(always)]
+fn across(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// Σ f(x, y) over two slices of one length, in lanes: the order of summation depends on the length alone.
 #[inline(always)]
 pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
@@ -99,13 +112,27 @@ pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
             lanes[i] += f(x[i], y[i]);
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    across(lanes, |x, y| x + y) + rest
 }
 
 /// Σ f(x), likewise.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(x, x, |x, _| f(x))
+}
+
+/// The largest of x, whose length is a multiple of 16; NaNs are passed over.
+#[cfg(feature = "native")]
+#[inline(always)]
+pub(crate) fn max(x: &[f32]) -> f32 {
+    let larger = |x: f32, y: f32| if y > x { y } else { x };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in x.as_chunks::<LANES>().0 {
+        for (lane, x) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, *x);
+        }
+    }
+    across(lanes, larger)
 }
 
 /// `low` if x lies below it, `high` if above; a NaN stays one.

@@ -1,0 +1,121 @@
+//! Products of small matrices, on the thread that calls: those of attention within a head.
+
+use super::simd::mul_add;
+
+/// The left operand of a product: where it begins, and how many elements lie between neighbours in a column and in a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub data: &'a [f32],
+    pub down: usize,
+    pub across: usize,
+}
+
+/// Rows of the right operand, or of the result: where they begin, and how many elements lie between neighbours in a column.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<T> {
+    pub data: T,
+    pub down: usize,
+}
+
+multiversion! {
+    /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
+    pub(crate) fn product(shape: (usize, usize, usize), a: Left<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
+        let (m, n, k) = shape;
+        let last = |rows: usize, down: usize, columns: usize, across: usize| rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
+        assert!(
+            m * n * k > 0 && last(m, a.down, k, a.across) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
+            "operands of a product of {m} x {k} x {n}"
+        );
+        let mut column = 0;
+        // As many sums at once as hide an addition's latency and stay in registers.
+        if REGISTER == 16 {
+            column = columns::<FMA, 6, 32>(shape, a, b, y.data, y.down, column);
+            column = columns::<FMA, 12, 16>(shape, a, b, y.data, y.down, column);
+        } else {
+            column = columns::<FMA, 4, 16>(shape, a, b, y.data, y.down, column);
+        }
+        column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.down, column);
+        columns::<FMA, 4, 1>(shape, a, b, y.data, y.down, column);
+    }
+}
+
+/// The result in as many whole blocks of `N` columns as there are from `column` on, up to `R` rows at once. Returns the column after them.
+#[inline(always)]
+fn columns<const FMA: bool, const R: usize, const N: usize>(
+    (m, n, k): (usize, usize, usize),
+    a: Left<'_>,
+    b: Rows<&[f32]>,
+    y: &mut [f32],
+    down: usize,
+    mut column: usize,
+) -> usize {
+    while column + N <= n {
+        let mut row = 0;
+        while row < m {
+            let a = Left { data: &a.data[row * a.down..], ..a };
+            let b = Rows { data: &b.data[column..], ..b };
+            let y = &mut y[row * down + column..];
+            let rest = m - row;
+            // SAFETY: `product` asserted that the operands hold all that the whole result is made of.
+            row += unsafe {
+                match rest {
+                    _ if rest >= R => tile::<FMA, R, N>(k, a, b, y, down),
+                    4.. => tile::<FMA, 4, N>(k, a, b, y, down),
+                    3 => tile::<FMA, 3, N>(k, a, b, y, down),
+                    2 => tile::<FMA, 2, N>(k, a, b, y, down),
+                    _ => tile::<FMA, 1, N>(k, a, b, y, down),
+                }
+            };
+        }
+        column += N;
+    }
+    column
+}
+
+/// `R` rows and `N` columns of the result, the first of what is given. Returns how many rows.
+///
+/// # Safety
+/// The operands must reach as far as `k` steps of so many rows and columns do.
+#[inline(always)]
+unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(k: usize, a: Left<'_>, b: Rows<&[f32]>, y: &mut [f32], down: usize) -> usize {
+    let mut sums = [[0f32; N]; R];
+    for step in 0..k {
+        // SAFETY: as the caller says.
+        let row = unsafe { b.data.get_unchecked(step * b.down..step * b.down + N) };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as the caller says.
+            let x = unsafe { *a.data.get_unchecked(r * a.down + step * a.across) };
+            for (sum, y) in sums.iter_mut().zip(row) {
+                *sum = mul_add::<FMA>(x, *y, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        y[r * down..][..N].copy_from_slice(sums);
+    }
+    R
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn a_product_is_its_sums_whatever_its_operands_strides() {
+        for (m, n, k) in [(1, 1, 1), (4, 32, 16), (3, 7, 5), (21, 61, 33), (6, 24, 1), (12, 16, 4)] {
+            let (a, b) = (rng::normals(1, m * k, 1.0), rng::normals(2, k * (n + 3), 1.0));
+            for left in [Left { data: &a, down: k, across: 1 }, Left { data: &a, down: 1, across: m }] {
+                let mut y = vec![7.0; m * (n + 2)];
+                product((m, n, k), left, Rows { data: &b, down: n + 3 }, Rows { data: &mut y, down: n + 2 });
+                for (i, row) in y.chunks(n + 2).enumerate() {
+                    for (j, found) in row[..n].iter().enumerate() {
+                        let wanted: f64 = (0..k).map(|l| f64::from(a[i * left.down + l * left.across]) * f64::from(b[l * (n + 3) + j])).sum();
+                        assert!((f64::from(*found) - wanted).abs() < 1e-5, "{m} x {n} x {k}: {found}, wanted {wanted}");
+                    }
+                    assert_eq!(row[n..], [7.0; 2], "beyond the result nothing is written");
+                }
+            }
+        }
+    }
+}
