@@ -13,8 +13,9 @@ mod versions;
 mod web;
 
 use sh::{Cmd, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use tools::Wants;
 
 const USAGE: &str = "\
@@ -120,8 +121,12 @@ fn write_samples() -> Result {
 
 /// The folder of the workspace.
 fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        // As cargo says now: since this was built, the whole folder may have been moved, and its target folder with it.
+        let xtask = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
+        xtask.parent().map(Path::to_path_buf).unwrap_or(xtask)
+    });
+    &ROOT
 }
 
 /// The workspace's own cargo, with these arguments.

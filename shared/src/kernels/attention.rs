@@ -45,8 +45,9 @@ const PAD: usize = 16;
 fn transpose(x: &[f32], stride: usize, first: usize, size: usize, padded: usize, out: &mut [f32]) {
     let tokens = x.len() / stride;
     let row = |i: usize| &x[i * stride + first..][..size];
-    for out in out[..size * padded].chunks_exact_mut(padded) {
-        out[tokens..].fill(0.0);
+    let out = &mut out[..size * padded];
+    if tokens < padded {
+        out.fill(0.0);
     }
     // Four at once are written in one piece.
     let rest = tokens - tokens % 4;

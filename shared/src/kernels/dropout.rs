@@ -35,17 +35,15 @@ impl Dropout {
 
 multiversion! {
     fn apply(row: &mut [f32], key: u64, threshold: u16, scale: f32) {
-        let mut draws = [0u16; BLOCK];
+        // Bytes, lowest first: four draws are written in one piece, and read in vectors.
+        let mut draws = [[0u8; 8]; BLOCK / 4];
         for (block, chunk) in row.chunks_mut(BLOCK).enumerate() {
             let first = (block * (BLOCK / 4)) as u64;
-            for (i, four) in draws.chunks_exact_mut(4).take(chunk.len().div_ceil(4)).enumerate() {
-                let bits = rng::bits(key, first + i as u64);
-                for (lane, draw) in four.iter_mut().enumerate() {
-                    *draw = (bits >> (16 * lane)) as u16;
-                }
+            for (i, four) in draws.iter_mut().take(chunk.len().div_ceil(4)).enumerate() {
+                *four = rng::bits(key, first + i as u64).to_le_bytes();
             }
-            for (x, draw) in chunk.iter_mut().zip(&draws) {
-                *x *= if *draw < threshold { 0.0 } else { scale };
+            for (x, draw) in chunk.iter_mut().zip(draws.as_flattened().as_chunks::<2>().0) {
+                *x *= if u16::from_le_bytes(*draw) < threshold { 0.0 } else { scale };
             }
         }
     }
