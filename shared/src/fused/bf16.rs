@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layout::{Layout, LinearAt};
-use super::product::{Direction, View, Write};
+use super::product::{Direction, Write};
+use crate::kernels::product::View;
 use crate::kernels::rows::room;
 
 /// Rows of the result that a kernel computes at once.

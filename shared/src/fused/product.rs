@@ -5,6 +5,7 @@ use gemm::Parallelism;
 use super::Precision;
 use super::bf16::{self, Panels};
 use super::layout::LinearAt;
+use crate::kernels::product::View;
 
 /// How a pass over a model computes its products.
 #[derive(Clone, Copy)]
@@ -48,14 +49,6 @@ pub(super) enum Write {
     Set,
     /// Added to what is there.
     Add,
-}
-
-/// A matrix in memory: elements between neighbours in a row, and in a column.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub data: &'a [f32],
-    pub columns: usize,
-    pub rows: usize,
 }
 
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.

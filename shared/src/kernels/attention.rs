@@ -4,9 +4,9 @@
 //! review, not with its square.
 
 use super::dropout::Dropout;
-use super::product::{Left, Rows, product};
+use super::product::{Rows, View, product};
 use super::rows::room;
-use super::simd::{exp, max, sum, sum2};
+use super::simd::{LANES, exp, max, sum, sum2};
 use crate::rng;
 
 /// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
@@ -38,7 +38,7 @@ pub(crate) struct Scratch {
 }
 
 /// Tokens are padded to a multiple of this.
-const PAD: usize = 16;
+const PAD: usize = LANES;
 
 /// Columns `first..first + size` of x (tokens, stride) as rows of `padded` elements, zeros after the tokens.
 #[inline(always)]
@@ -91,7 +91,7 @@ fn scores(of: &Operands<'_>, at: usize, k_columns: &[f32], padded: usize, query:
     for (to, q) in query.chunks_exact_mut(d).zip(queries) {
         to.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
     }
-    product(shape, Left { data: query, down: d, across: 1 }, Rows { data: k_columns, down: padded }, Rows { data: out, down: padded });
+    product(shape, View { data: query, columns: 1, rows: d }, Rows { data: k_columns, down: padded }, Rows { data: out, down: padded });
 }
 
 multiversion! {
@@ -112,7 +112,7 @@ multiversion! {
                     dropout.apply(&mut weights[..tokens], stream(key, head, i));
                 }
             }
-            let weights = Left { data: weights, down: padded, across: 1 };
+            let weights = View { data: weights, columns: 1, rows: padded };
             product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], down: 2 * width }, Rows { data: &mut out[at..], down: width });
         }
     }
@@ -136,7 +136,7 @@ multiversion! {
             scores(&of, at, k_columns, padded, query, weights);
             // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
             let grad = &grad[at..];
-            let d_out = Left { data: grad, down: width, across: 1 };
+            let d_out = View { data: grad, columns: 1, rows: width };
             product((queries, padded, d), d_out, Rows { data: v_columns, down: padded }, Rows { data: d_weights, down: padded });
             for (i, (p, dp)) in weights.chunks_exact_mut(padded).zip(d_weights.chunks_exact_mut(padded)).enumerate() {
                 softmax(p, tokens);
@@ -153,9 +153,9 @@ multiversion! {
                     p.iter_mut().zip(kept.iter()).for_each(|(p, kept)| *p *= kept);
                 }
             }
-            let (d_scores, dropped) = (Left { data: d_weights, down: padded, across: 1 }, Left { data: weights, down: 1, across: padded });
+            let (d_scores, dropped) = (View { data: d_weights, columns: 1, rows: padded }, View { data: weights, columns: padded, rows: 1 });
             product((queries, d, tokens), d_scores, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
-            let d_scores = Left { down: 1, across: padded, ..d_scores };
+            let d_scores = View { columns: padded, rows: 1, ..d_scores };
             product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], down: width }, Rows { data: &mut dkv[at..], down: 2 * width });
             product((tokens, d, queries), dropped, Rows { data: grad, down: width }, Rows { data: &mut dkv[width + at..], down: 2 * width });
         }

@@ -2,15 +2,15 @@
 
 use super::simd::mul_add;
 
-/// The left operand of a product: where it begins, and how many elements lie between neighbours in a column and in a row.
+/// A matrix in memory: elements between neighbours in a row, and in a column.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
+pub(crate) struct View<'a> {
     pub data: &'a [f32],
-    pub down: usize,
-    pub across: usize,
+    pub columns: usize,
+    pub rows: usize,
 }
 
-/// Rows of the right operand, or of the result: where they begin, and how many elements lie between neighbours in a column.
+/// A matrix whose rows lie in one piece each, so far apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<T> {
     pub data: T,
@@ -19,11 +19,11 @@ pub(crate) struct Rows<T> {
 
 multiversion! {
     /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
-    pub(crate) fn product(shape: (usize, usize, usize), a: Left<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
+    pub(crate) fn product(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
         let (m, n, k) = shape;
         let last = |rows: usize, down: usize, columns: usize, across: usize| rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
         assert!(
-            m * n * k > 0 && last(m, a.down, k, a.across) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
+            m * n * k > 0 && last(m, a.rows, k, a.columns) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
             "operands of a product of {m} x {k} x {n}"
         );
         let mut column = 0;
@@ -43,7 +43,7 @@ multiversion! {
 #[inline(always)]
 fn columns<const FMA: bool, const R: usize, const N: usize>(
     (m, n, k): (usize, usize, usize),
-    a: Left<'_>,
+    a: View<'_>,
     b: Rows<&[f32]>,
     y: &mut [f32],
     down: usize,
@@ -52,7 +52,7 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
     while column + N <= n {
         let mut row = 0;
         while row < m {
-            let a = Left { data: &a.data[row * a.down..], ..a };
+            let a = View { data: &a.data[row * a.rows..], ..a };
             let b = Rows { data: &b.data[column..], ..b };
             let y = &mut y[row * down + column..];
             let rest = m - row;
@@ -77,14 +77,14 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
 /// # Safety
 /// The operands must reach as far as `k` steps of so many rows and columns do.
 #[inline(always)]
-unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(k: usize, a: Left<'_>, b: Rows<&[f32]>, y: &mut [f32], down: usize) -> usize {
+unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(k: usize, a: View<'_>, b: Rows<&[f32]>, y: &mut [f32], down: usize) -> usize {
     let mut sums = [[0f32; N]; R];
     for step in 0..k {
         // SAFETY: as the caller says.
         let row = unsafe { b.data.get_unchecked(step * b.down..step * b.down + N) };
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as the caller says.
-            let x = unsafe { *a.data.get_unchecked(r * a.down + step * a.across) };
+            let x = unsafe { *a.data.get_unchecked(r * a.rows + step * a.columns) };
             for (sum, y) in sums.iter_mut().zip(row) {
                 *sum = mul_add::<FMA>(x, *y, *sum);
             }
@@ -105,12 +105,12 @@ mod tests {
     fn a_product_is_its_sums_whatever_its_operands_strides() {
         for (m, n, k) in [(1, 1, 1), (4, 32, 16), (3, 7, 5), (21, 61, 33), (6, 24, 1), (12, 16, 4)] {
             let (a, b) = (rng::normals(1, m * k, 1.0), rng::normals(2, k * (n + 3), 1.0));
-            for left in [Left { data: &a, down: k, across: 1 }, Left { data: &a, down: 1, across: m }] {
+            for left in [View { data: &a, columns: 1, rows: k }, View { data: &a, columns: m, rows: 1 }] {
                 let mut y = vec![7.0; m * (n + 2)];
                 product((m, n, k), left, Rows { data: &b, down: n + 3 }, Rows { data: &mut y, down: n + 2 });
                 for (i, row) in y.chunks(n + 2).enumerate() {
                     for (j, found) in row[..n].iter().enumerate() {
-                        let wanted: f64 = (0..k).map(|l| f64::from(a[i * left.down + l * left.across]) * f64::from(b[l * (n + 3) + j])).sum();
+                        let wanted: f64 = (0..k).map(|l| f64::from(a[i * left.rows + l * left.columns]) * f64::from(b[l * (n + 3) + j])).sum();
                         assert!((f64::from(*found) - wanted).abs() < 1e-5, "{m} x {n} x {k}: {found}, wanted {wanted}");
                     }
                     assert_eq!(row[n..], [7.0; 2], "beyond the result nothing is written");

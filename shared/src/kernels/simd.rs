@@ -86,7 +86,7 @@ pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Sums run in this many lanes, so that they need not wait for each other.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// All lanes in one: neighbours come together last.
 #[inline(always)]
@@ -121,7 +121,7 @@ pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(x, x, |x, _| f(x))
 }
 
-/// The largest of x, whose length is a multiple of 16; NaNs are passed over.
+/// The largest of x, whose length is a multiple of [`LANES`]; NaNs are passed over.
 #[cfg(feature = "native")]
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
