@@ -6,7 +6,7 @@
 use super::forward::{drop_tokens, single_tokens};
 use super::layout::{LayerAt, LinearAt, NormAt};
 use super::product::{self, Write};
-use super::shard::{Backward, Factors, Normed, Shard, sized, spans};
+use super::shard::{Backward, Factors, Normed, Shard, spans};
 use super::{Depth, Gradients, Pass, Precision, Tape};
 use crate::config::Architecture;
 use crate::kernels::attention::{self, Operands};
@@ -32,7 +32,7 @@ pub(super) fn run(pass: &Pass<'_>, d_logits: &[[f32; LABELS]], tape: &mut Tape, 
 
     let work = shards.iter().zip(backward.iter_mut()).zip(above.iter_mut()).collect();
     parallel::for_each(work, |((shard, back), factors)| {
-        sized(&mut back.vectors, layout.vectors.len()).fill(0.0);
+        back.vectors.sized(layout.vectors.len()).fill(0.0);
         head(pass, shard, &d_logits[shard.reviews.clone()], back, factors);
     });
     let mut weights = vec![
@@ -132,21 +132,21 @@ fn head(pass: &Pass<'_>, shard: &Shard, d_logits: &[[f32; LABELS]], back: &mut B
     let (h, layout) = (pass.config.hidden_size, pass.layout);
     let reviews = d_logits.len();
     let vectors = layout.vectors.start;
-    let logits = sized(&mut factors.logits, reviews * LABELS);
+    let logits = factors.logits.sized(reviews * LABELS);
     logits.copy_from_slice(d_logits.as_flattened());
     let bias = |at: &LinearAt| at.bias.start - vectors..at.bias.end - vectors;
     add_column_sums(logits, &mut back.vectors[bias(&layout.classifier)]);
-    let pooled = sized(&mut factors.pooled, reviews * h);
+    let pooled = factors.pooled.sized(reviews * h);
     product::linear_input(&layout.classifier, logits, Write::Set, pooled, pass.arithmetic);
     drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
-    for (d, x) in pooled.iter_mut().zip(&shard.pooled_in) {
+    for (d, x) in pooled.iter_mut().zip(shard.pooled_in.iter()) {
         *d *= match pass.config.architecture {
             Architecture::DistilBert => f32::from(*x > 0.0),
             Architecture::Bert => 1.0 - x.tanh().powi(2),
         };
     }
     add_column_sums(pooled, &mut back.vectors[bias(&layout.pooler)]);
-    product::linear_input(&layout.pooler, pooled, Write::Set, sized(&mut back.x, reviews * h), pass.arithmetic);
+    product::linear_input(&layout.pooler, pooled, Write::Set, back.x.sized(reviews * h), pass.arithmetic);
 }
 
 /// The gradient `dy` with respect to a LayerNorm's result becomes that with respect to the sum that it takes.
@@ -177,28 +177,28 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
 
     // x holds the gradient with respect to the layer's result; then to the sum before the second LayerNorm: of the residual and of what the feed-forward layers add.
     norm_backward(pass, &at.output_norm, &tape.output, &mut back.x, &mut back.vectors);
-    let out = sized(&mut factors.feed_forward_out, rows * h);
+    let out = factors.feed_forward_out.sized(rows * h);
     out.copy_from_slice(&back.x);
     drop_tokens(out, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
     add_column_sums(out, &mut back.vectors[bias(&at.feed_forward_out)]);
-    let inner = sized(&mut factors.feed_forward_in, rows * f);
+    let inner = factors.feed_forward_in.sized(rows * f);
     product::linear_input(&at.feed_forward_out, out, Write::Set, inner, by);
-    activation::backward(config.activation, &tape.inner, inner, sized(&mut factors.active, rows * f));
+    activation::backward(config.activation, &tape.inner, inner, factors.active.sized(rows * f));
     add_column_sums(inner, &mut back.vectors[bias(&at.feed_forward_in)]);
     product::linear_input(&at.feed_forward_in, inner, Write::Add, &mut back.x, by);
 
     // The same for the first LayerNorm and attention.
     norm_backward(pass, &at.attention_norm, &tape.attention, &mut back.x, &mut back.vectors);
-    let out = sized(&mut factors.attention_output, rows * h);
+    let out = factors.attention_output.sized(rows * h);
     out.copy_from_slice(&back.x);
     if config.architecture == Architecture::Bert {
         drop_tokens(out, config.hidden_dropout, &shard.keys, site::attention_output(index), row_boundaries);
     }
     add_column_sums(out, &mut back.vectors[bias(&at.attention_output)]);
-    let context = sized(&mut back.context, rows * h);
+    let context = back.context.sized(rows * h);
     product::linear_input(&at.attention_output, out, Write::Set, context, by);
 
-    let (query, key_value) = (sized(&mut factors.query, rows * h), sized(&mut factors.key_value, tokens * 2 * h));
+    let (query, key_value) = (factors.query.sized(rows * h), factors.key_value.sized(tokens * 2 * h));
     let dropout = Dropout::new(config.attention_dropout);
     for ((review, span), (_, asked)) in spans(&shard.boundaries).zip(spans(row_boundaries)) {
         let (asked, span) = (asked.start * h..asked.end * h, span.start * 2 * h..span.end * 2 * h);
@@ -216,7 +216,7 @@ fn layer(pass: &Pass<'_>, shard: &Shard, back: &mut Backward, factors: &mut Fact
     product::linear_input(&at.query, query, Write::Add, &mut back.x, by);
     if last {
         // From the rows that were asked for to all of them.
-        let all = sized(&mut back.x_all, tokens * h);
+        let all = back.x_all.sized(tokens * h);
         all.fill(0.0);
         for (row, start) in back.x.chunks_exact(h).zip(&shard.boundaries) {
             all[start * h..][..h].copy_from_slice(row);

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use super::layout::{Layout, LinearAt};
 use super::product::{Direction, Write};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::product::View;
-use crate::kernels::rows::room;
 
 /// Rows of the result that a kernel computes at once.
 const ROWS: usize = 8;
@@ -61,7 +61,7 @@ pub fn is_there() -> bool {
 /// A left operand as a kernel takes it.
 #[derive(Default)]
 struct Left {
-    pairs: Vec<u32>,
+    pairs: Aligned<u32>,
     /// Pairs between those of neighbouring rows, and of neighbouring steps of the sum.
     row: usize,
     step: usize,
@@ -70,7 +70,7 @@ struct Left {
 /// A right operand as a kernel takes it: (panels, steps, `COLUMNS`) pairs, the last panel filled up with zeros.
 #[derive(Default)]
 pub(super) struct Panels {
-    pairs: Vec<u32>,
+    pairs: Aligned<u32>,
     columns: usize,
     steps: usize,
 }
@@ -79,7 +79,7 @@ impl Panels {
     /// Room for an operand of k rows and n columns.
     fn size(&mut self, k: usize, n: usize) {
         (self.columns, self.steps) = (n, k.div_ceil(2));
-        room(&mut self.pairs, n.div_ceil(COLUMNS) * self.steps * COLUMNS);
+        self.pairs.sized(n.div_ceil(COLUMNS) * self.steps * COLUMNS);
     }
 
     /// Its panels, and the first column of each.
@@ -184,7 +184,7 @@ multiversion! {
     /// Rounds the left operand, in its own order of rows and columns, so that nothing is moved but by neighbours.
     fn pack_left(left: &mut Left, a: View<'_>, m: usize, k: usize) {
         let steps = k.div_ceil(2);
-        let pairs = room(&mut left.pairs, m * steps).chunks_exact_mut(if a.columns == 1 { steps } else { m });
+        let pairs = left.pairs.sized(m * steps).chunks_exact_mut(if a.columns == 1 { steps } else { m });
         if a.columns == 1 {
             (left.row, left.step) = (steps, 1);
             for (to, row) in pairs.zip(a.data.chunks(a.rows)) {

@@ -1,7 +1,7 @@
 //! The forward pass of a shard: token ids to logits.
 
 use super::layout::{LayerAt, NormAt};
-use super::shard::{LayerTape, Normed, Shard, sized, spans};
+use super::shard::{LayerTape, Normed, Shard, spans};
 use super::{Pass, product};
 use crate::config::Architecture;
 use crate::kernels::activation;
@@ -37,7 +37,7 @@ fn embed(pass: &Pass<'_>, shard: &mut Shard) {
     let tokens = shard.tokens();
     let (words, positions) = (&pass.values[pass.layout.words()], &pass.values[pass.layout.positions.clone()]);
     let segment = pass.layout.segments.clone().map(|range| &pass.values[range][..h]);
-    let sum = sized(&mut shard.embedded.sum, tokens * h);
+    let sum = shard.embedded.sum.sized(tokens * h);
     for (_, span) in spans(&shard.boundaries) {
         let rows = sum[span.start * h..span.end * h].chunks_exact_mut(h);
         for ((row, id), position) in rows.zip(&shard.token_ids[span]).zip(positions.chunks_exact(h)) {
@@ -49,8 +49,8 @@ fn embed(pass: &Pass<'_>, shard: &mut Shard) {
             }
         }
     }
-    let x = sized(&mut shard.layers[0].x, tokens * h);
-    norm::forward(pass.norm(&pass.layout.embedding_norm), sum, x, sized(&mut shard.embedded.moments, tokens));
+    let x = shard.layers[0].x.sized(tokens * h);
+    norm::forward(pass.norm(&pass.layout.embedding_norm), sum, x, shard.embedded.moments.sized(tokens));
     drop_tokens(x, pass.config.hidden_dropout, &shard.keys, site::EMBEDDINGS, &shard.boundaries);
 }
 
@@ -88,7 +88,7 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     let tape = &mut shard.layers[here];
 
     let asked: &[f32] = if last {
-        let first = sized(&mut tape.x_first, reviews * h);
+        let first = tape.x_first.sized(reviews * h);
         for (row, start) in first.chunks_exact_mut(h).zip(&shard.boundaries) {
             row.copy_from_slice(&tape.x[start * h..][..h]);
         }
@@ -96,14 +96,14 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     } else {
         &tape.x
     };
-    let query = sized(&mut tape.query, rows * h);
+    let query = tape.query.sized(rows * h);
     product::linear(&at.query, asked, query, by);
     add_bias(query, &values[at.query.bias.clone()]);
-    let key_value = sized(&mut tape.key_value, tokens * 2 * h);
+    let key_value = tape.key_value.sized(tokens * 2 * h);
     product::linear(&at.key_value, &tape.x, key_value, by);
     add_bias(key_value, &values[at.key_value.bias.clone()]);
 
-    let context = sized(&mut tape.context, rows * h);
+    let context = tape.context.sized(rows * h);
     let dropout = Dropout::new(config.attention_dropout);
     for ((review, span), (_, asked)) in spans(&shard.boundaries).zip(spans(row_boundaries)) {
         let operands = Operands {
@@ -116,8 +116,8 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
         attention::forward(operands, &mut context[asked.start * h..asked.end * h], &mut shard.attention);
     }
 
-    let attended = sized(&mut tape.attended, rows * h);
-    let sum = sized(&mut tape.attention.sum, rows * h);
+    let attended = tape.attended.sized(rows * h);
+    let sum = tape.attention.sum.sized(rows * h);
     product::linear(&at.attention_output, context, sum, by);
     add_bias(sum, &values[at.attention_output.bias.clone()]);
     // BERT drops here; DistilBERT does not.
@@ -126,16 +126,16 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     }
     add_and_norm(pass, &at.attention_norm, &mut tape.attention, asked, attended);
 
-    let inner = sized(&mut tape.inner, rows * f);
+    let inner = tape.inner.sized(rows * f);
     product::linear(&at.feed_forward_in, attended, inner, by);
     add_bias(inner, &values[at.feed_forward_in.bias.clone()]);
-    let active = sized(&mut shard.active, rows * f);
+    let active = shard.active.sized(rows * f);
     activation::forward(config.activation, inner, active);
-    let sum = sized(&mut tape.output.sum, rows * h);
+    let sum = tape.output.sum.sized(rows * h);
     product::linear(&at.feed_forward_out, active, sum, by);
     add_bias(sum, &values[at.feed_forward_out.bias.clone()]);
     drop_tokens(sum, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
-    add_and_norm(pass, &at.output_norm, &mut tape.output, attended, sized(&mut result, rows * h));
+    add_and_norm(pass, &at.output_norm, &mut tape.output, attended, result.sized(rows * h));
     *(if last { &mut shard.first } else { &mut shard.layers[next].x }) = result;
 }
 
@@ -143,17 +143,17 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
 fn add_and_norm(pass: &Pass<'_>, at: &NormAt, normed: &mut Normed, x: &[f32], y: &mut [f32]) {
     add(&mut normed.sum, x);
     let rows = x.len() / pass.config.hidden_size;
-    norm::forward(pass.norm(at), &normed.sum, y, sized(&mut normed.moments, rows));
+    norm::forward(pass.norm(at), &normed.sum, y, normed.moments.sized(rows));
 }
 
 /// The first token of each review through the head.
 fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let reviews = shard.boundaries.len() - 1;
-    let pooled_in = sized(&mut shard.pooled_in, reviews * h);
+    let pooled_in = shard.pooled_in.sized(reviews * h);
     product::linear(&pass.layout.pooler, &shard.first, pooled_in, pass.arithmetic);
     add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
-    let pooled = sized(&mut shard.pooled, reviews * h);
+    let pooled = shard.pooled.sized(reviews * h);
     let act = match pass.config.architecture {
         Architecture::DistilBert => activation::relu,
         Architecture::Bert => f32::tanh,

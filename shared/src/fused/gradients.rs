@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::layout::Layout;
+use crate::kernels::aligned::Aligned;
 
 /// How far down gradients are asked for: what lies below is not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Gradients {
     layout: Arc<Layout>,
     depth: Depth,
     /// All but the word embedding, laid out as the values.
-    dense: Vec<f32>,
+    dense: Aligned<f32>,
     /// Where in `rows` the gradient of a token id lies.
     slots: HashMap<u32, usize>,
     ids: Vec<u32>,
@@ -35,7 +36,7 @@ impl Gradients {
         Gradients {
             layout: layout.clone(),
             depth,
-            dense: vec![0.0; layout.words().start],
+            dense: Aligned::zeros(layout.words().start),
             slots: HashMap::new(),
             ids: Vec::new(),
             rows: Vec::new(),
@@ -63,7 +64,7 @@ impl Gradients {
 
     /// The gradient laid out as the values, the word embedding's in full.
     pub fn to_dense(&self) -> Vec<f32> {
-        let mut out = self.dense.clone();
+        let mut out = self.dense.to_vec();
         out.resize(self.layout.len(), 0.0);
         let width = self.layout.width();
         for (id, row) in self.ids.iter().zip(self.rows.chunks_exact(width)) {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::config::Architecture;
+use crate::kernels::aligned::Aligned;
 use crate::weights::{Names, TensorSpec, Weights, specs, word_table};
 use crate::{EncoderConfig, Error, LABELS};
 
@@ -143,8 +144,8 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as the model's configuration asks.
-    pub fn gather(&self, weights: &Weights) -> Result<Vec<f32>, Error> {
-        let mut values = vec![0.0; self.len()];
+    pub fn gather(&self, weights: &Weights) -> Result<Aligned<f32>, Error> {
+        let mut values = Aligned::zeros(self.len());
         for tensor in &self.tensors {
             let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
             values[tensor.range.clone()].copy_from_slice(&from);

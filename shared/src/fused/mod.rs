@@ -27,6 +27,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{PackedBatch, divide};
+pub use crate::kernels::aligned::Aligned;
 use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, parallel};
@@ -61,7 +62,7 @@ impl fmt::Display for Precision {
 pub struct Fused {
     config: EncoderConfig,
     layout: Arc<Layout>,
-    values: Vec<f32>,
+    values: Aligned<f32>,
     precision: Precision,
     /// The matrices as bf16 products take them, in the forward pass and in the backward pass.
     rounded: [Rounded; 2],

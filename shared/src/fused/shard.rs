@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::LABELS;
 use crate::batch::PackedBatch;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::Scratch;
 use crate::kernels::norm::Moments;
 
@@ -27,13 +28,13 @@ pub(super) struct Shard {
     /// In training one for each layer; in rating two, taken in turn.
     pub layers: Vec<LayerTape>,
     /// The last layer's result: the first token of each review, (reviews, hidden).
-    pub first: Vec<f32>,
+    pub first: Aligned<f32>,
     /// Before the activation, and after it and dropout, (reviews, hidden).
-    pub pooled_in: Vec<f32>,
-    pub pooled: Vec<f32>,
+    pub pooled_in: Aligned<f32>,
+    pub pooled: Aligned<f32>,
     pub logits: Vec<[f32; LABELS]>,
     /// After the activation, (rows, intermediate): not kept, but computed again in the backward pass.
-    pub active: Vec<f32>,
+    pub active: Aligned<f32>,
     pub attention: Scratch,
 }
 
@@ -41,9 +42,9 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Normed {
     /// (rows, hidden)
-    pub sum: Vec<f32>,
+    pub sum: Aligned<f32>,
     /// (rows)
-    pub moments: Vec<Moments>,
+    pub moments: Aligned<Moments>,
 }
 
 /// What a layer keeps. Its rows are those of all tokens, and in the last layer, of which only the first token of each review is asked for, those of the first tokens: of x,
@@ -51,20 +52,20 @@ pub(super) struct Normed {
 #[derive(Default)]
 pub(super) struct LayerTape {
     /// Its input, (tokens, hidden).
-    pub x: Vec<f32>,
+    pub x: Aligned<f32>,
     /// The rows of x that are asked for, if not all, (reviews, hidden).
-    pub x_first: Vec<f32>,
+    pub x_first: Aligned<f32>,
     /// (rows, hidden)
-    pub query: Vec<f32>,
+    pub query: Aligned<f32>,
     /// (tokens, 2 hidden)
-    pub key_value: Vec<f32>,
+    pub key_value: Aligned<f32>,
     /// (rows, hidden)
-    pub context: Vec<f32>,
+    pub context: Aligned<f32>,
     pub attention: Normed,
     /// After the first LayerNorm, (rows, hidden).
-    pub attended: Vec<f32>,
+    pub attended: Aligned<f32>,
     /// Before the activation, (rows, intermediate).
-    pub inner: Vec<f32>,
+    pub inner: Aligned<f32>,
     pub output: Normed,
 }
 
@@ -72,13 +73,13 @@ pub(super) struct LayerTape {
 #[derive(Default)]
 pub(super) struct Backward {
     /// The gradient with respect to the result of a layer, then to its input, (rows, hidden).
-    pub x: Vec<f32>,
+    pub x: Aligned<f32>,
     /// The same of all rows of the last layer's input.
-    pub x_all: Vec<f32>,
+    pub x_all: Aligned<f32>,
     /// (rows, hidden)
-    pub context: Vec<f32>,
+    pub context: Aligned<f32>,
     /// With respect to biases and LayerNorms, laid out as the vectors of the layout.
-    pub vectors: Vec<f32>,
+    pub vectors: Aligned<f32>,
     pub attention: Scratch,
 }
 
@@ -86,24 +87,18 @@ pub(super) struct Backward {
 #[derive(Default)]
 pub(super) struct Factors {
     /// Gradients with respect to the results of the layer's products, (rows, hidden) each
-    pub feed_forward_out: Vec<f32>,
-    pub attention_output: Vec<f32>,
-    pub query: Vec<f32>,
+    pub feed_forward_out: Aligned<f32>,
+    pub attention_output: Aligned<f32>,
+    pub query: Aligned<f32>,
     /// (rows, intermediate)
-    pub feed_forward_in: Vec<f32>,
+    pub feed_forward_in: Aligned<f32>,
     /// (tokens, 2 hidden)
-    pub key_value: Vec<f32>,
+    pub key_value: Aligned<f32>,
     /// After the activation, (rows, intermediate).
-    pub active: Vec<f32>,
+    pub active: Aligned<f32>,
     /// Of the head: (reviews, 5) and (reviews, hidden)
-    pub logits: Vec<f32>,
-    pub pooled: Vec<f32>,
-}
-
-/// Makes a buffer `n` long and returns it; what it holds is left from before.
-pub(super) fn sized<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
-    buffer.resize(n, T::default());
-    buffer
+    pub logits: Aligned<f32>,
+    pub pooled: Aligned<f32>,
 }
 
 impl Shard {

@@ -195,7 +195,7 @@ mod tests {
         let config = EncoderConfig::from_json(config.as_bytes()).expect("a good config");
         let (weights, layout) = (Weights::fresh(&config, 1).expect("weights"), Layout::of(&config));
         let restored = super::super::restore(&config, quantize(&config, &weights).expect("a file")).expect("weights");
-        let [before, wanted] = [&weights, &restored].map(|weights| layout.gather(weights).expect("all of them"));
+        let [before, wanted] = [&weights, &restored].map(|weights| layout.gather(weights).expect("all of them").to_vec());
         let mut found = before.clone();
         round(&layout, &mut found, 0..config.vocab_size);
         assert_eq!(found, wanted);

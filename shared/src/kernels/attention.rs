@@ -1,12 +1,13 @@
 //! Self-attention of one review: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al., "Attention Is All You Need", 2017).
 //!
 //! The weights are not kept for the backward pass, which computes them again from q and k (Dao et al., "FlashAttention", 2022): what is kept grows with the length of a
-//! review, not with its square.
+//! review, not with its square. Weights lie with a token to a row and a query to a column, so that the queries' softmaxes go side by side, each in a lane of its own.
 
+use super::aligned::Aligned;
 use super::dropout::Dropout;
 use super::product::{Rows, View, product};
-use super::rows::room;
-use super::simd::{LANES, exp, max, sum, sum2};
+use super::simd::{LANES, exp};
+use super::transpose::transpose;
 use crate::rng;
 
 /// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
@@ -25,73 +26,72 @@ pub(crate) struct Operands<'a> {
 /// Room for one head, used again from review to review.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// kᵀ and vᵀ, (size, padded tokens)
-    k_columns: Vec<f32>,
-    v_columns: Vec<f32>,
-    /// Queries divided by sqrt(size), (queries, size)
-    query: Vec<f32>,
-    /// Weights, and in the backward pass their gradient, then that of the scores, (queries, padded tokens)
-    weights: Vec<f32>,
-    d_weights: Vec<f32>,
-    /// What dropout multiplies the weights of one query by, (tokens)
-    kept: Vec<f32>,
+    /// qᵀ / sqrt(d), and the transpose of the gradient with respect to the result, (size, padded queries)
+    q_columns: Aligned<f32>,
+    grad_columns: Aligned<f32>,
+    /// Weights, and in the backward pass their gradient, then that of the scores, (tokens, padded queries)
+    weights: Aligned<f32>,
+    d_weights: Aligned<f32>,
+    /// What dropout multiplies the weights of some queries by, (tokens)
+    kept: Aligned<[f32; LANES]>,
 }
 
-/// Tokens are padded to a multiple of this.
-const PAD: usize = LANES;
-
-/// Columns `first..first + size` of x (tokens, stride) as rows of `padded` elements, zeros after the tokens.
+/// The lanes of `block` in each row of x (rows, blocks).
 #[inline(always)]
-fn transpose(x: &[f32], stride: usize, first: usize, size: usize, padded: usize, out: &mut [f32]) {
-    let tokens = x.len() / stride;
-    let row = |i: usize| &x[i * stride + first..][..size];
-    let out = &mut out[..size * padded];
-    if tokens < padded {
-        out.fill(0.0);
-    }
-    // Four at once are written in one piece.
-    let rest = tokens - tokens % 4;
-    for i in (0..rest).step_by(4) {
-        let rows = row(i).iter().zip(row(i + 1)).zip(row(i + 2)).zip(row(i + 3));
-        for (out, (((a, b), c), d)) in out.chunks_exact_mut(padded).zip(rows) {
-            out[i..i + 4].copy_from_slice(&[*a, *b, *c, *d]);
+fn lanes(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> impl Iterator<Item = &mut [f32; LANES]> {
+    x.chunks_exact_mut(blocks).filter_map(move |row| row.get_mut(block))
+}
+
+/// x[i] <- f(i, x[i]). By way of values of its own: in place the compiler would have to fear that x overlaps what else is read, and take the lanes one by one.
+#[inline(always)]
+fn update(x: &mut [f32; LANES], f: impl Fn(usize, f32) -> f32) {
+    let mut new = *x;
+    new.iter_mut().enumerate().for_each(|(i, x)| *x = f(i, *x));
+    *x = new;
+}
+
+/// softmax over the rows of `block`, each lane for itself, but for the factors that it returns.
+#[inline(always)]
+fn softmax(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> [f32; LANES] {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for row in lanes(x, blocks, block) {
+        for (most, x) in most.iter_mut().zip(row) {
+            *most = if *x > *most { *x } else { *most };
         }
     }
-    for i in rest..tokens {
-        for (out, x) in out.chunks_exact_mut(padded).zip(row(i)) {
-            out[i] = *x;
+    let mut sums = [0f32; LANES];
+    for row in lanes(x, blocks, block) {
+        for ((x, most), sum) in row.iter_mut().zip(&most).zip(&mut sums) {
+            *x = exp(*x - most);
+            *sum += *x;
         }
     }
+    sums.iter_mut().for_each(|sum| *sum = 1.0 / *sum);
+    sums
 }
 
-/// softmax in place over the first `tokens` of a padded row; zeros after them
+/// The streams of random numbers for the weights of queries `first` and after in one head.
 #[inline(always)]
-fn softmax(row: &mut [f32], tokens: usize) {
-    row[tokens..].fill(f32::NEG_INFINITY);
-    let max = max(row);
-    row.iter_mut().for_each(|x| *x = exp(*x - max));
-    row[tokens..].fill(0.0);
-    let inverse = 1.0 / sum(row, |x| x);
-    row.iter_mut().for_each(|x| *x *= inverse);
+fn streams(key: u64, head: usize, first: usize) -> [u64; LANES] {
+    let mut streams = [0; LANES];
+    streams.iter_mut().enumerate().for_each(|(i, stream)| *stream = rng::stream(key, ((head as u64) << 32) | (first + i) as u64));
+    streams
 }
 
-/// The stream of random numbers for the weights of one query in one head.
+/// The scores of one head, (tokens, padded queries): k qᵀ / sqrt(d), with k from column `at` on.
 #[inline(always)]
-fn stream(key: u64, head: usize, query: usize) -> u64 {
-    rng::stream(key, ((head as u64) << 32) | query as u64)
-}
-
-/// The scores of one head, (queries, padded): q kᵀ / sqrt(d), with q from column `at` on.
-#[inline(always)]
-fn scores(of: &Operands<'_>, at: usize, k_columns: &[f32], padded: usize, query: &mut [f32], out: &mut [f32]) {
-    let d = of.size;
+fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], out: &mut [f32]) {
+    let (d, width) = (of.size, of.heads * of.size);
+    transpose(Rows { data: &of.q[at..], down: width }, of.q.len() / width, d, q_columns, padded);
     let scale = 1.0 / (d as f32).sqrt();
-    let queries = of.q.chunks_exact(of.heads * d);
-    let shape = (queries.len(), padded, d);
-    for (to, q) in query.chunks_exact_mut(d).zip(queries) {
-        to.iter_mut().zip(&q[at..at + d]).for_each(|(to, q)| *to = q * scale);
-    }
-    product(shape, View { data: query, columns: 1, rows: d }, Rows { data: k_columns, down: padded }, Rows { data: out, down: padded });
+    q_columns.iter_mut().for_each(|q| *q *= scale);
+    let shape = (of.kv.len() / (2 * width), padded, d);
+    product(
+        shape,
+        View { data: &of.kv[at..], columns: 1, rows: 2 * width },
+        Rows { data: q_columns, down: padded },
+        Rows { data: out, down: padded },
+    );
 }
 
 multiversion! {
@@ -99,20 +99,26 @@ multiversion! {
     pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
         let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
-        let padded = tokens.next_multiple_of(PAD);
-        let k_columns = room(&mut scratch.k_columns, d * padded);
-        let (query, weights) = (room(&mut scratch.query, queries * d), room(&mut scratch.weights, queries * padded));
+        let blocks = queries.div_ceil(LANES);
+        let padded = blocks * LANES;
+        let (q_columns, weights) = (scratch.q_columns.sized(d * padded), scratch.weights.sized(tokens * padded));
+        let kept = scratch.kept.sized(tokens);
+        kept.fill([1.0; LANES]);
         for head in 0..of.heads {
             let at = head * d;
-            transpose(of.kv, 2 * width, at, d, padded, k_columns);
-            scores(&of, at, k_columns, padded, query, weights);
-            for (i, weights) in weights.chunks_exact_mut(padded).enumerate() {
-                softmax(weights, tokens);
+            scores(&of, at, padded, q_columns, weights);
+            let p_lanes = weights.as_chunks_mut().0;
+            for block in 0..blocks {
+                let inverse = softmax(p_lanes, blocks, block);
                 if let Some((dropout, key)) = of.dropout {
-                    dropout.apply(&mut weights[..tokens], stream(key, head, i));
+                    dropout.factors(&streams(key, head, block * LANES), kept);
+                }
+                for (p, kept) in lanes(p_lanes, blocks, block).zip(kept.iter()) {
+                    let kept = *kept;
+                    update(p, |i, p| p * inverse[i] * kept[i]);
                 }
             }
-            let weights = View { data: weights, columns: 1, rows: padded };
+            let weights = View { data: weights, columns: padded, rows: 1 };
             product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], down: 2 * width }, Rows { data: &mut out[at..], down: width });
         }
     }
@@ -123,41 +129,46 @@ multiversion! {
     pub(crate) fn backward(of: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
         let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
-        let padded = tokens.next_multiple_of(PAD);
-        let (k_columns, v_columns) = (room(&mut scratch.k_columns, d * padded), room(&mut scratch.v_columns, d * padded));
-        let query = room(&mut scratch.query, queries * d);
-        let (weights, d_weights) = (room(&mut scratch.weights, queries * padded), room(&mut scratch.d_weights, queries * padded));
-        let kept = room(&mut scratch.kept, tokens);
+        let blocks = queries.div_ceil(LANES);
+        let padded = blocks * LANES;
+        let (q_columns, grad_columns) = (scratch.q_columns.sized(d * padded), scratch.grad_columns.sized(d * padded));
+        let (weights, d_weights) = (scratch.weights.sized(tokens * padded), scratch.d_weights.sized(tokens * padded));
+        let kept = scratch.kept.sized(tokens);
+        kept.fill([1.0; LANES]);
         let scale = 1.0 / (d as f32).sqrt();
         for head in 0..of.heads {
             let at = head * d;
-            transpose(of.kv, 2 * width, at, d, padded, k_columns);
-            transpose(of.kv, 2 * width, width + at, d, padded, v_columns);
-            scores(&of, at, k_columns, padded, query, weights);
+            scores(&of, at, padded, q_columns, weights);
             // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
-            let grad = &grad[at..];
-            let d_out = View { data: grad, columns: 1, rows: width };
-            product((queries, padded, d), d_out, Rows { data: v_columns, down: padded }, Rows { data: d_weights, down: padded });
-            for (i, (p, dp)) in weights.chunks_exact_mut(padded).zip(d_weights.chunks_exact_mut(padded)).enumerate() {
-                softmax(p, tokens);
+            transpose(Rows { data: &grad[at..], down: width }, queries, d, grad_columns, padded);
+            let v = View { data: &of.kv[width + at..], columns: 1, rows: 2 * width };
+            product((tokens, padded, d), v, Rows { data: grad_columns, down: padded }, Rows { data: d_weights, down: padded });
+            let (p_lanes, dp_lanes) = (weights.as_chunks_mut().0, d_weights.as_chunks_mut().0);
+            for block in 0..blocks {
+                let inverse = softmax(p_lanes, blocks, block);
                 if let Some((dropout, key)) = of.dropout {
-                    kept.fill(1.0);
-                    dropout.apply(kept, stream(key, head, i));
-                    dp.iter_mut().zip(kept.iter()).for_each(|(dp, kept)| *dp *= kept);
+                    dropout.factors(&streams(key, head, block * LANES), kept);
                 }
-                let total = sum2(p, dp, |p, dp| p * dp);
-                for (dp, p) in dp.iter_mut().zip(p.iter()) {
-                    *dp = p * (*dp - total) * scale;
+                let mut totals = [0f32; LANES];
+                for ((p, dp), kept) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(kept.iter()) {
+                    let kept = *kept;
+                    update(p, |i, p| p * inverse[i]);
+                    update(dp, |i, dp| dp * kept[i]);
+                    let (p, dp) = (*p, *dp);
+                    update(&mut totals, |i, total| total + p[i] * dp[i]);
                 }
-                if of.dropout.is_some() {
-                    p.iter_mut().zip(kept.iter()).for_each(|(p, kept)| *p *= kept);
+                for ((p, dp), kept) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(kept.iter()) {
+                    let (kept, weights) = (*kept, *p);
+                    update(dp, |i, dp| weights[i] * (dp - totals[i]) * scale);
+                    update(p, |i, p| p * kept[i]);
                 }
             }
-            let (d_scores, dropped) = (View { data: d_weights, columns: 1, rows: padded }, View { data: weights, columns: padded, rows: 1 });
-            product((queries, d, tokens), d_scores, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
-            let d_scores = View { columns: padded, rows: 1, ..d_scores };
+            // Of the columns only those of queries are multiplied by: what fills the last lanes up is left out.
+            let by_query = View { data: d_weights, columns: padded, rows: 1 };
+            product((queries, d, tokens), by_query, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
+            let (d_scores, dropped) = (View { columns: 1, rows: padded, ..by_query }, View { data: weights, columns: 1, rows: padded });
             product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], down: width }, Rows { data: &mut dkv[at..], down: 2 * width });
-            product((tokens, d, queries), dropped, Rows { data: grad, down: width }, Rows { data: &mut dkv[width + at..], down: 2 * width });
+            product((tokens, d, queries), dropped, Rows { data: &grad[at..], down: width }, Rows { data: &mut dkv[width + at..], down: 2 * width });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Dropout (Srivastava et al., 2014) by a counter-based generator: no mask is stored, a resumed run draws the same, and a review draws the same wherever it lies in a
 //! batch, so that a step's gradient does not depend on how its reviews are packed.
 
+use super::simd::LANES;
 use crate::rng;
 
 /// Elements that are drawn for at once.
@@ -30,6 +31,21 @@ impl Dropout {
     /// Multiplies element i of `row` by 0 or the scale, as the i-th 16 bits of the stream `key` say. The same call turns a gradient into that before dropout.
     pub fn apply(self, row: &mut [f32], key: u64) {
         apply(row, key, self.threshold, self.scale);
+    }
+
+    /// What [`Dropout::apply`] multiplies elements by, for several streams side by side: those of element i in `factors[i]`.
+    #[inline(always)]
+    pub(crate) fn factors(self, keys: &[u64; LANES], factors: &mut [[f32; LANES]]) {
+        for (counter, four) in factors.chunks_mut(4).enumerate() {
+            let mut draws = [0; LANES];
+            draws.iter_mut().zip(keys).for_each(|(draw, key)| *draw = rng::bits(*key, counter as u64));
+            for (i, factors) in four.iter_mut().enumerate() {
+                for (factor, draw) in factors.iter_mut().zip(&draws) {
+                    let draw = (draw >> (16 * i)) as u16;
+                    *factor = if draw < self.threshold { 0.0 } else { self.scale };
+                }
+            }
+        }
     }
 }
 
@@ -75,4 +91,25 @@ pub(crate) mod site {
 /// The stream of a review's token at a site.
 pub(crate) fn token_stream(review: u64, site: u64, token: usize) -> u64 {
     rng::stream(rng::stream(review, site), token as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_side_by_side_are_streams() {
+        let dropout = Dropout::new(0.3).expect("a rate");
+        let mut keys = [0; LANES];
+        keys.iter_mut().zip(7..).for_each(|(key, i)| *key = i * 31);
+        for n in [1, 4, 70, 131] {
+            let mut factors = vec![[7.0; LANES]; n];
+            dropout.factors(&keys, &mut factors);
+            for (lane, key) in keys.iter().enumerate() {
+                let mut row = vec![1.0; n];
+                dropout.apply(&mut row, *key);
+                assert_eq!(factors.iter().map(|factors| factors[lane]).collect::<Vec<_>>(), row);
+            }
+        }
+    }
 }

@@ -9,6 +9,8 @@ pub(crate) mod simd;
 #[cfg(feature = "native")]
 pub(crate) mod activation;
 #[cfg(feature = "native")]
+pub(crate) mod aligned;
+#[cfg(feature = "native")]
 pub(crate) mod attention;
 #[cfg(feature = "native")]
 pub(crate) mod dropout;
@@ -18,6 +20,10 @@ pub(crate) mod product;
 /// Only the fused encoder calls these: candle's graph has its own.
 #[cfg(feature = "native")]
 pub(crate) mod rows;
+#[cfg(feature = "native")]
+pub(crate) mod tile;
+#[cfg(feature = "native")]
+pub(crate) mod transpose;
 
 #[cfg(all(test, feature = "native", target_arch = "x86_64"))]
 mod tests;

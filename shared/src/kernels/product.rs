@@ -1,6 +1,7 @@
 //! Products of small matrices, on the thread that calls: those of attention within a head.
 
 use super::simd::mul_add;
+use super::tile::Tiles;
 
 /// A matrix in memory: elements between neighbours in a row, and in a column.
 #[derive(Clone, Copy)]
@@ -17,24 +18,31 @@ pub(crate) struct Rows<T> {
     pub down: usize,
 }
 
+/// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
+pub(crate) fn product(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
+    let (m, n, k) = shape;
+    let last = |rows: usize, down: usize, columns: usize, across: usize| rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
+    assert!(
+        m * n * k > 0 && last(m, a.rows, k, a.columns) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
+        "operands of a product of {m} x {k} x {n}"
+    );
+    let mut done = 0;
+    if let Some(tiles) = Tiles::best() {
+        done = tiles.whole(n);
+        // SAFETY: as asserted.
+        unsafe {
+            tiles.product((m, done, k), a, Rows { data: b.data.as_ptr(), down: b.down }, Rows { data: y.data.as_mut_ptr(), down: y.down }, false)
+        };
+    }
+    if done < n {
+        plain(shape, a, b, y, done);
+    }
+}
+
 multiversion! {
-    /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
-    pub(crate) fn product(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
-        let (m, n, k) = shape;
-        let last = |rows: usize, down: usize, columns: usize, across: usize| rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
-        assert!(
-            m * n * k > 0 && last(m, a.rows, k, a.columns) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
-            "operands of a product of {m} x {k} x {n}"
-        );
-        let mut column = 0;
-        // As many sums at once as hide an addition's latency and stay in registers.
-        if REGISTER == 16 {
-            column = columns::<FMA, 6, 32>(shape, a, b, y.data, y.down, column);
-            column = columns::<FMA, 12, 16>(shape, a, b, y.data, y.down, column);
-        } else {
-            column = columns::<FMA, 4, 16>(shape, a, b, y.data, y.down, column);
-        }
-        column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.down, column);
+    /// The columns of the result from `done` on, those that are left of a narrow matrix or all where there are no tiles.
+    fn plain(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>, done: usize) {
+        let column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.down, done);
         columns::<FMA, 4, 1>(shape, a, b, y.data, y.down, column);
     }
 }
@@ -55,12 +63,10 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
             let a = View { data: &a.data[row * a.rows..], ..a };
             let b = Rows { data: &b.data[column..], ..b };
             let y = &mut y[row * down + column..];
-            let rest = m - row;
             // SAFETY: `product` asserted that the operands hold all that the whole result is made of.
             row += unsafe {
-                match rest {
-                    _ if rest >= R => tile::<FMA, R, N>(k, a, b, y, down),
-                    4.. => tile::<FMA, 4, N>(k, a, b, y, down),
+                match m - row {
+                    rest if rest >= R => tile::<FMA, R, N>(k, a, b, y, down),
                     3 => tile::<FMA, 3, N>(k, a, b, y, down),
                     2 => tile::<FMA, 2, N>(k, a, b, y, down),
                     _ => tile::<FMA, 1, N>(k, a, b, y, down),

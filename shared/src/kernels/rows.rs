@@ -1,13 +1,4 @@
-//! Sums over the rows of a matrix, and the memory that they lie in.
-
-/// Room for `n` elements in a buffer that only grows; what they hold is left from before.
-#[cfg(feature = "native")]
-pub(crate) fn room<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
-    if buffer.len() < n {
-        buffer.resize(n, T::default());
-    }
-    &mut buffer[..n]
-}
+//! Sums over the rows of a matrix.
 
 multiversion! {
     /// Adds each row of x (rows, width) to `sums` (width).

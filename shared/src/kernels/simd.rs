@@ -121,20 +121,6 @@ pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(x, x, |x, _| f(x))
 }
 
-/// The largest of x, whose length is a multiple of [`LANES`]; NaNs are passed over.
-#[cfg(feature = "native")]
-#[inline(always)]
-pub(crate) fn max(x: &[f32]) -> f32 {
-    let larger = |x: f32, y: f32| if y > x { y } else { x };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for block in x.as_chunks::<LANES>().0 {
-        for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane = larger(*lane, *x);
-        }
-    }
-    across(lanes, larger)
-}
-
 /// `low` if x lies below it, `high` if above; a NaN stays one.
 #[inline(always)]
 pub(crate) fn clamp(x: f32, low: f32, high: f32) -> f32 {

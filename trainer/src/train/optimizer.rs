@@ -9,7 +9,7 @@ use anyhow::{Error, Result, anyhow, ensure};
 use rayon::prelude::*;
 use starsight_model::fused::layout::Layout;
 use starsight_model::fused::update::{self, Update};
-use starsight_model::fused::{Fused, Gradients};
+use starsight_model::fused::{Aligned, Fused, Gradients};
 use starsight_model::weights::Weights;
 
 use super::groups::Group;
@@ -27,8 +27,8 @@ pub struct AdamW {
     layout: Arc<Layout>,
     /// How each tensor of the layout is treated.
     groups: Vec<Group>,
-    first_moment: Vec<f32>,
-    second_moment: Vec<f32>,
+    first_moment: Aligned<f32>,
+    second_moment: Aligned<f32>,
     weight_decay: f64,
     max_norm: f64,
     /// Updates made so far.
@@ -70,7 +70,7 @@ impl RowMut<'_> {
 impl AdamW {
     /// An optimiser of weights that lie as in `layout`, with the group of each of its tensors. Gradients are clipped to a global norm of `max_norm`.
     pub fn new(layout: &Arc<Layout>, groups: Vec<Group>, weight_decay: f64, max_norm: f64) -> AdamW {
-        let zeros = || vec![0.0; layout.len()];
+        let zeros = || Aligned::zeros(layout.len());
         AdamW {
             layout: layout.clone(),
             groups,
