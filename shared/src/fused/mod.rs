@@ -6,7 +6,7 @@
 //! to it.
 //!
 //! - [`layout`]: all weights in one slice, and where each tensor lies in it.
-//! - `product`: matrix products.
+//! - `product`: matrix products; `panels`, `bf16`: those that the gemm crate does not have, or not as fast.
 //! - `shard`: what a group of reviews keeps of the forward pass.
 //! - `forward`, `backward`: the two passes of a shard.
 //! - [`gradients`]: the sums over shards.
@@ -16,6 +16,7 @@ mod bf16;
 mod forward;
 pub mod gradients;
 pub mod layout;
+mod panels;
 mod product;
 mod shard;
 pub mod update;

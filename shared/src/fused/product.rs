@@ -5,7 +5,8 @@ use gemm::Parallelism;
 use super::Precision;
 use super::bf16::{self, Panels};
 use super::layout::LinearAt;
-use crate::kernels::product::View;
+use super::panels;
+use crate::kernels::product::{Rows, View};
 
 /// How a pass over a model computes its products.
 #[derive(Clone, Copy)]
@@ -67,6 +68,13 @@ fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize,
     let alone = alone && is_worth_sharing(m, n, k);
     if precision == Precision::Bf16 {
         return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, alone);
+    }
+    if !alone
+        && b.rows == 1
+        && b.columns > 1
+        && let Some(tiles) = panels::tiles(n)
+    {
+        return panels::product(tiles, write, y, (m, n, k), a, Rows { data: b.data, down: b.columns });
     }
     let parallelism = if alone { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: y holds m rows of n, and the last elements that are read of a and b lie within them, as asserted.

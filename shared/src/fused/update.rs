@@ -42,14 +42,20 @@ multiversion! {
 /// Elements whose squares are summed side by side.
 const TASK: usize = 64 * 1024;
 
-/// The sum of squares, in f64, in an order that does not depend on the number of cores.
-pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let part = |part: &[f32]| {
+/// The sum of squares of each part, in f64, in an order that does not depend on the number of cores. All cores are called upon once: for each part of its own that would take longer
+/// than the sums do.
+pub fn sums_of_squares(parts: &[&[f32]]) -> Vec<f64> {
+    let sum = |(part, task): (usize, &[f32])| {
         let mut lanes = [[0.0; LANES]; STREAMS];
-        add_squares(part, &mut lanes);
-        lanes.as_flattened().iter().sum()
+        add_squares(task, &mut lanes);
+        (part, lanes.as_flattened().iter().sum::<f64>())
     };
-    x.par_chunks(TASK).map(part).collect::<Vec<f64>>().iter().sum()
+    let tasks: Vec<(usize, &[f32])> = parts.iter().enumerate().flat_map(|(i, part)| part.chunks(TASK).map(move |task| (i, task))).collect();
+    let mut sums = vec![0.0; parts.len()];
+    for (part, squares) in tasks.into_par_iter().map(sum).collect::<Vec<_>>() {
+        sums[part] += squares;
+    }
+    sums
 }
 
 /// Sums that need not wait for one another.
@@ -107,11 +113,9 @@ mod tests {
 
     #[test]
     fn every_square_is_summed() {
-        for n in [0, 1, 15, 16, 17, 100, TASK, TASK + 33] {
-            let x: Vec<f32> = (0..n).map(|i| (i % 7) as f32).collect();
-            let wanted: usize = (0..n).map(|i| (i % 7) * (i % 7)).sum();
-            assert_eq!(sum_of_squares(&x), wanted as f64, "{n}");
-        }
+        let parts: Vec<Vec<f32>> = [0, 1, 15, 16, 17, 100, TASK, TASK + 33].iter().map(|n| (0..*n).map(|i| (i % 7) as f32).collect()).collect();
+        let wanted: Vec<f64> = parts.iter().map(|x| (0..x.len()).map(|i| (i % 7) * (i % 7)).sum::<usize>() as f64).collect();
+        assert_eq!(sums_of_squares(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()), wanted);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Most words of a vocabulary do not occur in a step. Their rows of the word embedding get no gradient, but AdamW moves them all the same: moments fade, weights decay. Such
 //! updates are put off until the row is needed, and then made in one go: to the bit what they would have been, but the row is read and written once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow, ensure};
@@ -153,13 +154,11 @@ impl AdamW {
     }
 
     /// The names of the trained tensors and the sums of their gradients' squares.
-    fn squares<'a>(&'a self, gradients: &'a Gradients) -> impl Iterator<Item = (&'a str, f64)> {
-        let trained = self.layout.tensors().iter().zip(&self.groups).filter(|(_, group)| group.trained);
-        trained.map(|(tensor, _)| {
-            let words = tensor.range == self.layout.words();
-            let gradient = if words { gradients.words().1 } else { &gradients.dense()[tensor.range.clone()] };
-            (tensor.spec.name.as_str(), update::sum_of_squares(gradient))
-        })
+    fn squares(&self, gradients: &Gradients) -> impl Iterator<Item = (&str, f64)> {
+        let trained = || self.layout.tensors().iter().zip(&self.groups).filter(|(_, group)| group.trained).map(|(tensor, _)| tensor);
+        let gradient = |range: &Range<usize>| if *range == self.layout.words() { gradients.words().1 } else { &gradients.dense()[range.clone()] };
+        let sums = update::sums_of_squares(&trained().map(|tensor| gradient(&tensor.range)).collect::<Vec<_>>());
+        trained().map(|tensor| tensor.spec.name.as_str()).zip(sums)
     }
 
     fn norm(&self, gradients: &Gradients) -> Result<f64> {
@@ -174,7 +173,7 @@ impl AdamW {
     }
 
     /// The names of the trained tensors whose gradient is zero throughout: they stay as they are.
-    pub fn unmoved<'a>(&'a self, gradients: &'a Gradients) -> Vec<&'a str> {
+    pub fn unmoved(&self, gradients: &Gradients) -> Vec<&str> {
         self.squares(gradients).filter(|(_, sum)| *sum == 0.0).map(|(name, _)| name).collect()
     }
 
