@@ -9,7 +9,7 @@ use crate::kernels::product::{Rows, View};
 use crate::kernels::tile::Tiles;
 use crate::kernels::transpose::transpose;
 
-/// Steps of a sum that a panel holds at most: as many as with gemm, so that sums are the same.
+/// Steps of a sum that a panel holds at most: as many as gemm takes, so that sums are its own but of a few rows, where it takes another way.
 const DEPTH: usize = 512;
 
 thread_local! {
@@ -22,8 +22,11 @@ pub(super) fn tiles(n: usize) -> Option<&'static Tiles> {
     Tiles::best().filter(|tiles| tiles.whole(n) == n)
 }
 
-/// y (m, n) = a (m, k) bᵀ, or y += a bᵀ, with b (n, k) in rows and n as the tiles want it; y has no gaps, and nothing is empty.
-pub(super) fn product(tiles: &Tiles, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>) {
+/// y (m, n) = a (m, k) bᵀ, or y += a bᵀ, with b (n, k) in rows and n as [`tiles`] wants it; y has no gaps, and nothing is empty.
+///
+/// # Safety
+/// The operands must reach as far as the shape says, and the tiles be this processor's.
+pub(super) unsafe fn product(tiles: &Tiles, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>) {
     let depth = k.div_ceil(k.div_ceil(DEPTH));
     let mut room = PANEL.take();
     for from in (0..k).step_by(depth) {

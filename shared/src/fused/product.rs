@@ -71,13 +71,22 @@ fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize,
     }
     if !alone
         && b.rows == 1
-        && b.columns > 1
         && let Some(tiles) = panels::tiles(n)
     {
-        return panels::product(tiles, write, y, (m, n, k), a, Rows { data: b.data, down: b.columns });
+        // SAFETY: as asserted.
+        return unsafe { panels::product(tiles, write, y, (m, n, k), a, Rows { data: b.data, down: b.columns }) };
     }
+    // SAFETY: as asserted.
+    unsafe { gemm_product(write, y, (m, n, k), a, b, alone) };
+}
+
+/// The same by the gemm crate, on this thread or on all.
+///
+/// # Safety
+/// The operands must reach as far as the shape says.
+unsafe fn gemm_product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
     let parallelism = if alone { Parallelism::Rayon(0) } else { Parallelism::None };
-    // SAFETY: y holds m rows of n, and the last elements that are read of a and b lie within them, as asserted.
+    // SAFETY: as the caller says.
     unsafe {
         gemm::gemm(
             m,
@@ -168,6 +177,23 @@ pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], 
 mod tests {
     use super::*;
     use crate::rng;
+
+    #[test]
+    fn panels_give_what_gemm_gives() {
+        for (m, n, k) in [(1, 16, 3), (7, 32, 48), (100, 384, 384), (61, 80, 1536), (20, 208, 1100)] {
+            let (x, w, before) = (rng::normals(1, m * k, 1.0), rng::normals(2, n * k, 0.1), rng::normals(3, m * n, 1.0));
+            let (a, b) = (View { data: &x, columns: 1, rows: k }, View { data: &w, columns: k, rows: 1 });
+            for write in [Write::Set, Write::Add] {
+                let (mut panels, mut gemm) = (before.clone(), before.clone());
+                product(Precision::F32, write, &mut panels, (m, n, k), a, b, false);
+                // SAFETY: the operands were made for the shape.
+                unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, false) };
+                for (i, (found, wanted)) in panels.iter().zip(&gemm).enumerate() {
+                    assert!((found - wanted).abs() <= 1e-5 * (1.0 + wanted.abs()), "{m} x {n} x {k}, element {i}: {found}, wanted {wanted}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_three_products_of_a_linear_layer_are_their_sums() {

@@ -1,7 +1,7 @@
 //! Vector code from plain loops: one source, compiled for several instruction sets, chosen when it runs; and the functions that such loops need in a form that vectorises.
 
 /// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and which runs the best that the processor has. WebAssembly has one instruction set,
-/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction, and `REGISTER` how many numbers one holds.
+/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -10,25 +10,25 @@ macro_rules! multiversion {
             #[allow(clippy::too_many_arguments, reason = "as above")]
             #[allow(clippy::extra_unused_type_parameters, reason = "not every body has products")]
             #[inline(always)]
-            fn body<const FMA: bool, const REGISTER: usize>($($arg: $ty),*) $body
+            fn body<const FMA: bool>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($arg: $ty),*) { body::<true, 16>($($arg),*) }
+                fn avx512($($arg: $ty),*) { body::<true>($($arg),*) }
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $ty),*) { body::<true, 8>($($arg),*) }
+                fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
                 match $crate::kernels::simd::level() {
                     // SAFETY: the processor has what the function was compiled for.
                     $crate::kernels::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::kernels::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    $crate::kernels::simd::Level::Baseline => body::<false, 4>($($arg),*),
+                    $crate::kernels::simd::Level::Baseline => body::<false>($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            body::<false, 4>($($arg),*)
+            body::<false>($($arg),*)
         }
     };
 }
