@@ -52,10 +52,10 @@ fn the_whole_way_on_small_data() {
     let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--split", "test", "--json"]));
     assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
     assert_eq!(evaluated["metrics"]["intervals"]["accuracy"], metrics["test"]["intervals"]["accuracy"]);
-    // By the temperature that the bundle keeps: these two depend on it.
+    // By the temperature that is folded into the head: these two depend on it.
     let temperature = metrics["temperature"].as_f64().expect("a temperature");
     let manifest = json(&std::fs::read_to_string(at.join("model/starsight.json")).expect("a manifest"));
-    assert!(manifest["temperature"].as_f64() == Some(temperature) && (temperature - 1.0).abs() > 1e-3, "{temperature}");
+    assert!(manifest["temperature"] == 1.0 && (temperature - 1.0).abs() > 1e-3, "{temperature}");
     for metric in ["loss", "ece"] {
         let [here, there] = [&evaluated["metrics"], &metrics["test"]].map(|of| of[metric].as_f64().expect("a number"));
         assert!((here - there).abs() < 1e-6, "{metric}: {here} {there}");
@@ -101,9 +101,10 @@ fn the_whole_way_on_small_data() {
             .collect::<Vec<_>>()
     );
     bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
-    // Without a temperature, its loss is what the run noted of that.
+    // Without the temperature, its loss is what the run noted of that.
     let path = at.join("copy/starsight.json");
-    std::fs::write(&path, manifest.to_string().replace(&manifest["temperature"].to_string(), "1.0")).expect("written");
+    let warm = format!(r#""temperature":{}"#, 1.0 / temperature);
+    std::fs::write(&path, manifest.to_string().replace(r#""temperature":1.0"#, &warm)).expect("written");
     let raw = json(&good(at, &["evaluate", "--model", "copy", "--data", "reviews.csv", "--split", "test", "--json"]));
     let [here, there] = [&raw["metrics"]["loss"], &metrics["uncalibrated_loss"]].map(|of| of.as_f64().expect("a number"));
     assert!((here - there).abs() < 1e-6, "{here} {there}");
@@ -324,7 +325,10 @@ fn what_belongs_together_is_not_divided() {
     let [train, val, test] = split("date:date", &[]).map(|[_, _, dates]| dates);
     assert!(train.iter().max() < val.iter().min() && val.iter().max() < test.iter().min());
     // Each text five times, the last of them with other stars: two of it stay.
-    assert_eq!(rows(&split("text", &["--dedup"])), 80);
+    assert_eq!(rows(&split("text", &["--dedup", "package_name"])), 80);
+    assert_eq!(rows(&split("text", &["--dedup", "package_name,date"])), 200, "none on the same day");
+    let given = ["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "given:package_name"];
+    bad(at, &given, 1, &["reviews.csv, line 2: `package_name` is \"org.a0\"; wanted train, validation or test"]);
     bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "column:app"], 1, &["reviews.csv: no column `app`"]);
     bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "day"], 2, &["column:NAME"]);
 }

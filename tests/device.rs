@@ -44,7 +44,7 @@ fn run_saving(at: &Path, out: &str, place: Place, resume: bool, save_after: Dura
         base: BaseModel::read(&at.join("base"), None, recipe.seed).expect("a model"),
         base_name: "base".into(),
         student: None,
-        teacher: None,
+        teachers: Vec::new(),
         reviews: &reviews,
         unlabelled: None,
         data_name: "reviews.csv".into(),

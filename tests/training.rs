@@ -5,7 +5,7 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 use starsight::train::groups::Grouping;
-use starsight::train::loss::Loss;
+use starsight::train::loss::{Counts, Loss, one};
 use starsight::train::optimizer::AdamW;
 use starsight::train::schedule::{Decay, Schedule};
 use starsight::train::step::{Step, Workspace, gradient};
@@ -48,10 +48,16 @@ impl Run {
 
     /// The loss of a step; its gradient is in the workspace.
     fn gradient(&mut self, rows: &[usize], token_budget: usize, number: usize) -> f64 {
+        let counts: Vec<Counts> = rows.iter().map(|row| one(self.labels[*row])).collect();
+        self.gradient_of(rows, &counts, token_budget, number)
+    }
+
+    /// The same of texts that were given stars so often.
+    fn gradient_of(&mut self, rows: &[usize], counts: &[Counts], token_budget: usize, number: usize) -> f64 {
         let step = Step {
             rows,
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
-            labels: rows.iter().map(|row| Some(self.labels[*row])).collect(),
+            counts: counts.iter().map(|counts| Some(*counts)).collect(),
             lessons: Vec::new(),
         };
         self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
@@ -154,6 +160,32 @@ fn a_gradient_does_not_depend_on_the_packing() {
         without.loss = run.loss;
         let without = without.gradient(&rows, 10_000, 3);
         assert!((loss - without).abs() > 1e-6, "dropout does something");
+    }
+}
+
+#[test]
+fn texts_with_counts_have_the_loss_and_the_gradient_of_all_their_reviews() {
+    let recorded = recorded();
+    for name in recorded["models"].as_object().expect("models").keys() {
+        let mut run = Run::new(name, 0.0, &recorded);
+        run.loss = Loss::new(0.1, [1.0, 2.0, 2.5, 2.0, 0.5]);
+        // Three texts, one of them fifty times, with stars of all kinds.
+        let counts: [Counts; 3] = [[20.0, 3.0, 0.0, 7.0, 20.0], [0.0, 0.0, 1.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0, 5.0]];
+        let each = counts
+            .iter()
+            .enumerate()
+            .flat_map(|(row, counts)| counts.iter().enumerate().flat_map(move |(label, n)| vec![(row, one(label)); *n as usize]));
+        let (rows, ones): (Vec<usize>, Vec<Counts>) = each.unzip();
+        assert_eq!(rows.len(), 58);
+        let wanted = run.gradient_of(&rows, &ones, 64, 0);
+        let gradients = run.gradients();
+        let found = run.gradient_of(&[0, 1, 2], &counts, 64, 0);
+        assert!((found - wanted).abs() < 1e-6 * wanted, "{name}: {found}, of all reviews {wanted}");
+        for ((tensor, found), (_, wanted)) in run.gradients().iter().zip(&gradients) {
+            let norm = wanted.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let far = found.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+            assert!(far <= 1e-4 * norm + 1e-9, "{name}: {tensor} is {far} off {norm}");
+        }
     }
 }
 

@@ -117,8 +117,8 @@ export interface ModelInfo {
   files: { path: string; size: number; sha256: string }[];
   /** The calibration temperature by which logits are divided; 1 is none. */
   temperature: number;
-  /** How stars follow from the probabilities: the likeliest number, the median, or the rounded mean. */
-  decoding: 'likeliest' | 'median' | 'expected';
+  /** How stars follow from the probabilities: the likeliest number, the median, the rounded mean, or `balanced`: right almost as often as the likeliest, and less far off. */
+  decoding: 'likeliest' | 'median' | 'expected' | 'balanced';
   /** Base model, data, hyperparameters and code version, as the trainer wrote them. */
   provenance: Record<string, unknown>;
 }

@@ -44,6 +44,45 @@ pub struct Scores {
     bins: [Bin; CALIBRATION_BINS],
 }
 
+/// What remains of a rated review.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Cross-entropy in nats.
+    pub loss: f32,
+    /// The true label, 0 to 4.
+    pub label: u8,
+    /// The rated one.
+    pub rated: u8,
+    /// The likeliest one.
+    pub likeliest: u8,
+    /// The probability of the likeliest one.
+    pub confidence: f32,
+}
+
+impl Judged {
+    /// Holds the logits of a review, divided by the calibration temperature, against its label, 0 to 4.
+    pub fn of(logits: &[f32; LABELS], label: usize, decoding: Decoding) -> Judged {
+        let likeliest = argmax(logits);
+        Judged {
+            loss: cross_entropy(logits, label) as f32,
+            label: label as u8,
+            rated: decoding.label(logits) as u8,
+            likeliest: likeliest as u8,
+            confidence: softmax(logits)[likeliest],
+        }
+    }
+
+    /// The place in a confusion matrix that is read row by row, 0 to 24.
+    pub fn cell(self) -> usize {
+        usize::from(self.label) * LABELS + usize::from(self.rated)
+    }
+
+    /// How many stars lie between the two.
+    pub fn distance(self) -> u8 {
+        self.label.abs_diff(self.rated)
+    }
+}
+
 /// Reviews of like confidence: a bin of the calibration curve.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Bin {
@@ -64,13 +103,23 @@ impl Scores {
     /// Adds a review with its true label, 0 to 4.
     pub fn add(&mut self, logits: &[f32; LABELS], label: usize) {
         self.loss += cross_entropy(logits, label);
-        self.confusion[label][self.decoding.label(logits)] += 1;
-        let predicted = argmax(logits);
-        let confidence = f64::from(softmax(logits)[predicted]);
+        self.count(&Judged::of(logits, label, self.decoding));
+    }
+
+    /// Adds a review of which the logits are gone.
+    pub fn add_judged(&mut self, review: &Judged) {
+        self.loss += f64::from(review.loss);
+        self.count(review);
+    }
+
+    fn count(&mut self, review: &Judged) {
+        let Judged { label, rated, likeliest, confidence, .. } = *review;
+        self.confusion[usize::from(label)][usize::from(rated)] += 1;
+        let confidence = f64::from(confidence);
         // Bins are open on the left and closed on the right, as in the paper.
         let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
         self.bins[bin].samples += 1;
-        self.bins[bin].right += u64::from(predicted == label);
+        self.bins[bin].right += u64::from(likeliest == label);
         self.bins[bin].confidence += confidence;
     }
 

@@ -66,12 +66,12 @@ impl Tokenizer {
         pieces.into_iter().map(|(_, piece)| piece).collect()
     }
 
-    /// The `tokenizer.json` of a bundle, with the truncation that is in force.
+    /// The `tokenizer.json` of a bundle, with the truncation that is in force; without white space, for a visitor fetches it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when it cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, Error> {
-        self.inner.to_string(true).map_err(|e| Error::Tokenizer(format!("cannot be written: {e}")))
+        self.inner.to_string(false).map_err(|e| Error::Tokenizer(format!("cannot be written: {e}")))
     }
 }
 

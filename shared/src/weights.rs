@@ -247,6 +247,17 @@ impl Weights {
         Ok(())
     }
 
+    /// Divides the last linear layer by `temperature`, and with it the logits: whoever computes the model gets them so.
+    ///
+    /// # Errors
+    /// When the layer's tensors cannot be computed with.
+    pub fn divide_logits(&mut self, temperature: f32) -> Result<(), Error> {
+        for (_, tensor) in self.tensors.iter_mut().filter(|(name, _)| name.starts_with("classifier.")) {
+            *tensor = (&*tensor / f64::from(temperature))?;
+        }
+        Ok(())
+    }
+
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
@@ -311,6 +322,18 @@ mod tests {
         assert_eq!(canonical("bert.pooler.dense.bias", "bert."), "bert.pooler.dense.bias");
         assert_eq!(canonical("classifier.weight", "bert."), "classifier.weight");
         assert_eq!(canonical("pre_classifier.weight", "distilbert."), "pre_classifier.weight");
+    }
+
+    #[test]
+    fn a_temperature_divides_the_logits() {
+        let mut weights = Weights::fresh(&config(), 1).expect("fresh weights");
+        let before = weights.clone();
+        weights.divide_logits(2.0).expect("divided");
+        for ((name, x), (_, y)) in before.iter().zip(weights.iter()) {
+            let [x, y] = [x, y].map(|tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32"));
+            let by = if ["classifier.weight", "classifier.bias"].contains(&name) { 2.0 } else { 1.0 };
+            assert!(x.iter().zip(&y).all(|(x, y)| *x == by * y), "{name}");
+        }
     }
 
     #[test]

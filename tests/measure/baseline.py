@@ -1,12 +1,15 @@
 """What a rater without a network is worth: TF-IDF over words and pairs of words with logistic regression, and five stars for everything. Learned from one split, told on others.
 
-    starsight split --data REVIEWS --split-by text --dedup --out SPLIT
-    python3 tests/measure/baseline.py SPLIT [OTHER.csv ...]
+    starsight split --data REVIEWS --split-by text --out SPLIT
+    python3 tests/measure/baseline.py SPLIT [OTHER.csv ...] [--by COLUMN] [--where COLUMN=VALUE | COLUMN!=VALUE]
+
+`--by` tells each value of a column of the test split by itself too, and `--where` learns from and is told on some rows alone. Beside all reviews it tells those whose text is not in the
+training split.
 
 needs: scikit-learn pandas pyarrow
 """
 
-import sys
+import argparse
 
 import numpy as np
 from judge import judge, read
@@ -14,13 +17,45 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-folder, others = sys.argv[1], sys.argv[2:]
-train = read(f"{folder}/train.parquet")
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("others", nargs="*")
+parser.add_argument("--by")
+parser.add_argument("--where")
+args = parser.parse_args()
+
+
+def wanted(data):
+    if not args.where:
+        return data
+    column, value = args.where.replace("!", "").split("=")
+    return data[(data[column] == value) != ("!=" in args.where)]
+
+
+def key(texts):
+    return texts.str.lower().str.split().str.join(" ")
+
+
+train = wanted(read(f"{args.folder}/train.parquet"))
 model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True), LogisticRegression(C=1.0, max_iter=300))
 model.fit(train.review, train.star)
 shares = np.bincount(train.star, minlength=6)[1:] / len(train)
-for path in [f"{folder}/test.parquet", *others]:
-    data = read(path)
+learned = set(key(train.review))
+
+
+def tell(name, data):
     truth = data.star.to_numpy()
-    judge("TF-IDF and logistic regression", path, model.predict_proba(data.review), truth)
-    judge("always the commonest", path, np.tile(shares, (len(truth), 1)), truth)
+    probabilities = model.predict_proba(data.review)
+    judge("TF-IDF and logistic regression", name, probabilities, truth)
+    new = ~key(data.review).isin(learned).to_numpy()
+    if 0 < new.sum() < len(data):
+        judge("TF-IDF and logistic regression", f"{name}, texts not learned from", probabilities[new], truth[new])
+    judge("always the commonest", name, np.tile(shares, (len(truth), 1)), truth)
+
+
+test = wanted(read(f"{args.folder}/test.parquet"))
+tell(f"{args.folder}/test.parquet", test)
+for value in sorted(test[args.by].unique()) if args.by else []:
+    tell(f"{args.by} {value}", test[test[args.by] == value])
+for path in args.others:
+    tell(path, wanted(read(path)))

@@ -8,7 +8,7 @@ use serde::Serialize;
 use starsight_model::metrics::Metrics;
 use starsight_model::{LABELS, rng};
 
-use crate::evaluation::Judged;
+use starsight_model::metrics::Judged;
 
 const RESAMPLES: u64 = 1000;
 
@@ -92,7 +92,13 @@ mod tests {
 
     fn reviews(n: usize) -> Vec<Judged> {
         (0..n)
-            .map(|i| Judged { loss: (i % 4) as f32, label: (i % 5) as u8, rated: if i % 4 == 0 { 4 - (i % 5) as u8 } else { (i % 5) as u8 } })
+            .map(|i| Judged {
+                loss: (i % 4) as f32,
+                label: (i % 5) as u8,
+                rated: if i % 4 == 0 { 4 - (i % 5) as u8 } else { (i % 5) as u8 },
+                likeliest: 0,
+                confidence: 0.5,
+            })
             .collect()
     }
 

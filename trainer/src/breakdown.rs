@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use starsight_model::metrics::{Judged, Metrics, Scores};
 
 use crate::data::Table;
-use crate::evaluation::Judged;
 
 /// What asks for groups of like length.
 pub const LENGTH: &str = "length";
@@ -27,6 +27,10 @@ pub struct Group {
     pub off_by_one: f64,
     /// Mean absolute error in stars.
     pub mae: f64,
+    /// Quadratic weighted kappa.
+    pub qwk: f64,
+    /// Expected calibration error.
+    pub ece: f64,
 }
 
 /// Divides reviews into groups.
@@ -57,11 +61,11 @@ impl Grouping {
             None => {
                 let bin = |length: usize| LENGTH_BINS.partition_point(|end| *end < length);
                 let sums = sums(lengths.iter().map(|n| bin(*n)).zip(reviews));
-                sums.into_iter().map(|(bin, sum)| sum.group(bin_name(bin))).collect()
+                sums.into_iter().map(|(bin, scores)| group(bin_name(bin), &scores)).collect()
             }
             Some(values) => {
                 let sums = sums(rows.iter().map(|row| values[*row].as_str()).zip(reviews));
-                let mut groups: Vec<Group> = sums.into_iter().map(|(value, sum)| sum.group(value.into())).collect();
+                let mut groups: Vec<Group> = sums.into_iter().map(|(value, scores)| group(value.into(), &scores)).collect();
                 // Stable: groups of one size stay in the order of their names.
                 groups.sort_by_key(|g| std::cmp::Reverse(g.samples));
                 groups
@@ -78,29 +82,15 @@ fn bin_name(bin: usize) -> String {
     }
 }
 
-#[derive(Default)]
-struct Sum {
-    samples: usize,
-    right: usize,
-    near: usize,
-    distance: usize,
+fn group(group: String, scores: &Scores) -> Group {
+    let Metrics { samples, accuracy, off_by_one, mae, qwk, ece, .. } = scores.metrics();
+    Group { group, samples, accuracy, off_by_one, mae, qwk, ece }
 }
 
-impl Sum {
-    fn group(&self, group: String) -> Group {
-        let share = |count: usize| count as f64 / self.samples as f64;
-        Group { group, samples: self.samples, accuracy: share(self.right), off_by_one: share(self.near), mae: share(self.distance) }
-    }
-}
-
-fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a Judged)>) -> BTreeMap<K, Sum> {
-    let mut sums = BTreeMap::<K, Sum>::new();
+fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a Judged)>) -> BTreeMap<K, Scores> {
+    let mut sums = BTreeMap::<K, Scores>::new();
     for (key, review) in reviews {
-        let sum = sums.entry(key).or_default();
-        sum.samples += 1;
-        sum.right += usize::from(review.distance() == 0);
-        sum.near += usize::from(review.distance() <= 1);
-        sum.distance += usize::from(review.distance());
+        sums.entry(key).or_default().add_judged(review);
     }
     sums
 }
@@ -110,7 +100,7 @@ mod tests {
     use super::*;
 
     fn judged(label: u8, rated: u8) -> Judged {
-        Judged { loss: 0.0, label, rated }
+        Judged { loss: 0.0, label, rated, likeliest: rated, confidence: 0.5 }
     }
 
     fn table(content: &str) -> Table {
@@ -124,8 +114,8 @@ mod tests {
     fn by_a_column() {
         let grouping = Grouping::new(&table("review,star,app\nx,5,b\nx,5,a\nx,5,\nx,5,a\n"), "app").expect("a grouping");
         let groups = grouping.groups(&[3, 0, 1], &[9, 9, 9], &[judged(4, 4), judged(0, 1), judged(4, 1)]);
-        assert_eq!(groups[0], Group { group: "a".into(), samples: 2, accuracy: 0.5, off_by_one: 0.5, mae: 1.5 });
-        assert_eq!(groups[1], Group { group: "b".into(), samples: 1, accuracy: 0.0, off_by_one: 1.0, mae: 1.0 });
+        assert_eq!(groups[0], Group { group: "a".into(), samples: 2, accuracy: 0.5, off_by_one: 0.5, mae: 1.5, qwk: 0.0, ece: 0.0 });
+        assert_eq!(groups[1], Group { group: "b".into(), samples: 1, accuracy: 0.0, off_by_one: 1.0, mae: 1.0, qwk: 0.0, ece: 0.5 });
         assert_eq!(groups.len(), 2);
     }
 

@@ -47,6 +47,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         Some("text") => "by stars, no text in two parts (but for case and white space),".to_owned(),
         Some(by) => match by.split_once(':') {
             Some(("date", column)) => format!("by `{column}`, the last ones to test,"),
+            Some(("given", column)) => format!("as `{column}` says, shuffled"),
             _ => format!("by stars, no value of `{}` in two parts,", by.trim_start_matches("column:")),
         },
     };
@@ -60,23 +61,42 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
             true => " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977)).",
             false => "",
         };
+        if share == 0.0 {
+            let more = provenance["unlabelled"].as_u64().unwrap_or(0);
+            return format!("{words} Besides the reviews with stars it learned what `{teacher}` says of {more} texts without ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)).");
+        }
         format!(
             "{words} Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
         )
     });
     let teacher = teacher.unwrap_or_default();
-    let copies = if provenance["dedup"] == true { " Reviews whose text and stars stood in an earlier one were left out." } else { "" };
+    let dedup: Vec<String> = serde_json::from_value(provenance["dedup"].clone()).unwrap_or_default();
+    let copies = match dedup.is_empty() {
+        true => String::new(),
+        false => format!(" Reviews whose text, stars and {} stood in an earlier one were left out.", dedup.join(", ")),
+    };
+    let repeats = match provenance["recipe"]["repeats"] == "counted" {
+        true => " Reviews with the same text were learned as one, with the counts of their stars.",
+        false => "",
+    };
     let stars = match outcome.decoding {
         Decoding::Likeliest => "A rating's stars are the likeliest ones.",
         Decoding::Median => "A rating's stars are the median of the five probabilities, which are the fewest stars off on average.",
         Decoding::Expected => "A rating's stars are the mean of the five probabilities, rounded, which has the least squared error.",
+        Decoding::Balanced => {
+            "A rating's stars are those with the least expected cost, where any error costs 1, and 0.3 more for each star: right almost as often as the likeliest, and less far off."
+        }
+    };
+    let folded = match outcome.temperature_apart {
+        true => "logits are divided by it for the probabilities that ratings and metrics here rest on, and other programs do not know it",
+        false => "the head's last weights are divided by it, so that every program that loads them gives these probabilities",
     };
     let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
     let _ = write!(
         out,
         "## How it was made\n\n{} reviews were divided {divided} with seed {}: {} to train, {} to \
-         validate, {} to test.{copies}{teacher} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
-         Logits are divided by a temperature of {:.3} for the probabilities that ratings and metrics here rest on, fitted to the validation reviews ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)); \
+         validate, {} to test.{copies}{repeats}{teacher} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
+         A temperature of {:.3}, fitted to the validation reviews, makes its probabilities as sure as they should be ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)): {folded}; \
          it changes no rating's likeliest stars. {stars}\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],
         provenance["split_seed"],
@@ -103,7 +123,7 @@ const IN_PYTHON: &str = r#"In Python, with this folder or its name on the Hub:
 from transformers import pipeline
 
 rate = pipeline("text-classification", model=".")
-rate("Great app, I use it every day!")  # [{'label': '5 stars', 'score': ...}], the score before the temperature
+rate("Great app, I use it every day!")  # [{'label': '5 stars', 'score': ...}]
 ```
 
 "#;
@@ -146,6 +166,24 @@ pub fn of_integers(card: &str) -> String {
         _ => card,
     }
 }
+
+/// The card with `notes` before its limits, or at its end where it has none.
+pub fn with_notes(card: &str, notes: &str) -> String {
+    let notes = notes.trim();
+    match card.find(LIMITS) {
+        Some(at) => format!("{}{notes}\n\n{}", &card[..at], &card[at..]),
+        None => format!("{}\n\n{notes}\n", card.trim_end()),
+    }
+}
+
+/// The card for these languages, in place of English.
+pub fn in_languages(card: &str, languages: &[String]) -> String {
+    let list: String = languages.iter().map(|code| format!("\n- {}", quoted(code))).collect();
+    card.replacen("\nlanguage: en\n", &format!("\nlanguage:{list}\n"), 1)
+}
+
+/// Where the limits begin.
+const LIMITS: &str = "## Limits\n";
 
 impl Origin {
     fn of(provenance: &Value) -> Origin {
@@ -279,10 +317,12 @@ mod tests {
         let logits: Vec<_> = (0..60).map(|i| std::array::from_fn(|label| if label == rated(i) { 2.0 } else { 0.0 })).collect();
         let test = Evaluation::new(&logits, &labels, Decoding::Likeliest);
         Outcome {
+            unseen: None,
             uncalibrated_loss: 1.0,
             validation: test.metrics.clone(),
             test,
             temperature: 1.25,
+            temperature_apart: false,
             decoding: Decoding::Likeliest,
             best_step: 10,
             best_epoch: 0.5,
@@ -331,7 +371,8 @@ mod tests {
             "Fine-tuned from `a/base` on `a/data`",
             "\"lr\": 0.001",
             "504 reviews were divided",
-            "temperature of 1.250",
+            "A temperature of 1.250",
+            "the head's last weights are divided by it",
             "pipeline(\"text-classification\", model=\".\")",
             "starsight rate --model .",
             "from './starsight.js'",
@@ -345,6 +386,15 @@ mod tests {
         let config = EncoderConfig::from_json(&serde_json::to_vec(&base).unwrap()).unwrap();
         let labels: Value = serde_json::from_str(&config.to_json()).unwrap();
         assert!(body.contains(&format!("[{{'label': '{}', ", labels["id2label"]["4"].as_str().unwrap())), "{body}");
+    }
+
+    #[test]
+    fn notes_and_languages_find_their_place() {
+        let card = write("my-stars", &outcome(), &json!({}), &[], None);
+        let noted = with_notes(&in_languages(&card, &["en".into(), "ko".into()]), "## Judged\n\nWell.\n");
+        assert!(noted.contains("\nlanguage:\n- \"en\"\n- \"ko\"\nmetrics:"), "{noted}");
+        assert!(noted.contains("\n\n## Judged\n\nWell.\n\n## Limits\n"), "{noted}");
+        assert_eq!(with_notes("# Mine\n", "More."), "# Mine\n\nMore.\n");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Write a small fresh model, its vocabulary learned from the reviews, to train from scratch
     Init(Init),
+    /// Leave a model only the pieces of its vocabulary that reviews use
+    Trim(Trim),
     /// Fine-tune a model on reviews and write the bundle
     Train(Box<Train>),
     /// Train a small fresh model, with a vocabulary of its own, to rate as a fine-tuned one does
@@ -89,12 +91,14 @@ pub struct Labelled {
 #[serde(rename_all = "kebab-case")]
 pub struct Division {
     /// What train, val and test are divided by: `stars`, as the notebook; `text`: by stars, no text in two parts; `column:NAME`: by stars, no value of this column in two parts;
-    /// `date:NAME`: the last by this column are the test split
-    #[arg(long, default_value_t = SplitBy::Stars, value_name = "stars|text|column:NAME|date:NAME")]
+    /// `date:NAME`: the last by this column are the test split; `given:NAME`: this column says train, validation or test
+    #[arg(long, default_value_t = SplitBy::Stars, value_name = "stars|text|column:NAME|date:NAME|given:NAME")]
     pub split_by: SplitBy,
-    /// Leave out (after the split) reviews whose text and stars stood in an earlier one
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub dedup: bool,
+    /// Leave out (after the split) copies: reviews whose text, stars and these columns all stood in an earlier one, such as `package_name,date` against spam. It takes how often a text got
+    /// which stars from the model; texts that many people write, such as "good", need those counts
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dedup: Vec<String>,
 }
 
 /// How to reach the Hub.
@@ -123,12 +127,41 @@ pub struct Init {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub shape: Shape,
+    /// Model to take the vocabulary from, in place of a learned one: the pieces of its Unigram tokeniser that the reviews use most, and what they mean to it
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub pieces_of: Option<Source>,
+    /// Column that says how much a review counts in choosing pieces, with --pieces-of; each counts 1 unless given
+    #[arg(long, value_name = "COLUMN", requires = "pieces_of")]
+    pub weight_column: Option<String>,
     /// Longest review in tokens
     #[arg(long, default_value_t = MAX_LENGTH, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(8..=4096))]
     pub max_length: usize,
     /// Seed of the weights
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub hub: HubArgs,
+}
+
+/// `starsight trim`
+#[derive(Debug, Args)]
+pub struct Trim {
+    /// Model to trim, with a Unigram tokeniser such as XLM-RoBERTa's
+    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
+    pub model: Source,
+    /// Reviews whose pieces stay
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", required = true)]
+    pub data: Vec<Source>,
+    /// How often a piece must occur in the different texts to stay; a single character once
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub least: usize,
+    /// Folder to write the model to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see Labelled")]
+    pub labelled: Labelled,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub hub: HubArgs,
@@ -145,17 +178,17 @@ pub struct Train {
     /// Model to start from
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased", display_order = 0)]
     pub model: Source,
-    /// Fine-tuned model to learn from, besides the stars
+    /// Fine-tuned model to learn from, besides the stars; given several times, from the mean of their log-probabilities
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", display_order = 0)]
-    pub teacher: Option<Source>,
+    pub teacher: Vec<Source>,
 }
 
 /// `starsight distill`
 #[derive(Debug, Args)]
 pub struct Distill {
-    /// Fine-tuned model to learn from, besides the stars
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter")]
-    pub teacher: Source,
+    /// Fine-tuned model to learn from, besides the stars; given several times, from the mean of their log-probabilities
+    #[arg(long, required = true, value_name = "DIR|OWNER/NAME[@REV]|starter")]
+    pub teacher: Vec<Source>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub student: Shape,
@@ -313,13 +346,13 @@ pub struct Evaluate {
     #[arg(long)]
     pub split_seed: Option<u64>,
     /// What the parts are divided by; what the model was trained with, where its bundle says so, else `stars`
-    #[arg(long, value_name = "stars|text|column:NAME|date:NAME")]
+    #[arg(long, value_name = "stars|text|column:NAME|date:NAME|given:NAME")]
     pub split_by: Option<SplitBy>,
-    /// Leave out (after the split) reviews whose text and stars stood in an earlier one
-    #[arg(long)]
-    pub dedup: bool,
+    /// Leave out (after the split) copies: reviews whose text, stars and these columns all stood in an earlier one
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    pub dedup: Vec<String>,
     /// How stars follow from the probabilities; as the model's bundle says, unless given
-    #[arg(long, value_name = "likeliest|median|expected")]
+    #[arg(long, value_name = "likeliest|median|expected|balanced")]
     pub decode: Option<Decoding>,
     /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
     #[arg(long, value_name = "COLUMN|length")]
@@ -363,7 +396,7 @@ pub struct Rate {
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: Option<usize>,
     /// How stars follow from the probabilities; as the model's bundle says, unless given
-    #[arg(long, value_name = "likeliest|median|expected")]
+    #[arg(long, value_name = "likeliest|median|expected|balanced")]
     pub decode: Option<Decoding>,
     /// Print the results as one JSON object
     #[arg(long)]
@@ -441,6 +474,12 @@ pub struct Publish {
     /// Leave out the weights in floating point, for what needs the integers alone: Starsight and the page
     #[arg(long, requires = "out")]
     pub integers: bool,
+    /// Markdown file to put into the copy's model card, before its limits
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub notes: Option<PathBuf>,
+    /// Languages that the copy's model card names, by their ISO 639-1 codes; English unless given
+    #[arg(long, value_name = "CODE,...", value_delimiter = ',', requires = "out")]
+    pub languages: Vec<String>,
     /// Make a new repository private
     #[arg(long, requires = "to")]
     pub private: bool,

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use starsight_model::LABELS;
-use starsight_model::metrics::{Bin, CALIBRATION_BINS, Metrics, Scores, cross_entropy};
+use starsight_model::metrics::{Bin, CALIBRATION_BINS, Judged, Metrics, Scores};
 use starsight_model::rating::Decoding;
 
 use crate::bootstrap::{Interval, Intervals};
@@ -58,39 +58,12 @@ impl Measure {
     }
 }
 
-/// What remains of a rated review.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
-    /// Cross-entropy in nats.
-    pub loss: f32,
-    /// The true label, 0 to 4.
-    pub label: u8,
-    /// The rated one.
-    pub rated: u8,
-}
-
-impl Judged {
-    /// The place in a confusion matrix that is read row by row, 0 to 24.
-    pub fn cell(self) -> usize {
-        usize::from(self.label) * LABELS + usize::from(self.rated)
-    }
-
-    /// How many stars lie between the two.
-    pub fn distance(self) -> u8 {
-        self.label.abs_diff(self.rated)
-    }
-}
-
 impl Evaluation {
     /// Holds the logits of reviews, divided by the calibration temperature, against their labels, 0 to 4.
     pub fn new(logits: &[[f32; LABELS]], labels: &[usize], decoding: Decoding) -> Evaluation {
         let mut scores = Scores::of(decoding);
         logits.iter().zip(labels).for_each(|(logits, label)| scores.add(logits, *label));
-        let judge = |(logits, label): (&[f32; LABELS], &usize)| Judged {
-            loss: cross_entropy(logits, *label) as f32,
-            label: *label as u8,
-            rated: decoding.label(logits) as u8,
-        };
+        let judge = |(logits, label): (&[f32; LABELS], &usize)| Judged::of(logits, *label, decoding);
         let reviews: Vec<Judged> = logits.par_iter().zip(labels).map(judge).collect();
         Evaluation { metrics: scores.metrics(), intervals: Intervals::of(&reviews), calibration: *scores.calibration(), reviews }
     }

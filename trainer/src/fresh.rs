@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::weights::{Weights, word_table};
 use starsight_model::{EncoderConfig, bundle};
 
 use crate::base::BaseModel;
+use crate::pieces::{self, Pieces};
 use crate::{files, inherit, wordpiece};
 
 /// The shape of a fresh DistilBERT.
@@ -34,22 +35,61 @@ pub struct Shape {
 /// The longest review in tokens, unless told otherwise.
 pub const MAX_LENGTH: usize = 128;
 
-/// Writes a fresh model of `shape` to the folder `out`, for reviews of up to `max_length` tokens, its vocabulary learned from `texts`, its weights drawn from `seed`: what `train` then
-/// starts from. What its pieces mean it has from the model `parent`, if there is one. Returns its size in weights and pieces.
+/// The tokeniser of a fresh model.
+pub struct FreshTokenizer {
+    json: String,
+    /// The special pieces, as `tokenizer_config.json` names them.
+    settings: Map<String, Value>,
+    padding: &'static str,
+}
+
+impl FreshTokenizer {
+    /// A cased WordPiece vocabulary learned from `texts`.
+    ///
+    /// # Errors
+    /// When the texts give no vocabulary.
+    pub fn learned<'a>(texts: impl Iterator<Item = &'a str> + Clone + Send, size: u32) -> Result<FreshTokenizer> {
+        let json = wordpiece::learn(texts, size as usize)?;
+        let settings = object(json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false }));
+        Ok(FreshTokenizer { json, settings, padding: "[PAD]" })
+    }
+
+    /// The pieces of the Unigram tokeniser of `parent` that `texts` use most, by their weights.
+    ///
+    /// # Errors
+    /// When its tokeniser is another, `size` is too small, or someone interrupts.
+    pub fn of_parent(parent: &BaseModel, texts: &[(&str, f64)], size: u32) -> Result<FreshTokenizer> {
+        let mut pieces = Pieces::read(&parent.tokenizer.to_json()?)?;
+        pieces.shrink(texts, size as usize)?;
+        let [unknown, padding, first, last] = pieces::SPECIAL;
+        let settings = object(
+            json!({ "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": unknown, "pad_token": padding, "cls_token": first, "sep_token": last,
+            "mask_token": "<mask>" }),
+        );
+        Ok(FreshTokenizer { json: pieces.to_json()?, settings, padding })
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// Writes a fresh model of `shape` to the folder `out`, for reviews of up to `max_length` tokens, its weights drawn from `seed`: what `train` then starts from. What its pieces mean it has
+/// from the model `parent`, if there is one. Returns its size in weights and pieces.
 ///
 /// # Errors
 /// When the heads do not divide the width, the folder holds a model already, or cannot be written.
-pub fn write<'a>(
-    texts: impl Iterator<Item = &'a str> + Clone + Send,
+pub fn write(
+    tokenizer: FreshTokenizer,
     shape: &Shape,
     max_length: usize,
     seed: u64,
     parent: Option<&BaseModel>,
     out: &Path,
 ) -> Result<(usize, usize)> {
+    let FreshTokenizer { json: tokenizer_json, mut settings, padding } = tokenizer;
     ensure!(shape.hidden.is_multiple_of(shape.heads), "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
     ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
-    let tokenizer_json = wordpiece::learn(texts, shape.vocab_size as usize)?;
     let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(max_length), max_length)?;
     let config = json!({
         "model_type": "distilbert",
@@ -65,7 +105,7 @@ pub fn write<'a>(
         "seq_classif_dropout": 0.2,
         "initializer_range": 0.02,
         "sinusoidal_pos_embds": false,
-        "pad_token_id": 0,
+        "pad_token_id": tokenizer.id(padding),
     });
     let config = EncoderConfig::from_json(config.to_string().as_bytes())?;
     let mut weights = Weights::fresh(&config, seed)?;
@@ -73,13 +113,13 @@ pub fn write<'a>(
     if let Some(parent) = parent {
         let words = inherit::words(parent, &vocabulary, config.hidden_size)?;
         say!(
-            "a vocabulary of {} pieces, of which the teacher knows {}: these mean at first what they mean to it",
+            "a vocabulary of {} pieces, of which the model that it has them from knows {}: these mean at first what they mean to it",
             words.len(),
             words.iter().flatten().count()
         );
         weights.set_rows(&word_table(config.architecture), &words)?;
     }
-    let settings = json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false, "model_max_length": max_length });
+    settings.insert("model_max_length".into(), max_length.into());
     let mut vocab = vocabulary.join("\n");
     vocab.push('\n');
     for (name, bytes) in [

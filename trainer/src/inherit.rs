@@ -18,11 +18,13 @@ pub fn words(parent: &BaseModel, vocabulary: &[String], width: usize) -> Result<
     let own = parent.config.hidden_size;
     let table = parent.weights.get(&word_table(parent.config.architecture), &[parent.config.vocab_size, own])?.to_vec2::<f32>()?;
     let tokenizer = &parent.tokenizer;
-    let [unknown, first, last] = ["[UNK]", "[CLS]", "[SEP]"].map(|piece| tokenizer.id(piece));
+    let id = |names: [&str; 2]| names.into_iter().find_map(|name| tokenizer.id(name));
+    let [unknown, first, last] = [["[UNK]", "<unk>"], ["[CLS]", "<s>"], ["[SEP]", "</s>"]].map(id);
     let mut means = Vec::with_capacity(vocabulary.len());
     for piece in vocabulary {
         let ids = match tokenizer.id(piece) {
             Some(id) => vec![id],
+            None if is_byte(piece) => Vec::new(),
             None => {
                 let mut ids = tokenizer.encode(piece.trim_start_matches("##"))?;
                 ids.retain(|id| Some(*id) != first && Some(*id) != last);
@@ -41,6 +43,11 @@ pub fn words(parent: &BaseModel, vocabulary: &[String], width: usize) -> Result<
     centre(&mut means, own);
     let components = components(&means.iter().flatten().collect::<Vec<_>>(), own, width.min(own));
     Ok(means.into_iter().map(|row| row.map(|row| components.iter().map(|axis| dot(axis, &row) as f32).collect())).collect())
+}
+
+/// Whether a piece stands for a byte, as `<0x0A>` does.
+fn is_byte(piece: &str) -> bool {
+    piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).is_some_and(|digits| digits.len() == 2)
 }
 
 /// Takes their mean from the rows.
@@ -99,7 +106,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fresh::{self, Shape};
+    use crate::fresh::{self, FreshTokenizer, Shape};
 
     #[test]
     fn components_are_orthonormal_and_keep_what_varies_most() {
@@ -124,7 +131,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let texts = ["good app", "bad app", "good and apps, badly good"].repeat(20);
         let shape = Shape { layers: 1, hidden: 16, heads: 2, vocab_size: 120 };
-        fresh::write(texts.into_iter(), &shape, 16, 5, None, dir.path()).expect("a model");
+        let learned = |texts: &[&str]| FreshTokenizer::learned(texts.iter().copied(), shape.vocab_size).expect("a tokeniser");
+        fresh::write(learned(&texts), &shape, 16, 5, None, dir.path()).expect("a model");
         let parent = BaseModel::read(dir.path(), None, 5).expect("a model");
         let table = parent
             .weights
@@ -160,7 +168,7 @@ mod tests {
         let child = |name: &str, parent: Option<&BaseModel>| {
             let texts = ["goods and app", "bad bad"].repeat(20);
             let out = dir.path().join(name);
-            fresh::write(texts.into_iter(), &shape, 16, 6, parent, &out).expect("a model");
+            fresh::write(learned(&texts), &shape, 16, 6, parent, &out).expect("a model");
             let child = BaseModel::read(&out, None, 6).expect("a model");
             let table = child.weights.get(&word_table(child.config.architecture), &[child.config.vocab_size, 16]).expect("a table");
             let table = table.to_vec2::<f32>().expect("f32");

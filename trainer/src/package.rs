@@ -61,7 +61,8 @@ impl Package<'_> {
             Ok(Probe { text: text.into(), logits: engine.logits(&batch)?[0], int8_logits: Some(int8_engine.logits(&batch)?[0]) })
         };
         let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;
-        let reading = Reading { temperature: self.outcome.temperature, decoding: self.outcome.decoding };
+        let temperature = if self.outcome.temperature_apart { self.outcome.temperature } else { 1.0 };
+        let reading = Reading { temperature, decoding: self.outcome.decoding };
         let limits = limits::measure(&self.base.tokenizer, engine, reading)?;
         let mut vocab = self.base.tokenizer.vocabulary().join("\n");
         vocab.push('\n');
@@ -90,7 +91,7 @@ impl Package<'_> {
             files: entries,
             probes,
             metrics: Some(serde_json::to_value(&self.outcome.test)?),
-            temperature: self.outcome.temperature,
+            temperature,
             decoding: self.outcome.decoding,
             provenance: self.provenance.clone(),
         };

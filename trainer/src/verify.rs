@@ -62,14 +62,25 @@ pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     }
 }
 
-/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, and returns the number of files; of its weights with `integers` these alone; its probes' logits
-/// then are what the weights give that these stand for, and its card says what can load it. It appears whole or not at all.
+/// What of a bundle a copy has otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Leave out the weights in floating point. The logits of its probes then are what the weights give that the integers stand for, and its card says what can load it.
+    pub integers: bool,
+    /// Markdown that the card has before its limits.
+    pub notes: Option<String>,
+    /// The languages that the card names, by their ISO 639-1 codes; as they are if there are none.
+    pub languages: Vec<String>,
+}
+
+/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, with these changes, and returns the number of files. It appears whole or not at all.
 ///
 /// # Errors
 /// When a file is missing or is not what the manifest says, `integers` are wanted and there are none, or `out` holds something or cannot be written.
-pub fn copy_bundle(dir: &Path, out: &Path, integers: bool) -> Result<usize> {
+pub fn copy_bundle(dir: &Path, out: &Path, changes: &Changes) -> Result<usize> {
+    let Changes { integers, notes, languages } = changes;
     let mut manifest = manifest(dir)?;
-    if integers {
+    if *integers {
         manifest.file(bundle::INT8_WEIGHTS)?;
         manifest.files.retain(|file| file.path != bundle::WEIGHTS);
     }
@@ -88,19 +99,28 @@ pub fn copy_bundle(dir: &Path, out: &Path, integers: bool) -> Result<usize> {
         }
         copy(dir, entry, &mut File::create(&path).with_context(failed)?).with_context(failed)?;
     }
-    if integers {
+    if *integers {
         // What reads the copy in floating point has no other weights.
         let [config, tokenizer, weights] = [bundle::CONFIG, bundle::TOKENIZER, bundle::INT8_WEIGHTS].map(|name| files::read(&fresh.join(name)));
         let rater = Rater::from_bytes(&config?, &tokenizer?, weights?).with_context(|| format!("in {}", dir.display()))?;
         for probe in &mut manifest.probes {
             probe.logits = rater.logits(&[&rater.encode(&probe.text)?])?[0];
         }
-        if let Some(entry) = manifest.files.iter_mut().find(|file| file.path == bundle::CARD) {
-            let path = fresh.join(bundle::CARD);
-            let card = card::of_integers(&String::from_utf8_lossy(&files::read(&path)?)).into_bytes();
-            std::fs::write(&path, &card).with_context(failed)?;
-            *entry = FileEntry::of(bundle::CARD, &card);
+    }
+    if let Some(entry) = manifest.files.iter_mut().find(|file| file.path == bundle::CARD) {
+        let path = fresh.join(bundle::CARD);
+        let mut card = String::from_utf8_lossy(&files::read(&path)?).into_owned();
+        if *integers {
+            card = card::of_integers(&card);
         }
+        if let Some(notes) = notes {
+            card = card::with_notes(&card, notes);
+        }
+        if !languages.is_empty() {
+            card = card::in_languages(&card, languages);
+        }
+        std::fs::write(&path, &card).with_context(failed)?;
+        *entry = FileEntry::of(bundle::CARD, card.as_bytes());
     }
     std::fs::write(fresh.join(bundle::MANIFEST), serde_json::to_vec_pretty(&manifest)?).with_context(failed)?;
     std::fs::rename(&fresh, out).with_context(failed)?;

@@ -27,7 +27,8 @@ Commands:
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   test                         check, lint and test everything
   hosts                        build the page, and see the site work on Debian's nginx and on Python's http.server (installs nginx)
-  starter ENCODER REVIEWS      make models/starter anew: from the pretrained encoder in a folder and a file of reviews (an hour and more)
+  starter PLAY MULTILINGUAL ENCODER
+                               make models/starter anew: from two files of reviews and the pretrained encoder in a folder (an hour and a half)
   samples                      write samples/reviews.csv anew, the same each time
 
 Each but `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
@@ -40,7 +41,7 @@ enum Task {
     Demo { port: u16, serve: bool },
     Test,
     Hosts,
-    Starter { encoder: String, reviews: String },
+    Starter(starter::Sources),
     Samples,
     Help,
 }
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Test => checks::run(),
         Task::Hosts => checks::hosts(),
-        Task::Starter { encoder, reviews } => starter::run(&encoder, &reviews),
+        Task::Starter(sources) => starter::run(&sources),
         Task::Samples => write_samples(),
         Task::Help => {
             println!("{USAGE}");
@@ -83,8 +84,11 @@ fn parse(args: &[&str]) -> Result<Task> {
     let (command, mut rest) = args.split_first().ok_or("A command is missing.")?;
     let mut task = match *command {
         "starter" => match rest {
-            [encoder, reviews] => return Ok(Task::Starter { encoder: encoder.to_string(), reviews: reviews.to_string() }),
-            _ => return Err("`starter` needs the folder of an encoder and a file of reviews.".to_owned()),
+            [play, multilingual, encoder] => {
+                let [play, multilingual, encoder] = [play, multilingual, encoder].map(|path| path.to_string());
+                return Ok(Task::Starter(starter::Sources { play, multilingual, encoder }));
+            }
+            _ => return Err("`starter` needs two files of reviews and the folder of an encoder.".to_owned()),
         },
         "setup" => Task::SetUp { browser: false },
         "web" => Task::Web,
@@ -157,10 +161,10 @@ mod tests {
         assert!(matches!(parse(&["demo", "--no-serve", "--port", "0"]), Ok(Task::Demo { port: 0, serve: false })));
         assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
         assert!(
-            matches!(parse(&["starter", "minilm", "reviews.csv"]), Ok(Task::Starter { encoder, reviews }) if encoder == "minilm" && reviews == "reviews.csv")
+            matches!(parse(&["starter", "play.parquet", "many.parquet", "e5"]), Ok(Task::Starter(of)) if of.play == "play.parquet" && of.multilingual == "many.parquet" && of.encoder == "e5")
         );
         for (args, word) in [
-            (&["starter", "minilm"][..], "encoder"),
+            (&["starter", "play.parquet", "e5"][..], "encoder"),
             (&[], "missing"),
             (&["dmeo"], "dmeo"),
             (&["demo", "--port"], "number"),

@@ -1,4 +1,4 @@
-//! How the starter was made: a teacher from a pretrained encoder, a student that rates as it does, and of that the integers. `docs/starter.md` holds what came of it.
+//! How the starter is made, from two files of reviews and a pretrained encoder: `docs/starter.md` holds what came of it. Each step goes on where it was cut off.
 
 use crate::sh::{Cmd, Result, at, step};
 use std::fs;
@@ -7,25 +7,66 @@ use std::path::Path;
 const OUT: &str = "out/starter";
 /// Where the repository keeps it.
 const KEPT: &str = "models/starter";
+/// What its card says besides what every card does.
+const NOTES: &str = "docs/starter-card.md";
 
-/// No text stands in two parts, and none twice.
-const DATA: &str = "--split-by text --dedup --max-length 128 --resume";
-const TEACHER: &str = "train --batch 32 --accum 1 --lr 1e-4";
-const STUDENT: &str =
-    "distill --teacher out/starter/teacher --layers 3 --hidden 192 --heads 6 --vocab-size 10000 --batch 64 --accum 1 --lr 1e-3 --epochs 8 --int8 0.1";
+/// Texts as the steps before left them: divided as their column says, each different text once with the counts of its stars, languages weighed.
+const DATA: &str = "--split-by given:part --repeats counted --weight-column weight --batch 64 --accum 1 --resume";
+/// Speaks of words, emoji and beginnings of reviews. Half an epoch of its upper layers is what a processor does in twenty minutes.
+const TEACHER: &str = "--lr 3e-4 --layer-decay 0.9 --freeze-layers 8 --max-length 64 --max-steps 3200 --eval-every 1600 --precision bf16";
+const SHAPE: &str = "--layers 3 --hidden 192 --heads 6 --vocab-size 24000";
+const STUDENT: &str = "--teacher-share 0 --teacher-temperature 1 --lr 1e-3 --epochs 3 --int8 0.1 --max-length 128 --decode balanced";
+const LANGUAGES: &str = "en,id,ko,zh,pt,fa,vi,es,fr,de,ar,tr,ru,uz,it,th";
 
-/// Makes it from the reviews in the file `reviews` and the encoder in the folder `encoder`. A run that was cut off goes on.
-pub fn run(encoder: &str, reviews: &str) -> Result {
+/// What it is made of.
+pub struct Sources {
+    /// A Parquet file of Google Play reviews in English: columns package_name, review, date, star.
+    pub play: String,
+    /// One of reviews in other languages: these and language.
+    pub multilingual: String,
+    /// The folder of a pretrained multilingual encoder with a Unigram tokeniser.
+    pub encoder: String,
+}
+
+/// Makes it. A run that was cut off goes on.
+pub fn run(sources: &Sources) -> Result {
     crate::cargo("build --locked --release --package starsight").run()?;
-    step("Fine-tuning the teacher", || {
-        starsight(TEACHER).words(DATA).words("--out out/starter/teacher --model").arg(encoder).arg("--data").arg(reviews).run()
+    let [texts, split, encoder, teacher, base, student] =
+        ["texts", "split", "encoder", "teacher", "base", "starter"].map(|name| format!("{OUT}/{name}"));
+    let [reviews, made, unlabelled] = ["reviews", "made", "unlabelled"].map(|name| format!("{texts}/{name}.parquet"));
+    let [train, validation] = ["train", "val"].map(|part| format!("{split}/{part}.parquet"));
+    step("Preparing the texts", || {
+        let prepare = crate::cargo("run --quiet --locked --release --package starsight --example starter_texts --");
+        prepare.arg(&sources.play).arg(&sources.multilingual).arg(&texts).run()?;
+        starsight("split --split-by given:part").words("--data").arg(&reviews).words("--out").arg(&split).run()
     })?;
-    step("Teaching the student", || starsight(STUDENT).words(DATA).words("--out out/starter/starter --data").arg(reviews).run())?;
+    let missing = |folder: &str| !crate::root().join(folder).join("config.json").is_file();
+    if missing(&encoder) {
+        step("Leaving the encoder the pieces that they use", || {
+            starsight("trim --model").arg(&sources.encoder).words("--data").arg(&train).arg(&validation).words("--out").arg(&encoder).run()
+        })?;
+    }
+    step("Fine-tuning the teacher", || {
+        starsight("train --model").arg(&encoder).words("--data").arg(&reviews).words(DATA).words(TEACHER).words("--out").arg(&teacher).run()
+    })?;
+    if missing(&base) {
+        step("Choosing the student's pieces", || {
+            let init = starsight("init --weight-column weight --pieces-of").arg(&encoder).words(SHAPE);
+            init.words("--data").arg(&train).words("--out").arg(&base).run()
+        })?;
+    }
+    step("Teaching the student", || {
+        let train = starsight("train --model").arg(&base).words("--teacher").arg(&teacher).words("--unlabelled").arg(&unlabelled);
+        train.words("--data").arg(&reviews).arg(&made).words(DATA).words(STUDENT).words("--out").arg(&student).run()
+    })?;
     let fresh = crate::root().join(OUT).join("kept");
     if fresh.is_dir() {
         fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
     }
-    step("Keeping its integers", || starsight("publish --integers --model out/starter/starter --out out/starter/kept").run())?;
+    step("Keeping its integers", || {
+        let publish = starsight("publish --integers --notes").arg(NOTES).words("--languages").arg(LANGUAGES);
+        publish.words("--model").arg(&student).words("--out").arg(&format!("{OUT}/kept")).run()
+    })?;
     replace(&crate::root().join(KEPT), &fresh)
 }
 

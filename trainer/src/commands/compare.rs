@@ -82,7 +82,7 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
         hardware: args.hardware,
         hub: args.hub.clone(),
     };
-    train::tuned(Train { model: args.model.clone(), teacher: None, run })?;
+    train::tuned(Train { model: args.model.clone(), teacher: Vec::new(), run })?;
     let (rater, _) = rating::load(&out, &args.hardware.open(true)?)?;
     let own = (args.data.as_slice(), divided(labels(&labelled), &division), SplitName::Test);
     let others =

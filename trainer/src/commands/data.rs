@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use super::{hub, reviews};
 use crate::cli::{Data, Division};
 use crate::source::{data_files, names};
-use crate::survey::{Leakage, Repeats, Spread, StarsOf, Survey};
+use crate::survey::{Leakage, OFTEN, Repeats, Spread, StarsOf, Survey};
 
 /// The column that reviews are grouped by, if there is one and no other is named.
 const APP: &str = "package_name";
@@ -51,9 +51,15 @@ fn print(name: &str, by: Option<&str>, survey: &Survey) {
 }
 
 fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
-    let Repeats { texts, copies, copies_with_stars, conflicting_texts, conflicting_reviews, ceiling } = repeats;
+    let Repeats { texts, copies, copies_with_stars, frequent_texts, frequent_reviews, conflicting_texts, conflicting_reviews, ceiling } = repeats;
     out!("\n{} different texts (but for case and white space)", n(*texts));
     out!("  {} reviews ({}) repeat the text of an earlier one, {} its stars too", n(*copies), share(*copies, reviews), n(*copies_with_stars));
+    out!(
+        "  {} texts stand in {OFTEN} reviews and more: {} reviews ({})",
+        n(*frequent_texts),
+        n(*frequent_reviews),
+        share(*frequent_reviews, reviews)
+    );
     out!(
         "  {} texts were given different stars, in {} reviews ({}): no rater that sees the text alone can be right on more than {:.2}% of all",
         n(*conflicting_texts),
@@ -61,13 +67,14 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
         share(*conflicting_reviews, reviews),
         100.0 * ceiling
     );
-    if let Some(Leakage { val, test, test_ceiling }) = leakage {
+    if let Some(Leakage { val, test, test_ceiling, unseen_ceiling }) = leakage {
         out!(
             "  as the notebook divides them, {:.1}% of the validation and {:.1}% of the test reviews have a text that stands in the training split too; \
-             on the test split no more than {:.2}% can be right",
+             on the test split no more than {:.2}% can be right, on its texts that are new {:.2}%",
             100.0 * val,
             100.0 * test,
-            100.0 * test_ceiling
+            100.0 * test_ceiling,
+            100.0 * unseen_ceiling
         );
     }
 }

@@ -1,5 +1,6 @@
 //! `starsight evaluate`
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,12 +11,12 @@ use serde_json::{Map, Value, json};
 use starsight_model::rating::{Decoding, Reading};
 use starsight_model::{LABELS, Rater};
 
-use super::{hub, print_metrics, reviews};
+use super::{divided, hub, labels, print_metrics, tell_blank};
 use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
 use crate::calibration::cooled;
 use crate::cli::{Division, Evaluate};
-use crate::data::{SPLIT_SEED, SplitName};
+use crate::data::{Reviews, SPLIT_SEED, SplitName, TextKey, text_key};
 use crate::device::{Place, Precision};
 use crate::evaluation::Evaluation;
 use crate::files;
@@ -36,8 +37,15 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     // Of another part than all, what it was trained with says where that lies.
     let provenance = manifest.filter(|_| args.split != SplitName::All).map(|manifest| manifest.provenance).unwrap_or_default();
     let args = &as_trained(args, &provenance);
-    let division = Division { split_by: args.split_by.clone().filter(|_| args.split != SplitName::All).unwrap_or_default(), dedup: args.dedup };
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &division, Some(&by))?;
+    let division =
+        Division { split_by: args.split_by.clone().filter(|_| args.split != SplitName::All).unwrap_or_default(), dedup: args.dedup.clone() };
+    let mut labels = divided(labels(&args.labelled), &division);
+    if provenance["dedup"] == true {
+        // Of a bundle of an earlier version: text and stars alone made a copy.
+        labels.dedup.get_or_insert_default();
+    }
+    let reviews = Reviews::read(&data_files(&args.data, || hub(&args.hub))?, &labels, Some(&by))?;
+    tell_blank(reviews.blank(), reviews.len(), &args.labelled);
     if let Some(trained) = provenance["reviews"].as_u64().filter(|trained| *trained != reviews.len() as u64) {
         say!(
             "the model was trained on {trained} reviews, and these are {}: they are divided otherwise, and it may have learned from some that are rated here",
@@ -59,6 +67,10 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels, decoding);
+    let unseen = unseen(&reviews, args.split, seed, &rows)?.map(|at| {
+        let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
+        Evaluation::new(&logits, &labels, decoding)
+    });
     let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits, decoding)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
@@ -68,12 +80,16 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         let tokens_per_second = lengths.iter().sum::<usize>() as f64 / seconds;
         let groups: Map<_, _> = groups.into_iter().map(|(by, groups)| (by.to_string(), json!(groups))).collect();
         let mut out = json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second });
+        if let Some(unseen) = unseen {
+            out["unseen"] = json!(unseen);
+        }
         if let Some(agreement) = agreement {
             out["agreement"] = json!(agreement);
         }
         out!("{out}");
     } else {
         print_metrics(&names(&args.data), &evaluation);
+        unseen.iter().for_each(|unseen| print_metrics("of these, texts that do not stand in the training split", unseen));
         groups.iter().for_each(|(by, groups)| print_groups(by, groups));
         if let Some(Agreement { same_star, mean_difference, largest_difference, .. }) = agreement {
             let share = 100.0 * same_star;
@@ -100,8 +116,21 @@ fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
     args.split_seed = args.split_seed.or_else(|| provenance["split_seed"].as_u64());
     args.labelled.rows = args.labelled.rows.or_else(|| provenance["rows"].as_u64()?.try_into().ok());
     args.labelled.drop_empty |= provenance["drop_empty"] == true;
-    args.dedup |= provenance["dedup"] == true;
+    if args.dedup.is_empty() {
+        args.dedup = serde_json::from_value(provenance["dedup"].clone()).unwrap_or_default();
+    }
     args
+}
+
+/// Which of `rows`, the part `name`, have a text that does not stand in the training split, as places in `rows`; none where that is so of all or none, or `name` is that split or all.
+fn unseen(reviews: &Reviews, name: SplitName, seed: u64, rows: &[usize]) -> Result<Option<Vec<usize>>> {
+    if matches!(name, SplitName::Train | SplitName::All) {
+        return Ok(None);
+    }
+    let key = |row: &usize| text_key(reviews.text(*row));
+    let learned: HashSet<TextKey> = reviews.part(SplitName::Train, seed)?.iter().map(key).collect();
+    let unseen: Vec<usize> = (0..rows.len()).filter(|i| !learned.contains(&key(&rows[*i]))).collect();
+    Ok((!unseen.is_empty() && unseen.len() < rows.len()).then_some(unseen))
 }
 
 /// How far int8 `logits` agree with what the model in `folder` gives in f32.
@@ -139,7 +168,7 @@ fn report<'a>(
         "seed_of_the_split": seed,
         "split_by": division.split_by,
         "reviews_without_text": if args.labelled.drop_empty { "left out" } else { "kept" },
-        "copies": if args.dedup { "left out" } else { "kept" },
+        "copies": if args.dedup.is_empty() { "kept" } else { "left out" },
     });
     Report {
         title: args.model.to_string(),
@@ -157,10 +186,11 @@ fn print_groups(by: &str, groups: &[Group]) {
     let shown = &groups[..groups.len().min(SHOWN)];
     // Wide enough for the names, but a name that is a whole review does not push the figures away.
     let width = shown.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).clamp(by.len(), 48);
-    out!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error");
-    for Group { group, samples, accuracy, off_by_one, mae } in shown {
+    out!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error      QWK      ECE");
+    for Group { group, samples, accuracy, off_by_one, mae, qwk, ece } in shown {
         let name: String = group.chars().take(width).collect();
-        out!("{name:<width$}{:>10}{:>10.2}%{:>15.2}%{mae:>18.4}", HumanCount(*samples as u64).to_string(), 100.0 * accuracy, 100.0 * off_by_one);
+        let samples = HumanCount(*samples as u64).to_string();
+        out!("{name:<width$}{samples:>10}{:>10.2}%{:>15.2}%{mae:>18.4}{qwk:>9.3}{ece:>9.3}", 100.0 * accuracy, 100.0 * off_by_one);
     }
     if groups.len() > SHOWN {
         out!("and {} smaller groups; --json lists all", groups.len() - SHOWN);

@@ -12,6 +12,7 @@ mod site;
 mod split;
 mod train;
 mod transfer;
+mod trim;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ use crate::hub::{Hub, Token};
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(&args),
+        Command::Trim(args) => trim::run(&args),
         Command::Train(args) => train::run(*args),
         Command::Distill(args) => train::distill(*args),
         Command::Compare(args) => compare::run(&args),
@@ -58,7 +60,7 @@ fn labels(args: &Labelled) -> Labels {
 
 /// The same, divided as a command wants.
 fn divided(labels: Labels, division: &Division) -> Labels {
-    Labels { split_by: division.split_by.clone(), dedup: division.dedup, ..labels }
+    Labels { split_by: division.split_by.clone(), dedup: Some(division.dedup.clone()).filter(|columns| !columns.is_empty()), ..labels }
 }
 
 /// Says how many reviews have no text, and what becomes of them.

@@ -8,8 +8,8 @@ use starsight_model::bundle;
 use super::{divided, hub, labels, print_metrics, tell_blank};
 use crate::base::BaseModel;
 use crate::cli::{Distill, Settings, Train, TrainingRun};
-use crate::data::{Corpus, Texts, Unlabelled};
-use crate::fresh::{self, MAX_LENGTH, Shape};
+use crate::data::{Corpus, Labels, Texts, Unlabelled};
+use crate::fresh::{self, FreshTokenizer, MAX_LENGTH, Shape};
 use crate::interrupt;
 use crate::source::{Source, data_files, names, titles};
 use crate::train::teacher::Teacher;
@@ -32,8 +32,7 @@ pub(super) fn run(args: Train) -> Result<()> {
 /// Does what `starsight train` does, without a word of what came of it.
 pub(super) fn tuned(args: Train) -> Result<Outcome> {
     let Train { model, teacher, run } = args;
-    let named = teacher.as_ref().map(|teacher| format!(" --teacher {teacher}")).unwrap_or_default();
-    start(&Start::Model(&model), teacher.as_ref(), run, &format!("starsight train --model {model}{named}"))
+    start(&Start::Model(&model), &teacher, run, &format!("starsight train --model {model}{}", named(&teacher)))
 }
 
 pub(super) fn distill(args: Distill) -> Result<()> {
@@ -41,32 +40,42 @@ pub(super) fn distill(args: Distill) -> Result<()> {
     let Shape { layers, hidden, heads, vocab_size } = student;
     let shape = format!("--layers {layers} --hidden {hidden} --heads {heads} --vocab-size {vocab_size}");
     let (json, out) = (run.json, run.out.clone());
-    tell(&start(&Start::Fresh(&student), Some(&teacher), run, &format!("starsight distill --teacher {teacher} {shape}"))?, json, &out)
+    tell(&start(&Start::Fresh(&student), &teacher, run, &format!("starsight distill{} {shape}", named(&teacher)))?, json, &out)
 }
 
-fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command: &str) -> Result<Outcome> {
+fn named(teachers: &[Source]) -> String {
+    teachers.iter().map(|teacher| format!(" --teacher {teacher}")).collect()
+}
+
+fn start(from: &Start<'_>, teachers: &[Source], args: TrainingRun, command: &str) -> Result<Outcome> {
     let more = if args.unlabelled.is_empty() { String::new() } else { format!(" --unlabelled {}", names(&args.unlabelled)) };
     let made = format!("{command} --data {}{more} --out {} --config recipe.toml", names(&args.data), args.out.display());
     let recipe_toml = args.settings.to_toml(&made)?;
     let Settings { labelled, division, recipe } = args.settings.0;
     for (flag, given) in [("--teacher-share", recipe.teacher_share), ("--teacher-temperature", recipe.teacher_temperature)] {
         ensure!(
-            teacher.is_some() || given.is_none(),
+            !teachers.is_empty() || given.is_none(),
             "{flag} says how a teacher is followed, and there is none: name one with --teacher, or leave it out"
         );
     }
+    ensure!(
+        teachers.is_empty() || recipe.lessons().share > 0.0 || !args.unlabelled.is_empty(),
+        "--teacher-share 0 leaves reviews without stars to the teacher, and there are none: name some with --unlabelled, or give it a share"
+    );
     // What cannot be is refused before anything is read.
     let goes_on = goes_on(&args.out, args.resume, args.overwrite)?;
-    let place = args.hardware.open_for(recipe.tied_to_processor(teacher.is_some()))?;
-    let reviews = Corpus::read(data_files(&args.data, || hub(&args.hub))?, divided(labels(&labelled), &division))?;
+    let place = args.hardware.open_for(recipe.tied_to_processor(!teachers.is_empty()))?;
+    let reviews = Corpus::read(
+        data_files(&args.data, || hub(&args.hub))?,
+        Labels { weight: recipe.weight_column.clone(), ..divided(labels(&labelled), &division) },
+    )?;
     tell_blank(reviews.blank(), reviews.len(), &labelled);
     let unlabelled = match args.unlabelled.is_empty() {
         true => None,
         false => Some(Unlabelled::read(data_files(&args.unlabelled, || hub(&args.hub))?, &labelled.columns.text_column)?),
     };
-    let teacher = teacher
-        .map(|source| Ok::<_, anyhow::Error>(Teacher { name: source.title(), folder: source.model_folder(|| hub(&args.hub))? }))
-        .transpose()?;
+    let teacher = |source: &Source| Ok(Teacher { name: source.title(), folder: source.model_folder(|| hub(&args.hub))? });
+    let teachers = teachers.iter().map(teacher).collect::<Result<Vec<_>>>()?;
     let (base_name, student, folder) = match from {
         Start::Model(source) => (source.title(), None, source.model_folder(|| hub(&args.hub))?),
         Start::Fresh(shape) => {
@@ -75,7 +84,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
                 if folder.exists() {
                     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
                 }
-                fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, teacher.as_ref(), &folder)?;
+                fresh_student(&reviews, unlabelled.as_ref(), shape, &recipe, teachers.first(), &folder)?;
             }
             ("a fresh model".to_owned(), Some((*shape).clone()), folder)
         }
@@ -97,7 +106,7 @@ fn start(from: &Start<'_>, teacher: Option<&Source>, args: TrainingRun, command:
         base,
         base_name,
         student,
-        teacher,
+        teachers,
         reviews: &reviews,
         unlabelled: unlabelled.as_ref(),
         data_name: titles(&args.data),
@@ -116,6 +125,9 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
         out!("{}", serde_json::to_string(outcome)?);
     } else {
         print_metrics("test", &outcome.test);
+        if let Some(unseen) = &outcome.unseen {
+            print_metrics("test, texts that do not stand in the training split", unseen);
+        }
         out!("  {:<28}{:>8.4}", "Loss before calibration", outcome.uncalibrated_loss);
         let memory = outcome.peak_memory_mb.map(|megabytes| format!("; {megabytes} MB of memory at most")).unwrap_or_default();
         let Outcome { seconds, train_samples_per_second, tokens_per_second, .. } = outcome;
@@ -125,7 +137,7 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others; what the pieces mean, from the teacher.
+/// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others; what the pieces mean, from the first teacher.
 fn fresh_student(
     reviews: &Corpus,
     unlabelled: Option<&Unlabelled>,
@@ -142,8 +154,8 @@ fn fresh_student(
             Ok(())
         })?;
     }
-    let texts = texts.iter().map(String::as_str);
-    let (weights, pieces) = fresh::write(texts, shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, parent.as_ref(), folder)?;
+    let tokenizer = FreshTokenizer::learned(texts.iter().map(String::as_str), shape.vocab_size)?;
+    let (weights, pieces) = fresh::write(tokenizer, shape, recipe.max_length.unwrap_or(MAX_LENGTH), recipe.seed, parent.as_ref(), folder)?;
     say!("a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces", recipe.seed);
     Ok(())
 }

@@ -62,6 +62,11 @@ impl Corpus {
         usize::from(self.rows.stars[i]) - 1
     }
 
+    /// What review `i` counts in training.
+    pub fn weight(&self, i: usize) -> f64 {
+        self.rows.weights.get(i).map_or(1.0, |weight| f64::from(*weight))
+    }
+
     /// How they are labelled and divided.
     pub fn labels(&self) -> &Labels {
         &self.labels

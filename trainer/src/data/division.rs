@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::split::{Split, split, split_by_date, split_groups};
+use super::split::{Split, split, split_as_given, split_by_date, split_groups};
 
 /// What reviews are divided by.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,14 +24,19 @@ pub enum SplitBy {
     Column(String),
     /// The values of this column: the first ones are learned from, the last ones tested on.
     Date(String),
+    /// What this column says: `train`, `validation` or `test`.
+    Given(String),
 }
+
+/// What a column may call the parts, in lower case, in the order of training, validation and test.
+const PART_NAMES: [&[&str]; 3] = [&["train", "training"], &["validation", "val", "valid", "dev"], &["test"]];
 
 impl SplitBy {
     /// The column that it needs besides text and stars.
     pub fn column(&self) -> Option<&str> {
         match self {
             SplitBy::Stars | SplitBy::Text => None,
-            SplitBy::Column(name) | SplitBy::Date(name) => Some(name),
+            SplitBy::Column(name) | SplitBy::Date(name) | SplitBy::Given(name) => Some(name),
         }
     }
 }
@@ -45,7 +50,8 @@ impl FromStr for SplitBy {
             None if text == "text" => Ok(SplitBy::Text),
             Some(("column", name)) if !name.is_empty() => Ok(SplitBy::Column(name.into())),
             Some(("date", name)) if !name.is_empty() => Ok(SplitBy::Date(name.into())),
-            _ => Err("wanted `stars`, `text`, `column:NAME` or `date:NAME`".into()),
+            Some(("given", name)) if !name.is_empty() => Ok(SplitBy::Given(name.into())),
+            _ => Err("wanted `stars`, `text`, `column:NAME`, `date:NAME` or `given:NAME`".into()),
         }
     }
 }
@@ -57,6 +63,7 @@ impl fmt::Display for SplitBy {
             SplitBy::Text => f.write_str("text"),
             SplitBy::Column(name) => write!(f, "column:{name}"),
             SplitBy::Date(name) => write!(f, "date:{name}"),
+            SplitBy::Given(name) => write!(f, "given:{name}"),
         }
     }
 }
@@ -89,6 +96,22 @@ pub fn text_key(text: &str) -> TextKey {
     TextKey::from_le_bytes(std::array::from_fn(|i| digest[i]))
 }
 
+/// Stands for what a review shares with its copies.
+pub(super) type CopyKey = u64;
+
+/// The key of a review with this text, these stars and these values of other columns.
+pub(super) fn copy_key<'a>(text: TextKey, stars: Option<u8>, values: impl Iterator<Item = &'a str>) -> CopyKey {
+    let mut hash = Sha256::new();
+    hash.update(text.to_le_bytes());
+    hash.update([stars.unwrap_or(0)]);
+    for value in values {
+        hash.update((value.len() as u64).to_le_bytes());
+        hash.update(value);
+    }
+    let digest = hash.finalize();
+    CopyKey::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
+
 /// What is known of each review when reviews are divided.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
@@ -96,10 +119,14 @@ pub(super) struct Rows {
     pub stars: Vec<u8>,
     /// Whether it has no text but white space.
     pub blank: Vec<bool>,
-    /// Its text, where repeats matter.
+    /// Its text, where reviews are divided by that.
     pub texts: Vec<TextKey>,
-    /// The value of the column that is gone by: a key, or for dates the beginning of it, which sorts as the whole does.
+    /// What it shares with its copies, where those are left out.
+    pub copies: Vec<CopyKey>,
+    /// The value of the column that is gone by: a key; for dates the beginning of it, which sorts as the whole does; for given parts the number of the part.
     pub values: Vec<u128>,
+    /// What it counts in training; none at all where each counts 1.
+    pub weights: Vec<f32>,
 }
 
 impl Rows {
@@ -107,29 +134,32 @@ impl Rows {
         self.stars.extend(other.stars);
         self.blank.extend(other.blank);
         self.texts.extend(other.texts);
+        self.copies.extend(other.copies);
         self.values.extend(other.values);
+        self.weights.extend(other.weights);
     }
 
-    /// Divides them `by` with `seed`. Then blank reviews are left out, and copies of earlier ones, where that is asked for.
-    pub fn split(&self, by: &SplitBy, seed: u64, drop_blank: bool, dedup: bool) -> Result<Split> {
+    /// Divides them `by` with `seed`. Then blank reviews are left out, where that is asked for, and copies of earlier ones, where they are known.
+    pub fn split(&self, by: &SplitBy, seed: u64, drop_blank: bool) -> Result<Split> {
         let texts = || self.texts.iter().map(|key| u128::from(*key)).collect::<Vec<_>>();
         let mut parts = match by {
             SplitBy::Stars => split(&self.stars, seed)?,
             SplitBy::Text => split_groups(&self.stars, &texts(), "text", seed)?,
             SplitBy::Column(name) => split_groups(&self.stars, &self.values, &format!("value of `{name}`"), seed)?,
             SplitBy::Date(name) => split_by_date(&self.values, name)?,
+            SplitBy::Given(_) => split_as_given(&self.values, seed),
         };
-        let kept = self.kept(drop_blank, dedup);
+        let kept = self.kept(drop_blank);
         for part in [&mut parts.train, &mut parts.val, &mut parts.test] {
             part.retain(|row| kept[*row]);
         }
         Ok(parts)
     }
 
-    /// Which of them stay: not blank ones with `drop_blank`, nor with `dedup` those whose text and stars stood in an earlier one.
-    pub fn kept(&self, drop_blank: bool, dedup: bool) -> Vec<bool> {
+    /// Which of them stay: not blank ones with `drop_blank`, nor copies of earlier ones, where they are known.
+    pub fn kept(&self, drop_blank: bool) -> Vec<bool> {
         let mut seen = HashSet::new();
-        let mut is_copy = |i: usize| dedup && !seen.insert((self.texts[i], self.stars[i]));
+        let mut is_copy = |i: usize| self.copies.get(i).is_some_and(|key| !seen.insert(*key));
         (0..self.stars.len()).map(|i| !(is_copy(i) || drop_blank && self.blank[i])).collect()
     }
 }
@@ -139,16 +169,24 @@ pub(super) fn text_keys(texts: &[&str]) -> Vec<TextKey> {
     texts.par_iter().map(|text| text_key(text)).collect()
 }
 
-/// What stands for the values of a column: for dates their first 16 bytes as a number, which sorts as they do (`2024-06-01 12:30`), else a key.
-pub(super) fn values(by: &SplitBy, column: &[String]) -> Vec<u128> {
+/// What stands for the values of a column: for dates their first 16 bytes as a number, which sorts as they do (`2024-06-01 12:30`), for given parts 0, 1 or 2, else a key.
+///
+/// # Errors
+/// The index of the first value that names no part, where parts are given.
+pub(super) fn values(by: &SplitBy, column: &[String]) -> Result<Vec<u128>, usize> {
     let beginning = |text: &String| {
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(text.trim().bytes()).for_each(|(to, from)| *to = from);
         u128::from_be_bytes(bytes)
     };
+    let part = |(i, text): (usize, &String)| {
+        let name = text.trim().to_lowercase();
+        PART_NAMES.iter().zip(0..).find(|(names, _)| names.contains(&name.as_str())).map(|(_, part)| part).ok_or(i)
+    };
     match by {
-        SplitBy::Date(_) => column.iter().map(beginning).collect(),
-        _ => column.iter().map(|value| u128::from_le_bytes(std::array::from_fn(|i| Sha256::digest(value)[i]))).collect(),
+        SplitBy::Date(_) => Ok(column.iter().map(beginning).collect()),
+        SplitBy::Given(_) => column.iter().enumerate().map(part).collect(),
+        _ => Ok(column.iter().map(|value| u128::from_le_bytes(std::array::from_fn(|i| Sha256::digest(value)[i]))).collect()),
     }
 }
 
@@ -165,10 +203,10 @@ mod tests {
 
     #[test]
     fn what_a_division_goes_by_is_written_as_it_is_read() {
-        for text in ["stars", "text", "column:package_name", "date:date"] {
+        for text in ["stars", "text", "column:package_name", "date:date", "given:part"] {
             assert_eq!(text.parse::<SplitBy>().expect("one").to_string(), text);
         }
-        for text in ["", "star", "column:", "column", "day:date"] {
+        for text in ["", "star", "column:", "column", "day:date", "given:"] {
             assert!(text.parse::<SplitBy>().expect_err("an error").contains("column:NAME"), "{text}");
         }
     }
@@ -177,9 +215,20 @@ mod tests {
     fn dates_sort_as_they_are_written() {
         let by = SplitBy::Date("date".into());
         let dates = ["2023-12-31", "2024-01-01", "2024-01-01 09:30:00", "2024-01-02"].map(String::from);
-        assert!(values(&by, &dates).is_sorted());
-        let apps = values(&SplitBy::Column("app".into()), &["a", "b", "a"].map(String::from));
+        assert!(values(&by, &dates).expect("dates").is_sorted());
+        let apps = values(&SplitBy::Column("app".into()), &["a", "b", "a"].map(String::from)).expect("keys");
         assert!(apps[0] == apps[2] && apps[0] != apps[1]);
+    }
+
+    #[test]
+    fn given_parts_are_taken_and_others_are_named() {
+        let by = SplitBy::Given("part".into());
+        let column = ["test", "train", " Dev ", "training", "val", "validation"].map(String::from);
+        let rows = Rows { stars: vec![5; 6], blank: vec![false; 6], values: values(&by, &column).expect("parts"), ..Rows::default() };
+        let mut found = rows.split(&by, 7, false).expect("a split");
+        [&mut found.train, &mut found.val, &mut found.test].map(|part| part.sort_unstable());
+        assert_eq!(found, Split { train: vec![1, 3], val: vec![2, 4, 5], test: vec![0] });
+        assert_eq!(values(&by, &["train", "holdout"].map(String::from)), Err(1));
     }
 
     #[test]
@@ -187,14 +236,16 @@ mod tests {
         let texts: Vec<String> = (0..60).map(|i| if i % 10 == 9 { " ".into() } else { format!("text {}", i % 20) }).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let stars: Vec<u8> = (0..60).map(|i| 1 + (i % 2)).collect();
-        let rows = Rows { stars, blank: texts.iter().map(|t| t.trim().is_empty()).collect(), texts: text_keys(&texts), values: vec![] };
+        let rows = Rows { stars, blank: texts.iter().map(|t| t.trim().is_empty()).collect(), texts: text_keys(&texts), ..Rows::default() };
         let all = |split: Split| {
             let mut all = [split.train, split.val, split.test].concat();
             all.sort_unstable();
             all
         };
-        assert_eq!(all(rows.split(&SplitBy::Stars, 42, false, false).expect("a split")), (0..60).collect::<Vec<_>>());
-        let kept = all(rows.split(&SplitBy::Stars, 42, true, true).expect("a split"));
+        assert_eq!(all(rows.split(&SplitBy::Stars, 42, false).expect("a split")), (0..60).collect::<Vec<_>>());
+        let copies = rows.texts.iter().zip(&rows.stars).map(|(text, stars)| copy_key(*text, Some(*stars), std::iter::empty())).collect();
+        let with_copies = Rows { copies, ..rows };
+        let kept = all(with_copies.split(&SplitBy::Stars, 42, true).expect("a split"));
         assert_eq!(kept, (0..20).filter(|i| i % 10 != 9).collect::<Vec<_>>(), "the first of each");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use arrow::array::{Array, LargeStringArray};
 
-use super::division::{Rows, text_keys, values};
+use super::division::{Rows, TextKey, copy_key, text_keys, values};
 use super::{Split, SplitBy, SplitName, Table, Tables};
 
 /// Which columns hold reviews and stars, and which rows are wanted.
@@ -21,19 +21,22 @@ pub struct Labels {
     pub empty: Empty,
     /// What they are divided by.
     pub split_by: SplitBy,
-    /// Leave reviews whose text and stars stood in an earlier one out, after the split.
-    pub dedup: bool,
+    /// The column of what each review counts in training; each counts 1 unless given.
+    pub weight: Option<String>,
+    /// Leave reviews out, after the split, whose text and stars, and what these columns say, stood in an earlier one.
+    pub dedup: Option<Vec<String>>,
 }
 
 impl Labels {
     /// The first column of texts and stars with their usual names, divided as the notebook does.
     pub fn usual() -> Labels {
-        Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep, split_by: SplitBy::Stars, dedup: false }
+        Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep, split_by: SplitBy::Stars, weight: None, dedup: None }
     }
 
     /// The columns that are read.
     pub(super) fn columns(&self) -> Vec<&str> {
-        [Some(self.text.as_str()), Some(&self.star), self.split_by.column()].into_iter().flatten().collect()
+        let one = [Some(self.text.as_str()), Some(&self.star), self.split_by.column(), self.weight.as_deref()];
+        one.into_iter().flatten().chain(self.dedup.iter().flatten().map(String::as_str)).collect()
     }
 
     /// Divides `rows` with `seed` as these labels say.
@@ -41,7 +44,7 @@ impl Labels {
     /// # Errors
     /// When there are too few for a part to get any.
     pub(super) fn split(&self, rows: &Rows, seed: u64) -> Result<Split> {
-        let parts = rows.split(&self.split_by, seed, self.empty == Empty::Drop, self.dedup)?;
+        let parts = rows.split(&self.split_by, seed, self.empty == Empty::Drop)?;
         for (part, name) in [(&parts.train, "training"), (&parts.val, "validation"), (&parts.test, "test")] {
             ensure!(!part.is_empty(), "no review is left in the {name} split once those without text and copies are left out");
         }
@@ -110,15 +113,34 @@ impl Reviews {
             texts = table.texts(&labels.text)?;
             stars.retain(Option::is_some);
         }
+        let values = match labels.split_by.column() {
+            Some(name) => {
+                let column = table.shown(name)?;
+                let refused = |i: usize| {
+                    anyhow!(
+                        "{}: `{name}` is {:?}; wanted train, validation or test (or training, val, valid, dev)",
+                        table.origins().place(i),
+                        column[i]
+                    )
+                };
+                values(&labels.split_by, &column).map_err(refused)?
+            }
+            None => Vec::new(),
+        };
         let text = |i| if texts.is_null(i) { "" } else { texts.value(i) };
         let all = || (0..texts.len()).map(text);
+        let copies = labels.dedup.as_ref().map(|names| {
+            let columns = names.iter().map(|name| table.shown(name)).collect::<Result<Vec<_>>>()?;
+            let key = |(i, text): (usize, TextKey)| copy_key(text, stars[i], columns.iter().map(|column| column[i].as_str()));
+            Ok::<_, anyhow::Error>(text_keys(&all().collect::<Vec<_>>()).into_iter().enumerate().map(key).collect())
+        });
+        let copies = copies.transpose()?;
         let rows = Rows {
             blank: all().map(|text| text.trim().is_empty()).collect(),
-            texts: if labels.dedup || labels.split_by == SplitBy::Text { text_keys(&all().collect::<Vec<_>>()) } else { Vec::new() },
-            values: match labels.split_by.column() {
-                Some(name) => values(&labels.split_by, &table.shown(name)?),
-                None => Vec::new(),
-            },
+            texts: if labels.split_by == SplitBy::Text { text_keys(&all().collect::<Vec<_>>()) } else { Vec::new() },
+            copies: copies.unwrap_or_default(),
+            values,
+            weights: labels.weight.as_ref().map(|column| table.weights(column)).transpose()?.unwrap_or_default(),
             stars: stars.into_iter().flatten().collect(),
         };
         Ok(Reviews { table, texts, labels: labels.clone(), rows })
@@ -140,7 +162,7 @@ impl Reviews {
         if name != SplitName::All {
             return Ok(self.split(seed)?.part(name));
         }
-        let kept = self.rows.kept(self.labels.empty == Empty::Drop, self.labels.dedup);
+        let kept = self.rows.kept(self.labels.empty == Empty::Drop);
         let rows: Vec<usize> = (0..self.len()).filter(|i| kept[*i]).collect();
         ensure!(!rows.is_empty(), "{}: no review with text is left", self.table.name());
         Ok(rows)

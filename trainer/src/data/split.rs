@@ -131,6 +131,17 @@ pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
     Ok(Split { train: order, val, test })
 }
 
+/// Divides rows as `parts` says of each: 0 to learn from, 1 to validate, 2 to test; each part is then shuffled.
+pub(super) fn split_as_given(parts: &[u128], seed: u64) -> Split {
+    let mut rng = Generator::new(seed);
+    let mut of = |part: u128| {
+        let mut rows: Vec<usize> = (0..parts.len()).filter(|row| parts[*row] == part).collect();
+        rng.shuffle(&mut rows);
+        rows
+    };
+    Split { train: of(0), val: of(1), test: of(2) }
+}
+
 /// `datasets`' `train_test_split` of `rows`: (train, test), stratified by stars.
 fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<usize>, Vec<usize>)> {
     let test_rows = (TEST_SHARE * rows.len() as f64).ceil() as usize;

@@ -118,6 +118,18 @@ impl Table {
         };
         text.iter().enumerate().map(star).collect()
     }
+
+    /// A column of numbers above 0.
+    ///
+    /// # Errors
+    /// When there is no such column, or a value is another: the error names its row.
+    pub fn weights(&self, column: &str) -> Result<Vec<f32>> {
+        let weight = |(i, value): (usize, &String)| match value.trim().parse::<f32>() {
+            Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(weight),
+            _ => bail!("{}: `{column}` is {}; wanted a number above 0", self.origins.place(i), quoted(value)),
+        };
+        self.shown(column)?.iter().enumerate().map(weight).collect()
+    }
 }
 
 /// `value` as an error shows it: of a long one the beginning.

@@ -9,7 +9,8 @@ use starsight_model::rating::softmax;
 use super::chart::{Axis, Plot};
 use super::learning::short;
 use super::stars;
-use crate::evaluation::{Evaluation, Judged};
+use crate::evaluation::Evaluation;
+use starsight_model::metrics::Judged;
 
 /// How many mistakes are shown.
 pub const WORST: usize = 30;
@@ -231,7 +232,7 @@ pub fn mistakes(mistakes: &[Mistake]) -> Markup {
 impl Mistake<'_> {
     fn row(&self) -> Markup {
         let probabilities = softmax(&self.logits);
-        let Judged { label, rated, loss } = self.judged;
+        let Judged { label, rated, loss, .. } = self.judged;
         let (excerpt, cut) = excerpt(self.text);
         html! {
             tr {

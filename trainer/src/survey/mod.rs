@@ -12,7 +12,7 @@ use starsight_model::LABELS;
 
 use crate::data::{Reviews, TextKey, split, text_key};
 
-pub use self::repeats::{Leakage, Repeats};
+pub use self::repeats::{Leakage, OFTEN, Repeats};
 use self::text::Traits;
 
 /// How many emoji, languages and groups are named; the rest is summed up or left out.

@@ -7,6 +7,9 @@ use starsight_model::LABELS;
 
 use crate::data::{Split, TextKey};
 
+/// From how many reviews on a text is a frequent one.
+pub const OFTEN: usize = 10;
+
 /// How often texts are repeated, and how often the same text got other stars.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repeats {
@@ -14,8 +17,12 @@ pub struct Repeats {
     pub texts: usize,
     /// Reviews whose text stood in an earlier one.
     pub copies: usize,
-    /// Reviews whose text and stars stood in an earlier one: what `--dedup` leaves out.
+    /// Reviews whose text and stars stood in an earlier one.
     pub copies_with_stars: usize,
+    /// Texts that stand in [`OFTEN`] reviews and more.
+    pub frequent_texts: usize,
+    /// Reviews with such a text.
+    pub frequent_reviews: usize,
     /// Texts that were given different stars.
     pub conflicting_texts: usize,
     /// Reviews with such a text.
@@ -30,11 +37,14 @@ impl Repeats {
         let counts = counts(keys.iter().copied().zip(stars.iter().copied()));
         let given = |of: &&[usize; LABELS]| of.iter().filter(|n| **n > 0).count();
         let conflicting: Vec<&[usize; LABELS]> = counts.values().filter(|of| given(of) > 1).collect();
+        let frequent: Vec<usize> = counts.values().map(|of| of.iter().sum::<usize>()).filter(|n| *n >= OFTEN).collect();
         let right: usize = counts.values().filter_map(|of| of.iter().max()).sum();
         Repeats {
             texts: counts.len(),
             copies: keys.len() - counts.len(),
             copies_with_stars: keys.len() - counts.values().map(|of| given(&of)).sum::<usize>(),
+            frequent_texts: frequent.len(),
+            frequent_reviews: frequent.iter().sum(),
             conflicting_texts: conflicting.len(),
             conflicting_reviews: conflicting.iter().map(|of| of.iter().sum::<usize>()).sum(),
             ceiling: if keys.is_empty() { 1.0 } else { right as f64 / keys.len() as f64 },
@@ -51,6 +61,8 @@ pub struct Leakage {
     pub test: f64,
     /// The ceiling of accuracy on the test reviews alone.
     pub test_ceiling: f64,
+    /// The same on those whose text does not stand in the training split.
+    pub unseen_ceiling: f64,
 }
 
 impl Leakage {
@@ -58,9 +70,16 @@ impl Leakage {
     pub fn of(keys: &[TextKey], stars: &[u8], split: &Split) -> Leakage {
         let learned: HashSet<TextKey> = split.train.iter().map(|row| keys[*row]).collect();
         let share = |rows: &[usize]| rows.iter().filter(|row| learned.contains(&keys[**row])).count() as f64 / rows.len().max(1) as f64;
-        let of_test = |of: &[usize]| -> (Vec<TextKey>, Vec<u8>) { of.iter().map(|row| (keys[*row], stars[*row])).unzip() };
-        let (test_keys, test_stars) = of_test(&split.test);
-        Leakage { val: share(&split.val), test: share(&split.test), test_ceiling: Repeats::of(&test_keys, &test_stars).ceiling }
+        let ceiling = |rows: &mut dyn Iterator<Item = &usize>| {
+            let (keys, stars): (Vec<TextKey>, Vec<u8>) = rows.map(|row| (keys[*row], stars[*row])).unzip();
+            Repeats::of(&keys, &stars).ceiling
+        };
+        Leakage {
+            val: share(&split.val),
+            test: share(&split.test),
+            test_ceiling: ceiling(&mut split.test.iter()),
+            unseen_ceiling: ceiling(&mut split.test.iter().filter(|row| !learned.contains(&keys[**row]))),
+        }
     }
 }
 
@@ -87,8 +106,19 @@ mod tests {
         // "good" five times: 5 5 5 4 1; "bad" twice: 1 1; "meh" once.
         let keys = keys(&["good", "Good", "bad", "good", "meh", "good ", "bad", "GOOD"]);
         let repeats = Repeats::of(&keys, &[5, 5, 1, 4, 3, 5, 1, 1]);
-        let wanted = Repeats { texts: 3, copies: 5, copies_with_stars: 3, conflicting_texts: 1, conflicting_reviews: 5, ceiling: 6.0 / 8.0 };
+        let wanted = Repeats {
+            texts: 3,
+            copies: 5,
+            copies_with_stars: 3,
+            frequent_texts: 0,
+            frequent_reviews: 0,
+            conflicting_texts: 1,
+            conflicting_reviews: 5,
+            ceiling: 6.0 / 8.0,
+        };
         assert_eq!(repeats, wanted);
+        let often = Repeats::of(&[vec![7; OFTEN], vec![8; OFTEN - 1]].concat(), &[5; 2 * OFTEN - 1]);
+        assert_eq!((often.frequent_texts, often.frequent_reviews), (1, OFTEN));
         assert_eq!(Repeats::of(&[], &[]).ceiling, 1.0);
     }
 
@@ -97,6 +127,6 @@ mod tests {
         let keys = keys(&["a", "b", "c", "a", "d", "b", "e", "e"]);
         let split = Split { train: vec![0, 1, 2], val: vec![3, 4], test: vec![5, 6, 7] };
         let found = Leakage::of(&keys, &[1, 1, 1, 1, 1, 1, 2, 3], &split);
-        assert_eq!(found, Leakage { val: 0.5, test: 1.0 / 3.0, test_ceiling: 2.0 / 3.0 });
+        assert_eq!(found, Leakage { val: 0.5, test: 1.0 / 3.0, test_ceiling: 2.0 / 3.0, unseen_ceiling: 0.5 });
     }
 }

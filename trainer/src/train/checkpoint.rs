@@ -136,9 +136,9 @@ impl Checkpoints {
         Checkpoints { dir: out.join("checkpoints") }
     }
 
-    /// Where a teacher's logits are kept for a run that goes on.
-    pub fn lessons(&self) -> PathBuf {
-        self.dir.join("teacher.logits")
+    /// Where the logits of teacher `number`, from 0, are kept for a run that goes on.
+    pub fn lessons(&self, number: usize) -> PathBuf {
+        self.dir.join(if number == 0 { "teacher.logits".into() } else { format!("teacher-{}.logits", number + 1) })
     }
 
     fn path(&self, step: usize) -> PathBuf {

@@ -71,8 +71,8 @@ impl Trainee for Gpu {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
         self.updates += 1;
         let updates: Vec<_> = self.groups.iter().map(|group| group.trained.then(|| group.update(rate, self.weight_decay, self.updates))).collect();
-        // Where nobody told the stars a teacher did, and there is none here.
-        let labels: Vec<usize> = step.labels.iter().copied().flatten().collect();
+        // Each is a single review's: others are learned from on the processor only.
+        let labels: Vec<usize> = step.counts.iter().flatten().filter_map(|counts| counts.iter().position(|count| *count > 0.0)).collect();
         let keys = dropout_keys(self.seed, number as u64, step.rows.iter().copied());
         self.learner.step(&learner::Step {
             reviews: &step.token_ids,

@@ -209,10 +209,11 @@ impl Learner<'_> {
             self.order = order(recipe, number / steps_an_epoch, self.examples);
         }
         let first = number % steps_an_epoch * reviews_a_step;
-        let rows: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).map(|i| self.examples.learned[*i]).collect();
+        let picked: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).copied().collect();
+        let rows: Vec<usize> = picked.iter().map(|i| self.examples.learned.row(*i)).collect();
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids(*row)).collect(),
-            labels: rows.iter().map(|row| self.examples.label(*row)).collect(),
+            counts: picked.iter().map(|i| self.examples.counts(*i)).collect(),
             lessons: self.examples.lessons.iter().flat_map(|lessons| rows.iter().map(|row| lessons.of(*row))).collect(),
             rows: &rows,
         };

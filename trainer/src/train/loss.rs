@@ -94,6 +94,14 @@ pub struct Lessons {
 /// How a teacher is followed, unless told otherwise.
 pub const DEFAULT_LESSONS: Lessons = Lessons { share: 0.9, temperature: 2.0 };
 
+/// How many reviews with the same text gave it each label, 0 to 4, each by what it counts.
+pub type Counts = [f64; LABELS];
+
+/// The counts of a single review.
+pub fn one(label: usize) -> Counts {
+    std::array::from_fn(|c| f64::from(u8::from(c == label)))
+}
+
 /// The power of the distance in the ordinal log-loss: the one that its authors found best on the whole.
 const LOG_LOSS_POWER: f64 = 1.5;
 
@@ -133,9 +141,9 @@ impl Loss {
         Loss::new(0.0, [1.0; LABELS])
     }
 
-    /// What a review with this label, or without one, counts in the mean.
-    pub fn weight(&self, label: Option<usize>) -> f64 {
-        label.map_or(1.0, |label| self.weights[label])
+    /// What a text with these counts of labels, or without any, counts in the mean.
+    pub fn weight(&self, counts: Option<&Counts>) -> f64 {
+        counts.map_or(1.0, |counts| counts.iter().zip(&self.weights).map(|(count, weight)| count * weight).sum())
     }
 
     /// The targets of each label in the cross-entropy, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
@@ -180,24 +188,36 @@ impl Loss {
 }
 
 impl Loss {
-    /// The same for a review of which a teacher's logits are known. To (1 - share) times [`Loss::of`] comes share T² KL(p ‖ q), with p and q the softmax of the teacher's and of the
+    /// The sum of [`Loss::of`] over all reviews with the same text, which gave its labels so often.
+    pub fn of_counts(&self, logits: &[f32; LABELS], counts: &Counts) -> (f64, [f32; LABELS]) {
+        let (mut loss, mut gradient) = (0.0, [0.0; LABELS]);
+        for (label, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
+            let (value, slope) = self.of(logits, label);
+            loss += count * value;
+            gradient.iter_mut().zip(slope).for_each(|(sum, slope)| *sum += count * f64::from(slope));
+        }
+        (loss, gradient.map(|x| x as f32))
+    }
+
+    /// The same for a text of which a teacher's logits are known. To (1 - share) times [`Loss::of_counts`] comes, for each review, share T² KL(p ‖ q), with p and q the softmax of the teacher's and of the
     /// student's logits divided by T; T² keeps gradients as large as they are without it. The slope of that is share T (q - p). (Hinton, Vinyals and Dean, "Distilling the Knowledge in a
-    /// Neural Network", 2015.) Without lessons it is [`Loss::of`].
+    /// Neural Network", 2015.) Without lessons it is [`Loss::of_counts`].
     ///
     /// Where nobody told the stars, the teacher is all there is to follow: a share of 1, at a weight of 1.
-    pub fn taught(&self, logits: &[f32; LABELS], label: Option<usize>, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
-        let (loss, gradient) = label.map_or((0.0, [0.0; LABELS]), |label| self.of(logits, label));
+    pub fn taught(&self, logits: &[f32; LABELS], counts: Option<&Counts>, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
+        let (loss, gradient) = counts.map_or((0.0, [0.0; LABELS]), |counts| self.of_counts(logits, counts));
         let Some(Lessons { share, temperature }) = self.lessons else { return (loss, gradient) };
-        let share = if label.is_some() { share } else { 1.0 };
+        let share = if counts.is_some() { share } else { 1.0 };
         let (p, q) = (log_softmax(teacher, temperature), log_softmax(logits, temperature));
         let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
-        let weight = share * self.weight(label);
+        let weight = share * self.weight(counts);
         let gradient = std::array::from_fn(|c| ((1.0 - share) * f64::from(gradient[c]) + weight * temperature * (q[c].exp() - p[c].exp())) as f32);
         ((1.0 - share) * loss + weight * temperature * temperature * divergence, gradient)
     }
 }
 
-fn log_softmax(logits: &[f32; LABELS], temperature: f64) -> [f64; LABELS] {
+/// ln softmax(logits / temperature).
+pub(super) fn log_softmax(logits: &[f32; LABELS], temperature: f64) -> [f64; LABELS] {
     let logits = logits.map(|x| f64::from(x) / temperature);
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let log_sum = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
@@ -280,30 +300,54 @@ mod tests {
         let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
         for lessons in [Lessons { share: 1.0, temperature: 1.0 }, Lessons { share: 0.7, temperature: 3.0 }] {
             let loss = Loss::new(0.1, WEIGHTS).with_lessons(Some(lessons));
-            for (logits, label) in LOGITS.iter().flat_map(|(logits, label)| [(*logits, Some(*label)), (*logits, None)]) {
-                let (_, gradient) = loss.taught(&logits, label, &teacher);
+            let several = Some([0.5, 0.0, 3.0, 1.0, 0.0]);
+            for (logits, counts) in LOGITS.iter().flat_map(|(logits, label)| [Some(one(*label)), several, None].map(|counts| (*logits, counts))) {
+                let (_, gradient) = loss.taught(&logits, counts.as_ref(), &teacher);
                 for c in 0..LABELS {
                     let at = |step: f32| {
                         let mut moved = logits;
                         moved[c] += step;
-                        loss.taught(&moved, label, &teacher).0
+                        loss.taught(&moved, counts.as_ref(), &teacher).0
                     };
                     let step = 1.0 / 1024.0;
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
-                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {label:?} {c}: {} {wanted}", gradient[c]);
+                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {counts:?} {c}: {} {wanted}", gradient[c]);
                 }
             }
         }
         // Whoever thinks as the teacher has nothing to learn; a shift of all logits is no thought.
         let all = Loss::plain().with_lessons(Some(Lessons { share: 1.0, temperature: 2.0 }));
-        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), Some(0), &teacher);
+        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), Some(&one(0)), &teacher);
         assert!(loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7), "{loss} {gradient:?}");
         // torch 2.15, float64: 4 * F.kl_div(log_softmax(LOGITS[1] / 2), softmax(teacher / 2), reduction="sum")
-        let (loss, _) = all.taught(&LOGITS[1].0, Some(0), &teacher);
+        let (loss, _) = all.taught(&LOGITS[1].0, Some(&one(0)), &teacher);
         assert!((loss - 1.0639032019545245).abs() < 1e-9, "{loss}");
         let (logits, label) = LOGITS[0];
-        assert_eq!(Loss::plain().taught(&logits, Some(label), &teacher), Loss::plain().of(&logits, label));
+        assert_eq!(Loss::plain().taught(&logits, Some(&one(label)), &teacher), Loss::plain().of(&logits, label));
         assert!(!all.is_cross_entropy());
+    }
+
+    #[test]
+    fn counts_are_the_sum_over_their_reviews() {
+        let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
+        let labels = [0, 3, 3, 4, 3, 0];
+        let counts = labels.iter().fold([0.0; LABELS], |mut counts: Counts, label| {
+            counts[*label] += 1.0;
+            counts
+        });
+        let plain = Loss::new(0.1, WEIGHTS).with_log_loss(0.3);
+        for loss in [plain, plain.with_lessons(Some(DEFAULT_LESSONS))] {
+            assert!((loss.weight(Some(&counts)) - labels.iter().map(|label| loss.weight(Some(&one(*label)))).sum::<f64>()).abs() < 1e-12);
+            for (logits, _) in LOGITS {
+                let each = labels.map(|label| loss.taught(&logits, Some(&one(label)), &teacher));
+                let (value, gradient) = loss.taught(&logits, Some(&counts), &teacher);
+                assert!((value - each.iter().map(|(value, _)| value).sum::<f64>()).abs() < 1e-9);
+                for c in 0..LABELS {
+                    let wanted: f64 = each.iter().map(|(_, gradient)| f64::from(gradient[c])).sum();
+                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{logits:?} {c}: {} {wanted}", gradient[c]);
+                }
+            }
+        }
     }
 
     #[test]

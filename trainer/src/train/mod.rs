@@ -11,6 +11,7 @@ pub mod loss;
 pub mod optimizer;
 pub(crate) mod processor;
 mod recipe;
+pub mod repeats;
 mod report;
 pub mod schedule;
 pub mod step;
@@ -19,6 +20,7 @@ mod tensorboard;
 pub(crate) mod trainee;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,11 +37,13 @@ use starsight_model::{Engine, LABELS, bundle, int8};
 use self::checkpoint::{Checkpoints, Run, State};
 use self::learn::Plan;
 pub use self::log::{Evaluated, Line};
+use self::loss::{Counts, one};
 pub use self::recipe::Recipe;
+use self::repeats::{Learned, Repeats};
 use self::teacher::{Taught, Teacher};
 use crate::base::BaseModel;
 use crate::calibration::{Calibration, cooled};
-use crate::data::{Corpus, Empty, Texts, Unlabelled};
+use crate::data::{Corpus, Empty, Split, Texts, Unlabelled};
 use crate::device::{Numbers, Place};
 use crate::evaluation::Evaluation;
 use crate::fresh::Shape;
@@ -60,11 +64,11 @@ pub struct Training<'a> {
     pub base_name: String,
     /// The shape that was asked for, if the base model is a fresh one.
     pub student: Option<Shape>,
-    /// Whom it learns from besides the stars.
-    pub teacher: Option<Teacher>,
+    /// Whom it learns from besides the stars: nobody, or the mean of these.
+    pub teachers: Vec<Teacher>,
     /// The reviews, to be divided.
     pub reviews: &'a Corpus,
-    /// Reviews of which the teacher alone says what they are worth.
+    /// Reviews of which the teachers alone say what they are worth.
     pub unlabelled: Option<&'a Unlabelled>,
     /// What the data are called.
     pub data_name: String,
@@ -89,12 +93,17 @@ pub struct Training<'a> {
 pub struct Outcome {
     /// On the test split, which nothing was chosen by.
     pub test: Evaluation,
+    /// On those reviews of the test split whose text does not stand in the training split; none where that is so of all or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Evaluation>,
     /// Cross-entropy on the test split by the model's own probabilities, before the temperature: what other trainers report.
     pub uncalibrated_loss: f64,
     /// On the validation split, by which the weights and the temperature were chosen.
     pub validation: Metrics,
     /// What logits are divided by for calibrated probabilities, fitted to the validation split. Both of the above are by these.
     pub temperature: f32,
+    /// Whether the bundle's weights are as they were trained, and its manifest holds the temperature; else the head's last weights are divided by it, and the logits of the bundle are calibrated.
+    pub temperature_apart: bool,
     /// How stars follow from the probabilities.
     pub decoding: Decoding,
     /// Steps after which the weights are those that were kept.
@@ -127,9 +136,9 @@ struct Examples<'a> {
     ids: Tokens,
     reviews: &'a Corpus,
     unlabelled: Option<Tokens>,
-    /// The rows that are learned from: the training split, and all without stars.
-    learned: Vec<usize>,
-    /// A teacher's logits of these.
+    /// What is learned from: the training split, and all without stars.
+    learned: Learned,
+    /// The teachers' logits of these.
     lessons: Option<Taught>,
 }
 
@@ -141,20 +150,36 @@ impl Examples<'_> {
         }
     }
 
-    fn label(&self, row: usize) -> Option<usize> {
-        (row < self.reviews.len()).then(|| self.reviews.label(row))
+    /// How often the text of example `i` was given which label.
+    fn counts(&self, i: usize) -> Option<Counts> {
+        self.learned.counts(i, |row| self.reviews.label(row))
     }
 
-    /// SHA-256 of the ids and labels of `rows`, in that order.
-    fn fingerprint(&self, rows: impl Iterator<Item = usize>) -> String {
+    /// SHA-256 of the ids and labels of all examples, then of the rows `val`, in that order.
+    fn fingerprint(&self, val: &[usize]) -> String {
         let mut hash = Sha256::new();
-        for row in rows {
+        let mut add = |row: usize, counts: Option<Counts>| {
             let ids = self.ids(row);
             hash.update((ids.len() as u64).to_le_bytes());
-            hash.update(self.label(row).map_or(u64::MAX, |label| label as u64).to_le_bytes());
+            match counts {
+                None => hash.update(u64::MAX.to_le_bytes()),
+                Some(counts) => match (0..LABELS).find(|label| counts == one(*label)) {
+                    Some(label) => hash.update((label as u64).to_le_bytes()),
+                    None => counts.iter().for_each(|count| hash.update(count.to_le_bytes())),
+                },
+            }
             ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-        }
+        };
+        (0..self.learned.len()).for_each(|i| add(self.learned.row(i), self.counts(i)));
+        val.iter().for_each(|row| add(*row, Some(one(self.reviews.label(*row)))));
         hex(&hash.finalize())
+    }
+
+    /// Which of the test reviews have a text that is not learned from, as places in that part; none where that is so of all or none.
+    fn unseen(&self, parts: &Split) -> Option<Vec<usize>> {
+        let learned: HashSet<&[u32]> = parts.train.iter().map(|row| self.ids(*row)).collect();
+        let unseen: Vec<usize> = (0..parts.test.len()).filter(|i| !learned.contains(self.ids(parts.test[*i]))).collect();
+        (!unseen.is_empty() && unseen.len() < parts.test.len()).then_some(unseen)
     }
 
     fn logits(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Vec<[f32; LABELS]>> {
@@ -193,9 +218,12 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         None => base.config.clone(),
     };
     let more = training.unlabelled.map_or(0, Texts::count);
-    let learned: Vec<usize> = parts.train.iter().copied().chain(reviews.len()..reviews.len() + more).collect();
-    let labels = parts.train.iter().map(|row| reviews.label(*row));
-    let plan = Plan::new(recipe, &config, labels, learned.len(), training.teacher.is_some())?;
+    let learned = Learned::each(&parts.train, reviews.len(), more);
+    let weighed = recipe.repeats == Repeats::Counted || recipe.weight_column.is_some();
+    let taught = !training.teachers.is_empty();
+    let plan = |examples: usize| Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)), examples, taught);
+    // A flag that does not fit is refused before tokens cost time, though there may be fewer examples once repeats are counted.
+    plan(learned.len())?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
     let mut run = Run {
@@ -213,11 +241,22 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     say!("{} reviews: {} to train, {} to validate, {} to test{without}", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
     let ids = Tokens::of(&base.tokenizer, *reviews)?;
     let unlabelled = training.unlabelled.map(|texts| Tokens::of(&base.tokenizer, texts)).transpose()?;
-    let teach = |teacher: &Teacher| teacher.teach(reviews, &parts.train, training.unlabelled, &training.place, &checkpoints.lessons());
-    let lessons = training.teacher.as_ref().map(teach).transpose()?;
+    let learned = match weighed {
+        true => learned.weighed(recipe.repeats, |row| reviews.label(row), |row| reviews.weight(row), |row| ids.get(row)),
+        false => learned,
+    };
+    if recipe.repeats == Repeats::Counted {
+        say!("the {} reviews to train on are {} examples: texts with the counts of their stars", parts.train.len(), learned.len() - more);
+    }
+    let plan = plan(learned.len())?;
+    // Where it does not count beside the stars, a teacher is asked about reviews without stars alone.
+    let asked = if recipe.lessons().share > 0.0 { &parts.train[..] } else { &[] };
+    let teach =
+        |(number, teacher): (usize, &Teacher)| teacher.teach(reviews, asked, training.unlabelled, &training.place, &checkpoints.lessons(number));
+    let lessons = Taught::mean(training.teachers.iter().enumerate().map(teach).collect::<Result<_>>()?);
     let examples = Examples { ids, reviews, unlabelled, learned, lessons };
 
-    run.data = examples.fingerprint(examples.learned.iter().chain(&parts.val).copied());
+    run.data = examples.fingerprint(&parts.val);
     run.lessons = examples.lessons.as_ref().map(Taught::fingerprint);
     resumed.iter().try_for_each(|state| same(state, &run, out))?;
     files::write_bytes(&out.join("recipe.toml"), training.recipe_toml.as_bytes())?;
@@ -226,7 +265,12 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let best = state.best().context("a run has at least one evaluation")?.clone();
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
     say!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
-    let weights = checkpoints.weights(best.step, &config)?;
+    let mut weights = checkpoints.weights(best.step, &config)?;
+    let Calibration { temperature, .. } = best.calibration;
+    // Before they are quantised: the integers stand for the weights of the bundle.
+    if !recipe.temperature_apart {
+        weights.divide_logits(temperature)?;
+    }
     let integers = int8::quantize(&config, &weights)?;
     let weights = if recipe.int8 > 0.0 { int8::restore(&config, integers.clone())? } else { weights };
     let engine = training.place.engine(&config, &weights)?;
@@ -236,15 +280,22 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         false => error,
     })?;
     let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
-    let uncalibrated_loss = logits.iter().zip(&labels).map(|(logits, label)| cross_entropy(logits, *label)).sum::<f64>() / labels.len() as f64;
-    let temperature = best.calibration.temperature;
-    logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
+    if recipe.temperature_apart {
+        logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
+    }
+    let uncalibrated = |(logits, label): (&[f32; LABELS], &usize)| cross_entropy(&logits.map(|x| x * temperature), *label);
+    let uncalibrated_loss = logits.iter().zip(&labels).map(uncalibrated).sum::<f64>() / labels.len() as f64;
     let outcome = Outcome {
         eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
         test: Evaluation::new(&logits, &labels, recipe.decode),
+        unseen: examples.unseen(&parts).map(|at| {
+            let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
+            Evaluation::new(&logits, &labels, recipe.decode)
+        }),
         uncalibrated_loss,
         validation: best.calibration.applied(&best.validation),
         temperature,
+        temperature_apart: recipe.temperature_apart,
         decoding: recipe.decode,
         best_step: best.step,
         best_epoch: best.epoch,
@@ -326,7 +377,7 @@ fn provenance(training: &Training<'_>) -> Value {
     json!({
         "base_model": training.base_name,
         "fresh_tensors": training.base.fresh,
-        "teacher": training.teacher.as_ref().map(|teacher| &teacher.name),
+        "teacher": (!training.teachers.is_empty()).then(|| training.teachers.iter().map(|teacher| teacher.name.as_str()).collect::<Vec<_>>().join(", ")),
         "student": training.student,
         "data": training.data_name,
         "rows": labels.rows,

@@ -7,6 +7,7 @@ use starsight_model::rating::Decoding;
 use super::criterion::Criterion;
 use super::groups::Grouping;
 use super::loss::{ClassWeights, DEFAULT_LESSONS, Lessons, Loss};
+use super::repeats::Repeats;
 use super::schedule::{Decay, Schedule};
 use crate::data::{Corpus, SPLIT_SEED, Split};
 
@@ -80,7 +81,7 @@ pub struct Recipe {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
-    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest. 0.9 unless given
+    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest; 0: the teacher speaks of reviews without stars alone. 0.9 unless given
     #[arg(long, value_name = "SHARE", value_parser = share)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_share: Option<f64>,
@@ -99,10 +100,15 @@ pub struct Recipe {
     /// Metric on the validation split that chooses the weights to keep
     #[arg(long, value_enum, default_value_t = Criterion::Loss)]
     pub best_by: Criterion,
-    /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean has the least squared error
-    #[arg(long, default_value_t, value_name = "likeliest|median|expected")]
+    /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean (expected) has the least squared error, balanced lies between the first two
+    #[arg(long, default_value_t, value_name = "likeliest|median|expected|balanced")]
     #[serde(default)]
     pub decode: Decoding,
+    /// Leave the calibration temperature apart, in the bundle's manifest, and the weights as they were trained; else the head's last weights are divided by it, so that every program that
+    /// loads the bundle gives calibrated probabilities
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[serde(default)]
+    pub temperature_apart: bool,
     /// Stop after this many evaluations without a better one
     #[arg(long, value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +128,14 @@ pub struct Recipe {
     #[arg(long, value_parser = positive)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_rows: Option<usize>,
+    /// How reviews with the same text are learned from: `each` by itself, as the notebook does, or `counted`: as one text with the counts of its stars, which is computed once
+    #[arg(long, value_enum, default_value_t = Repeats::Each)]
+    #[serde(default)]
+    pub repeats: Repeats,
+    /// Column that says how much a review counts in training, a number above 0; each counts 1 unless given
+    #[arg(long, value_name = "COLUMN")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_column: Option<String>,
     /// Longest review in tokens; the base model's maximum unless given
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +180,13 @@ impl Recipe {
 
     /// What of this recipe, `taught` by another model or by the stars alone, is computed on the processor only.
     pub fn tied_to_processor(&self, taught: bool) -> Option<&'static str> {
-        let tied = [(taught, "learning from a --teacher"), (self.ordinal_log_loss > 0.0, "--ordinal-log-loss"), (self.int8 > 0.0, "--int8")];
+        let tied = [
+            (taught, "learning from a --teacher"),
+            (self.ordinal_log_loss > 0.0, "--ordinal-log-loss"),
+            (self.int8 > 0.0, "--int8"),
+            (self.repeats == Repeats::Counted, "--repeats counted"),
+            (self.weight_column.is_some(), "--weight-column"),
+        ];
         tied.into_iter().find(|(given, _)| *given).map(|(_, what)| what)
     }
 
@@ -282,6 +302,8 @@ pub(crate) mod tests {
         assert_eq!(tied(&[], true), Some("learning from a --teacher"));
         assert_eq!(tied(&["--ordinal-log-loss", "0.5"], false), Some("--ordinal-log-loss"));
         assert_eq!(tied(&["--int8", "0.2"], false), Some("--int8"));
+        assert_eq!(tied(&["--repeats", "counted"], false), Some("--repeats counted"));
+        assert_eq!(tied(&["--weight-column", "w"], false), Some("--weight-column"));
     }
 
     #[test]
@@ -289,7 +311,7 @@ pub(crate) mod tests {
         let recipe = recipe(&["--epochs", "3"]);
         let mut json = serde_json::to_value(&recipe).expect("JSON");
         let fields = json.as_object_mut().expect("an object");
-        for later in ["decode", "ordinal-log-loss", "head-first", "int8"] {
+        for later in ["decode", "ordinal-log-loss", "head-first", "int8", "repeats", "temperature-apart"] {
             assert!(fields.remove(later).is_some(), "{later}");
         }
         assert_eq!(serde_json::from_value::<Recipe>(json).expect("a recipe"), recipe);

@@ -6,7 +6,7 @@ use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::fused::{Depth, Fused, Gradients, Tape};
 use starsight_model::model::dropout_keys;
 
-use super::loss::Loss;
+use super::loss::{Counts, Loss};
 
 /// The reviews of a step.
 pub struct Step<'a> {
@@ -14,10 +14,10 @@ pub struct Step<'a> {
     pub rows: &'a [usize],
     /// Their token ids.
     pub token_ids: Vec<&'a [u32]>,
-    /// Their labels, 0 to 4, as far as somebody told them.
-    pub labels: Vec<Option<usize>>,
-    /// A teacher's logits of each; none at all without a teacher.
-    pub lessons: Vec<&'a [f32; LABELS]>,
+    /// How often each text was given which label; none where nobody told.
+    pub counts: Vec<Option<Counts>>,
+    /// A teacher's logits of those that it was asked about; no item at all without a teacher.
+    pub lessons: Vec<Option<&'a [f32; LABELS]>>,
 }
 
 /// What a step is computed in; kept from step to step, so that its memory is.
@@ -36,7 +36,7 @@ impl Workspace {
 
 /// The mean of `loss` over the step's reviews; its gradient is left in `workspace`.
 ///
-/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review weighs what `loss` says of its label, and its dropout is drawn from (seed, step, row), so another budget
+/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review weighs what `loss` says of its counts, and its dropout is drawn from (seed, step, row), so another budget
 /// changes nothing but rounding.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub fn gradient(
     number: usize,
 ) -> Result<f64> {
     let lengths: Vec<usize> = step.token_ids.iter().map(|ids| ids.len()).collect();
-    let total: f64 = step.labels.iter().map(|label| loss.weight(*label)).sum();
+    let total: f64 = step.counts.iter().map(|counts| loss.weight(counts.as_ref())).sum();
     let mut mean = 0.0;
     workspace.gradients.clear();
     for group in plan(&lengths, token_budget) {
@@ -59,9 +59,9 @@ pub fn gradient(
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
         let mut logits = model.forward(&PackedBatch::new(&reviews)?, &keys, &mut workspace.tape)?;
         for (logits, i) in logits.iter_mut().zip(&group) {
-            let (value, slope) = match (step.labels[*i], step.lessons.get(*i)) {
-                (label, Some(teacher)) => loss.taught(logits, label, teacher),
-                (Some(label), None) => loss.of(logits, label),
+            let (value, slope) = match (&step.counts[*i], step.lessons.get(*i).copied().flatten()) {
+                (counts, Some(teacher)) => loss.taught(logits, counts.as_ref(), teacher),
+                (Some(counts), None) => loss.of_counts(logits, counts),
                 // Nothing is known of it.
                 (None, None) => (0.0, [0.0; LABELS]),
             };

@@ -28,7 +28,7 @@ pub struct Info {
     pub is_kept: bool,
     /// Calibration temperature; 1 is none.
     pub temperature: f64,
-    /// How its stars follow from the probabilities: `likeliest`, `median` or `expected`.
+    /// How its stars follow from the probabilities: `likeliest`, `median`, `expected` or `balanced`.
     pub decoding: String,
     /// SHA-256 of the weights.
     pub weights: Option<String>,

@@ -61,6 +61,7 @@ pub fn decoding(name: &str) -> Option<&'static str> {
     match name {
         "median" => Some("the median of the five probabilities"),
         "expected" => Some("the mean of the five probabilities, rounded"),
+        "balanced" => Some("right almost as often as the likeliest, and less far off"),
         _ => None,
     }
 }

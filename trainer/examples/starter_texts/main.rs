@@ -1,0 +1,176 @@
+//! The texts that the starter learns from: two files of reviews made one, each review with the part that it belongs to and what it counts, some of them once more with a slip of the pen, and
+//! texts that say nothing.
+//!
+//!     cargo run --release --package starsight --example starter_texts -- PLAY.parquet MULTILINGUAL.parquet OUT
+//!
+//! writes OUT/reviews.parquet (columns review, star, package_name, date, language, set, part, weight), OUT/made.parquet (the same columns: slips of the pen, and texts that say nothing) and
+//! OUT/unlabelled.parquet: words, emoji and beginnings of reviews, of which a teacher may say what they are worth. The same files give the same bytes.
+
+mod nonsense;
+mod parts;
+mod slips;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use arrow::array::{Array, ArrayRef, Float32Array, Int8Array, LargeStringArray, RecordBatch};
+use starsight::data::{Tables, text_key, write_table};
+use starsight_model::rng;
+
+use crate::parts::Parts;
+
+/// A review, and where it goes.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// What was written.
+    pub text: String,
+    /// 1 to 5.
+    pub star: u8,
+    /// The app, or what else was reviewed.
+    pub package: String,
+    /// As in 2024-06-15.
+    pub date: String,
+    /// Its language, as in `en`.
+    pub language: String,
+}
+
+/// The language of texts that are in none.
+pub const NO_LANGUAGE: &str = "none";
+
+/// One different text in so many is learned once more with a slip of the pen.
+const SLIPS: u64 = 6;
+/// What such a copy counts, as a share of its original.
+const SLIP_WEIGHT: f32 = 0.5;
+/// Texts that say nothing, as a share of the reviews to train on: one in so many.
+const NONSENSE: usize = 120;
+/// A word or emoji that stands in so many texts is asked about by itself.
+const COMMON: usize = 20;
+/// The beginning of one review in so many is asked about by itself.
+const BEGINNINGS: u64 = 8;
+/// How long such a beginning is, in words.
+const BEGINNING: std::ops::RangeInclusive<u64> = 2..=8;
+
+fn main() -> Result<()> {
+    let [play, multilingual, out] = &std::env::args().skip(1).map(PathBuf::from).collect::<Vec<_>>()[..] else {
+        bail!("usage: starter_texts PLAY.parquet MULTILINGUAL.parquet OUT");
+    };
+    let mut reviews = read(play, Some("en"))?;
+    reviews.extend(read(multilingual, None)?);
+    reviews.retain(|review| !review.text.trim().is_empty());
+    let parts = Parts::of(&reviews);
+    let rows: Vec<Row> = reviews.iter().map(|review| Row::of(review, &parts)).collect();
+    let train: Vec<&Review> = reviews.iter().zip(&rows).filter(|(_, row)| row.part == "train").map(|(review, _)| review).collect();
+    let different = different(&train);
+    let unlabelled = unlabelled(&different);
+    let made: Vec<Row> = slipped(&different, &parts).chain(nothing(&train)).collect();
+    std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    write_table(&out.join("reviews.parquet"), &table(&rows)?)?;
+    write_table(&out.join("made.parquet"), &table(&made)?)?;
+    let texts = LargeStringArray::from_iter_values(&unlabelled);
+    write_table(&out.join("unlabelled.parquet"), &RecordBatch::try_from_iter([("review", Arc::new(texts) as ArrayRef)])?)?;
+    let mut counts = BTreeMap::<(&str, &str), usize>::new();
+    rows.iter().chain(&made).for_each(|row| *counts.entry((&row.part, &row.set)).or_default() += 1);
+    counts.iter().for_each(|((part, set), count)| println!("{part:<12}{set:<16}{count:>9}"));
+    println!("without stars {:>23}", unlabelled.len());
+    Ok(())
+}
+
+/// Reads reviews; the `language` of all, or that of a column.
+fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
+    let table = Tables::open(&[path.to_owned()], None, None)?.join()?;
+    let texts = table.texts("review")?;
+    let (stars, packages, dates) = (table.stars("star")?, table.shown("package_name")?, table.shown("date")?);
+    let languages = match language {
+        Some(language) => vec![language.to_owned(); table.len()],
+        None => table.shown("language")?,
+    };
+    let review = |(i, language): (usize, String)| {
+        let star = stars[i]?;
+        // Both kinds of date that the two files have.
+        let date = parts::iso_date(&dates[i]).unwrap_or_else(|| dates[i].clone());
+        let text = (!texts.is_null(i)).then(|| texts.value(i).to_owned())?;
+        Some(Review { text, star, package: packages[i].clone(), date, language })
+    };
+    Ok(languages.into_iter().enumerate().filter_map(review).collect())
+}
+
+/// A row of what is written.
+#[derive(Debug, Clone)]
+struct Row {
+    review: Review,
+    set: String,
+    part: &'static str,
+    weight: f32,
+}
+
+impl Row {
+    fn of(review: &Review, parts: &Parts) -> Row {
+        let (part, set) = parts.place(review);
+        Row { set, part, weight: parts.weight(&review.language), review: review.clone() }
+    }
+}
+
+fn table(rows: &[Row]) -> Result<RecordBatch> {
+    let text = |of: fn(&Row) -> &str| Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) as ArrayRef;
+    Ok(RecordBatch::try_from_iter([
+        ("review", text(|row| &row.review.text)),
+        ("star", Arc::new(Int8Array::from_iter_values(rows.iter().map(|row| row.review.star as i8))) as ArrayRef),
+        ("package_name", text(|row| &row.review.package)),
+        ("date", text(|row| &row.review.date)),
+        ("language", text(|row| &row.review.language)),
+        ("set", text(|row| &row.set)),
+        ("part", text(|row| row.part)),
+        ("weight", Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.weight))) as ArrayRef),
+    ])?)
+}
+
+/// The first review of each different text.
+fn different<'a>(reviews: &[&'a Review]) -> Vec<&'a Review> {
+    let mut seen = HashSet::new();
+    reviews.iter().copied().filter(|review| seen.insert(text_key(&review.text))).collect()
+}
+
+/// Some of the reviews as someone in a hurry writes them. What is drawn depends on the text alone.
+fn slipped<'a>(different: &'a [&Review], parts: &'a Parts) -> impl Iterator<Item = Row> + 'a {
+    different.iter().filter_map(|review| {
+        let key = text_key(&review.text);
+        let text = rng::bits(key, 0).is_multiple_of(SLIPS).then(|| slips::slip(&review.text, key)).flatten()?;
+        let weight = SLIP_WEIGHT * parts.weight(&review.language);
+        Some(Row { review: Review { text, ..(*review).clone() }, set: "slip".into(), part: "train", weight })
+    })
+}
+
+/// Texts that say nothing, with the stars of reviews drawn from all: whoever knows nothing of a text can say no more.
+fn nothing<'a>(train: &'a [&Review]) -> impl Iterator<Item = Row> + 'a {
+    (0..train.len() / NONSENSE).map(|i| {
+        let drawn = train[(rng::bits(nonsense::SEED, i as u64) % train.len() as u64) as usize];
+        let review = Review {
+            text: nonsense::text(i as u64),
+            star: drawn.star,
+            package: "nonsense".into(),
+            date: drawn.date.clone(),
+            language: NO_LANGUAGE.into(),
+        };
+        Row { review, set: "nonsense".into(), part: "train", weight: 1.0 }
+    })
+}
+
+/// Common words and emoji, and beginnings of reviews, each once.
+fn unlabelled(different: &[&Review]) -> Vec<String> {
+    let mut words = BTreeMap::<&str, usize>::new();
+    for review in different {
+        let own: HashSet<&str> = review.text.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation())).collect();
+        own.into_iter().filter(|word| !word.is_empty()).for_each(|word| *words.entry(word).or_default() += 1);
+    }
+    let common = words.into_iter().filter(|(_, count)| *count >= COMMON).map(|(word, _)| word.to_owned());
+    let beginning = |review: &&&Review| {
+        let key = text_key(&review.text);
+        let words: Vec<&str> = review.text.split_whitespace().collect();
+        let length = BEGINNING.start() + rng::bits(key, 2) % (BEGINNING.end() - BEGINNING.start() + 1);
+        (rng::bits(key, 1).is_multiple_of(BEGINNINGS) && words.len() as u64 > length + 2).then(|| words[..length as usize].join(" "))
+    };
+    let mut seen = HashSet::new();
+    common.chain(different.iter().filter_map(|review| beginning(&review))).filter(|text| seen.insert(text.clone())).collect()
+}

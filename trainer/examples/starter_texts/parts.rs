@@ -1,0 +1,98 @@
+//! What is learned from, what is chosen by, and what is judged on; and how much a review counts.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sha2::{Digest, Sha256};
+use starsight::data::text_key;
+
+use crate::Review;
+
+/// Apps, products and places of which no review is learned from.
+const APPS_SET_ASIDE: [&str; 14] = [
+    "com.dropbox.android",
+    "flipboard.app",
+    "com.lean.sehhaty",
+    "Samsung Health",
+    "bank:KAKAO",
+    "bank:HANA",
+    "diet:SS",
+    "com.tokopedia.tkpd",
+    "com.squareenixmontreal.hitmansniperandroid",
+    "com.fantablade.icey",
+    "com.sozlerkosku.beste5v2",
+    "fondeadora-libérate-del-banco",
+    "cuenca-alternativa-a-un-banco",
+    "n26-mobile-banking",
+];
+
+/// Apps of which no review of [`LATER`] or after is learned from.
+const APPS_LATER: [&str; 2] = ["com.spotify.music", "com.snapchat.android"];
+/// The year from which on.
+const LATER: &str = "2025";
+
+/// Of what has fewer reviews than this, so many in a hundred are set aside whole.
+const SMALL: usize = 500;
+const SMALL_SET_ASIDE: u64 = 8;
+
+/// So many texts in a hundred are validated on.
+const VALIDATED: u64 = 3;
+
+/// The weight of a language is the root of this order of how much rarer it is than the commonest, at most [`HEAVIEST`]: rare ones count more, and still less than the common ones.
+const BALANCE: f64 = 0.3;
+const HEAVIEST: f64 = 3.0;
+
+/// Where each review belongs.
+pub struct Parts {
+    set_aside: BTreeSet<String>,
+    weights: HashMap<String, f32>,
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    u64::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
+
+impl Parts {
+    /// Those of `reviews`.
+    pub fn of(reviews: &[Review]) -> Parts {
+        let mut sizes = HashMap::<&str, usize>::new();
+        reviews.iter().for_each(|review| *sizes.entry(&review.package).or_default() += 1);
+        let aside = |(name, size): &(&str, usize)| APPS_SET_ASIDE.contains(name) || *size < SMALL && number(name.as_bytes()) % 100 < SMALL_SET_ASIDE;
+        let set_aside = sizes.into_iter().filter(aside).map(|(name, _)| name.to_owned()).collect();
+        let mut parts = Parts { set_aside, weights: HashMap::new() };
+        let mut counts = HashMap::<&str, usize>::new();
+        reviews.iter().filter(|review| parts.place(review).0 == "train").for_each(|review| *counts.entry(&review.language).or_default() += 1);
+        let most = counts.values().copied().max().unwrap_or(1) as f64;
+        parts.weights = counts.into_iter().map(|(language, n)| (language.to_owned(), (most / n as f64).powf(BALANCE).min(HEAVIEST) as f32)).collect();
+        parts
+    }
+
+    /// The part that a review belongs to, and the set that it is judged in, if any.
+    pub fn place(&self, review: &Review) -> (&'static str, String) {
+        let english = review.language == "en";
+        let set = |kind: &str| format!("{} {kind}", if english { "en" } else { "other" });
+        if self.set_aside.contains(&review.package) {
+            ("test", set("apps"))
+        } else if APPS_LATER.contains(&review.package.as_str()) && review.date.as_str() >= LATER {
+            ("test", set("later"))
+        } else if text_key(&review.text) % 100 < VALIDATED {
+            ("validation", String::new())
+        } else {
+            ("train", String::new())
+        }
+    }
+
+    /// What a review in this language counts.
+    pub fn weight(&self, language: &str) -> f32 {
+        self.weights.get(language).copied().unwrap_or(1.0)
+    }
+}
+
+/// `June 15 2024` as `2024-06-15`; nothing for another kind of date.
+pub fn iso_date(text: &str) -> Option<String> {
+    const MONTHS: [&str; 12] =
+        ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+    let [month, day, year] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
+    Some(format!("{year}-{month:02}-{:02}", day.trim_end_matches(',').parse::<u32>().ok()?))
+}
