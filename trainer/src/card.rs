@@ -6,6 +6,7 @@ use serde_json::Value;
 use starsight_model::metrics::Metrics;
 use starsight_model::rating::Decoding;
 
+use crate::data::Dedup;
 use crate::evaluation::Evaluation;
 use crate::hub::RepoId;
 use crate::limits::Limit;
@@ -63,17 +64,19 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         };
         if share == 0.0 {
             let more = provenance["unlabelled"].as_u64().unwrap_or(0);
-            return format!("{words} Besides the reviews with stars it learned what `{teacher}` says of {more} texts without ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)).");
+            return format!("{words} It also learned from the predictions of `{teacher}` on {more} unlabelled texts ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)).");
         }
         format!(
             "{words} Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
         )
     });
     let teacher = teacher.unwrap_or_default();
-    let dedup: Vec<String> = serde_json::from_value(provenance["dedup"].clone()).unwrap_or_default();
-    let copies = match dedup.is_empty() {
-        true => String::new(),
-        false => format!(" Reviews whose text, stars and {} stood in an earlier one were left out.", dedup.join(", ")),
+    let copies = match serde_json::from_value(provenance["dedup"].clone()) {
+        Ok(Dedup(columns)) => format!(
+            " Reviews whose {} were those of an earlier one were left out.",
+            [vec!["text".into(), "stars".into()], columns].concat().join(", ")
+        ),
+        Err(_) => String::new(),
     };
     let repeats = match provenance["recipe"]["repeats"] == "counted" {
         true => " Reviews with the same text were learned as one, with the counts of their stars.",
@@ -96,7 +99,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         out,
         "## How it was made\n\n{} reviews were divided {divided} with seed {}: {} to train, {} to \
          validate, {} to test.{copies}{repeats}{teacher} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
-         A temperature of {:.3}, fitted to the validation reviews, makes its probabilities as sure as they should be ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)): {folded}; \
+         A temperature of {:.3}, fitted to the validation reviews, makes its probabilities match how often it is right ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)): {folded}; \
          it changes no rating's likeliest stars. {stars}\n\n```json\n{recipe}\n```\n\n",
         provenance["reviews"],
         provenance["split_seed"],
@@ -176,10 +179,11 @@ pub fn with_notes(card: &str, notes: &str) -> String {
     }
 }
 
-/// The card for these languages, in place of English.
-pub fn in_languages(card: &str, languages: &[String]) -> String {
+/// The card for these languages, in place of English; none where it does not name that.
+pub fn in_languages(card: &str, languages: &[String]) -> Option<String> {
+    const ENGLISH: &str = "\nlanguage: en\n";
     let list: String = languages.iter().map(|code| format!("\n- {}", quoted(code))).collect();
-    card.replacen("\nlanguage: en\n", &format!("\nlanguage:{list}\n"), 1)
+    card.contains(ENGLISH).then(|| card.replacen(ENGLISH, &format!("\nlanguage:{list}\n"), 1))
 }
 
 /// Where the limits begin.
@@ -391,10 +395,11 @@ mod tests {
     #[test]
     fn notes_and_languages_find_their_place() {
         let card = write("my-stars", &outcome(), &json!({}), &[], None);
-        let noted = with_notes(&in_languages(&card, &["en".into(), "ko".into()]), "## Judged\n\nWell.\n");
+        let noted = with_notes(&in_languages(&card, &["en".into(), "ko".into()]).expect("a language"), "## Judged\n\nWell.\n");
         assert!(noted.contains("\nlanguage:\n- \"en\"\n- \"ko\"\nmetrics:"), "{noted}");
         assert!(noted.contains("\n\n## Judged\n\nWell.\n\n## Limits\n"), "{noted}");
         assert_eq!(with_notes("# Mine\n", "More."), "# Mine\n\nMore.\n");
+        assert_eq!(in_languages("# Mine\n", &["ko".into()]), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use starsight_model::rating::Decoding;
 
 use crate::config::Configured;
-use crate::data::{SPLIT_SEED, SplitBy, SplitName};
+use crate::data::{Dedup, SPLIT_SEED, SplitBy, SplitName};
 use crate::device::{Hardware, RatingHardware};
 use crate::fresh::{MAX_LENGTH, Shape};
 use crate::hub::{self, RepoId};
@@ -94,11 +94,11 @@ pub struct Division {
     /// `date:NAME`: the last by this column are the test split; `given:NAME`: this column says train, validation or test
     #[arg(long, default_value_t = SplitBy::Stars, value_name = "stars|text|column:NAME|date:NAME|given:NAME")]
     pub split_by: SplitBy,
-    /// Leave out (after the split) copies: reviews whose text, stars and these columns all stood in an earlier one, such as `package_name,date` against spam. It takes how often a text got
-    /// which stars from the model; texts that many people write, such as "good", need those counts
-    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dedup: Vec<String>,
+    /// Leave out (after the split) copies: reviews whose text, stars and these columns are those of an earlier one, such as `package_name,date` against spam. This hides from the model how
+    /// often a short text such as "good" got each star: keep genuine repeats
+    #[arg(long, value_name = "COLUMN,...")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
 }
 
 /// How to reach the Hub.
@@ -348,9 +348,9 @@ pub struct Evaluate {
     /// What the parts are divided by; what the model was trained with, where its bundle says so, else `stars`
     #[arg(long, value_name = "stars|text|column:NAME|date:NAME|given:NAME")]
     pub split_by: Option<SplitBy>,
-    /// Leave out (after the split) copies: reviews whose text, stars and these columns all stood in an earlier one
-    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
-    pub dedup: Vec<String>,
+    /// Leave out (after the split) copies: reviews whose text, stars and these columns are those of an earlier one
+    #[arg(long, value_name = "COLUMN,...")]
+    pub dedup: Option<Dedup>,
     /// How stars follow from the probabilities; as the model's bundle says, unless given
     #[arg(long, value_name = "likeliest|median|expected|balanced")]
     pub decode: Option<Decoding>,

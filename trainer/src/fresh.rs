@@ -62,6 +62,12 @@ impl FreshTokenizer {
         let mut pieces = Pieces::read(&parent.tokenizer.to_json()?)?;
         pieces.shrink(texts, size as usize)?;
         let [unknown, padding, first, last] = pieces::SPECIAL;
+        let missing = pieces::SPECIAL.into_iter().find(|piece| parent.tokenizer.id(piece).is_none());
+        ensure!(
+            missing.is_none(),
+            "the parent's tokeniser has no piece {}; wanted one with XLM-RoBERTa's special pieces",
+            missing.unwrap_or_default()
+        );
         let settings = object(
             json!({ "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": unknown, "pad_token": padding, "cls_token": first, "sep_token": last,
             "mask_token": "<mask>" }),
@@ -112,11 +118,7 @@ pub fn write(
     let vocabulary = tokenizer.vocabulary();
     if let Some(parent) = parent {
         let words = inherit::words(parent, &vocabulary, config.hidden_size)?;
-        say!(
-            "a vocabulary of {} pieces, of which the model that it has them from knows {}: these mean at first what they mean to it",
-            words.len(),
-            words.iter().flatten().count()
-        );
+        say!("a vocabulary of {} pieces; the embeddings of {} of them start from the parent model", words.len(), words.iter().flatten().count());
         weights.set_rows(&word_table(config.architecture), &words)?;
     }
     settings.insert("model_max_length".into(), max_length.into());

@@ -26,7 +26,7 @@ pub struct Limit {
     pub sure: f64,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind {
         name: "plain praise and complaint",
         texts: &[
@@ -38,6 +38,21 @@ const KINDS: [Kind; 9] = [
             ("Waste of time and money, uninstalled.", 1),
             ("It deleted all of my photos!", 1),
             ("Full of ads and keeps crashing.", 1),
+        ],
+    },
+    Kind {
+        name: "one word",
+        texts: &[("bad", 1), ("good", 5), ("awful", 1), ("excellent", 5), ("useless", 1), ("perfect", 5), ("garbage", 1), ("okay", 3)],
+    },
+    Kind {
+        name: "misspelt",
+        texts: &[
+            ("this ap is horible", 1),
+            ("exelent aplication", 5),
+            ("verry usefull", 5),
+            ("it dosent wrok", 1),
+            ("worst ap evr", 1),
+            ("luv it sooo much", 5),
         ],
     },
     Kind {

@@ -1,7 +1,7 @@
 //! Vocabularies of pieces (SentencePiece's Unigram) cut to those that texts use. (Kudo, "Subword Regularization", ACL 2018, has the model; Abdaoui, Pradel and Sigel, "Load What You Need",
 //! SustaiNLP 2020, cut multilingual vocabularies.)
 //!
-//! A Unigram tokeniser takes the likeliest way to cut a text into pieces. Where only pieces go that stand in no such way, all ways stay the likeliest: the texts are cut as before.
+//! A Unigram tokeniser takes the likeliest segmentation of a text. Removing pieces that no such segmentation uses leaves the segmentations as they were.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -64,12 +64,19 @@ impl Pieces {
         if let Some(beyond) = special.iter().find(|id| **id >= vocab.len()) {
             bail!("an added token has the number {beyond}, beyond the {} pieces; such a vocabulary cannot be cut", vocab.len());
         }
+        let processor = frame["post_processor"]["type"].as_str().unwrap_or("none").to_owned();
+        let known = ["none", "TemplateProcessing", "RobertaProcessing", "BertProcessing"];
+        ensure!(
+            known.contains(&processor.as_str()),
+            "the tokeniser's post-processor is {processor}; only vocabularies with {} can be cut",
+            known[1..].join(", ")
+        );
         let piece = |(id, (text, score)): (usize, (String, f64))| Piece { text, score, origin: Some(id as u32), special: special.contains(&id) };
         Ok(Pieces { pieces: vocab.into_iter().enumerate().map(piece).collect(), frame })
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.pieces.len()
     }
 
@@ -105,7 +112,7 @@ impl Pieces {
         self.add_characters(texts)?;
         for most in [(room as f64 * FIRST_CUT) as usize, room] {
             let counts = self.count(texts, |weight| weight)?;
-            let mut order: Vec<usize> = (0..self.len()).filter(|id| !self.pieces[*id].special).collect();
+            let mut order: Vec<usize> = (0..self.size()).filter(|id| !self.pieces[*id].special).collect();
             order.sort_by(|a, b| counts[*b].total_cmp(&counts[*a]).then(a.cmp(b)));
             order.truncate(most);
             let kept: HashSet<usize> = order.into_iter().collect();
@@ -150,7 +157,7 @@ impl Pieces {
     /// How often each piece occurs in `texts`, each time by what `weight` makes of the text's.
     fn count(&self, texts: &[(&str, f64)], weight: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
         let tokenizer = self.tokenizer()?;
-        let mut counts = vec![0.0; self.len()];
+        let mut counts = vec![0.0; self.size()];
         let mut progress = Progress::new("counting pieces", "texts", texts.len());
         for portion in texts.chunks(PORTION) {
             let encodings = tokenizer.encode_batch_fast(portion.iter().map(|(text, _)| *text).collect(), false).map_err(failed)?;
@@ -183,13 +190,19 @@ impl Pieces {
         };
         moved(&mut whole["model"]["unk_id"])?;
         whole["added_tokens"].as_array_mut().into_iter().flatten().try_for_each(|token| moved(&mut token["id"]))?;
-        for token in whole["post_processor"]["special_tokens"].as_object_mut().into_iter().flat_map(|tokens| tokens.values_mut()) {
+        let id = |name: &str| ids.get(name).copied().with_context(|| format!("{name} is named and gone"));
+        for token in
+            whole["post_processor"].get_mut("special_tokens").and_then(Value::as_object_mut).into_iter().flat_map(|tokens| tokens.values_mut())
+        {
             let names: Vec<String> = serde_json::from_value(token["tokens"].clone()).unwrap_or_default();
-            token["ids"] = names
-                .iter()
-                .map(|name| ids.get(name.as_str()).copied().with_context(|| format!("{name} is named and gone")))
-                .collect::<Result<Vec<_>>>()?
-                .into();
+            token["ids"] = names.iter().map(|name| id(name)).collect::<Result<Vec<_>>>()?.into();
+        }
+        // BERT's and RoBERTa's: `"sep": ["</s>", 2]`.
+        for key in ["sep", "cls"] {
+            let Some(pair) = whole["post_processor"].get_mut(key).and_then(Value::as_array_mut) else { continue };
+            if let [name, number] = &mut pair[..] {
+                *number = id(name.as_str().unwrap_or_default())?.into();
+            }
         }
         whole["model"]["vocab"] = self.pieces.iter().map(|piece| json!([piece.text, piece.score])).collect();
         Ok(whole.to_string())
@@ -264,7 +277,7 @@ pub(crate) mod tests {
         let texts: Vec<(&str, f64)> = many.iter().map(|text| (text.as_str(), 1.0)).chain([("bad 日", 0.5)]).collect();
         let mut pieces = Pieces::read(&unigram()).expect("pieces");
         pieces.shrink(&texts, BYTES + 6 + 4).expect("shrunk");
-        assert_eq!(pieces.len(), BYTES + 6 + 4, "six are special");
+        assert_eq!(pieces.size(), BYTES + 6 + 4, "six are special");
         let json = pieces.to_json().expect("JSON");
         assert_eq!(cut(&json, " good\n app🫶 "), ["<s>", "▁good", "▁app", "🫶", "</s>"]);
         assert_eq!(cut(&json, "é"), ["<s>", "▁", "<0xC3>", "<0xA9>", "</s>"]);
@@ -275,6 +288,10 @@ pub(crate) mod tests {
     #[test]
     fn other_tokenisers_are_refused() {
         let wordpiece = crate::wordpiece::learn(["good bad"].into_iter(), 50).expect("a tokeniser");
+        let nested = unigram().replace("\"TemplateProcessing\"", "\"Sequence\"");
+        assert!(Pieces::read(&nested).is_err_and(|error| error.to_string().contains("post-processor is Sequence")));
+        let plain = Pieces::read(&unigram().replace("\"post_processor\":{", "\"post_processor\":null,\"unused\":{")).expect("pieces");
+        assert!(plain.to_json().expect("JSON").contains("\"post_processor\":null"));
         let error = Pieces::read(&wordpiece).err().map(|error| error.to_string()).expect("an error");
         assert!(error.contains("the tokeniser's model is WordPiece"), "{error}");
     }

@@ -35,7 +35,7 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
     let json =
         String::from_utf8(files::read(&model.join(bundle::TOKENIZER))?).with_context(|| format!("the tokeniser {} is not UTF-8", in_model()))?;
     let mut pieces = Pieces::read(&json).with_context(in_model)?;
-    let before = pieces.len();
+    let before = pieces.size();
     let rows = config["vocab_size"].as_u64().unwrap_or(0) as usize;
     ensure!(rows >= before, "the tokeniser {} knows {before} pieces, but the model only {rows}", in_model());
     pieces.cut_to_used(texts, least).with_context(in_model)?;

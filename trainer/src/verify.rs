@@ -62,7 +62,7 @@ pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     }
 }
 
-/// What of a bundle a copy has otherwise.
+/// How a copy differs from its bundle.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     /// Leave out the weights in floating point. The logits of its probes then are what the weights give that the integers stand for, and its card says what can load it.
@@ -107,7 +107,10 @@ pub fn copy_bundle(dir: &Path, out: &Path, changes: &Changes) -> Result<usize> {
             probe.logits = rater.logits(&[&rater.encode(&probe.text)?])?[0];
         }
     }
-    if let Some(entry) = manifest.files.iter_mut().find(|file| file.path == bundle::CARD) {
+    let noted = notes.is_some() || !languages.is_empty();
+    let card = manifest.files.iter_mut().find(|file| file.path == bundle::CARD);
+    ensure!(card.is_some() || !noted, "{} has no model card to change: leave --notes and --languages out", dir.display());
+    if let Some(entry) = card.filter(|_| *integers || noted) {
         let path = fresh.join(bundle::CARD);
         let mut card = String::from_utf8_lossy(&files::read(&path)?).into_owned();
         if *integers {
@@ -117,7 +120,8 @@ pub fn copy_bundle(dir: &Path, out: &Path, changes: &Changes) -> Result<usize> {
             card = card::with_notes(&card, notes);
         }
         if !languages.is_empty() {
-            card = card::in_languages(&card, languages);
+            card = card::in_languages(&card, languages)
+                .with_context(|| format!("the card of {} does not say `language: en`, which --languages replaces", dir.display()))?;
         }
         std::fs::write(&path, &card).with_context(failed)?;
         *entry = FileEntry::of(bundle::CARD, card.as_bytes());

@@ -4,7 +4,7 @@
 //!     cargo run --release --package starsight --example starter_texts -- PLAY.parquet MULTILINGUAL.parquet OUT
 //!
 //! writes OUT/reviews.parquet (columns review, star, package_name, date, language, set, part, weight), OUT/made.parquet (the same columns: slips of the pen, and texts that say nothing) and
-//! OUT/unlabelled.parquet: words, emoji and beginnings of reviews, of which a teacher may say what they are worth. The same files give the same bytes.
+//! OUT/unlabelled.parquet: words, emoji and beginnings of reviews, for the teacher to label. The same files give the same bytes.
 
 mod nonsense;
 mod parts;

@@ -37,7 +37,7 @@ const SMALL_SET_ASIDE: u64 = 8;
 /// So many texts in a hundred are validated on.
 const VALIDATED: u64 = 3;
 
-/// The weight of a language is the root of this order of how much rarer it is than the commonest, at most [`HEAVIEST`]: rare ones count more, and still less than the common ones.
+/// A language's weight is (reviews of the commonest language / its own reviews)^BALANCE, at most [`HEAVIEST`].
 const BALANCE: f64 = 0.3;
 const HEAVIEST: f64 = 3.0;
 

@@ -44,6 +44,9 @@ fn mistyped(text: &str, draws: &mut Draws) -> String {
     for _ in 0..1 + long.len() / 10 {
         let word = &mut words[long[draws.below(long.len())]];
         let mut letters: Vec<char> = word.chars().collect();
+        if letters.len() < 2 {
+            continue;
+        }
         // The first letter is seldom missed.
         let at = 1 + draws.below(letters.len() - 1);
         match draws.below(4) {

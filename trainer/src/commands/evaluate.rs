@@ -16,7 +16,7 @@ use crate::agreement::Agreement;
 use crate::breakdown::{Group, Grouping};
 use crate::calibration::cooled;
 use crate::cli::{Division, Evaluate};
-use crate::data::{Reviews, SPLIT_SEED, SplitName, TextKey, text_key};
+use crate::data::{Dedup, Reviews, SPLIT_SEED, SplitName};
 use crate::device::{Place, Precision};
 use crate::evaluation::Evaluation;
 use crate::files;
@@ -39,11 +39,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let args = &as_trained(args, &provenance);
     let division =
         Division { split_by: args.split_by.clone().filter(|_| args.split != SplitName::All).unwrap_or_default(), dedup: args.dedup.clone() };
-    let mut labels = divided(labels(&args.labelled), &division);
-    if provenance["dedup"] == true {
-        // Of a bundle of an earlier version: text and stars alone made a copy.
-        labels.dedup.get_or_insert_default();
-    }
+    let labels = divided(labels(&args.labelled), &division);
     let reviews = Reviews::read(&data_files(&args.data, || hub(&args.hub))?, &labels, Some(&by))?;
     tell_blank(reviews.blank(), reviews.len(), &args.labelled);
     if let Some(trained) = provenance["reviews"].as_u64().filter(|trained| *trained != reviews.len() as u64) {
@@ -52,6 +48,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
             reviews.len()
         );
     }
+    let train_rows = provenance["recipe"]["train-rows"].as_u64().map(|n| n as usize);
     let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
     let seed = args.split_seed.unwrap_or(SPLIT_SEED);
     let rows = reviews.part(args.split, seed)?;
@@ -67,7 +64,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels, decoding);
-    let unseen = unseen(&reviews, args.split, seed, &rows)?.map(|at| {
+    let unseen = unseen(&reviews, args.split, seed, train_rows, &rater, &ids)?.map(|at| {
         let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
         Evaluation::new(&logits, &labels, decoding)
     });
@@ -116,21 +113,27 @@ fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
     args.split_seed = args.split_seed.or_else(|| provenance["split_seed"].as_u64());
     args.labelled.rows = args.labelled.rows.or_else(|| provenance["rows"].as_u64()?.try_into().ok());
     args.labelled.drop_empty |= provenance["drop_empty"] == true;
-    if args.dedup.is_empty() {
-        args.dedup = serde_json::from_value(provenance["dedup"].clone()).unwrap_or_default();
-    }
+    // An earlier version noted whether copies were left out.
+    let columns = || match &provenance["dedup"] {
+        Value::Bool(true) => Some(Dedup(Vec::new())),
+        of => serde_json::from_value(of.clone()).ok(),
+    };
+    args.dedup = args.dedup.or_else(columns);
     args
 }
 
-/// Which of `rows`, the part `name`, have a text that does not stand in the training split, as places in `rows`; none where that is so of all or none, or `name` is that split or all.
-fn unseen(reviews: &Reviews, name: SplitName, seed: u64, rows: &[usize]) -> Result<Option<Vec<usize>>> {
+/// Which of the reviews of the part `name`, with these `ids`, have a text that does not stand in the training split, as places in that part; none where that is so of all or none, or `name` is
+/// that split or all. As in training, texts of the same token ids are one, and only the first `train_rows` count.
+fn unseen(reviews: &Reviews, name: SplitName, seed: u64, train_rows: Option<usize>, rater: &Rater, ids: &[&[u32]]) -> Result<Option<Vec<usize>>> {
     if matches!(name, SplitName::Train | SplitName::All) {
         return Ok(None);
     }
-    let key = |row: &usize| text_key(reviews.text(*row));
-    let learned: HashSet<TextKey> = reviews.part(SplitName::Train, seed)?.iter().map(key).collect();
-    let unseen: Vec<usize> = (0..rows.len()).filter(|i| !learned.contains(&key(&rows[*i]))).collect();
-    Ok((!unseen.is_empty() && unseen.len() < rows.len()).then_some(unseen))
+    let mut train = reviews.part(SplitName::Train, seed)?;
+    train.truncate(train_rows.unwrap_or(usize::MAX));
+    let texts: Vec<&str> = train.iter().map(|row| reviews.text(*row)).collect();
+    let learned: HashSet<Vec<u32>> = rater.tokenizer().encode_all(&texts)?.into_iter().collect();
+    let unseen: Vec<usize> = (0..ids.len()).filter(|i| !learned.contains(ids[*i])).collect();
+    Ok((!unseen.is_empty() && unseen.len() < ids.len()).then_some(unseen))
 }
 
 /// How far int8 `logits` agree with what the model in `folder` gives in f32.
@@ -168,7 +171,7 @@ fn report<'a>(
         "seed_of_the_split": seed,
         "split_by": division.split_by,
         "reviews_without_text": if args.labelled.drop_empty { "left out" } else { "kept" },
-        "copies": if args.dedup.is_empty() { "kept" } else { "left out" },
+        "copies": if args.dedup.is_some() { "left out" } else { "kept" },
     });
     Report {
         title: args.model.to_string(),

@@ -60,7 +60,7 @@ fn labels(args: &Labelled) -> Labels {
 
 /// The same, divided as a command wants.
 fn divided(labels: Labels, division: &Division) -> Labels {
-    Labels { split_by: division.split_by.clone(), dedup: Some(division.dedup.clone()).filter(|columns| !columns.is_empty()), ..labels }
+    Labels { split_by: division.split_by.clone(), dedup: division.dedup.clone().filter(|dedup| !dedup.is_off()), ..labels }
 }
 
 /// Says how many reviews have no text, and what becomes of them.

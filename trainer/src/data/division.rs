@@ -82,6 +82,47 @@ impl From<SplitBy> for String {
     }
 }
 
+/// What makes a review a copy of an earlier one, besides its text and stars: the same values in these columns, if any.
+///
+/// It is written as their names with commas between them; `true` stands for none, as files of earlier versions have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Dedup(pub Vec<String>);
+
+impl From<String> for Dedup {
+    fn from(text: String) -> Dedup {
+        match text.as_str() {
+            "true" => Dedup(Vec::new()),
+            _ => Dedup(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()),
+        }
+    }
+}
+
+impl From<Dedup> for String {
+    fn from(Dedup(columns): Dedup) -> String {
+        if columns.is_empty() { "true".into() } else { columns.join(",") }
+    }
+}
+
+impl FromStr for Dedup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Dedup, String> {
+        if text.trim().is_empty() {
+            Err("wanted names of columns with commas between them, such as package_name,date".into())
+        } else {
+            Ok(text.to_owned().into())
+        }
+    }
+}
+
+impl Dedup {
+    /// What an earlier version's `dedup = false` says: that no copy is left out.
+    pub fn is_off(&self) -> bool {
+        self.0 == ["false"]
+    }
+}
+
 /// Stands for a text: two with one key are the same but for case and white space.
 pub type TextKey = u64;
 
@@ -212,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn what_makes_a_copy_is_written_as_it_is_read() {
+        for (text, columns) in [("package_name,date", &["package_name", "date"][..]), ("date", &["date"]), ("true", &[])] {
+            let dedup: Dedup = text.parse().expect("columns");
+            assert_eq!((dedup.0.iter().map(String::as_str).collect::<Vec<_>>(), String::from(dedup.clone())), (columns.to_vec(), text.to_owned()));
+        }
+        assert!("".parse::<Dedup>().is_err() && "false".parse::<Dedup>().is_ok_and(|dedup| dedup.is_off()));
+    }
+
+    #[test]
     fn dates_sort_as_they_are_written() {
         let by = SplitBy::Date("date".into());
         let dates = ["2023-12-31", "2024-01-01", "2024-01-01 09:30:00", "2024-01-02"].map(String::from);
@@ -226,7 +276,9 @@ mod tests {
         let column = ["test", "train", " Dev ", "training", "val", "validation"].map(String::from);
         let rows = Rows { stars: vec![5; 6], blank: vec![false; 6], values: values(&by, &column).expect("parts"), ..Rows::default() };
         let mut found = rows.split(&by, 7, false).expect("a split");
-        [&mut found.train, &mut found.val, &mut found.test].map(|part| part.sort_unstable());
+        for part in [&mut found.train, &mut found.val, &mut found.test] {
+            part.sort_unstable();
+        }
         assert_eq!(found, Split { train: vec![1, 3], val: vec![2, 4, 5], test: vec![0] });
         assert_eq!(values(&by, &["train", "holdout"].map(String::from)), Err(1));
     }

@@ -14,7 +14,7 @@ mod texts;
 mod write;
 
 pub use corpus::Corpus;
-pub use division::{SplitBy, TextKey, text_key};
+pub use division::{Dedup, SplitBy, TextKey, text_key};
 pub use origins::Origins;
 pub use reviews::{Empty, Labels, Reviews};
 pub use split::{SPLIT_SEED, Split, SplitName, split};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use arrow::array::{Array, LargeStringArray};
 
-use super::division::{Rows, TextKey, copy_key, text_keys, values};
+use super::division::{Dedup, Rows, TextKey, copy_key, text_keys, values};
 use super::{Split, SplitBy, SplitName, Table, Tables};
 
 /// Which columns hold reviews and stars, and which rows are wanted.
@@ -23,8 +23,8 @@ pub struct Labels {
     pub split_by: SplitBy,
     /// The column of what each review counts in training; each counts 1 unless given.
     pub weight: Option<String>,
-    /// Leave reviews out, after the split, whose text and stars, and what these columns say, stood in an earlier one.
-    pub dedup: Option<Vec<String>>,
+    /// Leave copies of earlier reviews out, after the split.
+    pub dedup: Option<Dedup>,
 }
 
 impl Labels {
@@ -36,7 +36,7 @@ impl Labels {
     /// The columns that are read.
     pub(super) fn columns(&self) -> Vec<&str> {
         let one = [Some(self.text.as_str()), Some(&self.star), self.split_by.column(), self.weight.as_deref()];
-        one.into_iter().flatten().chain(self.dedup.iter().flatten().map(String::as_str)).collect()
+        one.into_iter().flatten().chain(self.dedup.iter().flat_map(|dedup| &dedup.0).map(String::as_str)).collect()
     }
 
     /// Divides `rows` with `seed` as these labels say.
@@ -46,7 +46,10 @@ impl Labels {
     pub(super) fn split(&self, rows: &Rows, seed: u64) -> Result<Split> {
         let parts = rows.split(&self.split_by, seed, self.empty == Empty::Drop)?;
         for (part, name) in [(&parts.train, "training"), (&parts.val, "validation"), (&parts.test, "test")] {
-            ensure!(!part.is_empty(), "no review is left in the {name} split once those without text and copies are left out");
+            match &self.split_by {
+                SplitBy::Given(column) => ensure!(!part.is_empty(), "no review in the {name} split: `{column}` says {name} of none that is kept"),
+                _ => ensure!(!part.is_empty(), "no review is left in the {name} split once those without text and copies are left out"),
+            }
         }
         Ok(parts)
     }
@@ -129,7 +132,7 @@ impl Reviews {
         };
         let text = |i| if texts.is_null(i) { "" } else { texts.value(i) };
         let all = || (0..texts.len()).map(text);
-        let copies = labels.dedup.as_ref().map(|names| {
+        let copies = labels.dedup.as_ref().map(|Dedup(names)| {
             let columns = names.iter().map(|name| table.shown(name)).collect::<Result<Vec<_>>>()?;
             let key = |(i, text): (usize, TextKey)| copy_key(text, stars[i], columns.iter().map(|column| column[i].as_str()));
             Ok::<_, anyhow::Error>(text_keys(&all().collect::<Vec<_>>()).into_iter().enumerate().map(key).collect())

@@ -9,6 +9,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::origins::Origins;
 
+/// The most that one review may count, in reviews. What counts more, such as a number of votes, is to be scaled down first.
+const HEAVIEST: f32 = 1000.0;
+
 /// Rows of one or several files.
 pub struct Table {
     pub(super) origins: Origins,
@@ -119,14 +122,14 @@ impl Table {
         text.iter().enumerate().map(star).collect()
     }
 
-    /// A column of numbers above 0.
+    /// A column of numbers above 0, at most [`HEAVIEST`].
     ///
     /// # Errors
     /// When there is no such column, or a value is another: the error names its row.
     pub fn weights(&self, column: &str) -> Result<Vec<f32>> {
         let weight = |(i, value): (usize, &String)| match value.trim().parse::<f32>() {
-            Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(weight),
-            _ => bail!("{}: `{column}` is {}; wanted a number above 0", self.origins.place(i), quoted(value)),
+            Ok(weight) if weight > 0.0 && weight <= HEAVIEST => Ok(weight),
+            _ => bail!("{}: `{column}` is {}; wanted a number above 0, at most {HEAVIEST}", self.origins.place(i), quoted(value)),
         };
         self.shown(column)?.iter().enumerate().map(weight).collect()
     }

@@ -7,7 +7,7 @@ use starsight_model::LABELS;
 
 use crate::data::{Split, TextKey};
 
-/// From how many reviews on a text is a frequent one.
+/// Minimum number of reviews for a text to count as frequent.
 pub const OFTEN: usize = 10;
 
 /// How often texts are repeated, and how often the same text got other stars.

@@ -103,7 +103,7 @@ pub(super) fn learn(
         max_grad_norm: recipe.max_grad_norm,
         token_budget: recipe.token_budget,
         // No step has more, however large a batch may be.
-        reviews_a_step: plan.length.reviews_a_step.min(examples.learned.len()),
+        reviews_a_step: plan.length.reviews_a_step.min(examples.learned.count()),
         seed: recipe.seed,
         rounded_from: recipe.rounded_from(plan.length.steps),
     })?;
@@ -130,7 +130,7 @@ pub(super) fn learn(
 }
 
 fn order(recipe: &Recipe, epoch: usize, examples: &Examples<'_>) -> (usize, Vec<usize>) {
-    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.learned.len()))
+    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.learned.count()))
 }
 
 impl Learner<'_> {

@@ -170,7 +170,7 @@ impl Examples<'_> {
             }
             ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         };
-        (0..self.learned.len()).for_each(|i| add(self.learned.row(i), self.counts(i)));
+        (0..self.learned.count()).for_each(|i| add(self.learned.row(i), self.counts(i)));
         val.iter().for_each(|row| add(*row, Some(one(self.reviews.label(*row)))));
         hex(&hash.finalize())
     }
@@ -223,7 +223,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let taught = !training.teachers.is_empty();
     let plan = |examples: usize| Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)), examples, taught);
     // A flag that does not fit is refused before tokens cost time, though there may be fewer examples once repeats are counted.
-    plan(learned.len())?;
+    plan(learned.count())?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
     let mut run = Run {
@@ -246,9 +246,9 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         false => learned,
     };
     if recipe.repeats == Repeats::Counted {
-        say!("the {} reviews to train on are {} examples: texts with the counts of their stars", parts.train.len(), learned.len() - more);
+        say!("the {} reviews to train on are {} examples: texts with the counts of their stars", parts.train.len(), learned.count() - more);
     }
-    let plan = plan(learned.len())?;
+    let plan = plan(learned.count())?;
     // Where it does not count beside the stars, a teacher is asked about reviews without stars alone.
     let asked = if recipe.lessons().share > 0.0 { &parts.train[..] } else { &[] };
     let teach =

@@ -81,7 +81,7 @@ pub struct Recipe {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
-    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest; 0: the teacher speaks of reviews without stars alone. 0.9 unless given
+    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest; 0: the teacher labels only the unlabelled reviews. 0.9 unless given
     #[arg(long, value_name = "SHARE", value_parser = share)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_share: Option<f64>,
@@ -128,7 +128,7 @@ pub struct Recipe {
     #[arg(long, value_parser = positive)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_rows: Option<usize>,
-    /// How reviews with the same text are learned from: `each` by itself, as the notebook does, or `counted`: as one text with the counts of its stars, which is computed once
+    /// How reviews with the same text are learned from: `each` by itself, as the notebook does, or `counted`: as one text with the counts of its stars, in as few examples as there are 16 reviews each
     #[arg(long, value_enum, default_value_t = Repeats::Each)]
     #[serde(default)]
     pub repeats: Repeats,

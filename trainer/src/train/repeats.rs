@@ -70,7 +70,7 @@ impl Learned {
     }
 
     /// How many examples an epoch has.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let counted = of(Repeats::Counted);
         // Row 6 has no stars, and stays by itself though its text is known.
         assert_eq!(counted.rows(), [5, 0, 6]);
-        let counts = |learned: &Learned| (0..learned.len()).map(|i| learned.counts(i, |row| LABEL[row])).collect::<Vec<_>>();
+        let counts = |learned: &Learned| (0..learned.count()).map(|i| learned.counts(i, |row| LABEL[row])).collect::<Vec<_>>();
         assert_eq!(counts(&counted), [Some([2.0, 1.0, 0.0, 0.0, 0.0]), Some([0.0, 0.0, 0.5, 0.0, 2.0]), None]);
         let each = of(Repeats::Each);
         assert_eq!(each.rows(), [5, 0, 2, 1, 3, 6]);
