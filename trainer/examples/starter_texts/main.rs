@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     let texts = LargeStringArray::from_iter_values(&unlabelled);
     write_table(&out.join("unlabelled.parquet"), &RecordBatch::try_from_iter([("review", Arc::new(texts) as ArrayRef)])?)?;
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
-    rows.iter().chain(&made).for_each(|row| *counts.entry((&row.part, &row.set)).or_default() += 1);
+    rows.iter().chain(&made).for_each(|row| *counts.entry((row.part, &row.set)).or_default() += 1);
     counts.iter().for_each(|((part, set), count)| println!("{part:<12}{set:<16}{count:>9}"));
     println!("without stars {:>23}", unlabelled.len());
     Ok(())
