@@ -426,7 +426,7 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
 #[test]
 fn repeated_reviews_are_learned_as_texts_with_counts() {
     // 20 texts, each sixteen times, most of them by fives.
-    let row = |i: usize| format!("\"text number {} of all\",{},{}\n", i % 20, if i % 3 == 0 { 1 } else { 5 }, 1 + i % 2);
+    let row = |i: usize| format!("\"text number {} of all\",{},{}\n", i % 20, if i.is_multiple_of(3) { 1 } else { 5 }, 1 + i % 2);
     let dir = folder_with("reviews.csv", format!("review,star,times\n{}", (0..320).map(row).collect::<String>()));
     let at = dir.path();
     good(
@@ -450,7 +450,7 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
         ],
     );
     let said = train(at, "counted", &["--repeats", "counted", "--split-by", "text"]);
-    let texts = said.split(" to train are ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse::<usize>().ok());
+    let texts = said.split(" to train on are ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse::<usize>().ok());
     assert!(texts.is_some_and(|texts| (10..=16).contains(&texts)), "{said}");
     assert!(text(&read(at, "counted/README.md")).contains("learned as one, with the counts of their stars"));
     assert!(json(&text(&read(at, "counted/metrics.json"))).get("unseen").is_none(), "no text stands in two parts");

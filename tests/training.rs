@@ -184,7 +184,8 @@ fn texts_with_counts_have_the_loss_and_the_gradient_of_all_their_reviews() {
         for ((tensor, found), (_, wanted)) in run.gradients().iter().zip(&gradients) {
             let norm = wanted.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let far = found.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
-            assert!(far <= 1e-4 * norm + 1e-9, "{name}: {tensor} is {far} off {norm}");
+            // Of some the gradient is zero but for rounding: a key's bias moves all scores of a query alike.
+            assert!(far <= 1e-4 * norm + 1e-6, "{name}: {tensor} is {far} off {norm}");
         }
     }
 }

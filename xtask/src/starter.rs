@@ -66,7 +66,7 @@ pub fn run(sources: &Sources) -> Result {
     }
     step("Keeping its integers", || {
         let publish = starsight("publish --integers --notes").arg(NOTES).words("--languages").arg(LANGUAGES);
-        publish.words("--model").arg(&student).words("--out").arg(&format!("{OUT}/kept")).run()
+        publish.words("--model").arg(&student).words("--out").arg(format!("{OUT}/kept")).run()
     })?;
     replace(&crate::root().join(KEPT), &fresh)
 }
