@@ -111,6 +111,13 @@ fn the_whole_way_on_small_data() {
     // Without the weights in floating point, a copy is held to those that the integers stand for.
     good(at, &["publish", "--model", "model", "--out", "light", "--integers"]);
     assert!(good(at, &["rate", "--model", "light", "great app, love it"]).starts_with("★★★★★"));
+    // Its card takes notes, and names the languages that are said.
+    std::fs::write(at.join("notes.md"), "## From whom\n\nFrom a test.\n").expect("written");
+    good(at, &["publish", "--model", "model", "--out", "noted", "--notes", "notes.md", "--languages", "en,ko"]);
+    let card = std::fs::read_to_string(at.join("noted/README.md")).expect("a card");
+    assert!(card.contains("language:\n- \"en\"\n- \"ko\"\n") && card.contains("From a test.\n\n## Limits\n"), "{card}");
+    assert!(good(at, &["rate", "--model", "noted", "great app, love it"]).starts_with("★★★★★"), "the manifest vouches for it");
+    bad(at, &["publish", "--model", "model", "--out", "other", "--notes", "none.md"], 1, &["reading none.md"]);
     assert!(good(at, &["rate", "--model", "light", "--int8", "great app, love it"]).starts_with("★★★★★"));
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);
 
