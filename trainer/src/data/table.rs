@@ -122,7 +122,7 @@ impl Table {
         text.iter().enumerate().map(star).collect()
     }
 
-    /// A column of numbers above 0, at most [`HEAVIEST`].
+    /// A column of numbers above 0, at most 1000.
     ///
     /// # Errors
     /// When there is no such column, or a value is another: the error names its row.
