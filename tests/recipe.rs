@@ -452,7 +452,7 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
     let said = train(at, "counted", &["--repeats", "counted", "--split-by", "text"]);
     let texts = said.split(" to train on are ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse::<usize>().ok());
     assert!(texts.is_some_and(|texts| (10..=16).contains(&texts)), "{said}");
-    assert!(text(&read(at, "counted/README.md")).contains("learned as one, with the counts of their stars"));
+    assert!(text(&read(at, "counted/README.md")).contains("learned together, with the counts of their stars"));
     assert!(json(&text(&read(at, "counted/metrics.json"))).get("unseen").is_none(), "no text stands in two parts");
     // Divided by stars, every text stands in the training split.
     train(at, "each", &["--weight-column", "times"]);

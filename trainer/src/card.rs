@@ -48,7 +48,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         Some("text") => "by stars, no text in two parts (but for case and white space),".to_owned(),
         Some(by) => match by.split_once(':') {
             Some(("date", column)) => format!("by `{column}`, the last ones to test,"),
-            Some(("given", column)) => format!("as `{column}` says, shuffled"),
+            Some(("given", column)) => format!("by the column `{column}` and shuffled"),
             _ => format!("by stars, no value of `{}` in two parts,", by.trim_start_matches("column:")),
         },
     };
@@ -56,7 +56,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         let share = provenance["recipe"]["teacher-share"].as_f64().unwrap_or(DEFAULT_LESSONS.share);
         let alone = match provenance["unlabelled"].as_u64() {
             None | Some(0) => String::new(),
-            Some(n) => format!("; from these alone where nobody told the stars, for {n} reviews more"),
+            Some(n) => format!("; {n} unlabelled texts have these logits alone"),
         };
         let words = match provenance["student"].is_object() {
             true => " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977)).",
@@ -79,7 +79,7 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
         Err(_) => String::new(),
     };
     let repeats = match provenance["recipe"]["repeats"] == "counted" {
-        true => " Reviews with the same text were learned as one, with the counts of their stars.",
+        true => " Reviews with the same text were learned together, with the counts of their stars.",
         false => "",
     };
     let stars = match outcome.decoding {

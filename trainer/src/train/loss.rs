@@ -203,7 +203,7 @@ impl Loss {
     /// student's logits divided by T; T² keeps gradients as large as they are without it. The slope of that is share T (q - p). (Hinton, Vinyals and Dean, "Distilling the Knowledge in a
     /// Neural Network", 2015.) Without lessons it is [`Loss::of_counts`].
     ///
-    /// Where nobody told the stars, the teacher is all there is to follow: a share of 1, at a weight of 1.
+    /// For an unlabelled text the teacher has a share of 1, at a weight of 1.
     pub fn taught(&self, logits: &[f32; LABELS], counts: Option<&Counts>, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
         let (loss, gradient) = counts.map_or((0.0, [0.0; LABELS]), |counts| self.of_counts(logits, counts));
         let Some(Lessons { share, temperature }) = self.lessons else { return (loss, gradient) };

@@ -150,7 +150,7 @@ impl Examples<'_> {
         }
     }
 
-    /// How often the text of example `i` was given which label.
+    /// The star counts of example `i`.
     fn counts(&self, i: usize) -> Option<Counts> {
         self.learned.counts(i, |row| self.reviews.label(row))
     }

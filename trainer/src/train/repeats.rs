@@ -25,7 +25,7 @@ pub enum Repeats {
 /// learns, and be met once.
 const HEAVIEST: f64 = 16.0;
 
-/// What an epoch goes through, in its order before it is shuffled: rows of the data, and what is known of their stars.
+/// The examples of an epoch before they are shuffled: rows of the data, with their star counts.
 pub struct Learned {
     rows: Vec<usize>,
     /// Of each row; empty where the row's own star is all.
@@ -35,12 +35,12 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Each of the rows `train` by itself, with its stars alone; then `more` rows without stars, from `labelled` on.
+    /// One example for each row in `train`, then one for each of `more` unlabelled rows, which are numbered from `labelled` on.
     pub fn each(train: &[usize], labelled: usize, more: usize) -> Learned {
         Learned { rows: train.iter().copied().chain(labelled..labelled + more).collect(), counts: Vec::new(), unlabelled_from: labelled }
     }
 
-    /// The same with what each row counts, by `weight`, and, if they are counted, rows of the same token `ids` as one, which has the number of the first.
+    /// The same examples with the weight of each row. With [`Repeats::Counted`], rows with the same token `ids` become one example, which has the number of the first.
     pub fn weighed<'a>(
         self,
         repeats: Repeats,
@@ -84,7 +84,7 @@ impl Learned {
         &self.rows
     }
 
-    /// How often the text of example `i` was given which label; `label` says it of a row. None where nobody told.
+    /// The star counts of example `i`; `None` for an unlabelled text. `label` gives the label of a row.
     pub fn counts(&self, i: usize, label: impl Fn(usize) -> usize) -> Option<Counts> {
         let row = self.rows[i];
         (row < self.unlabelled_from).then(|| self.counts.get(i).map_or_else(|| one(label(row)), |counts| counts.map(f64::from)))

@@ -14,7 +14,7 @@ pub struct Step<'a> {
     pub rows: &'a [usize],
     /// Their token ids.
     pub token_ids: Vec<&'a [u32]>,
-    /// How often each text was given which label; none where nobody told.
+    /// The star counts of each text; `None` for unlabelled ones.
     pub counts: Vec<Option<Counts>>,
     /// A teacher's logits of those that it was asked about; no item at all without a teacher.
     pub lessons: Vec<Option<&'a [f32; LABELS]>>,
