@@ -200,9 +200,10 @@ async fn another_model_in_the_middle_of_a_run_is_no_failure() {
         new MutationObserver(() => states.push(main.dataset.state)).observe(main, { attributes: true, attributeFilter: ['data-state'] })";
     browser.client.execute(watch, vec![]).await.expect("a script");
     browser.show("many").await;
-    // So many that a few clicks do not outlast them.
+    // The run must outlast the clicks below: the texts differ, because a text that repeats is rated once.
     let lines = dir.path().join("lines.txt");
-    std::fs::write(&lines, "great app, love it, but it crashes all day\n".repeat(200_000)).expect("written");
+    let texts: String = (0..200_000).map(|i| format!("great app {i}, love it, but it crashes all day\n")).collect();
+    std::fs::write(&lines, texts).expect("written");
     let input = browser.client.find(fantoccini::Locator::Css("#file")).await.expect("an input");
     input.send_keys(&lines.display().to_string()).await.expect("a file");
     browser.until("the lines", "return document.querySelector('#run').ariaDisabled === 'false' || null").await;
