@@ -5,15 +5,34 @@ use crate::sh::{Result, step};
 use crate::toolchain::TARGET;
 use crate::tools::{self, Wants};
 
+/// The crates that are built for WebAssembly alone.
+const NOT_NATIVE: &str = "--exclude starsight-page --exclude starsight-worker --exclude starsight-table-worker";
+
 /// The crates that are built for WebAssembly.
 const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-table-worker --package starsight-page";
+
+/// What one runs before each commit: format, lints of the native side, unit tests.
+pub fn quick() -> Result {
+    format()?;
+    lints()?;
+    step("Unit tests", || cargo("test --locked --release --lib --bins --workspace").words(NOT_NATIVE).run())
+}
+
+fn format() -> Result {
+    step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())
+}
+
+fn lints() -> Result {
+    step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())
+}
 
 /// Runs every check, up to the first that fails.
 pub fn run() -> Result {
     let tools = tools::set_up(Wants { browser: true, linter: true, hosts: false })?;
-    step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())?;
+    format()?;
     let kit = crate::web_with(tools)?;
-    step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())?;
+    lints()?;
+    step("Without the feature `cuda`", || cargo("check --locked --release --package starsight --no-default-features").run())?;
     step("Lints of the WebAssembly side", || {
         let clippy = kit.cmd("cargo").words("clippy --locked --profile wasm --target").arg(TARGET);
         clippy.words(WASM_SIDE).words("-- --deny warnings").run()
@@ -36,7 +55,7 @@ pub fn hosts() -> Result {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     /// What a Markdown file links to in this repository: `](...)` and `src="..."`, less what stands behind a `#`.
     fn links(text: &str) -> impl Iterator<Item = &str> {
@@ -45,10 +64,19 @@ mod tests {
         targets.into_iter().flatten().filter_map(|target| target.split('#').next()).filter(|target| !target.is_empty() && !target.contains("://"))
     }
 
+    /// The Markdown files in `folder`, those in its folders too.
+    fn texts(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder is read").map(|entry| entry.expect("an entry").path());
+        let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+        let own = files.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "md"));
+        own.chain(folders.iter().flat_map(|folder| texts(folder))).collect()
+    }
+
     #[test]
     fn every_local_link_leads_somewhere() {
-        let files = fs::read_dir(crate::root().join("docs")).expect("docs/ is read").map(|entry| entry.expect("an entry").path());
-        let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == "md")).chain([crate::root().join("README.md")]).collect();
+        let own = fs::read_dir(crate::root()).expect("the root is read").map(|entry| entry.expect("an entry").path());
+        let own = own.filter(|file| file.extension().is_some_and(|kind| kind == "md"));
+        let files: Vec<_> = own.chain(texts(&crate::root().join("docs"))).collect();
         let mut dead = Vec::new();
         for file in &files {
             let text = fs::read_to_string(file).expect("a text is read");

@@ -25,13 +25,14 @@ Commands:
   setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; and Chromium, axe-core
   web                          build the page and its worker into web/dist
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
+  check                        format, lints and unit tests, in minutes
   test                         check, lint and test everything
   hosts                        build the page, and see the site work on Debian's nginx and on Python's http.server (installs nginx)
   starter PLAY MULTILINGUAL ENCODER
-                               make models/starter anew: from two files of reviews and the pretrained encoder in a folder (an hour and a half)
+                               make models/starter anew: from two files of reviews and the pretrained encoder in a folder (two hours)
   samples                      write samples/reviews.csv anew, the same each time
 
-Each but `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+Each but `check`, `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
 Browser and driver are `chromium` and `chromedriver` on PATH, or the programs that $STARSIGHT_CHROMIUM and $STARSIGHT_CHROMEDRIVER name.
 Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
 
@@ -39,6 +40,7 @@ enum Task {
     SetUp { browser: bool },
     Web,
     Demo { port: u16, serve: bool },
+    Check,
     Test,
     Hosts,
     Starter(starter::Sources),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Task::SetUp { browser } => tools::set_up(Wants { browser, ..Wants::default() }).map(drop),
         Task::Web => web(Wants::default()).map(drop),
         Task::Demo { port, serve } => demo::run(port, serve),
+        Task::Check => checks::quick(),
         Task::Test => checks::run(),
         Task::Hosts => checks::hosts(),
         Task::Starter(sources) => starter::run(&sources),
@@ -93,6 +96,7 @@ fn parse(args: &[&str]) -> Result<Task> {
         "setup" => Task::SetUp { browser: false },
         "web" => Task::Web,
         "demo" => Task::Demo { port: 8080, serve: true },
+        "check" => Task::Check,
         "test" => Task::Test,
         "hosts" => Task::Hosts,
         "samples" => Task::Samples,
@@ -159,6 +163,7 @@ mod tests {
         assert!(matches!(parse(&["setup", "--browser"]), Ok(Task::SetUp { browser: true })));
         assert!(matches!(parse(&["demo"]), Ok(Task::Demo { port: 8080, serve: true })));
         assert!(matches!(parse(&["demo", "--no-serve", "--port", "0"]), Ok(Task::Demo { port: 0, serve: false })));
+        assert!(matches!(parse(&["check"]), Ok(Task::Check)));
         assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
         assert!(
             matches!(parse(&["starter", "play.parquet", "many.parquet", "e5"]), Ok(Task::Starter(of)) if of.play == "play.parquet" && of.multilingual == "many.parquet" && of.encoder == "e5")

@@ -1,6 +1,6 @@
 // What a built site does in a real Chromium: speed, memory, waits. A result is one JSON object on a line.
 //
-//   node tests/measure/browser.mjs SITE REVIEWS.json TOOLS [--n 512] [--workers 1] [--plain] [--stars FILE]
+//   node tools/measure/browser.mjs SITE REVIEWS.json TOOLS [--n 512] [--workers 1] [--plain] [--stars FILE]
 //
 // SITE: a folder that `starsight site` wrote. REVIEWS.json: a list of texts. TOOLS: a folder with node_modules/playwright-core. --plain: the engine without relaxed SIMD. --stars: write the stars,
 // one a line, to hold them to `starsight rate --int8`. Have nothing else running.

@@ -1,7 +1,7 @@
 """transformers.Trainer on the reviews of a split, at its best: one epoch, batches of 32 of like length, learning rate 1e-4 with linear warm-up and decay. Told on others.
 
     starsight split --data REVIEWS --split-by text --out SPLIT
-    python3 tests/measure/transformers_trainer.py SPLIT ENCODER ROWS [OTHER.csv ...]
+    python3 tools/measure/transformers_trainer.py SPLIT ENCODER ROWS [OTHER.csv ...]
 
 It learns the first ROWS of the training split, as `starsight train --train-rows ROWS` does. needs: torch transformers datasets accelerate scikit-learn pandas pyarrow
 """

@@ -1,7 +1,7 @@
 """What a rater without a network is worth: TF-IDF over words and pairs of words with logistic regression, and five stars for everything. Learned from one split, told on others.
 
     starsight split --data REVIEWS --split-by text --out SPLIT
-    python3 tests/measure/baseline.py SPLIT [OTHER.csv ...] [--by COLUMN] [--where COLUMN=VALUE | COLUMN!=VALUE]
+    python3 tools/measure/baseline.py SPLIT [OTHER.csv ...] [--by COLUMN] [--where COLUMN=VALUE | COLUMN!=VALUE]
 
 `--by` tells each value of a column of the test split by itself too, and `--where` learns from and is told on some rows alone. Beside all reviews it tells those whose text is not in the
 training split.
