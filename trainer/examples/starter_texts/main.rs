@@ -4,10 +4,11 @@
 //!     cargo run --release --package starsight --example starter_texts -- PLAY.parquet MULTILINGUAL.parquet OUT
 //!
 //! writes OUT/reviews.parquet (columns review, star, package_name, date, language, set, part, weight), OUT/made.parquet (the same columns: slips of the pen, and texts that say nothing) and
-//! OUT/unlabelled.parquet: words, emoji and beginnings of reviews, for the teacher to label. The same files give the same bytes.
+//! OUT/unlabelled.parquet: words, phrases and parts of reviews, for the teacher to label. The same files give the same bytes.
 
 mod nonsense;
 mod parts;
+mod phrases;
 mod slips;
 
 use std::collections::{BTreeMap, HashSet};
@@ -40,17 +41,11 @@ pub struct Review {
 pub const NO_LANGUAGE: &str = "none";
 
 /// One different text in so many is learned once more with a slip of the pen.
-const SLIPS: u64 = 6;
+const SLIPS: u64 = 4;
 /// What such a copy counts, as a share of its original.
 const SLIP_WEIGHT: f32 = 0.5;
 /// Texts that say nothing, as a share of the reviews to train on: one in so many.
 const NONSENSE: usize = 120;
-/// A word or emoji that stands in so many texts is asked about by itself.
-const COMMON: usize = 20;
-/// The beginning of one review in so many is asked about by itself.
-const BEGINNINGS: u64 = 8;
-/// How long such a beginning is, in words.
-const BEGINNING: std::ops::RangeInclusive<u64> = 2..=8;
 
 fn main() -> Result<()> {
     let [play, multilingual, out] = &std::env::args().skip(1).map(PathBuf::from).collect::<Vec<_>>()[..] else {
@@ -63,7 +58,7 @@ fn main() -> Result<()> {
     let rows: Vec<Row> = reviews.iter().map(|review| Row::of(review, &parts)).collect();
     let train: Vec<&Review> = reviews.iter().zip(&rows).filter(|(_, row)| row.part == "train").map(|(review, _)| review).collect();
     let different = different(&train);
-    let unlabelled = unlabelled(&different);
+    let unlabelled = phrases::texts(&different);
     let made: Vec<Row> = slipped(&different, &parts).chain(nothing(&train)).collect();
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     write_table(&out.join("reviews.parquet"), &table(&rows)?)?;
@@ -155,22 +150,4 @@ fn nothing<'a>(train: &'a [&Review]) -> impl Iterator<Item = Row> + 'a {
         };
         Row { review, set: "nonsense".into(), part: "train", weight: 1.0 }
     })
-}
-
-/// Common words and emoji, and beginnings of reviews, each once.
-fn unlabelled(different: &[&Review]) -> Vec<String> {
-    let mut words = BTreeMap::<&str, usize>::new();
-    for review in different {
-        let own: HashSet<&str> = review.text.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation())).collect();
-        own.into_iter().filter(|word| !word.is_empty()).for_each(|word| *words.entry(word).or_default() += 1);
-    }
-    let common = words.into_iter().filter(|(_, count)| *count >= COMMON).map(|(word, _)| word.to_owned());
-    let beginning = |review: &&&Review| {
-        let key = text_key(&review.text);
-        let words: Vec<&str> = review.text.split_whitespace().collect();
-        let length = BEGINNING.start() + rng::bits(key, 2) % (BEGINNING.end() - BEGINNING.start() + 1);
-        (rng::bits(key, 1).is_multiple_of(BEGINNINGS) && words.len() as u64 > length + 2).then(|| words[..length as usize].join(" "))
-    };
-    let mut seen = HashSet::new();
-    common.chain(different.iter().filter_map(|review| beginning(&review))).filter(|text| seen.insert(text.clone())).collect()
 }
