@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::columns::{guess, stars};
 use crate::order::arrange;
-use crate::protocol::{Arrangement, Choice, Chosen, Described, Detail, Form, Key, Rated, Request, Row, Summary, Window};
+use crate::protocol::{Arrangement, Chosen, ColumnChoice, Described, Detail, Form, Key, Rated, Request, Row, Summary, Window};
 use crate::ratings::Ratings;
 use crate::summary::{extremes, mean, metrics};
 use crate::table::Table;
@@ -25,7 +25,7 @@ const PORTION_BYTES: usize = 1 << 19;
 /// A table with its ratings.
 pub struct Board {
     table: Table,
-    choice: Choice,
+    choice: ColumnChoice,
     ratings: Ratings,
     /// The true stars of each row, 0 where there are none.
     labels: Vec<u8>,
@@ -43,7 +43,7 @@ impl Board {
         let rows = table.rows;
         let order = (0..rows as u32).collect();
         Board {
-            choice: Choice::default(),
+            choice: ColumnChoice::default(),
             ratings: Ratings::none(rows),
             labels: vec![0; rows],
             next: 0,
@@ -94,9 +94,9 @@ impl Board {
         }
     }
 
-    fn choose(&mut self, choice: Choice) -> Chosen {
+    fn choose(&mut self, choice: ColumnChoice) -> Chosen {
         let exists = |column: &usize| *column < self.table.columns.len();
-        let choice = Choice { text: choice.text.filter(exists), label: choice.label.filter(exists) };
+        let choice = ColumnChoice { text: choice.text.filter(exists), label: choice.label.filter(exists) };
         if choice.text != self.choice.text {
             self.forget();
         }

@@ -1,6 +1,6 @@
 //! Which column is which.
 
-use crate::protocol::Choice;
+use crate::protocol::ColumnChoice;
 use crate::table::Table;
 
 /// What columns of reviews are called, the likeliest first; compared without capitals, spaces, `_`, `-` and `.`.
@@ -47,7 +47,7 @@ pub fn stars(cell: &str) -> Option<u8> {
 }
 
 /// The columns of the reviews and of the true stars, by their names; else that with the longest text, and none.
-pub fn guess(table: &Table) -> Choice {
+pub fn guess(table: &Table) -> ColumnChoice {
     let rows = table.rows.min(SAMPLE);
     let named = |names: &'static [&str]| move |column: &usize| place(&table.columns[*column].name, names);
     let is_number = |cell: &str| cell.trim().parse::<f64>().is_ok();
@@ -71,7 +71,7 @@ pub fn guess(table: &Table) -> Choice {
         .filter_map(|column| Some((named(&LABEL_NAMES)(&column)?, column)))
         .min()
         .map(|(_, column)| column);
-    Choice { text, label }
+    ColumnChoice { text, label }
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     fn guessed(csv: &str) -> (Option<usize>, Option<usize>) {
         let mut reader = Reader::open(&Opening { name: "a.csv".into(), ..Opening::default() }).unwrap();
         reader.push(csv.as_bytes());
-        let Choice { text, label } = guess(&reader.finish().unwrap());
+        let ColumnChoice { text, label } = guess(&reader.finish().unwrap());
         (text, label)
     }
 

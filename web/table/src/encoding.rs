@@ -15,12 +15,12 @@ use crate::table::Column;
 
 /// Takes a byte order mark away, and turns UTF-16 into UTF-8.
 pub struct Input {
-    state: State,
+    state: InputState,
     /// Whether there was a byte order mark.
     pub has_mark: bool,
 }
 
-enum State {
+enum InputState {
     /// The first bytes, too few to tell.
     Start(Vec<u8>),
     Plain,
@@ -29,16 +29,16 @@ enum State {
 
 impl Input {
     pub fn new() -> Input {
-        Input { state: State::Start(Vec::new()), has_mark: false }
+        Input { state: InputState::Start(Vec::new()), has_mark: false }
     }
 
     pub fn is_utf16(&self) -> bool {
-        matches!(self.state, State::Utf16(_))
+        matches!(self.state, InputState::Utf16(_))
     }
 
     /// The text in the next `bytes`, handed to `take` in one piece or several; `last` if no more come.
     pub fn read(&mut self, bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
-        let State::Start(first) = &mut self.state else { return self.decode(bytes, last, take) };
+        let InputState::Start(first) = &mut self.state else { return self.decode(bytes, last, take) };
         first.extend_from_slice(bytes);
         // The longest mark has three bytes.
         if first.len() < 3 && !last {
@@ -46,17 +46,17 @@ impl Input {
         }
         let first = std::mem::take(first);
         let (state, mark) = match first.as_slice() {
-            [0xff, 0xfe, ..] => (State::Utf16(UTF_16LE.new_decoder_without_bom_handling()), 2),
-            [0xfe, 0xff, ..] => (State::Utf16(UTF_16BE.new_decoder_without_bom_handling()), 2),
-            [0xef, 0xbb, 0xbf, ..] => (State::Plain, 3),
-            _ => (State::Plain, 0),
+            [0xff, 0xfe, ..] => (InputState::Utf16(UTF_16LE.new_decoder_without_bom_handling()), 2),
+            [0xfe, 0xff, ..] => (InputState::Utf16(UTF_16BE.new_decoder_without_bom_handling()), 2),
+            [0xef, 0xbb, 0xbf, ..] => (InputState::Plain, 3),
+            _ => (InputState::Plain, 0),
         };
         (self.state, self.has_mark) = (state, mark > 0);
         self.decode(&first[mark..], last, &mut take)
     }
 
     fn decode(&mut self, mut bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
-        let State::Utf16(decoder) = &mut self.state else { return take(bytes) };
+        let InputState::Utf16(decoder) = &mut self.state else { return take(bytes) };
         let mut text = [0; 1 << 14];
         loop {
             let (result, read, written, _) = decoder.decode_to_utf8(bytes, &mut text, last);
@@ -126,11 +126,11 @@ pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Kind;
+    use crate::table::CellKind;
 
     /// The encoding, the cells as text, and the rows that are not UTF-8.
     fn settled(cells: &[&[u8]]) -> (Encoding, Vec<String>, Vec<usize>) {
-        let mut columns = [Column::new("", Kind::Text)];
+        let mut columns = [Column::new("", CellKind::Text)];
         cells.iter().for_each(|cell| columns[0].push(cell));
         let mut problems = Problems::default();
         let encoding = settle(&mut columns, &[b"plain".to_vec()], &mut problems);

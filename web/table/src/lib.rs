@@ -18,5 +18,5 @@ mod write;
 
 pub use board::Board;
 pub use error::Error;
-pub use read::Reader;
-pub use table::{Column, Table};
+pub use read::{Reader, TextReader};
+pub use table::{CellKind, Column, Table};

@@ -45,6 +45,8 @@ pub enum Fault {
     TooMany(usize, usize),
     /// A cell of very many lines: a closing quotation mark is missing, likely.
     Endless,
+    /// A quotation mark that no other one closes before the end of the file: the cell holds all that follows.
+    Unclosed,
     /// Lines without anything on them: left out.
     EmptyLine,
     /// Lines that are no JSON object: left out. Why the first one is none.
@@ -71,12 +73,12 @@ pub struct Described {
     /// The first rows, cut short.
     pub preview: Vec<Vec<String>>,
     /// The columns that will be used unless others are chosen.
-    pub choice: Choice,
+    pub choice: ColumnChoice,
 }
 
 /// Which columns are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct ColumnChoice {
     /// That of the reviews, if any column looks like it.
     pub text: Option<usize>,
     /// That of the true stars, if there is one.
@@ -188,7 +190,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Use these columns: [`Chosen`]. What was rated of another column is forgotten.
-    Choose(Choice),
+    Choose(ColumnChoice),
     /// Show rows so: their number.
     Arrange(Arrangement),
     /// So many rows from a place on: [`Window`].

@@ -6,7 +6,7 @@ use crate::protocol::{Encoding, Problem};
 
 /// What the cells of a column hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CellKind {
     /// Text.
     Text,
     /// JSON values as they stand in their file; nothing at all where the row has none.
@@ -18,15 +18,26 @@ pub enum Kind {
 pub struct Column {
     /// Its name.
     pub name: String,
-    kind: Kind,
+    kind: CellKind,
     bytes: Vec<u8>,
     /// Where each cell ends.
     ends: Vec<usize>,
 }
 
 impl Column {
+    /// A JSON value; nothing for `null`, for a row that has none, and in a column of text.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn json(&self, row: usize) -> Option<serde_json::Value> {
+        match self.kind {
+            CellKind::Json => serde_json::from_slice(self.raw(row)).ok().filter(|value: &serde_json::Value| !value.is_null()),
+            CellKind::Text => None,
+        }
+    }
+
     /// Without cells.
-    pub(crate) fn new(name: impl Into<String>, kind: Kind) -> Column {
+    pub(crate) fn new(name: impl Into<String>, kind: CellKind) -> Column {
         Column { name: name.into(), kind, bytes: Vec::new(), ends: Vec::new() }
     }
 
@@ -58,7 +69,8 @@ impl Column {
         self.ends.len()
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    /// What its cells hold.
+    pub fn kind(&self) -> CellKind {
         self.kind
     }
 
@@ -69,8 +81,8 @@ impl Column {
     pub fn text(&self, row: usize) -> Cow<'_, str> {
         let raw = String::from_utf8_lossy(self.raw(row));
         match self.kind {
-            Kind::Json if raw.starts_with('"') => Cow::Owned(serde_json::from_str(&raw).unwrap_or_default()),
-            Kind::Json if raw == "null" => Cow::Borrowed(""),
+            CellKind::Json if raw.starts_with('"') => Cow::Owned(serde_json::from_str(&raw).unwrap_or_default()),
+            CellKind::Json if raw == "null" => Cow::Borrowed(""),
             _ => raw,
         }
     }
@@ -93,4 +105,6 @@ pub struct Table {
     pub header: Option<bool>,
     /// What was wrong with rows.
     pub problems: Vec<Problem>,
+    /// The line of the file in which each row begins, from 1; empty for a file that is not of lines.
+    pub lines: Vec<u32>,
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::protocol::{Form, Rated};
 use crate::ratings::Ratings;
-use crate::table::{Column, Kind, Table};
+use crate::table::{CellKind, Column, Table};
 
 /// The columns of a rating.
 const NAMES: [&str; 7] = ["stars", "expected", "p1", "p2", "p3", "p4", "p5"];
@@ -99,8 +99,8 @@ fn figures(rating: Rated) -> [String; 7] {
 /// A cell as JSON, if there is anything in it.
 fn json(column: &Column, row: usize) -> Option<String> {
     match column.kind() {
-        Kind::Text => Some(Value::String(column.text(row).into_owned()).to_string()),
-        Kind::Json => Some(String::from_utf8_lossy(column.raw(row)).into_owned()).filter(|json| !json.is_empty()),
+        CellKind::Text => Some(Value::String(column.text(row).into_owned()).to_string()),
+        CellKind::Json => Some(String::from_utf8_lossy(column.raw(row)).into_owned()).filter(|json| !json.is_empty()),
     }
 }
 

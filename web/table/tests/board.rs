@@ -1,6 +1,6 @@
 //! A file from its bytes to the download.
 
-use starsight_table::protocol::{Arrangement, Choice, Chosen, Detail, Form, Key, Metrics, Opening, Request, Summary, Window};
+use starsight_table::protocol::{Arrangement, Chosen, ColumnChoice, Detail, Form, Key, Metrics, Opening, Request, Summary, Window};
 use starsight_table::{Board, Reader};
 
 const CSV: &str = "id,review,stars\r\n1,\"good, very\",5\r\n2,\"two\nlines \"\"quoted\"\" 😍\",1\r\n3,,2\r\n4,fine,\r\n";
@@ -31,7 +31,7 @@ fn rate(board: &mut Board, rows: &[u32], stars: &[u8]) {
 fn the_download_is_the_input_and_the_ratings() {
     let mut board = board("reviews.csv", CSV);
     let choice = board.describe().choice;
-    assert_eq!(choice, Choice { text: Some(1), label: Some(2) });
+    assert_eq!(choice, ColumnChoice { text: Some(1), label: Some(2) });
     assert_eq!(ask::<Chosen>(&mut board, Request::Choose(choice)), Chosen { reviews: 3, without_text: 1, labelled: 2 });
     let (rows, texts) = board.portion().unwrap();
     assert_eq!((rows.as_slice(), texts[1].as_str()), (&[0, 1, 3][..], "two\nlines \"quoted\" 😍"));
@@ -67,7 +67,7 @@ fn json_stays_as_it_was() {
 #[test]
 fn a_mark_and_names_that_occur_twice_are_kept_apart() {
     let mut board = board("a.csv", "\u{feff}review,review\na,b\n");
-    let choice = Choice { text: Some(0), label: None };
+    let choice = ColumnChoice { text: Some(0), label: None };
     ask::<Chosen>(&mut board, Request::Choose(choice));
     assert!(written(&board, Form::Csv).starts_with("\u{feff}review,review,stars,"));
     assert_eq!(written(&board, Form::JsonLines), "{\"review\":\"a\",\"review_2\":\"b\"}\n");
@@ -77,7 +77,7 @@ fn a_mark_and_names_that_occur_twice_are_kept_apart() {
 fn work_goes_on_where_it_stopped() {
     let lines: String = (0..20_000).map(|i| format!("review {i}\n")).collect();
     let mut board = board("a.txt", &lines);
-    ask::<Chosen>(&mut board, Request::Choose(Choice { text: Some(0), label: None }));
+    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(0), label: None }));
     let (first, _) = board.portion().unwrap();
     let (second, _) = board.portion().unwrap();
     assert!(first.len() + second.len() < 20_000 && second[0] == first.len() as u32);
@@ -93,7 +93,7 @@ fn work_goes_on_where_it_stopped() {
 #[test]
 fn rows_are_shown_as_arranged() {
     let mut board = board("reviews.csv", CSV);
-    ask::<Chosen>(&mut board, Request::Choose(Choice { text: Some(1), label: Some(2) }));
+    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(1), label: Some(2) }));
     let arrangement = Arrangement { key: Key::Stars, ..Arrangement::default() };
     assert_eq!(ask::<usize>(&mut board, Request::Arrange(arrangement)), 4);
     // Ratings that come later count.
@@ -112,7 +112,7 @@ fn rows_are_shown_as_arranged() {
 #[test]
 fn the_metrics_are_those_of_the_model_crate() {
     let mut board = board("reviews.csv", CSV);
-    ask::<Chosen>(&mut board, Request::Choose(Choice { text: Some(1), label: Some(2) }));
+    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(1), label: Some(2) }));
     rate(&mut board, &[0, 1, 3], &[5, 2, 4]);
     let summary: Summary = ask(&mut board, Request::Summary);
     let mut confusion = [[0; 5]; 5];
@@ -121,7 +121,7 @@ fn the_metrics_are_those_of_the_model_crate() {
     assert_eq!(summary.metrics, Some(serde_json::from_str(&wanted).unwrap()));
     assert_eq!((summary.counts, summary.lowest[0].row, summary.highest[0].row), ([0, 1, 0, 1, 1], 1, 0));
     // Another column of reviews: what was rated is of no use.
-    ask::<Chosen>(&mut board, Request::Choose(Choice { text: Some(0), label: None }));
+    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(0), label: None }));
     let summary: Summary = ask(&mut board, Request::Summary);
     assert_eq!((summary.rated, summary.metrics), (0, None));
 }

@@ -6,7 +6,7 @@ use super::header::is_header;
 use crate::encoding::settle;
 use crate::protocol::Fault;
 use crate::read::Problems;
-use crate::table::{Column, Kind, Table};
+use crate::table::{CellKind, Column, Table};
 
 /// How much of the file the separator is looked for in.
 const SAMPLE: usize = 1 << 16;
@@ -23,7 +23,7 @@ pub struct Delimited {
     /// The first bytes, until the separator is known.
     first: Vec<u8>,
     parser: Option<Parser>,
-    rows: Rows,
+    rows: DelimitedRows,
 }
 
 /// The state of the parser, and the record it is in.
@@ -37,19 +37,22 @@ struct Parser {
 }
 
 #[derive(Default)]
-struct Rows {
+struct DelimitedRows {
     header: Option<bool>,
     names: Vec<Vec<u8>>,
     columns: Vec<Column>,
     surplus: Option<Column>,
-    count: usize,
+    /// The line in which each row begins.
+    lines: Vec<u32>,
     problems: Problems,
+    /// Whether the record that comes next ends with the file, within quotation marks.
+    is_unclosed: bool,
 }
 
 impl Delimited {
     /// With one of these separators; the first line is a `header` or not, or that is found out.
     pub fn new(candidates: &'static [u8], header: Option<bool>) -> Delimited {
-        Delimited { candidates, first: Vec::new(), parser: None, rows: Rows { header, ..Rows::default() } }
+        Delimited { candidates, first: Vec::new(), parser: None, rows: DelimitedRows { header, ..DelimitedRows::default() } }
     }
 
     pub fn read(&mut self, text: &[u8]) {
@@ -70,21 +73,34 @@ impl Delimited {
         parser
     }
 
-    pub fn finish(mut self) -> Table {
+    /// Ends the last row: no more text comes.
+    pub fn end(&mut self) {
         let mut parser = match self.parser.take() {
             Some(parser) => parser,
             None => self.begin(),
         };
         parser.finish(&mut self.rows);
-        let separator = Some(char::from(parser.separator));
-        let Rows { header, mut names, mut columns, surplus, count, mut problems } = self.rows;
-        if let Some(mut surplus) = surplus {
-            surplus.fill(count);
+        self.parser = Some(parser);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows.lines.len()
+    }
+
+    /// The rows that were read since the last call; numbers in their problems count from its first row.
+    pub fn take(&mut self) -> Table {
+        let separator = self.parser.as_ref().map(|parser| char::from(parser.separator));
+        let DelimitedRows { header, names, columns, surplus, lines, problems, .. } = &mut self.rows;
+        let fresh = columns.iter().map(|_| Column::new("", CellKind::Text)).collect();
+        let (mut columns, lines, mut problems) = (std::mem::replace(columns, fresh), std::mem::take(lines), std::mem::take(problems));
+        let mut names = names.clone();
+        if let Some(mut surplus) = surplus.take() {
+            surplus.fill(lines.len());
             columns.push(surplus);
             names.push(SURPLUS.to_vec());
         }
         let encoding = settle(&mut columns, &names, &mut problems);
-        Table { columns, rows: count, encoding, has_mark: false, separator, header, problems: problems.list() }
+        Table { columns, rows: lines.len(), encoding, has_mark: false, separator, header: *header, problems: problems.list(), lines }
     }
 }
 
@@ -111,7 +127,7 @@ impl Parser {
     }
 
     /// Reads what comes next.
-    fn read(&mut self, mut text: &[u8], rows: &mut Rows) {
+    fn read(&mut self, mut text: &[u8], rows: &mut DelimitedRows) {
         // To csv_core nothing means the end.
         while !text.is_empty() {
             self.step(&mut text, rows);
@@ -119,12 +135,18 @@ impl Parser {
     }
 
     /// Ends the last record.
-    fn finish(&mut self, rows: &mut Rows) {
+    fn finish(&mut self, rows: &mut DelimitedRows) {
+        // A line break ends a record, unless it stands within quotation marks.
+        self.read(b"\n", rows);
+        if self.written > 0 || self.ended > 0 {
+            rows.is_unclosed = true;
+        }
         while self.step(&mut &[][..], rows) {}
     }
 
     /// Takes what it can from `text`; whether there may be more to do.
-    fn step(&mut self, text: &mut &[u8], rows: &mut Rows) -> bool {
+    fn step(&mut self, text: &mut &[u8], rows: &mut DelimitedRows) -> bool {
+        let before = *text;
         let (result, read, written, ended) = self.reader.read_record(text, &mut self.text[self.written..], &mut self.ends[self.ended..]);
         *text = &text[read..];
         self.written += written;
@@ -133,7 +155,17 @@ impl Parser {
             ReadRecordResult::OutputFull => self.text.resize(2 * self.text.len(), 0),
             ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
             ReadRecordResult::Record => {
-                rows.add(&self.text[..self.written], &self.ends[..self.ended], self.separator);
+                // The parser stands behind the record; the first half of "\r\n" ends one too.
+                let within = memchr::memchr_iter(b'\n', &self.text[..self.written]).count() as u64;
+                let ended_by = u64::from(before[..read].last() == Some(&b'\n'));
+                if rows.is_unclosed
+                    && let Some(end) = self.ends[..self.ended].last_mut()
+                {
+                    // Without the line break that `finish` added.
+                    *end = end.saturating_sub(1);
+                }
+                let line = self.reader.line().saturating_sub(within + ended_by);
+                rows.add(&self.text[..self.written], &self.ends[..self.ended], self.separator, line as u32);
                 (self.written, self.ended) = (0, 0);
             }
             ReadRecordResult::InputEmpty => {}
@@ -143,20 +175,20 @@ impl Parser {
     }
 }
 
-impl Rows {
+impl DelimitedRows {
     /// Adds a record: its cells end to end, and where each ends.
-    fn add(&mut self, text: &[u8], ends: &[usize], separator: u8) {
+    fn add(&mut self, text: &[u8], ends: &[usize], separator: u8, line: u32) {
         let cell = |i: usize| &text[i.checked_sub(1).map_or(0, |before| ends[before])..ends[i]];
-        if self.columns.is_empty() {
+        if self.names.is_empty() {
             let cells: Vec<Vec<u8>> = (0..ends.len()).map(|i| cell(i).to_vec()).collect();
             let header = *self.header.get_or_insert_with(|| is_header(&cells));
-            self.columns = vec![Column::new("", Kind::Text); cells.len()];
+            self.columns = vec![Column::new("", CellKind::Text); cells.len()];
             self.names = if header { cells } else { (1..=cells.len()).map(|i| format!("column {i}").into_bytes()).collect() };
             if header {
                 return;
             }
         }
-        let (row, wanted) = (self.count + 1, self.columns.len());
+        let (row, wanted) = (self.lines.len() + 1, self.columns.len());
         for (i, column) in self.columns.iter_mut().enumerate() {
             column.push(if i < ends.len() { cell(i) } else { b"" });
         }
@@ -165,13 +197,15 @@ impl Rows {
         }
         if ends.len() > wanted {
             self.problems.note(Fault::TooMany(ends.len(), wanted), row);
-            let surplus = self.surplus.get_or_insert_with(|| Column::new("", Kind::Text));
-            surplus.fill(self.count);
+            let surplus = self.surplus.get_or_insert_with(|| Column::new("", CellKind::Text));
+            surplus.fill(self.lines.len());
             surplus.push(&(wanted..ends.len()).map(cell).collect::<Vec<_>>().join(&separator));
         }
-        if text.len() > MOST_BREAKS && (0..ends.len()).any(|i| memchr::memchr_iter(b'\n', cell(i)).count() > MOST_BREAKS) {
+        if std::mem::take(&mut self.is_unclosed) {
+            self.problems.note(Fault::Unclosed, row);
+        } else if text.len() > MOST_BREAKS && (0..ends.len()).any(|i| memchr::memchr_iter(b'\n', cell(i)).count() > MOST_BREAKS) {
             self.problems.note(Fault::Endless, row);
         }
-        self.count += 1;
+        self.lines.push(line);
     }
 }

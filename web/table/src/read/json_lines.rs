@@ -9,16 +9,15 @@ use serde_json::value::RawValue;
 
 use super::lines::Split;
 use crate::encoding::{Census, text};
-use crate::error::Error;
 use crate::protocol::Fault;
 use crate::read::Problems;
-use crate::table::{Column, Kind, Table};
+use crate::table::{CellKind, Column, Table};
 
 /// The objects so far.
 #[derive(Default)]
 pub struct JsonLines {
     split: Split,
-    rows: Rows,
+    rows: JsonRows,
 }
 
 impl JsonLines {
@@ -27,32 +26,40 @@ impl JsonLines {
         split.read(text, |line, number| rows.add(line, number));
     }
 
-    pub fn finish(self, name: &str) -> Result<Table, Error> {
-        let JsonLines { split, mut rows } = self;
-        split.finish(|line, number| rows.add(line, number));
-        let Rows { mut columns, count, problems, census, .. } = rows;
-        let problems = problems.list();
-        if count == 0
-            && let Some(why) = problems.iter().find_map(|problem| if let Fault::NotJson(why) = &problem.fault { Some(why) } else { None })
-        {
-            return Err(Error::Json { name: name.into(), why: why.clone() });
-        }
-        columns.iter_mut().for_each(|column| column.fill(count));
-        Ok(Table { columns, rows: count, encoding: census.encoding(), has_mark: false, separator: None, header: None, problems })
+    /// Ends the last line: no more text comes.
+    pub fn end(&mut self) {
+        let JsonLines { split, rows } = self;
+        std::mem::take(split).finish(|line, number| rows.add(line, number));
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows.lines.len()
+    }
+
+    /// The rows that were read since the last call, with all columns that were seen so far.
+    pub fn take(&mut self) -> Table {
+        let JsonRows { columns, lines, problems, census, .. } = &mut self.rows;
+        let (lines, problems) = (std::mem::take(lines), std::mem::take(problems));
+        columns.iter_mut().for_each(|column| column.fill(lines.len()));
+        let fresh = columns.iter().map(|column| Column::new(column.name.as_str(), CellKind::Json)).collect();
+        let columns = std::mem::replace(columns, fresh);
+        let (rows, encoding) = (lines.len(), census.encoding());
+        Table { columns, rows, encoding, has_mark: false, separator: None, header: None, problems: problems.list(), lines }
     }
 }
 
 #[derive(Default)]
-struct Rows {
+struct JsonRows {
     columns: Vec<Column>,
     /// Where the column of a name is.
     places: HashMap<String, usize>,
-    count: usize,
+    /// The line of each row.
+    lines: Vec<u32>,
     problems: Problems,
     census: Census,
 }
 
-impl Rows {
+impl JsonRows {
     fn add(&mut self, line: &[u8], number: usize) {
         if line.trim_ascii().is_empty() {
             return self.problems.note(Fault::EmptyLine, number);
@@ -70,19 +77,19 @@ impl Rows {
             let place = match self.places.get(name.as_ref()) {
                 Some(place) => *place,
                 None => {
-                    self.columns.push(Column::new(name.as_ref(), Kind::Json));
+                    self.columns.push(Column::new(name.as_ref(), CellKind::Json));
                     self.places.insert(name.into_owned(), self.columns.len() - 1);
                     self.columns.len() - 1
                 }
             };
             let column = &mut self.columns[place];
             // Of a name that an object has twice, the first value counts.
-            if column.len() <= self.count {
-                column.fill(self.count);
+            if column.len() <= self.lines.len() {
+                column.fill(self.lines.len());
                 column.push(value.get().as_bytes());
             }
         }
-        self.count += 1;
+        self.lines.push(number as u32);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::encoding::settle;
 use crate::protocol::Fault;
 use crate::read::Problems;
-use crate::table::{Column, Kind, Table};
+use crate::table::{CellKind, Column, Table};
 
 /// How the one column is called.
 const NAME: &[u8] = b"review";
@@ -11,36 +11,59 @@ const NAME: &[u8] = b"review";
 /// The lines of a text.
 pub struct Lines {
     split: Split,
+    rows: LineRows,
+}
+
+struct LineRows {
     reviews: Column,
+    lines: Vec<u32>,
     problems: Problems,
 }
 
 impl Default for Lines {
     fn default() -> Lines {
-        Lines { split: Split::default(), reviews: Column::new("", Kind::Text), problems: Problems::default() }
+        Lines {
+            split: Split::default(),
+            rows: LineRows { reviews: Column::new("", CellKind::Text), lines: Vec::new(), problems: Problems::default() },
+        }
     }
 }
 
 impl Lines {
     pub fn read(&mut self, text: &[u8]) {
-        let Lines { split, reviews, problems } = self;
-        split.read(text, |line, number| add(reviews, problems, line, number));
+        let Lines { split, rows } = self;
+        split.read(text, |line, number| rows.add(line, number));
     }
 
-    pub fn finish(self) -> Table {
-        let Lines { split, mut reviews, mut problems } = self;
-        split.finish(|line, number| add(&mut reviews, &mut problems, line, number));
-        let rows = reviews.len();
-        let mut columns = vec![reviews];
+    /// Ends the last line: no more text comes.
+    pub fn end(&mut self) {
+        let Lines { split, rows } = self;
+        std::mem::take(split).finish(|line, number| rows.add(line, number));
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows.lines.len()
+    }
+
+    /// The rows that were read since the last call.
+    pub fn take(&mut self) -> Table {
+        let LineRows { reviews, lines, problems } = &mut self.rows;
+        let (lines, mut problems) = (std::mem::take(lines), std::mem::take(problems));
+        let mut columns = vec![std::mem::replace(reviews, Column::new("", CellKind::Text))];
         let encoding = settle(&mut columns, &[NAME.to_vec()], &mut problems);
-        Table { columns, rows, encoding, has_mark: false, separator: None, header: None, problems: problems.list() }
+        Table { columns, rows: lines.len(), encoding, has_mark: false, separator: None, header: None, problems: problems.list(), lines }
     }
 }
 
-fn add(reviews: &mut Column, problems: &mut Problems, line: &[u8], number: usize) {
-    match line.trim_ascii() {
-        [] => problems.note(Fault::EmptyLine, number),
-        _ => reviews.push(line),
+impl LineRows {
+    fn add(&mut self, line: &[u8], number: usize) {
+        match line.trim_ascii() {
+            [] => self.problems.note(Fault::EmptyLine, number),
+            _ => {
+                self.reviews.push(line);
+                self.lines.push(number as u32);
+            }
+        }
     }
 }
 

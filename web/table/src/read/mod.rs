@@ -17,23 +17,96 @@ use crate::table::Table;
 /// The most bytes of a file. The table takes about as much again, of the 4 GiB that WebAssembly has.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Rows that a problem names.
+/// TextRows that a problem names.
 const NAMED: usize = 5;
 
 /// Reads one file.
 pub struct Reader {
     name: String,
-    input: Input,
     format: Format,
     any: bool,
 }
 
 enum Format {
+    Text(TextReader),
+    /// Its index stands at the end, so all of it has to be there first.
+    Parquet(Vec<u8>),
+}
+
+/// Reads rows of text: CSV, TSV, a JSON object a line, or a review a line. Its rows may be taken as they come, so that a file need not fit into memory.
+pub struct TextReader {
+    input: Input,
+    rows: TextRows,
+}
+
+enum TextRows {
     Delimited(Box<delimited::Delimited>),
     JsonLines(json_lines::JsonLines),
     Lines(lines::Lines),
-    /// Its index stands at the end, so all of it has to be there first.
-    Parquet(Vec<u8>),
+}
+
+impl TextReader {
+    /// For a file whose name ends in `ending`, in lower case and without the dot; the first line is a `header` or not, or that is found out. Nothing for another kind of file.
+    pub fn open(ending: &str, header: Option<bool>) -> Option<TextReader> {
+        let delimited = |separators| TextRows::Delimited(Box::new(delimited::Delimited::new(separators, header)));
+        let rows = match ending {
+            "csv" => delimited(b",;\t|"),
+            "tsv" | "tab" => delimited(b"\t"),
+            "jsonl" | "ndjson" => TextRows::JsonLines(json_lines::JsonLines::default()),
+            "txt" => TextRows::Lines(lines::Lines::default()),
+            _ => return None,
+        };
+        Some(TextReader { input: Input::new(), rows })
+    }
+
+    /// Reads the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.read(bytes, false);
+    }
+
+    /// Ends the last row: no more bytes come.
+    pub fn end(&mut self) {
+        self.read(&[], true);
+        match &mut self.rows {
+            TextRows::Delimited(delimited) => delimited.end(),
+            TextRows::JsonLines(lines) => lines.end(),
+            TextRows::Lines(lines) => lines.end(),
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8], last: bool) {
+        match &mut self.rows {
+            TextRows::Delimited(delimited) => self.input.read(bytes, last, |text| delimited.read(text)),
+            TextRows::JsonLines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
+            TextRows::Lines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
+        }
+    }
+
+    /// How many rows can be taken.
+    pub fn rows(&self) -> usize {
+        match &self.rows {
+            TextRows::Delimited(delimited) => delimited.rows(),
+            TextRows::JsonLines(lines) => lines.rows(),
+            TextRows::Lines(lines) => lines.rows(),
+        }
+    }
+
+    /// The rows that were read since the last call. Problems with rows count them from the first of these; those with lines count the lines of the file.
+    pub fn take(&mut self) -> Table {
+        let mut table = match &mut self.rows {
+            TextRows::Delimited(delimited) => delimited.take(),
+            TextRows::JsonLines(lines) => lines.take(),
+            TextRows::Lines(lines) => lines.take(),
+        };
+        table.has_mark = self.input.has_mark;
+        if self.input.is_utf16() {
+            table.encoding = Encoding::Utf16;
+        } else if table.has_mark {
+            // The mark decides, whatever single rows hold.
+            table.encoding = Encoding::Utf8;
+        }
+        table
+    }
 }
 
 impl Reader {
@@ -46,30 +119,21 @@ impl Reader {
         if opening.bytes > MOST_BYTES {
             return Err(Error::Large { name, bytes: opening.bytes, most: MOST_BYTES });
         }
-        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-        let format = match ending.as_deref() {
-            Some("csv") => Format::Delimited(Box::new(delimited::Delimited::new(b",;\t", opening.header))),
-            Some("tsv" | "tab") => Format::Delimited(Box::new(delimited::Delimited::new(b"\t", opening.header))),
-            Some("jsonl" | "ndjson") => Format::JsonLines(json_lines::JsonLines::default()),
-            Some("txt") => Format::Lines(lines::Lines::default()),
-            Some("parquet") => Format::Parquet(Vec::new()),
-            _ => return Err(Error::Kind(name)),
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+        let format = match TextReader::open(&ending, opening.header) {
+            Some(text) => Format::Text(text),
+            None if ending == "parquet" => Format::Parquet(Vec::new()),
+            None => return Err(Error::Kind(name)),
         };
-        Ok(Reader { name, input: Input::new(), format, any: false })
+        Ok(Reader { name, format, any: false })
     }
 
     /// Reads the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.read(bytes, false);
-    }
-
-    fn read(&mut self, bytes: &[u8], last: bool) {
         self.any |= !bytes.is_empty();
         match &mut self.format {
             Format::Parquet(all) => all.extend_from_slice(bytes),
-            Format::Delimited(delimited) => self.input.read(bytes, last, |text| delimited.read(text)),
-            Format::JsonLines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
-            Format::Lines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
+            Format::Text(text) => text.push(bytes),
         }
     }
 
@@ -77,28 +141,28 @@ impl Reader {
     ///
     /// # Errors
     /// When there are none, or the file is not what its name says.
-    pub fn finish(mut self) -> Result<Table, Error> {
-        self.read(&[], true);
+    pub fn finish(self) -> Result<Table, Error> {
         let empty = || Error::Empty(self.name.clone());
         if !self.any {
             return Err(empty());
         }
         let mut table = match self.format {
-            Format::Delimited(delimited) => delimited.finish(),
-            Format::JsonLines(lines) => lines.finish(&self.name)?,
-            Format::Lines(lines) => lines.finish(),
             Format::Parquet(bytes) => parquet::read(&self.name, bytes)?,
+            Format::Text(mut text) => {
+                text.end();
+                text.take()
+            }
         };
+        let not_json = |problem: &Problem| if let Fault::NotJson(why) = &problem.fault { Some(why.clone()) } else { None };
+        if table.rows == 0
+            && let Some(why) = table.problems.iter().find_map(not_json)
+        {
+            return Err(Error::Json { name: self.name, why });
+        }
         if table.rows == 0 || table.columns.is_empty() {
             return Err(empty());
         }
-        table.has_mark = self.input.has_mark;
-        if self.input.is_utf16() {
-            table.encoding = Encoding::Utf16;
-        } else if table.has_mark {
-            // The mark decides, whatever single rows hold.
-            table.encoding = Encoding::Utf8;
-        } else if table.encoding == Encoding::Windows1252 {
+        if table.encoding == Encoding::Windows1252 {
             // Of the file as a whole that is no fault of its rows.
             table.problems.retain(|problem| problem.fault != Fault::NotUtf8);
         }
@@ -117,9 +181,10 @@ impl Problems {
             Fault::TooFew(..) => 0,
             Fault::TooMany(..) => 1,
             Fault::Endless => 2,
-            Fault::EmptyLine => 3,
-            Fault::NotJson(_) => 4,
-            Fault::NotUtf8 => 5,
+            Fault::Unclosed => 3,
+            Fault::EmptyLine => 4,
+            Fault::NotJson(_) => 5,
+            Fault::NotUtf8 => 6,
         };
         let problem = self.0.entry(kind).or_insert(Problem { fault, count: 0, first: Vec::new() });
         problem.count += 1;

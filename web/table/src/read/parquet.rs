@@ -11,7 +11,7 @@ use parquet::record::reader::RowIter;
 use super::zstd::RowGroup;
 use crate::error::Error;
 use crate::protocol::Encoding;
-use crate::table::{Column, Kind, Table};
+use crate::table::{CellKind, Column, Table};
 
 /// The rows of a whole file. Nested values and numbers become JSON.
 pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
@@ -19,7 +19,7 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
     let file = Arc::new(Bytes::from(bytes));
     let metadata = ParquetMetaDataReader::new().parse_and_finish(file.as_ref()).map_err(wrong)?;
     let fields = metadata.file_metadata().schema().get_fields();
-    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name(), Kind::Json)).collect();
+    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name(), CellKind::Json)).collect();
     let mut rows = 0;
     for group in metadata.row_groups() {
         for column in group.columns() {
@@ -39,5 +39,5 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
             rows += 1;
         }
     }
-    Ok(Table { columns, rows, encoding: Encoding::Utf8, has_mark: false, separator: None, header: None, problems: Vec::new() })
+    Ok(Table { columns, rows, encoding: Encoding::Utf8, has_mark: false, separator: None, header: None, problems: Vec::new(), lines: Vec::new() })
 }

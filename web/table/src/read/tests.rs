@@ -67,8 +67,54 @@ fn rows_of_another_length_are_kept_and_told() {
     assert_eq!(read("a.csv", many).unwrap().problems, [problem(Fault::TooFew(1, 2), 9, &[1, 2, 3, 4, 5])]);
 
     let open = format!("review,star\ngood,5\n\"never closed,1\n{}", "more,2\n".repeat(1500));
-    let table = read("a.csv", open).unwrap();
-    assert_eq!((table.rows, &table.problems[1]), (2, &problem(Fault::Endless, 1, &[2])));
+    let table = read("a.csv", &open).unwrap();
+    assert_eq!((table.rows, &table.problems[1]), (2, &problem(Fault::Unclosed, 1, &[2])));
+    let closed = read("a.csv", format!("{open}\",3\nfine,4\n")).unwrap();
+    assert_eq!((closed.rows, &closed.problems[..]), (3, &[problem(Fault::Endless, 1, &[2])][..]));
+    for (csv, last) in [("review,star\nfine,5\nbad,\"1", "1"), ("review,star\nfine,5\nbad,\"1\n\n", "1\n\n"), ("review,star\nfine,5\nbad,\"", "")] {
+        let table = read("a.csv", csv).unwrap();
+        assert_eq!((table.columns[1].text(1).as_ref(), &table.problems[..]), (last, &[problem(Fault::Unclosed, 1, &[2])][..]), "{csv}");
+    }
+    assert_eq!(read("a.csv", "review,star\nbad,\"the \"\"end\"\"\"").unwrap().problems, []);
+}
+
+#[test]
+fn rows_know_the_line_in_which_they_begin() {
+    for break_ in ["\n", "\r\n"] {
+        let csv = ["review,star", "", "good,5", "\"two", "lines\",1", "", "", "last,2"].join(break_);
+        for csv in [csv.clone(), csv + break_] {
+            assert_eq!(read("a.csv", &csv).unwrap().lines, [3, 4, 8], "{csv:?}");
+        }
+    }
+    assert_eq!(read("a.jsonl", "\n{\"review\":\"good\"}\n\n{\"review\":\"bad\"}").unwrap().lines, [2, 4]);
+    assert_eq!(read("a.txt", "good\n\nbad\n").unwrap().lines, [1, 3]);
+}
+
+#[test]
+fn rows_may_be_taken_as_they_come() {
+    let csv: String = "review,star\n".to_string() + &(0..20_000).map(|i| format!("review number {i},{}\n", 1 + i % 5)).collect::<String>();
+    let json: String = (0..20_000).map(|i| format!("{{\"review\":\"review number {i}\",\"star\":{}}}\n", 1 + i % 5)).collect();
+    for (ending, text) in [("csv", csv), ("jsonl", json)] {
+        let whole = read_as(&Opening { name: format!("a.{ending}"), ..Opening::default() }, text.as_bytes(), usize::MAX).unwrap();
+        let mut reader = TextReader::open(ending, None).unwrap();
+        let (mut rows, mut lines, mut tables) = (Vec::new(), Vec::new(), 0);
+        let mut take = |reader: &mut TextReader| {
+            let table = reader.take();
+            rows.extend(cells(&table));
+            lines.extend(table.lines);
+            tables += 1;
+        };
+        for piece in text.as_bytes().chunks(1 << 12) {
+            reader.push(piece);
+            if reader.rows() >= 1000 {
+                take(&mut reader);
+            }
+        }
+        reader.end();
+        take(&mut reader);
+        assert!(tables > 5, "{tables}");
+        assert_eq!((rows, lines), (cells(&whole), whole.lines), "{ending}");
+    }
 }
 
 #[test]
