@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained};
+use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained, unknown};
 use starsight::data::Tables;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -147,6 +147,83 @@ fn the_whole_way_on_small_data() {
     }
     assert!(good(at, &["rate", "--model", "model", "--data", "reviews.csv", "--out", "new/folder/out.csv"]).contains("320 reviews rated"));
     bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
+}
+
+/// A small random model of an architecture that candle computes.
+fn foreign(name: &str) -> String {
+    format!("{}/../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn probabilities(rated: &str) -> Vec<f64> {
+    let rated = json(rated);
+    rated["ratings"]
+        .as_array()
+        .expect("ratings")
+        .iter()
+        .flat_map(|rating| rating["probabilities"].as_array().expect("five").clone())
+        .map(|p| p.as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn candle_rates_as_our_own_engine_does() {
+    let dir = trained();
+    let at = dir.path();
+    let rate = ["rate", "--model", "model", "--json", "great app, love it", "terrible, crashes all day", ""];
+    let [own, candle] = [&rate[..], &[&rate[..], &["--engine", "candle"]].concat()].map(|args| probabilities(&good(at, args)));
+    let largest = own.iter().zip(&candle).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(own.len() == 15 && largest < 1e-5, "{largest}");
+    let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--engine", "candle", "--json"]));
+    assert_eq!(evaluated["agreement"]["same_star"], 1.0, "{}", evaluated["agreement"]);
+    bad(at, &["rate", "--model", "model", "--engine", "candle", "--int8", "x"], 2, &["cannot be used with"]);
+}
+
+#[test]
+fn architectures_that_candle_computes_are_rated_and_teach() {
+    let dir = folder_with("reviews.csv", csv(320));
+    let at = dir.path();
+    for name in ["deberta-v2", "modernbert", "xlm-roberta"] {
+        let model = foreign(name);
+        let said = text(&starsight(at, &["rate", "--model", &model, "good app"]).stderr);
+        assert!(said.contains(&format!("{name} is computed by candle")), "{said}");
+        assert!(good(at, &["evaluate", "--model", &model, "--data", "reviews.csv"]).contains("Accuracy"));
+        bad(at, &["rate", "--model", &model, "--int8", "good app"], 1, &[name, "which --int8 does not compute"]);
+    }
+    // The same weights in PyTorch's own file.
+    let pickled = at.join("pickled");
+    std::fs::create_dir(&pickled).unwrap();
+    for file in ["config.json", "tokenizer.json", "pytorch_model.bin"] {
+        std::fs::copy(format!("{}/{file}", foreign("xlm-roberta")), pickled.join(file)).unwrap();
+    }
+    let rate = |model: &str| good(at, &["rate", "--model", model, "--json", "good app", "bad app"]);
+    assert_eq!(rate("pickled"), rate(&foreign("xlm-roberta")));
+    good(at, &["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"]);
+    let train =
+        ["train", "--model", "base", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "4", "--out", "student", "--json"];
+    let taught = json(&good(at, &[&train[..], &["--teacher", &foreign("deberta-v2"), "--teacher", "pickled"]].concat()));
+    assert_eq!(taught["steps"], 4, "{taught}");
+    let shape = ["--layers", "1", "--hidden", "32", "--heads", "2", "--vocab-size", "200"];
+    let distil = ["distill", "--teacher", "pickled", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "2", "--out", "small"];
+    let said = text(&starsight(at, &[&distil[..], &shape].concat()).stderr);
+    assert!(said.contains("embeddings start at random: the teacher is a xlm-roberta") && said.contains("a fresh model of"), "{said}");
+}
+
+#[test]
+fn a_rating_near_the_prior_is_called_a_guess() {
+    let dir = trained();
+    let at = dir.path();
+    let manifest = json(&std::fs::read_to_string(at.join("model/starsight.json")).unwrap());
+    let prior: Vec<f64> = manifest["prior"].as_array().expect("five").iter().map(|share| share.as_f64().unwrap()).collect();
+    assert!((prior.iter().sum::<f64>() - 1.0).abs() < 1e-6 && prior.iter().all(|share| *share > 0.0), "{prior:?}");
+    unknown(at, "model", "zxcv");
+    let rate = ["rate", "--model", "model", "--int8", "zxcv", "terrible, crashes all day"];
+    let said = text(&starsight(at, &rate).stderr);
+    assert!(said.contains("1 of 2 ratings is a guess"), "{said}");
+    let rated = json(&good(at, &[&rate[..], &["--json"]].concat()));
+    assert_eq!((&rated["ratings"][0]["guess"], &rated["ratings"][1]["guess"]), (&true.into(), &false.into()), "{rated}");
+    std::fs::write(at.join("two.csv"), "review\nzxcv\n\"terrible, crashes all day\"\n").unwrap();
+    let summary = json(&good(at, &["rate", "--model", "model", "--int8", "--data", "two.csv", "--out", "rated.csv", "--json"]));
+    assert_eq!((&summary["samples"], &summary["guesses"]), (&2.into(), &1.into()), "{summary}");
 }
 
 #[test]
@@ -342,7 +419,7 @@ fn what_belongs_together_is_not_divided() {
 
 #[test]
 fn bad_files_are_named_with_their_place() {
-    let cases: [(&str, &[u8], &[&str]); 21] = [
+    let cases: [(&str, &[u8], &[&str]); 20] = [
         ("a.csv", b"text,star\nfine,5\n", &["a.csv: no column `review`; it has text, star", "--text-column"]),
         ("a.csv", b"review,stars\nfine,5\n", &["no column `star`"]),
         ("a.csv", b"review,star\nfine,5\nbad,6\n", &["a.csv, line 3: `star` is \"6\"; wanted a whole number from 1 to 5"]),
@@ -352,7 +429,6 @@ fn bad_files_are_named_with_their_place() {
         ("a.csv", b"review,star\nfine,\n", &["a.csv, line 2: `star` is empty", "--drop-empty"]),
         ("a.csv", b"", &["a.csv: empty file"]),
         ("a.csv", b"review,star\n", &["a.csv: no reviews"]),
-        ("a.csv", b"review,star\nfine \xff,5\n", &["a.csv, line 2: `review` is not UTF-8 (byte 0xff)"]),
         ("a.csv", b"review,star\nfine,5,extra\n", &["a.csv, line 2: 3 fields, but the header names 2"]),
         ("a.csv", b"review,star\nfine,5\n\nbad,6\n", &["a.csv, line 4: `star` is \"6\""]),
         ("a.csv", b"review,star\r\nfine,5\r\n\r\n\"two\r\nlines\",5\r\nbad,6\r\n", &["a.csv, line 6: `star` is \"6\""]),
@@ -384,6 +460,14 @@ fn bad_files_are_named_with_their_place() {
     }
     bad(dir.path(), &["site", "--model", "m", "--out", "o", "--base-url", "you.github.io"], 2, &["--base-url", "wanted an address such as"]);
     bad(dir.path(), &["train", "--out", "x", "--lr", "0"], 2, &["--lr", "wanted a number above 0"]);
+}
+
+#[test]
+fn what_is_guessed_of_a_file_is_said() {
+    let dir = folder_with("a.csv", &b"review;star\nfine;5\ntr\xe8s bien, merci;4\n"[..]);
+    let said = text(&starsight(dir.path(), &["data", "--data", "a.csv"]).stderr);
+    assert!(said.contains("a.csv: its fields are separated by `;`"), "{said}");
+    assert!(said.contains("a.csv: 1 row is not UTF-8 and read as Windows-1252 (line 3)"), "{said}");
 }
 
 #[test]

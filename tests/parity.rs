@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use starsight_model::batch::PackedBatch;
+use starsight_model::candle::{self, Candle};
 use starsight_model::metrics::{Metrics, Scores};
 use starsight_model::model::Classifier;
 use starsight_model::tokenizer::Tokenizer;
@@ -69,6 +70,36 @@ fn every_review_of_a_packed_batch_equals_its_single_call() {
     }
 }
 
+/// Of a padded batch too: candle knows no other.
+#[test]
+fn what_candle_computes_is_what_transformers_does() {
+    for name in candle::MODEL_TYPES {
+        let [config, tokenizer] = ["config.json", "tokenizer.json"].map(|file| fixture(&format!("{name}/{file}")));
+        let tensors = candle_core::safetensors::load_buffer(&fixture(&format!("{name}/model.safetensors")), &Device::Cpu).expect("tensors");
+        let rater = Rater::candle(&config, &tokenizer, tensors.clone()).expect("the fixture is a model");
+        let cases = recorded(name);
+        let mut largest = 0f32;
+        for case in &cases {
+            let ids = rater.encode(&case.text).expect("token ids");
+            assert_eq!(ids, case.token_ids, "{name}: {:?}", case.text);
+            let logits = rater.logits(&[&ids]).expect("logits");
+            assert_close(&logits[0], &case.logits, 1e-4, &format!("{name}: {:?}", case.text));
+            largest = logits[0].iter().zip(&case.logits).fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+        }
+        println!("{name}: differs from transformers by {largest:.1e} at most, {:.0}% of the tolerance", largest / 1e-4 * 100.0);
+        let packed = rater.logits(&cases.iter().map(|case| &case.token_ids[..]).collect::<Vec<_>>()).expect("logits");
+        for (case, row) in cases.iter().zip(&packed) {
+            assert_close(row, &case.logits, 1e-4, &format!("{name} in a batch: {:?}", case.text));
+        }
+        let broken = |config: String| Candle::new(config.as_bytes(), tensors.clone()).err().expect("an error").to_string();
+        let config = String::from_utf8(config).expect("text");
+        assert!(broken(config.replace(name, "gpt2")).contains("candle computes deberta-v2"));
+        assert!(broken(config.replace("\"hidden_size\"", "\"width\"")).contains("hidden_size"));
+        assert!(broken(config.replace("\"4\": \"5 stars\"", "\"4\": \"5 stars\", \"5\": \"6 stars\"")).contains("names 6 labels; wanted 5"));
+        assert!(rater.logits(&[&vec![2; rater.sizes().max_positions + 1]]).expect_err("too long").to_string().contains("longer than the model's"));
+    }
+}
+
 #[test]
 fn an_old_bare_checkpoint_is_understood() {
     #[derive(Deserialize)]
@@ -132,9 +163,9 @@ fn the_encoder_agrees_with_candle_transformers_on_bert() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let rater = rater("distilbert");
-    let limit = rater.config().max_positions;
+    let limit = rater.sizes().max_positions;
     assert_eq!(rater.encode(&"good ".repeat(100_000)).expect("token ids").len(), limit, "a long review is cut");
-    let beyond = rater.config().vocab_size as u32;
+    let beyond = rater.sizes().vocab_size as u32;
     assert!(rater.logits(&[&[beyond]]).expect_err("an error").to_string().contains("beyond the vocabulary"));
     assert!(rater.logits(&[&vec![2; limit + 1]]).expect_err("an error").to_string().contains("longer than the model's"));
     assert!(rater.logits(&[&[]]).is_err());

@@ -159,6 +159,8 @@ export interface RatingColumns {
   expected: Float32Array;
   /** Five a text, for 1 to 5 stars. */
   probabilities: Float32Array;
+  /** 1 for a guess, else 0. */
+  guesses: Uint8Array;
 }
 
 export interface Rated {
@@ -174,6 +176,11 @@ export interface Rating {
   expected: number;
   /** Of 1, 2, 3, 4 and 5 stars; they add up to 1. */
   probabilities: [number, number, number, number, number];
+  /**
+   * Whether the text told the model almost nothing: its probabilities are nearly those of the reviews that it was trained on. So it is for random letters and for languages that the model
+   * does not know. Always false for a model whose manifest holds no `prior`.
+   */
+  guess: boolean;
 }
 
 export interface RateStats {

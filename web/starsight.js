@@ -110,13 +110,14 @@ class Rater {
         done.tokenised += count;
         report();
       },
-      ratings({ indices, stars, expected, probabilities, tokens }) {
+      ratings({ indices, stars, expected, probabilities, guesses, tokens }) {
         indices.forEach((place, i) => {
-          ratings[place] = { stars: stars[i], expected: expected[i], probabilities: Array.from(probabilities.subarray(5 * i, 5 * i + 5)) };
+          const shares = Array.from(probabilities.subarray(5 * i, 5 * i + 5));
+          ratings[place] = { stars: stars[i], expected: expected[i], probabilities: shares, guess: guesses[i] === 1 };
         });
         done.rated += indices.length;
         done.tokens += tokens;
-        onRatings?.({ indices, stars, expected, probabilities });
+        onRatings?.({ indices, stars, expected, probabilities, guesses });
         report();
       },
     };

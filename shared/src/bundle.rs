@@ -44,6 +44,9 @@ pub struct Manifest {
     /// How stars follow from the probabilities.
     #[serde(default)]
     pub decoding: Decoding,
+    /// Shares of one to five stars among the training reviews, as they were weighted, all above 0; without them no rating is called a guess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<[f32; LABELS]>,
     /// Base model, data, split seed, hyperparameters, code version.
     pub provenance: serde_json::Value,
 }
@@ -75,7 +78,8 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that leads out of the bundle, or a temperature that is not above 0.
+    /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that leads out of the bundle, a temperature that is not above 0, or a prior that is not five
+    /// shares above 0 which add up to 1.
     pub fn from_json(json: &[u8]) -> Result<Manifest, Error> {
         let manifest: Manifest = serde_json::from_slice(json).map_err(|e| Error::Bundle(format!("{MANIFEST}: not a manifest: {e}")))?;
         if manifest.format != FORMAT {
@@ -88,12 +92,17 @@ impl Manifest {
         if !(manifest.temperature > 0.0 && manifest.temperature.is_finite()) {
             return Err(Error::Bundle(format!("{MANIFEST}: temperature is {}; wanted a number above 0", manifest.temperature)));
         }
+        if let Some(prior) = manifest.prior
+            && !(prior.iter().all(|share| *share > 0.0) && (prior.iter().sum::<f32>() - 1.0).abs() < 1e-3)
+        {
+            return Err(Error::Bundle(format!("{MANIFEST}: prior is {prior:?}; wanted five shares above 0 that add up to 1")));
+        }
         Ok(manifest)
     }
 
     /// How the model's logits are read.
     pub fn reading(&self) -> Reading {
-        Reading { temperature: self.temperature, decoding: self.decoding }
+        Reading { temperature: self.temperature, decoding: self.decoding, prior: self.prior }
     }
 
     /// The entry of the file at `path`.
@@ -159,6 +168,7 @@ mod tests {
             metrics: None,
             temperature: 1.0,
             decoding: Decoding::Likeliest,
+            prior: None,
             provenance: serde_json::Value::Null,
         }
     }
@@ -187,6 +197,10 @@ mod tests {
         }
         assert!(read(&Manifest { format: 2, ..manifest() }).expect_err("format").to_string().contains("format 2"));
         assert!(read(&Manifest { temperature: 0.0, ..manifest() }).is_err());
+        for prior in [[0.5, 0.5, 0.0, 0.0, 0.0], [0.1; 5]] {
+            assert!(read(&Manifest { prior: Some(prior), ..manifest() }).expect_err("prior").to_string().contains("add up to 1"), "{prior:?}");
+        }
+        assert_eq!(read(&Manifest { prior: Some([0.2; 5]), ..manifest() }).expect("a good prior").reading().prior, Some([0.2; 5]));
         assert!(Manifest::from_json(b"{").is_err());
     }
 }

@@ -57,18 +57,62 @@ pub struct EncoderConfig {
     source: Map<String, Value>,
 }
 
+/// The sizes of a model, whatever computes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizes {
+    /// Hugging Face's name of the architecture, such as `distilbert`.
+    pub model_type: String,
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+    /// Width of a token's vector.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Width between the two feed-forward layers.
+    pub intermediate_size: usize,
+    /// The longest review that fits, in tokens.
+    pub max_positions: usize,
+    /// Number of weights of the encoder and its head.
+    pub parameters: usize,
+}
+
+#[cfg(feature = "candle")]
+impl Sizes {
+    /// Whether a batch fits the model.
+    pub(crate) fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
+        check(batch, self.vocab_size, self.max_positions)
+    }
+}
+
+/// Whether a batch fits a model of so many pieces and positions.
+fn check(batch: &PackedBatch, vocab_size: usize, max_positions: usize) -> Result<(), Error> {
+    if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= vocab_size) {
+        return Err(Error::Input(format!(
+            "token id {id} is beyond the vocabulary of {vocab_size} pieces: tokenizer.json and config.json are not of one model"
+        )));
+    }
+    match batch.lengths().find(|n| *n > max_positions) {
+        Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {max_positions} positions"))),
+        None => Ok(()),
+    }
+}
+
 impl EncoderConfig {
     /// Whether a batch fits the model.
     pub(crate) fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
-        if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= self.vocab_size) {
-            return Err(Error::Input(format!(
-                "token id {id} is beyond the vocabulary of {} pieces: tokenizer.json and config.json are not of one model",
-                self.vocab_size
-            )));
-        }
-        match batch.lengths().find(|n| *n > self.max_positions) {
-            Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {} positions", self.max_positions))),
-            None => Ok(()),
+        check(batch, self.vocab_size, self.max_positions)
+    }
+
+    /// Its sizes.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            model_type: self.model_type().into(),
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            layers: self.layers,
+            intermediate_size: self.intermediate_size,
+            max_positions: self.max_positions,
+            parameters: self.parameters(),
         }
     }
 

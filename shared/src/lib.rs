@@ -15,16 +15,22 @@ mod kernels;
 pub mod batch;
 #[cfg(feature = "engine")]
 pub mod bundle;
+#[cfg(feature = "candle")]
+pub mod candle;
 #[cfg(feature = "engine")]
 pub mod config;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg(feature = "engine")]
+mod engine;
 #[cfg(feature = "engine")]
 mod error;
 #[cfg(feature = "native")]
 pub mod fused;
 #[cfg(feature = "engine")]
 pub mod int8;
+#[cfg(feature = "engine")]
+pub mod load;
 pub mod metrics;
 #[cfg(feature = "native")]
 pub mod model;
@@ -45,9 +51,11 @@ pub mod weights;
 #[cfg(feature = "engine")]
 pub use config::EncoderConfig;
 #[cfg(feature = "engine")]
+pub use engine::Engine;
+#[cfg(feature = "engine")]
 pub use error::Error;
 #[cfg(feature = "engine")]
-pub use rater::{Engine, Rater};
+pub use rater::Rater;
 pub use rating::Rating;
 
 /// How many classes a model tells apart: one to five stars, as labels 0 to 4.

@@ -1,14 +1,12 @@
 //! The encoder and its head, as transformers computes them, as a graph of candle's: the reference that tests hold the fused encoder to.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor};
 
 use crate::batch::PackedBatch;
 use crate::config::{Activation, Architecture};
+use crate::engine::Engine;
 use crate::kernels::dropout::{Dropout, site, token_stream};
 use crate::ops;
-use crate::rater::Engine;
 use crate::weights::{Names, Weights};
 use crate::{EncoderConfig, Error, LABELS, rng};
 
@@ -217,10 +215,4 @@ impl Engine for Classifier {
         let rows = self.forward(batch, None)?.to_vec2::<f32>()?;
         Ok(rows.into_iter().map(|row| std::array::from_fn(|i| row[i])).collect())
     }
-}
-
-/// The keys of a step's reviews: `rows` are their numbers in the data set, so that each draws the same however the step is packed.
-pub fn dropout_keys(seed: u64, step: u64, rows: impl Iterator<Item = usize>) -> Arc<[u64]> {
-    let step = rng::stream(seed, step);
-    rows.map(|row| rng::stream(step, row as u64)).collect()
 }

@@ -2,28 +2,15 @@
 
 use crate::batch::PackedBatch;
 use crate::bundle::{MANIFEST, Probe};
-use crate::int8::{Choice, Int8};
+use crate::config::Sizes;
+use crate::engine::Engine;
 use crate::rating::Reading;
 use crate::tokenizer::Tokenizer;
-use crate::{EncoderConfig, Error, LABELS, Rating};
-
-/// Whatever turns a packed batch into logits. Tokenising, batching, ratings, probes and benchmarks know no more of an engine than this.
-pub trait Engine {
-    /// Logits of each review of `batch`, (reviews, 5), in its order.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the computation fails.
-    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
-
-    /// Tokens that a batch had best hold: enough to keep what computes at work, few enough for its cache.
-    fn token_budget(&self) -> usize {
-        2048
-    }
-}
+use crate::{Error, LABELS, Rating};
 
 /// Which of the trainer's logits for a probe an engine is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Numbers {
+pub(crate) enum Numbers {
     /// Those of the floating-point weights.
     #[cfg(feature = "native")]
     Float,
@@ -34,61 +21,17 @@ enum Numbers {
 /// A tokeniser and an engine: what rates reviews, natively and in the browser.
 pub struct Rater {
     tokenizer: Tokenizer,
-    config: EncoderConfig,
+    sizes: Sizes,
     engine: Box<dyn Engine + Send + Sync>,
     numbers: Numbers,
     reading: Reading,
 }
 
 impl Rater {
-    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`, computed in f32.
-    ///
-    /// # Errors
-    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Weights::from_safetensors`] and the engine say of the weights. A model without a five-star head is an error
-    /// here: only training may start a fresh one.
-    ///
-    /// [`Weights::from_safetensors`]: crate::weights::Weights::from_safetensors
-    #[cfg(feature = "native")]
-    pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
-        Rater::with_engine(config_json, tokenizer_json, weights, |config, weights| Ok(Box::new(crate::fused::Fused::new(config, weights)?)))
-    }
-
-    /// The same with an engine of one's own, made of the configuration and the weights.
-    ///
-    /// # Errors
-    /// As [`Rater::from_bytes`].
-    #[cfg(feature = "native")]
-    pub fn with_engine(
-        config_json: &[u8],
-        tokenizer_json: &[u8],
-        weights: Vec<u8>,
-        engine: impl FnOnce(&EncoderConfig, &crate::weights::Weights) -> Result<Box<dyn Engine + Send + Sync>, Error>,
-    ) -> Result<Rater, Error> {
-        Rater::new(config_json, tokenizer_json, Numbers::Float, |config| {
-            let tensors = crate::weights::Weights::from_safetensors(&weights, config)?;
-            drop(weights);
-            engine(config, &tensors)
-        })
-    }
-
-    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `web/weights.safetensors`, computed in integers, which stay where they are, by
-    /// `kernel`.
-    ///
-    /// # Errors
-    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
-    pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: impl Into<Choice>) -> Result<Rater, Error> {
-        Rater::new(config_json, tokenizer_json, Numbers::Int8, |config| Ok(Box::new(Int8::new(config, weights, kernel)?)))
-    }
-
-    fn new(
-        config_json: &[u8],
-        tokenizer_json: &[u8],
-        numbers: Numbers,
-        engine: impl FnOnce(&EncoderConfig) -> Result<Box<dyn Engine + Send + Sync>, Error>,
-    ) -> Result<Rater, Error> {
-        let config = EncoderConfig::from_json(config_json)?;
-        let tokenizer = Tokenizer::from_json(tokenizer_json, None, config.max_positions)?;
-        Ok(Rater { tokenizer, engine: engine(&config)?, config, numbers, reading: Reading::default() })
+    /// A rater of a model of these sizes, whose `engine` is checked against probes in `numbers`.
+    pub(crate) fn new(sizes: Sizes, tokenizer_json: &[u8], numbers: Numbers, engine: Box<dyn Engine + Send + Sync>) -> Result<Rater, Error> {
+        let tokenizer = Tokenizer::from_json(tokenizer_json, None, sizes.max_positions)?;
+        Ok(Rater { tokenizer, engine, sizes, numbers, reading: Reading::default() })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.
@@ -146,9 +89,9 @@ impl Rater {
         Ok(())
     }
 
-    /// The encoder's configuration.
-    pub fn config(&self) -> &EncoderConfig {
-        &self.config
+    /// The model's sizes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// What computes the logits.
@@ -164,10 +107,5 @@ impl Rater {
     /// The tokeniser.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
-    }
-
-    /// Number of weights.
-    pub fn parameters(&self) -> usize {
-        self.config.parameters()
     }
 }

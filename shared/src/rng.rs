@@ -43,6 +43,12 @@ pub fn permutation(key: u64, n: usize) -> Vec<usize> {
     order
 }
 
+/// The keys of dropout for the reviews of a training step: `rows` are their numbers in the data set, so that each draws the same however the step is packed.
+pub fn dropout_keys(seed: u64, step: u64, rows: impl Iterator<Item = usize>) -> std::sync::Arc<[u64]> {
+    let step = stream(seed, step);
+    rows.map(|row| stream(step, row as u64)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

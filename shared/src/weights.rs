@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{SafeTensors, tensor::TensorView};
 
 use crate::config::Architecture;
-use crate::{EncoderConfig, Error, LABELS, int8, rng};
+use crate::{EncoderConfig, Error, LABELS, rng};
 
 /// f32 tensors by their Hugging Face names, with the prefix of the classification model (`distilbert.` or `bert.`).
 #[derive(Debug, Clone, Default)]
@@ -148,17 +148,13 @@ impl Names {
 impl Weights {
     /// Reads the tensors that `config` needs from the bytes of a safetensors file: with or without the architecture's prefix, LayerNorm as weight/bias or gamma/beta, f32,
     /// f16 or bf16. Tensors that the model has no use for (position_ids, a pretraining head) are passed over. Missing ones are left out: [`Classifier::new`] or
-    /// [`Weights::fill_head`] settle whether that is an error. Of a bundle's `web/weights.safetensors` it takes what the integers stand for.
+    /// [`Weights::fill_head`] settle whether that is an error.
     ///
     /// [`Classifier::new`]: crate::model::Classifier::new
     ///
     /// # Errors
-    /// [`Error::Weights`] for a file that is cut off or no safetensors, or a tensor of another kind of number; [`Error::TensorShape`] for a tensor of another shape;
-    /// [`Error::Int8`] for integers that are not as `config` asks.
+    /// [`Error::Weights`] for a file that is cut off or no safetensors, or a tensor of another kind of number; [`Error::TensorShape`] for a tensor of another shape.
     pub fn from_safetensors(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
-        if int8::holds_integers(bytes) {
-            return int8::restore(config, bytes.to_vec());
-        }
         let file = SafeTensors::deserialize(bytes).map_err(|e| Error::Weights(format!("cut off, or no safetensors file: {e}")))?;
         let prefix = Names::of(config.architecture).prefix;
         let found: HashMap<String, String> = file.names().into_iter().map(|name| (canonical(name, prefix), name.to_string())).collect();

@@ -3,7 +3,7 @@
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, unknown};
 use crate::scene::{Browser, Process, serve};
 
 /// The page of a small model.
@@ -20,6 +20,31 @@ async fn page() -> (Browser, String, Process, tempfile::TempDir) {
 /// Waits until the rating is that of what is typed, and its words are weighed.
 async fn weighed(browser: &Browser) {
     browser.until("the words", "return document.querySelector('.pulls').dataset.known === 'true' || null").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_is_called_one() {
+    let dir = trained();
+    unknown(dir.path(), "model", "zxcv");
+    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    let (_server, address) = serve(&dir.path().join("site"));
+    let browser = Browser::open().await;
+    browser.client.goto(&address).await.expect("the page");
+    browser.ready().await;
+    let verdict = |words: &str| format!("const said = document.querySelector('#verdict').innerText; return said.includes('{words}') ? said : null");
+    browser.type_into("#review", "zxcv").await;
+    browser.until("a guess", &verdict("but that is a guess")).await;
+    assert!(browser.text("#guess").await.contains("tells the model almost nothing"));
+    browser.type_into("#review", "terrible, crashes all day").await;
+    browser.until("a rating", &verdict("1 star, almost certain")).await;
+    assert_eq!(browser.text("#guess").await, "");
+    browser.show("many").await;
+    browser.type_into("#many", "zxcv\nterrible, crashes all day").await;
+    browser.click("#rate-many").await;
+    let status = "const said = document.querySelector('#many-status').innerText; return said.startsWith('Rated 2 reviews in ') ? said : null";
+    let said = browser.until("a guess among many", status).await;
+    assert!(said.as_str().expect("text").ends_with(". 1 rating is a guess: its text tells the model almost nothing"), "{said}");
+    browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

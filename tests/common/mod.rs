@@ -81,3 +81,12 @@ pub fn trained() -> TempDir {
     assert!(outcome["test"]["accuracy"].as_f64().expect("a number") > 0.8, "learnable reviews are learned: {outcome}");
     dir
 }
+
+/// Changes the prior of the bundle `model` in `dir` into its probabilities for `review`: its rating becomes a guess.
+pub fn unknown(dir: &Path, model: &str, review: &str) {
+    let rated = json(&good(dir, &["rate", "--model", model, "--int8", "--json", review]));
+    let path = dir.join(model).join("starsight.json");
+    let mut manifest = json(&std::fs::read_to_string(&path).expect("a manifest"));
+    manifest["prior"] = rated["ratings"][0]["probabilities"].clone();
+    std::fs::write(&path, manifest.to_string()).expect("written");
+}

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use starsight::{
     hub::{Hub, Patience, Settings},
-    verify,
+    model::verify,
 };
 use starsight_model::bundle::{self, FileEntry, MANIFEST};
 

@@ -9,7 +9,7 @@ use std::{
 
 use starsight::{
     hub::{Event, Hub, Patience, Plan, Publication, Published, RepoId, Settings, Token},
-    verify,
+    model::verify,
 };
 use starsight_model::bundle::{self, FileEntry, MANIFEST, Manifest, Probe};
 use starsight_model::rating::Decoding;
@@ -78,6 +78,7 @@ impl Scene {
             metrics: None,
             temperature: 1.0,
             decoding: Decoding::Likeliest,
+            prior: None,
             provenance: serde_json::Value::Null,
         };
         fs::write(self.bundle().join(MANIFEST), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();

@@ -4,6 +4,8 @@ use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
+use crate::starsight::Wanted;
+use crate::view::View;
 use crate::words::shell as words;
 
 const TAB: &str = "tab";
@@ -13,45 +15,6 @@ const WORKERS: &str = "workers";
 
 /// What stands before a shared review.
 const FRAGMENT: &str = "#review=";
-
-/// A part of the page that is shown by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
-    /// Rates one review as it is typed.
-    One,
-    /// Rates many.
-    Many,
-    /// Tells how fast.
-    Speed,
-    /// Tells what rates.
-    Model,
-}
-
-impl View {
-    /// In the order of the navigation; the first is shown unless the address asks for another.
-    pub const ALL: [View; 4] = [View::One, View::Many, View::Speed, View::Model];
-
-    /// Its name in the address, and in the `id` of its heading.
-    pub const fn name(self) -> &'static str {
-        match self {
-            View::One => "one",
-            View::Many => "many",
-            View::Speed => "speed",
-            View::Model => "model",
-        }
-    }
-}
-
-/// The parameters of the page's address that say which model, as they stand there. `starsight.js` says what is wrong with one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// A folder, or `owner/name@revision` on the Hub.
-    pub model: Option<String>,
-    /// The Hub's address.
-    pub endpoint: Option<String>,
-    /// How many workers.
-    pub workers: Option<String>,
-}
 
 /// The page's address, for any component.
 #[derive(Clone, Copy)]
@@ -63,18 +26,6 @@ pub struct Address {
     /// Whether the page may ask no host but its own: it was opened for a model of the site, and so its policy was narrowed to that (trainer/src/site/start.js), which holds until it
     /// is left.
     pub is_narrowed: bool,
-}
-
-impl Wanted {
-    /// Whether the model may lie on another host.
-    pub fn is_elsewhere(&self) -> bool {
-        self.model.as_deref().is_some_and(|model| !is_folder(model))
-    }
-}
-
-/// Whether a model's name is the address of a folder of this site, such as `./model/`.
-pub fn is_folder(model: &str) -> bool {
-    ["/", "./", "../"].iter().any(|start| model.starts_with(start))
 }
 
 impl Address {

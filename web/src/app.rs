@@ -5,14 +5,15 @@ use leptos::mount::mount_to;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use crate::address::{Address, View};
+use crate::address::Address;
 use crate::components::announcer::{Announcements, Announcer};
 use crate::components::frame::{Intro, Masthead, SkipLink};
 use crate::components::model_strip::ModelStrip;
 use crate::components::stars::StarShapes;
 use crate::drops;
 use crate::meter::Meter;
-use crate::model::{Model, State};
+use crate::model::{Model, ModelState};
+use crate::view::View;
 use crate::views::many::RateMany;
 use crate::views::model::ModelView;
 use crate::views::one::RateOne;
@@ -32,9 +33,9 @@ pub fn App() -> impl IntoView {
     drops::keep_the_page();
     let state = move || {
         model.state.with(|state| match state {
-            State::Loading => "loading",
-            State::Ready(_) => "ready",
-            State::Failed(_) => "failed",
+            ModelState::Loading => "loading",
+            ModelState::Ready(_) => "ready",
+            ModelState::Failed(_) => "failed",
         })
     };
     view! {

@@ -4,7 +4,8 @@ use leptos::ev;
 use leptos::prelude::*;
 use web_sys::{DataTransfer, DragEvent};
 
-use crate::address::{Address, View};
+use crate::address::Address;
+use crate::view::View;
 
 /// Keeps the browser from opening what is dropped where nothing takes it.
 pub fn keep_the_page() {

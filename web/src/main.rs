@@ -12,6 +12,7 @@ mod frame;
 mod meter;
 mod model;
 mod starsight;
+mod view;
 mod views;
 mod words;
 

@@ -9,14 +9,14 @@ use leptos::task::spawn_local;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{AbortController, AbortSignal};
 
-use crate::address::{Wanted, is_folder};
 use crate::meter::Meter;
-use crate::starsight::{self, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Ways};
+use crate::starsight::{self, Arriving, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Wanted, Ways, is_folder};
+use crate::words;
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved when a model comes")]
-pub enum State {
+pub enum ModelState {
     /// On its way.
     Loading,
     /// Rates.
@@ -25,49 +25,11 @@ pub enum State {
     Failed(Trouble),
 }
 
-/// How far the download is.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Arriving {
-    /// Bytes so far.
-    pub loaded: f64,
-    /// Bytes in all; 0 as long as that is unknown.
-    pub total: f64,
-    /// Seconds still to go, once that can be said.
-    pub seconds_left: Option<f64>,
-    /// All is there; the model is being built and checked.
-    pub preparing: bool,
-    /// Another tab is fetching it.
-    pub waiting: bool,
-}
-
-impl Arriving {
-    /// Share of the bytes that have arrived, once their number is known.
-    pub fn share(&self) -> Option<f64> {
-        (self.total > 0.0).then(|| (self.loaded / self.total).min(1.0))
-    }
-
-    /// Bytes a second of late, as the time left has them.
-    pub fn speed(&self) -> Option<f64> {
-        self.seconds_left.filter(|left| *left > 0.0).map(|left| (self.total - self.loaded) / left)
-    }
-
-    fn of(progress: &LoadProgress) -> Arriving {
-        let phase = progress.phase();
-        Arriving {
-            loaded: progress.loaded(),
-            total: progress.total(),
-            seconds_left: progress.seconds_left(),
-            preparing: phase == "prepare",
-            waiting: phase == "wait",
-        }
-    }
-}
-
 /// The page's model, for any component.
 #[derive(Clone, Copy)]
 pub struct Model {
     /// Where it stands.
-    pub state: RwSignal<State>,
+    pub state: RwSignal<ModelState>,
     /// How far its download is.
     pub arriving: RwSignal<Arriving>,
     /// The last thing that went otherwise than expected but was made good.
@@ -93,7 +55,7 @@ impl Model {
     /// The model that is `wanted`, and whichever will be later; `meter` counts what it rates.
     pub fn load(wanted: RwSignal<Wanted>, meter: Meter) -> Model {
         let model = Model {
-            state: RwSignal::new(State::Loading),
+            state: RwSignal::new(ModelState::Loading),
             arriving: RwSignal::default(),
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
@@ -151,7 +113,7 @@ impl Model {
     pub fn wants_token(self, trouble: &Trouble) -> bool {
         let is_on_a_hub =
             self.wanted.with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !is_folder(model) && !model.contains("://")));
-        is_on_a_hub && self.files.with_untracked(Option::is_none) && (trouble.may_be_private() || is_about_token(trouble))
+        is_on_a_hub && self.files.with_untracked(Option::is_none) && (trouble.may_be_private() || trouble.is_about_token())
     }
 
     /// Loads the newest version of it.
@@ -172,7 +134,7 @@ impl Model {
         self.arriving.set(Arriving::default());
         self.notice.set(None);
         self.is_outdated.set(false);
-        self.state.set(State::Loading);
+        self.state.set(ModelState::Loading);
         let listeners = Rc::new(Listeners {
             on_progress: Closure::new(move |progress: LoadProgress| self.arriving.set(Arriving::of(&progress))),
             on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
@@ -193,9 +155,9 @@ impl Model {
                 Ok(rater) => {
                     let info = rater.describe();
                     self.rater.set_value(Some(rater));
-                    State::Ready(info)
+                    ModelState::Ready(info)
                 }
-                Err(trouble) => State::Failed(trouble),
+                Err(trouble) => ModelState::Failed(trouble),
             };
             self.state.set(state);
         });
@@ -269,35 +231,40 @@ impl Model {
     /// What an error in rating means. An engine that broke down rates no more; one that was freed because another model took its place did not fail, and says nothing of that other.
     fn hear(self, attempt: u32, trouble: Trouble) -> Trouble {
         if self.attempts.get_value() != attempt {
-            return Trouble::superseded();
+            return superseded();
         }
         if trouble.name == "EngineError" {
-            self.state.set(State::Failed(trouble.clone()));
+            self.state.set(ModelState::Failed(trouble.clone()));
         }
         trouble
     }
 
     fn rater(self) -> Result<Rater, Trouble> {
-        self.rater.get_value().ok_or_else(Trouble::not_ready)
+        self.rater.get_value().ok_or_else(not_ready)
     }
 
     /// Whether it rates. Reactive.
     pub fn is_ready(self) -> bool {
-        self.state.with(|state| matches!(state, State::Ready(_)))
+        self.state.with(|state| matches!(state, ModelState::Ready(_)))
     }
 
     /// Its name, once it is loaded. Reactive.
     pub fn name(self) -> Option<String> {
-        self.state.with(|state| if let State::Ready(info) = state { Some(info.name.clone()) } else { None })
+        self.state.with(|state| if let ModelState::Ready(info) = state { Some(info.name.clone()) } else { None })
     }
 
     /// Takes note that what was to be loaded could not even be looked at.
     pub fn fail(self, trouble: Trouble) {
-        self.state.set(State::Failed(trouble));
+        self.state.set(ModelState::Failed(trouble));
     }
 }
 
-/// Whether a failure is that of an access token that cannot be one.
-pub fn is_about_token(trouble: &Trouble) -> bool {
-    trouble.name == "TypeError" && trouble.message.starts_with("token ")
+/// There is no model to rate with yet.
+fn not_ready() -> Trouble {
+    Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
+}
+
+/// What was asked for is not wanted any more: something else took its place.
+pub fn superseded() -> Trouble {
+    Trouble { name: "AbortError".into(), message: words::SUPERSEDED.into() }
 }

@@ -14,7 +14,7 @@
 //   { type: 'ready', id, info, kept }                                                loaded; `kept`: from what the browser keeps
 //   { type: 'newer', id }                                                            after that: the source holds a newer version than the kept one
 //   { type: 'tokenised', id, texts }                                                 rating: how many texts so far
-//   { type: 'ratings', id, indices, stars, expected, probabilities, tokens }         rating: a packed batch, in typed arrays; five probabilities a review
+//   { type: 'ratings', id, indices, stars, expected, probabilities, guesses, tokens } rating: a packed batch, in typed arrays; five probabilities a review
 //   { type: 'done', id }                                                             all texts of `id` are rated
 //   { type: 'checked', id, kernels }                                                 the names of the kernels that gave the sums of the reference
 //   { type: 'failed', id, name, message }                                            of a request; without an id, of the worker as a whole: it is good for nothing more
@@ -98,8 +98,8 @@ async function rate({ id, texts, once }) {
   while (requests.has(id) && !job.done) {
     const pack = job.step();
     if (pack) {
-      const { indices, stars, expected, probabilities } = pack;
-      self.postMessage({ type: 'ratings', id, ...pack }, [indices.buffer, stars.buffer, expected.buffer, probabilities.buffer]);
+      const buffers = [pack.indices, pack.stars, pack.expected, pack.probabilities, pack.guesses].map((array) => array.buffer);
+      self.postMessage({ type: 'ratings', id, ...pack }, buffers);
     } else {
       self.postMessage({ type: 'tokenised', id, texts: job.tokenised });
     }

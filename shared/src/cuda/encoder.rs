@@ -11,9 +11,9 @@ use super::program::{COLUMN_THREADS, HEAD_WARPS, Program, ROW_WARPS, UPDATE_THRE
 use super::tape::{Capacity, LayerTape, Normed, Tape};
 use crate::batch::{PackedBatch, pack_in_order};
 use crate::config::Architecture;
+use crate::engine::Engine;
 use crate::fused::layout::{LayerAt, Layout, LinearAt, NormAt};
 use crate::kernels::dropout::{Dropout, site};
-use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
 

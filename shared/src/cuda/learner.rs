@@ -13,10 +13,10 @@ use super::encoder::{Core, Losses, fitting};
 use super::program::tile;
 use super::tape::{Capacity, GradientTape, Tape};
 use crate::batch::{PackedBatch, plan};
+use crate::engine::Engine;
 use crate::fused::Depth;
 use crate::fused::layout::Layout;
 use crate::fused::update::Update;
-use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
 

@@ -5,7 +5,8 @@
 
 use super::forward::{drop_tokens, single_tokens};
 use super::layout::{LayerAt, LinearAt, NormAt};
-use super::product::{self, Write};
+use super::operand::Write;
+use super::product;
 use super::shard::{Backward, Factors, Normed, Shard, spans};
 use super::{Depth, Gradients, Pass, Precision, Tape};
 use crate::config::Architecture;

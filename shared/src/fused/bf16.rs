@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layout::{Layout, LinearAt};
-use super::product::{Direction, Write};
+use super::operand::{Direction, Write};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::product::View;
 
@@ -37,25 +37,25 @@ fn pair(first: f32, second: f32) -> u32 {
 
 /// How a processor computes a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kernel {
+enum Bf16Kernel {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     Plain,
 }
 
-impl Kernel {
-    fn best() -> Kernel {
+impl Bf16Kernel {
+    fn best() -> Bf16Kernel {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f") {
-            return Kernel::Avx512;
+            return Bf16Kernel::Avx512;
         }
-        Kernel::Plain
+        Bf16Kernel::Plain
     }
 }
 
 /// Whether the processor has an instruction for products in bf16.
 pub fn is_there() -> bool {
-    Kernel::best() != Kernel::Plain
+    Bf16Kernel::best() != Bf16Kernel::Plain
 }
 
 /// A left operand as a kernel takes it.
@@ -153,7 +153,7 @@ pub(super) fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usi
     room.right.size(k, n);
     room.right.parts().for_each(|(first, panel)| pack_panel(b, (k, n), first, panel));
     pack_left(&mut room.left, a, m, k);
-    by_panels(Kernel::best(), write, y, &room.left, &room.right, alone);
+    by_panels(Bf16Kernel::best(), write, y, &room.left, &room.right, alone);
     ROOM.set(room);
 }
 
@@ -161,11 +161,11 @@ pub(super) fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usi
 pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, alone: bool) {
     let mut room = ROOM.take();
     pack_left(&mut room.left, a, y.len() / b.columns, a.rows);
-    by_panels(Kernel::best(), write, y, &room.left, b, alone);
+    by_panels(Bf16Kernel::best(), write, y, &room.left, b, alone);
     ROOM.set(room);
 }
 
-fn by_panels(kernel: Kernel, write: Write, y: &mut [f32], left: &Left, right: &Panels, alone: bool) {
+fn by_panels(kernel: Bf16Kernel, write: Write, y: &mut [f32], left: &Left, right: &Panels, alone: bool) {
     let n = right.columns;
     let rows = |first: usize, y: &mut [f32]| {
         for (panel, columns) in right.pairs.chunks_exact(right.steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
@@ -257,7 +257,7 @@ fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u3
 
 /// Computes up to `ROWS` rows of y, from the `first` row of the left operand on, in the columns of one panel.
 #[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
-fn tile(kernel: Kernel, left: &Left, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
+fn tile(kernel: Bf16Kernel, left: &Left, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
     let rows = y.len() / n;
     let (row, step, left) = (left.row, left.step, &left.pairs[first * left.row..]);
     let steps = panel.len() / COLUMNS;
@@ -266,7 +266,7 @@ fn tile(kernel: Kernel, left: &Left, first: usize, panel: &[u32], write: Write, 
     match kernel {
         // SAFETY: the processor has what the function was compiled for, and the last pair that it reads of the left operand lies within it, as asserted.
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 => unsafe {
+        Bf16Kernel::Avx512 => unsafe {
             match rows {
                 1 => avx512::<1>(left, row, step, panel, &mut sums),
                 2 => avx512::<2>(left, row, step, panel, &mut sums),
@@ -278,7 +278,7 @@ fn tile(kernel: Kernel, left: &Left, first: usize, panel: &[u32], write: Write, 
                 _ => avx512::<8>(left, row, step, panel, &mut sums),
             }
         },
-        Kernel::Plain => plain(rows, left, row, step, panel, &mut sums),
+        Bf16Kernel::Plain => plain(rows, left, row, step, panel, &mut sums),
     }
     let width = COLUMNS.min(n - columns);
     for (y, sums) in y.chunks_exact_mut(n).zip(&sums) {
@@ -373,7 +373,7 @@ mod tests {
                 let (left, right) = (view(&a, a_by_rows, m, k), view(&b, b_by_rows, k, n));
                 let at = |v: View<'_>, i: usize, j: usize| rounded(v.data[i * v.rows + j * v.columns]);
                 for (write, alone) in [(Write::Set, false), (Write::Add, true)] {
-                    for kernel in [Kernel::Plain, Kernel::best()] {
+                    for kernel in [Bf16Kernel::Plain, Bf16Kernel::best()] {
                         let mut y = before.clone();
                         let mut room = Room::default();
                         room.right.size(k, n);

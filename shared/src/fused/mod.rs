@@ -6,6 +6,7 @@
 //! to it.
 //!
 //! - [`layout`]: all weights in one slice, and where each tensor lies in it.
+//! - `operand`, `precision`: what is multiplied, and in which numbers.
 //! - `product`: matrix products; `panels`, `bf16`: those that the gemm crate does not have, or not as fast.
 //! - `shard`: what a group of reviews keeps of the forward pass.
 //! - `forward`, `backward`: the two passes of a shard.
@@ -16,48 +17,31 @@ mod bf16;
 mod forward;
 pub mod gradients;
 pub mod layout;
+mod operand;
 mod panels;
+mod precision;
 mod product;
 mod shard;
 pub mod update;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::batch::{PackedBatch, divide};
+use crate::engine::Engine;
 pub use crate::kernels::aligned::Aligned;
-use crate::rater::Engine;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
 use self::bf16::{Panels, Rounded};
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
+use self::operand::Direction;
+pub use self::precision::Precision;
 pub use self::product::square;
-use self::product::{Arithmetic, Direction, Matrices};
+use self::product::{Arithmetic, Matrices};
 use self::shard::{Backward, Factors, Shard};
-
-/// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// f32.
-    F32,
-    /// Operands rounded to bf16, of 8 significant bits.
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        })
-    }
-}
 
 /// An encoder with its head and its weights.
 pub struct Fused {

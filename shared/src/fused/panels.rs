@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use super::product::Write;
+use super::operand::Write;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::product::{Rows, View};
 use crate::kernels::tile::Tiles;

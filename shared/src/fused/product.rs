@@ -2,10 +2,11 @@
 
 use gemm::Parallelism;
 
-use super::Precision;
 use super::bf16::{self, Panels};
 use super::layout::LinearAt;
+use super::operand::{Direction, Write};
 use super::panels;
+use super::precision::Precision;
 use crate::kernels::product::{Rows, View};
 
 /// How a pass over a model computes its products.
@@ -14,15 +15,6 @@ pub(super) struct Arithmetic<'a> {
     pub matrices: Matrices<'a>,
     /// Whether a product has all cores to itself.
     pub alone: bool,
-}
-
-/// Which way rows go through a linear layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// From inputs to outputs.
-    Forward,
-    /// From the gradient of the outputs to that of the inputs.
-    Backward,
 }
 
 /// What rows are multiplied by in a pass.
@@ -41,15 +33,6 @@ impl Matrices<'_> {
             Matrices::Bf16(_) => Precision::Bf16,
         }
     }
-}
-
-/// How a result is written.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Write {
-    /// Over what is there.
-    Set,
-    /// Added to what is there.
-    Add,
 }
 
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
@@ -128,23 +111,6 @@ pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [
 }
 
 impl LinearAt {
-    /// Height and width of what rows are multiplied by.
-    pub(super) fn shape(&self, direction: Direction) -> (usize, usize) {
-        match direction {
-            Direction::Forward => (self.inputs, self.outputs),
-            Direction::Backward => (self.outputs, self.inputs),
-        }
-    }
-
-    /// What rows are multiplied by: forward wᵀ, with w (outputs, inputs) the weight, backward w.
-    pub(super) fn operand<'a>(&self, values: &'a [f32], direction: Direction) -> View<'a> {
-        let data = &values[self.weight.clone()];
-        match direction {
-            Direction::Forward => View { data, columns: self.inputs, rows: 1 },
-            Direction::Backward => View { data, columns: 1, rows: self.inputs },
-        }
-    }
-
     fn multiply(&self, direction: Direction, x: &[f32], write: Write, y: &mut [f32], by: Arithmetic<'_>) {
         let (k, n) = self.shape(direction);
         let rows = x.len() / k;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, PANEL, Panel, STEP, Start, Sums};
+use super::kernel::{Int8Kernel, PANEL, Panel, STEP, Start, Sums};
 use super::rows::{Rows, Span};
 
 /// Rows that go over a panel, which stays in the first-level cache, before the next is read: enough to hide that reading. Tiles of 2, 3, 4 and 8 rows leave no rest of them.
@@ -60,7 +60,7 @@ impl Linear {
     }
 
     /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
-    pub fn apply(&self, kernel: Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
+    pub fn apply(&self, kernel: Int8Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
         sums.resize(ROWS, [0; PANEL]);
         let panels = integers[self.panels.clone()].chunks_exact(PANEL * x.width).zip(&self.starts);
         let blocks = x.values.chunks(ROWS * x.width).zip(x.spans.chunks(ROWS));
@@ -108,7 +108,7 @@ mod tests {
             let layer = Linear::new(&integers, range, (outputs, inputs), &scales, &bias);
             let mut x = Rows::default();
             x.take(&rng::normals(8, rows * inputs, 2.0), inputs);
-            for kernel in Kernel::available() {
+            for kernel in Int8Kernel::available() {
                 let mut y = vec![f32::NAN; rows * outputs];
                 layer.apply(kernel, &integers, &x, &mut y, &mut Vec::new());
                 for (r, o) in (0..rows).flat_map(|r| (0..outputs).map(move |o| (r, o))) {

@@ -31,15 +31,15 @@ use safetensors::tensor::Dtype;
 pub use self::file::holds_integers;
 use self::file::{File, panel_shape};
 use self::forward::Workspace;
-pub use self::kernel::{Choice, Kernel, Trial};
+pub use self::kernel::{Int8Kernel, KernelChoice, Trial};
 use self::linear::Linear;
 #[cfg(feature = "native")]
 pub use self::quantize::{quantize, round};
 #[cfg(feature = "native")]
 pub use self::restore::restore;
 use crate::batch::{PackedBatch, divide};
+use crate::engine::Engine;
 use crate::kernels::norm::Norm;
-use crate::rater::Engine;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
 /// Tokens that go through the network together: their activations stay in a core's own cache.
@@ -49,7 +49,7 @@ const TOKENS: usize = 2 * linear::ROWS;
 pub struct Int8 {
     config: EncoderConfig,
     file: File,
-    kernel: Choice,
+    kernel: KernelChoice,
     words: Table,
     positions: Table,
     embedding_norm: LayerNorm,
@@ -103,7 +103,7 @@ impl Int8 {
     ///
     /// # Errors
     /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
-    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: impl Into<Choice>) -> Result<Int8, Error> {
+    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: impl Into<KernelChoice>) -> Result<Int8, Error> {
         let mut file = File::new(file)?;
         file.centre()?;
         let (h, f) = (config.hidden_size, config.intermediate_size);

@@ -95,11 +95,11 @@ impl Restored {
 #[cfg(test)]
 mod tests {
     use super::super::quantize::{LARGEST_ELEMENT, LARGEST_WEIGHT};
-    use super::super::{Int8, Kernel, quantize};
+    use super::super::{Int8, Int8Kernel, quantize};
     use super::*;
     use crate::batch::PackedBatch;
+    use crate::engine::Engine;
     use crate::fused::Fused;
-    use crate::rater::Engine;
 
     #[test]
     fn restored_weights_are_what_the_integers_stand_for() {
@@ -129,7 +129,7 @@ mod tests {
             // The engine in integers rounds activations besides, and nothing else.
             let batch = PackedBatch::new(&[&[1, 2, 3, 4, 5, 6][..], &[7]]).expect("a batch");
             let found = Fused::new(&config, &restored).expect("a model").logits(&batch).expect("logits");
-            let wanted = Int8::new(&config, file.clone(), Kernel::best()).expect("a model").logits(&batch).expect("logits");
+            let wanted = Int8::new(&config, file.clone(), Int8Kernel::best()).expect("a model").logits(&batch).expect("logits");
             let far = found.iter().flatten().zip(wanted.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
             assert!(far < 0.15, "{far}");
             assert!(restore(&config, file[..file.len() - 1].to_vec()).is_err());

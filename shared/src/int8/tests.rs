@@ -32,7 +32,7 @@ fn logits_are_close_to_those_in_f32() {
         let (config, weights, file) = model(json);
         let batch = batch(&reviews());
         let wanted = Fused::new(&config, &weights).expect("a model").logits(&batch).expect("logits");
-        let found = Int8::new(&config, file, Kernel::best()).expect("a model").logits(&batch).expect("logits");
+        let found = Int8::new(&config, file, Int8Kernel::best()).expect("a model").logits(&batch).expect("logits");
         assert_eq!(found.len(), wanted.len());
         let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
         let error = squares(&mut found.iter().flatten().zip(wanted.iter().flatten()).map(|(a, b)| a - b));
@@ -47,15 +47,15 @@ fn neither_kernel_nor_packing_changes_a_bit() {
         let (config, _, file) = model(json);
         let reviews = reviews();
         let engine = |kernel| Int8::new(&config, file.clone(), kernel).expect("a model");
-        let packed = engine(Kernel::PORTABLE).logits(&batch(&reviews)).expect("logits");
-        for kernel in Kernel::available() {
+        let packed = engine(Int8Kernel::PORTABLE).logits(&batch(&reviews)).expect("logits");
+        for kernel in Int8Kernel::available() {
             let engine = engine(kernel);
             for (review, wanted) in reviews.iter().zip(&packed) {
                 let found = engine.logits(&batch(std::slice::from_ref(review))).expect("logits")[0];
                 assert_eq!(found.map(f32::to_bits), wanted.map(f32::to_bits), "{}", kernel.name());
             }
         }
-        assert!(engine(Kernel::best()).logits(&batch(&[])).expect("nothing").is_empty());
+        assert!(engine(Int8Kernel::best()).logits(&batch(&[])).expect("nothing").is_empty());
     }
 }
 
@@ -64,7 +64,7 @@ fn a_file_that_does_not_fit_is_refused_with_the_reason() {
     let (config, _, file) = model(BERT);
     let (other, _, _) = model(DISTILBERT);
     let says = |file: &[u8], config: &EncoderConfig, wanted: &str| {
-        let error = Int8::new(config, file.to_vec(), Kernel::best()).err().expect("an error").to_string();
+        let error = Int8::new(config, file.to_vec(), Int8Kernel::best()).err().expect("an error").to_string();
         assert!(error.starts_with("web/weights.safetensors: ") && error.contains(wanted), "{error}");
     };
     says(&file[..file.len() - 1], &config, "cut off");

@@ -6,12 +6,12 @@ use indicatif::HumanCount;
 use serde_json::json;
 
 use super::hub;
-use crate::bench::{self, Figure, Layout, Order, Size};
 use crate::cli::Bench;
+use crate::cli::source::{data_files, names};
 use crate::data::Tables;
-use crate::progress::Progress;
-use crate::rating;
-use crate::source::{data_files, names};
+use crate::rate::bench::{self, Figure, Layout, Order, Size};
+use crate::rate::rating;
+use crate::system::progress::Progress;
 
 /// The notebook's lag: half a second for a batch of 32, 20 ms for a single review.
 const NOTEBOOKS_LAG: [(usize, u64); 2] = [(32, 500), (1, 20)];

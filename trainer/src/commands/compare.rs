@@ -8,14 +8,14 @@ use serde_json::json;
 use starsight_model::rating::Decoding;
 
 use super::{divided, hub, labels, train};
-use crate::calibration::cooled;
+use crate::cli::config::Configured;
+use crate::cli::source::{Source, data_files, titles};
 use crate::cli::{Compare, Settings, Train, TrainingRun};
-use crate::config::Configured;
 use crate::data::{Reviews, SplitName};
-use crate::evaluation::{Evaluation, Measure};
-use crate::progress::Progress;
-use crate::rating;
-use crate::source::{Source, data_files, titles};
+use crate::evaluate::calibration::cooled;
+use crate::evaluate::{Evaluation, Measure};
+use crate::rate::rating;
+use crate::system::progress::Progress;
 
 /// The seed of a recipe's first run.
 const FIRST_SEED: u64 = 42;

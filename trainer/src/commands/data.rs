@@ -4,9 +4,9 @@ use anyhow::Result;
 use indicatif::HumanCount;
 
 use super::{hub, reviews};
+use crate::cli::source::{data_files, names};
 use crate::cli::{Data, Division};
-use crate::source::{data_files, names};
-use crate::survey::{Leakage, OFTEN, Repeats, Spread, StarsOf, Survey};
+use crate::data::survey::{Leakage, OFTEN, Repeats, Spread, StarsOf, Survey};
 
 /// The column that reviews are grouped by, if there is one and no other is named.
 const APP: &str = "package_name";

@@ -8,22 +8,23 @@ use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
+use starsight_model::candle;
 use starsight_model::rating::{Decoding, Reading};
 use starsight_model::{LABELS, Rater};
 
 use super::{divided, hub, labels, print_metrics, tell_blank};
-use crate::agreement::Agreement;
-use crate::breakdown::{Group, Grouping};
-use crate::calibration::cooled;
+use crate::cli::source::{data_files, names};
 use crate::cli::{Division, Evaluate};
 use crate::data::{Dedup, Reviews, SPLIT_SEED, SplitName};
-use crate::device::{Place, Precision};
-use crate::evaluation::Evaluation;
-use crate::files;
-use crate::progress::Progress;
-use crate::rating;
+use crate::evaluate::Evaluation;
+use crate::evaluate::agreement::Agreement;
+use crate::evaluate::breakdown::{Group, Grouping};
+use crate::evaluate::calibration::cooled;
+use crate::rate::device::{EngineChoice, Place, Precision};
+use crate::rate::rating;
 use crate::report::{Mistake, Report, WORST};
-use crate::source::{data_files, names};
+use crate::system::files;
+use crate::system::progress::Progress;
 
 /// Groups that are printed; `--json` has all.
 const SHOWN: usize = 30;
@@ -31,7 +32,7 @@ const SHOWN: usize = 30;
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
-    let Reading { temperature, decoding } = rater.reading();
+    let Reading { temperature, decoding, .. } = rater.reading();
     let decoding = args.decode.unwrap_or(decoding);
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     // Of another part than all, what it was trained with says where that lies.
@@ -68,7 +69,9 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
         Evaluation::new(&logits, &labels, decoding)
     });
-    let agreement = args.hardware.int8.then(|| agreement(&folder, &ids, &logits, decoding)).transpose()?;
+    // Only our own kernels have another engine to be compared with.
+    let by_candle = args.hardware.engine == EngineChoice::Candle && !candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str());
+    let agreement = (args.hardware.int8 || by_candle).then(|| agreement(&folder, &ids, &logits, decoding)).transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
     let groups: Vec<(&str, Vec<Group>)> =
         groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
@@ -91,7 +94,8 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         if let Some(Agreement { same_star, mean_difference, largest_difference, .. }) = agreement {
             let share = 100.0 * same_star;
             out!(
-                "\nagreement with f32: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most"
+                "\nagreement with {}: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most",
+                if by_candle { "our own engine in f32" } else { "f32" }
             );
         }
         out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
@@ -136,7 +140,7 @@ fn unseen(reviews: &Reviews, name: SplitName, seed: u64, train_rows: Option<usiz
     Ok((!unseen.is_empty() && unseen.len() < ids.len()).then_some(unseen))
 }
 
-/// How far int8 `logits` agree with what the model in `folder` gives in f32.
+/// How far `logits` agree with what our own engine gives for the model in `folder` in f32.
 fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]], decoding: Decoding) -> Result<Agreement> {
     let (rater, _) = rating::load(folder, &Place::Processor(Precision::F32))?;
     let mut progress = Progress::new("in f32", "reviews", ids.len());
@@ -157,13 +161,13 @@ fn report<'a>(
     rate: f64,
 ) -> Report<'a> {
     let part = args.split.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
-    let config = rater.config();
+    let sizes = rater.sizes();
     let facts = json!({
         "model": args.model.to_string(),
-        "architecture": config.model_type(),
-        "layers": config.layers,
-        "width": config.hidden_size,
-        "weights": rater.parameters(),
+        "architecture": sizes.model_type,
+        "layers": sizes.layers,
+        "width": sizes.hidden_size,
+        "weights": sizes.parameters,
         "temperature": rater.reading().temperature,
         "decoding": args.decode.unwrap_or(rater.reading().decoding),
         "data": names(&args.data),

@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::{hub, reviews};
-use crate::base::BaseModel;
+use crate::cli::source::data_files;
 use crate::cli::{Division, Init};
-use crate::fresh::{self, FreshTokenizer};
-use crate::pieces::distinct;
-use crate::source::data_files;
+use crate::model::base::BaseModel;
+use crate::model::fresh::{self, FreshTokenizer};
+use crate::model::pieces::distinct;
 
 pub(super) fn run(args: &Init) -> Result<()> {
     let weight = args.weight_column.as_deref();

@@ -20,7 +20,7 @@ use anyhow::Result;
 
 use crate::cli::{Columns, Command, Division, HubArgs, Labelled};
 use crate::data::{Empty, Labels, Reviews};
-use crate::evaluation::Evaluation;
+use crate::evaluate::Evaluation;
 use crate::hub::{Hub, Token};
 
 /// Does what the command line says.

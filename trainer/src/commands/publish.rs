@@ -7,16 +7,16 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::hub;
+use crate::bundle::copy::{Changes, copy_bundle};
 use crate::cli::{Cli, Publish};
 use crate::hub::{Plan, Publication, RepoId, State, Way};
-use crate::verify::{self, Changes};
 
 pub(super) fn run(args: &Publish) -> Result<()> {
     if let Some(out) = &args.out {
         let notes =
             args.notes.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))).transpose()?;
         let changes = Changes { integers: args.integers, notes, languages: args.languages.clone() };
-        let files = verify::copy_bundle(&args.model, out, &changes)?;
+        let files = copy_bundle(&args.model, out, &changes)?;
         match args.json {
             true => out!("{}", json!({ "folder": out, "files": files })),
             false => out!("{}: {files} files, each as its hash says", out.display()),

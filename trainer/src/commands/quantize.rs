@@ -4,8 +4,8 @@ use anyhow::Result;
 use serde_json::json;
 use starsight_model::bundle::INT8_WEIGHTS;
 
+use crate::bundle::package;
 use crate::cli::Quantize;
-use crate::package;
 
 pub(super) fn run(args: &Quantize) -> Result<()> {
     let entry = package::quantize(&args.model)?;

@@ -13,10 +13,10 @@ use starsight_model::{LABELS, Rater, Rating};
 
 use super::hub;
 use crate::cli::Rate;
+use crate::cli::source::data_files;
 use crate::data::{Tables, check_writable, with_columns, write_table};
-use crate::progress::Progress;
-use crate::rating;
-use crate::source::data_files;
+use crate::rate::rating;
+use crate::system::progress::Progress;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
     // Found now rather than after all is rated.
@@ -69,6 +69,18 @@ fn print(args: &Rate, texts: &[String], ratings: &[Rating]) {
     for (text, rating) in texts.iter().zip(ratings) {
         out!("{}  {:.2}  {text}", "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)), rating.expected);
     }
+    if let guesses @ 1.. = guesses(ratings) {
+        say!("{}", of_guesses(guesses, ratings.len()));
+    }
+}
+
+fn guesses(ratings: &[Rating]) -> usize {
+    ratings.iter().filter(|rating| rating.guess).count()
+}
+
+fn of_guesses(guesses: usize, all: usize) -> String {
+    let (are, texts) = if guesses == 1 { ("is a guess", "its text tells") } else { ("are guesses", "their texts tell") };
+    format!("{guesses} of {all} ratings {are}: {texts} the model almost nothing, so the probabilities are nearly those of the training reviews")
 }
 
 /// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
@@ -89,9 +101,12 @@ fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
     write_table(out, &with_columns(table.batch(), columns)?)?;
     let rate = ratings.len() as f64 / seconds;
     if args.json {
-        out!("{}", json!({ "samples": ratings.len(), "seconds": seconds, "samples_per_second": rate }));
+        out!("{}", json!({ "samples": ratings.len(), "guesses": guesses(&ratings), "seconds": seconds, "samples_per_second": rate }));
     } else {
         out!("{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s", out.display(), ratings.len());
+    }
+    if let guesses @ 1.. = guesses(&ratings) {
+        say!("{}", of_guesses(guesses, ratings.len()));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use indicatif::HumanBytes;
 
 use super::hub;
 use crate::cli::{Serve, Site};
-use crate::serve;
+use crate::site::serve;
 use crate::site::{Options, write_site};
 
 pub(super) fn run(args: &Site) -> Result<()> {

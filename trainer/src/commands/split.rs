@@ -5,9 +5,9 @@ use serde_json::{Map, json};
 
 use super::{hub, reviews};
 use crate::cli::SplitArgs;
+use crate::cli::source::data_files;
 use crate::data::table_beside;
-use crate::files::Beside;
-use crate::source::data_files;
+use crate::system::files::Beside;
 
 pub(super) fn run(args: &SplitArgs) -> Result<()> {
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &args.division, None)?;

@@ -6,17 +6,29 @@ use anyhow::{Context, Result, ensure};
 use starsight_model::bundle;
 
 use super::{divided, hub, labels, print_metrics, tell_blank};
-use crate::base::BaseModel;
+use crate::cli::source::{Source, data_files, names, titles};
 use crate::cli::{Distill, Settings, Train, TrainingRun};
 use crate::data::{Corpus, Labels, Texts, Unlabelled};
-use crate::fresh::{self, FreshTokenizer, MAX_LENGTH, Shape};
-use crate::interrupt;
-use crate::source::{Source, data_files, names, titles};
+use crate::evaluate::Outcome;
+use crate::model::base::BaseModel;
+use crate::model::fresh::{self, FreshTokenizer, MAX_LENGTH, Shape};
+use crate::rate::rating;
+use crate::system::files;
+use crate::system::interrupt;
 use crate::train::teacher::Teacher;
-use crate::train::{Outcome, Recipe, SAVE_AFTER, Training, goes_on, train};
+use crate::train::{Recipe, SAVE_AFTER, Training, goes_on, train};
 
 /// Where the fresh student of a run lies, below its folder.
 const STUDENT: &str = "student";
+
+/// The model whose embeddings a fresh student begins with: the teacher, unless candle computes it, whose weights have other names.
+fn parent(teacher: &Teacher, seed: u64) -> Result<Option<BaseModel>> {
+    if let Some(model_type) = rating::of_candle(&files::read(&teacher.folder.join(bundle::CONFIG))?) {
+        say!("the student's embeddings start at random: the teacher is a {model_type}");
+        return Ok(None);
+    }
+    BaseModel::read(&teacher.folder, None, seed).map(Some)
+}
 
 /// What a run starts from.
 enum Start<'a> {
@@ -146,7 +158,7 @@ fn fresh_student(
     teacher: Option<&Teacher>,
     folder: &Path,
 ) -> Result<()> {
-    let parent = teacher.map(|teacher| BaseModel::read(&teacher.folder, None, recipe.seed)).transpose()?;
+    let parent = teacher.map(|teacher| parent(teacher, recipe.seed)).transpose()?.flatten();
     let mut texts = reviews.texts(&recipe.parts(reviews)?.train)?;
     if let Some(unlabelled) = unlabelled {
         unlabelled.for_each_text(&mut |more| {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hub::{Event, Report};
-use crate::progress::Progress;
+use crate::system::progress::Progress;
 
 /// Shows what a Hub reports.
 pub(super) fn shown() -> Report {

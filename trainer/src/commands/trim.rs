@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use super::{hub, reviews};
+use crate::cli::source::data_files;
 use crate::cli::{Division, Trim};
-use crate::pieces::distinct;
-use crate::source::data_files;
-use crate::trim::{self, Trimmed};
+use crate::model::pieces::distinct;
+use crate::model::trim::{self, Trimmed};
 
 pub(super) fn run(args: &Trim) -> Result<()> {
     let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &Division::default(), Some(&[]))?;

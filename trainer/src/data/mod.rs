@@ -13,6 +13,9 @@ mod tables;
 mod texts;
 mod write;
 
+pub mod survey;
+pub mod tokens;
+
 pub use corpus::Corpus;
 pub use division::{Dedup, SplitBy, TextKey, text_key};
 pub use origins::Origins;

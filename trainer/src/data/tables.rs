@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::Table;
 use super::origins::{Numbers, Origins};
 use super::read::{self, Pieces};
-use crate::interrupt;
+use crate::system::interrupt;
 
 /// The rows of several files. A column that some of them lack is null there; one that differs in type is a number where all are numbers, and text otherwise.
 pub struct Tables {
@@ -188,6 +188,43 @@ mod tests {
         let endless = write("d.csv", "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\n3,more\n");
         let error = Tables::open(&[endless], None, None).and_then(Tables::join).err().expect("an error").to_string();
         assert!(error.contains("d.csv, line 5: a quotation mark opens a value"), "{error}");
+    }
+
+    #[test]
+    fn separators_and_encodings_are_those_that_the_page_reads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plain = "review,star\n\"good, très\",5\nbad,1\n";
+        let utf16: Vec<u8> = format!("\u{feff}{plain}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let latin: Vec<u8> = plain.chars().map(|c| c as u8).collect();
+        let other = |separator: &str| format!("review{separator}star\n\"good, très\"{separator}5\nbad{separator}1\n").into_bytes();
+        for (i, bytes) in [utf16, latin, other(";"), other("\t"), other("|")].into_iter().enumerate() {
+            let path = folder.path().join(format!("{i}.csv"));
+            std::fs::write(&path, bytes).expect("written");
+            let table = read(&[path]);
+            assert_eq!(column(&table, "review"), ["good, très", "bad"].map(|x| Some(x.into())), "{i}");
+            assert_eq!(table.stars("star").expect("stars"), [Some(5), Some(1)], "{i}");
+        }
+    }
+
+    #[test]
+    fn json_keeps_values_as_they_are_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.jsonl");
+        let lines = [
+            r#"{"id":18446744073709551610,"review":"fine","tags":["a","b"],"ok":true,"n":1}"#,
+            r#"{"id":9007199254740993,"review":"no","review":"twice","tags":[],"ok":false,"n":2.5,"late":null}"#,
+            r#"{"review":"last","late":7}"#,
+        ];
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        let table = read(&[path]);
+        let all = |name: &str| table.shown(name).expect("a column");
+        assert_eq!(all("id"), ["18446744073709551610", "9007199254740993", ""]);
+        assert_eq!(all("review"), ["fine", "no", "last"]);
+        assert_eq!(all("tags"), [r#"["a","b"]"#, "[]", ""]);
+        assert_eq!(
+            (all("ok"), all("n"), all("late")),
+            (vec!["true".into(), "false".into(), "".into()], vec!["1.0".into(), "2.5".into(), "".into()], vec!["".into(), "".into(), "7".into()])
+        );
     }
 
     #[test]

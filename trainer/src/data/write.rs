@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
 use super::format::Format;
-use crate::files::{self, Beside};
+use crate::system::files::{self, Beside};
 
 /// Writes `batch` to `path`, in the format that its name ends in; the file appears whole or not at all.
 ///

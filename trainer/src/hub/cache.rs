@@ -16,8 +16,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{RepoId, rest::Kind};
-use crate::files::write_bytes;
+use super::{RepoId, rest::RepoKind};
+use crate::system::files::write_bytes;
 
 /// A repository's place in the cache.
 pub(super) struct Cache {
@@ -29,7 +29,7 @@ pub(super) struct Cache {
 pub(super) struct Lock(Option<File>);
 
 impl Cache {
-    pub(super) fn new(root: &Path, kind: Kind, repo: &RepoId) -> Cache {
+    pub(super) fn new(root: &Path, kind: RepoKind, repo: &RepoId) -> Cache {
         let name = format!("{}--{}--{}", kind.plural(), repo.owner, repo.name);
         Cache { folder: root.join(&name), locks: root.join(".locks").join(name) }
     }
@@ -134,7 +134,7 @@ mod tests {
     fn the_layout_is_that_of_python() {
         let root = tempfile::tempdir().unwrap();
         let (etag, commit) = ("a".repeat(64), "b".repeat(40));
-        let cache = Cache::new(root.path(), Kind::Dataset, &"some/reviews".parse().unwrap());
+        let cache = Cache::new(root.path(), RepoKind::Dataset, &"some/reviews".parse().unwrap());
         write_bytes(&cache.blob(&etag), b"content").unwrap();
         cache.link(&commit, "data/train.csv", &etag).unwrap();
         cache.remember("refs/pr/1", &commit).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     fn a_reader_never_finds_a_file_missing() {
         let root = tempfile::tempdir().unwrap();
         let (contents, commit) = (["a".repeat(64), "b".repeat(64)], "c".repeat(40));
-        let cache = Cache::new(root.path(), Kind::Model, &"some/model".parse().unwrap());
+        let cache = Cache::new(root.path(), RepoKind::Model, &"some/model".parse().unwrap());
         for content in &contents {
             write_bytes(&cache.blob(content), content.as_bytes()).unwrap();
         }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn one_program_at_a_time_brings_a_content() {
         let root = tempfile::tempdir().unwrap();
-        let cache = Cache::new(root.path(), Kind::Model, &"some/model".parse().unwrap());
+        let cache = Cache::new(root.path(), RepoKind::Model, &"some/model".parse().unwrap());
         let first = cache.lock("abc", || panic!("nobody else is here")).unwrap();
         assert!(root.path().join(".locks/models--some--model/abc.lock").is_file(), "where Python looks for it");
         let (send, receive) = std::sync::mpsc::channel();

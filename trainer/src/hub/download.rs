@@ -14,9 +14,9 @@ use super::{
     cache::{Cache, remove},
     failure::Failure,
     meter::Meter,
-    rest::{Kind, RemoteFile, Rest},
+    rest::{RemoteFile, RepoKind, Rest},
 };
-use crate::files::sync_folder;
+use crate::system::files::sync_folder;
 
 /// What is read at once.
 const BLOCK: usize = 256 << 10;
@@ -25,7 +25,7 @@ const BLOCK: usize = 256 << 10;
 pub(super) struct Download<'a> {
     pub(super) hub: &'a Hub,
     pub(super) rest: Rest<'a>,
-    pub(super) kind: Kind,
+    pub(super) kind: RepoKind,
     pub(super) repo: &'a RepoId,
     pub(super) commit: &'a str,
     pub(super) cache: &'a Cache,

@@ -14,9 +14,9 @@ use super::{
     download::Download,
     failure::{Failure, Wish},
     meter::Meter,
-    rest::{Kind, RemoteFile, Rest},
+    rest::{RemoteFile, RepoKind, Rest},
 };
-use crate::verify;
+use crate::model::verify;
 
 /// What is fetched of a model, where it has it.
 const MODEL_FILES: [&str; 7] =
@@ -41,7 +41,7 @@ impl Hub {
     /// # Errors
     /// When the Hub does not give it, it lacks a configuration or safetensors weights, or a file arrives damaged twice.
     pub fn fetch_model(&self, repo: &RepoId) -> Result<Snapshot> {
-        let fetch = Fetch::open(self, Kind::Model, repo)?;
+        let fetch = Fetch::open(self, RepoKind::Model, repo)?;
         if !fetch.present.iter().any(|file| file == bundle::MANIFEST) {
             if self.offline {
                 fetch.must_have([bundle::CONFIG, bundle::WEIGHTS])?;
@@ -62,19 +62,19 @@ impl Hub {
     /// # Errors
     /// When the Hub does not give it, it has no such files, or one arrives damaged twice.
     pub fn fetch_dataset(&self, repo: &RepoId) -> Result<Snapshot> {
-        let fetch = Fetch::open(self, Kind::Dataset, repo)?;
+        let fetch = Fetch::open(self, RepoKind::Dataset, repo)?;
         fetch.all(choose_data(repo, &fetch.present)?)
     }
 
     /// The commit that a revision means, and the files that it has.
-    fn listing(&self, kind: Kind, repo: &RepoId) -> Result<(String, Vec<String>), Failure> {
+    fn listing(&self, kind: RepoKind, repo: &RepoId) -> Result<(String, Vec<String>), Failure> {
         let client = self.client()?;
         let (commit, siblings) = match kind {
-            Kind::Model => {
+            RepoKind::Model => {
                 let info = client.model(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
                 (info.sha, info.siblings)
             }
-            Kind::Dataset => {
+            RepoKind::Dataset => {
                 let info = client.dataset(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
                 (info.sha, info.siblings)
             }
@@ -92,7 +92,7 @@ impl Hub {
 /// A repository at one commit, whatever is committed meanwhile.
 struct Fetch<'a> {
     hub: &'a Hub,
-    kind: Kind,
+    kind: RepoKind,
     repo: &'a RepoId,
     cache: Cache,
     commit: String,
@@ -101,7 +101,7 @@ struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    fn open(hub: &'a Hub, kind: Kind, repo: &'a RepoId) -> Result<Fetch<'a>> {
+    fn open(hub: &'a Hub, kind: RepoKind, repo: &'a RepoId) -> Result<Fetch<'a>> {
         let cache = Cache::new(&hub.cache_dir(), kind, repo);
         let (commit, present) = if hub.offline {
             let known = cache.commit_of(repo.revision()).filter(|commit| cache.snapshot(commit).is_dir());

@@ -11,9 +11,10 @@ use super::{
     Hub, RepoId,
     failure::{Failure, Wish},
     publish::Publication,
-    rest::{Kind, RemoteFile, Rest, UploadMode},
+    rest::{RemoteFile, RepoKind, Rest, UploadMode},
 };
-use crate::{files::read, verify};
+use crate::model::verify;
+use crate::system::files::read;
 
 /// Above this size a file never goes into the commit itself.
 const LARGE: u64 = 10 << 20;
@@ -137,7 +138,7 @@ impl Hub {
         let parent = branch.clone().or_else(|| repository.as_ref().and_then(|info| info.sha.clone()));
         let paths: Vec<String> = entries.iter().map(|entry| entry.path.clone()).collect();
         let listed = match &parent {
-            Some(parent) => Rest::new(self).and_then(|rest| rest.paths_info(Kind::Model, repo, parent, &paths)).map_err(explain)?,
+            Some(parent) => Rest::new(self).and_then(|rest| rest.paths_info(RepoKind::Model, repo, parent, &paths)).map_err(explain)?,
             None => Vec::new(),
         };
         let planned = |entry| Ok(PlannedFile { state: state_of(bundle, &entry, &listed)?, entry, way: None });
@@ -162,7 +163,7 @@ impl Hub {
     /// What the manifest at `commit` lists, and the Hub has there, but for `paths`.
     fn stale(&self, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<String>, Failure> {
         let rest = Rest::new(self)?;
-        let manifest = self.retry(|| Ok(rest.content(Kind::Model, repo, commit, MANIFEST, 0)?.bytes()?))?;
+        let manifest = self.retry(|| Ok(rest.content(RepoKind::Model, repo, commit, MANIFEST, 0)?.bytes()?))?;
         let former = match Manifest::from_json(&manifest) {
             Ok(manifest) => manifest.files.into_iter().map(|file| file.path).filter(|path| !paths.contains(path)).collect::<Vec<_>>(),
             Err(error) => {
@@ -170,7 +171,7 @@ impl Hub {
                 return Ok(Vec::new());
             }
         };
-        Ok(rest.paths_info(Kind::Model, repo, commit, &former)?.into_iter().map(|file| file.path).collect())
+        Ok(rest.paths_info(RepoKind::Model, repo, commit, &former)?.into_iter().map(|file| file.path).collect())
     }
 
     /// The commit at the tip of the branch.

@@ -20,9 +20,9 @@ use super::{
     lfs::Upload,
     meter::Meter,
     plan::{Plan, PlannedFile, State, Way, state_of},
-    rest::{Kind, Rest},
+    rest::{RepoKind, Rest},
 };
-use crate::files::read;
+use crate::system::files::read;
 
 /// How many answers' worth of time a commit may take: the Hub checks and stores all of it before it answers.
 const COMMIT: u32 = 3;
@@ -145,7 +145,7 @@ impl Hub {
 
     fn read_back(&self, rest: &Rest<'_>, publication: &Publication<'_>, commit: &str, plan: &Plan) -> Result<()> {
         let Publication { bundle, repo, .. } = publication;
-        let listed = rest.paths_info(Kind::Model, repo, commit, &plan.paths()).map_err(|failure| {
+        let listed = rest.paths_info(RepoKind::Model, repo, commit, &plan.paths()).map_err(|failure| {
             let why = failure.explain(self, Wish::Publish, repo);
             why.context(format!("published as commit {commit}, but it could not be read back"))
         })?;
@@ -276,7 +276,7 @@ impl Commit<'_> {
             false => Some(self.hub.head(self.client, repo)?).filter(|head| self.plan.parent.as_ref() != Some(head)).into_iter().collect(),
         };
         for tip in tips {
-            let listed = self.rest.paths_info(Kind::Model, repo, &tip, &self.plan.paths())?;
+            let listed = self.rest.paths_info(RepoKind::Model, repo, &tip, &self.plan.paths())?;
             let mut same = !self.plan.stale.iter().any(|path| listed.iter().any(|there| there.path == *path));
             for file in &self.plan.files {
                 same &= state_of(self.publication.bundle, &file.entry, &listed)? == State::Same;

@@ -14,7 +14,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{Hub, RepoId, USER_AGENT, failure::Failure, oid::git_oid};
-use crate::verify;
+use crate::model::verify;
 
 /// What git-lfs calls its JSON.
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
@@ -25,25 +25,25 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RepoKind {
     Model,
     Dataset,
 }
 
-impl Kind {
+impl RepoKind {
     /// As the API's addresses and the cache's folders name it.
     pub(super) fn plural(self) -> &'static str {
         match self {
-            Kind::Model => "models",
-            Kind::Dataset => "datasets",
+            RepoKind::Model => "models",
+            RepoKind::Dataset => "datasets",
         }
     }
 
     /// What stands before a repository's name in other addresses.
     fn prefix(self) -> &'static str {
         match self {
-            Kind::Model => "",
-            Kind::Dataset => "datasets/",
+            RepoKind::Model => "",
+            RepoKind::Dataset => "datasets/",
         }
     }
 }
@@ -168,12 +168,12 @@ impl<'a> Rest<'a> {
         Ok(Rest { hub, http })
     }
 
-    fn api(&self, kind: Kind, repo: &RepoId, what: &str, revision: &str) -> String {
+    fn api(&self, kind: RepoKind, repo: &RepoId, what: &str, revision: &str) -> String {
         format!("{}/api/{}/{}/{what}/{}", self.hub.endpoint(), kind.plural(), repo.path(), encoded(revision))
     }
 
     /// What the Hub knows of `paths` at a commit. Paths that it does not have are left out.
-    pub(super) fn paths_info(&self, kind: Kind, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<RemoteFile>, Failure> {
+    pub(super) fn paths_info(&self, kind: RepoKind, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<RemoteFile>, Failure> {
         let url = self.api(kind, repo, "paths-info", commit);
         let ask = |paths: &[String]| self.hub.retry(|| self.json::<Vec<RemoteFile>>(self.http.post(&url).json(&json!({ "paths": paths }))));
         Ok(paths.chunks(PATHS).map(ask).collect::<Result<Vec<_>, _>>()?.concat())
@@ -193,7 +193,7 @@ impl<'a> Rest<'a> {
         }
         let files: Vec<_> =
             files.iter().map(|(path, size, sample)| json!({ "path": path, "size": size, "sample": BASE64_STANDARD.encode(sample) })).collect();
-        let url = self.api(Kind::Model, repo, "preupload", repo.revision());
+        let url = self.api(RepoKind::Model, repo, "preupload", repo.revision());
         let answer: Answer = self.hub.retry(|| self.json(self.http.post(&url).json(&json!({ "files": files }))))?;
         Ok(answer.files.into_iter().map(|file| (file.path, file.upload_mode)).collect())
     }
@@ -214,7 +214,7 @@ impl<'a> Rest<'a> {
 
     /// Where files go by Xet, and the address that says so.
     pub(super) fn xet_store(&self, repo: &RepoId) -> Result<(String, XetStore), Failure> {
-        let url = self.api(Kind::Model, repo, "xet-write-token", repo.revision());
+        let url = self.api(RepoKind::Model, repo, "xet-write-token", repo.revision());
         let store = self.hub.retry(|| self.json(self.http.get(&url)))?;
         Ok((url, store))
     }
@@ -248,13 +248,13 @@ impl<'a> Rest<'a> {
             commit_oid: String,
         }
         let create = if pull_request { "?create_pr=1" } else { "" };
-        let url = format!("{}{create}", self.api(Kind::Model, repo, "commit", repo.revision()));
+        let url = format!("{}{create}", self.api(RepoKind::Model, repo, "commit", repo.revision()));
         let request = self.http.post(url).timeout(patience).header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
         Ok(self.json::<Made>(request)?.commit_oid)
     }
 
     /// The content of a file at a commit, from byte `from` on where the server can: its answer's status says whether it did. A large file comes from another host.
-    pub(super) fn content(&self, kind: Kind, repo: &RepoId, commit: &str, path: &str, from: u64) -> Result<Response, Failure> {
+    pub(super) fn content(&self, kind: RepoKind, repo: &RepoId, commit: &str, path: &str, from: u64) -> Result<Response, Failure> {
         let path = path.split('/').map(encoded).collect::<Vec<_>>().join("/");
         let mut request = self.http.get(format!("{}/{}{}/resolve/{commit}/{path}", self.hub.endpoint(), kind.prefix(), repo.path()));
         if from > 0 {

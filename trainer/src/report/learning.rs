@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use starsight_model::metrics::Metrics;
 
 use super::chart::{Axis, Plot, smoothed, thinned};
-use crate::train::{Evaluated, Line};
+use crate::evaluate::history::{Evaluated, Line};
 
 /// Points across a curve: more than a screen has room for.
 const COLUMNS: usize = 800;

@@ -10,7 +10,7 @@ use indicatif::HumanCount;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Map, Value};
 
-use crate::evaluation::Evaluation;
+use crate::evaluate::Evaluation;
 pub use learning::Learning;
 pub use ratings::{Mistake, WORST};
 
@@ -132,7 +132,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A confidence interval, shown by `show`.
-fn between([low, high]: crate::bootstrap::Interval, show: impl Fn(f64) -> String) -> String {
+fn between([low, high]: crate::evaluate::bootstrap::Interval, show: impl Fn(f64) -> String) -> String {
     format!("{} to {} with 95% confidence", show(low), show(high))
 }
 

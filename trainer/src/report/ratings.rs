@@ -9,7 +9,7 @@ use starsight_model::rating::softmax;
 use super::chart::{Axis, Plot};
 use super::learning::short;
 use super::stars;
-use crate::evaluation::Evaluation;
+use crate::evaluate::Evaluation;
 use starsight_model::metrics::Judged;
 
 /// How many mistakes are shown.

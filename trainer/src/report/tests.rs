@@ -7,7 +7,7 @@ use starsight_model::LABELS;
 use starsight_model::rating::Decoding;
 
 use super::*;
-use crate::train::{Evaluated, Line};
+use crate::evaluate::history::{Evaluated, Line};
 
 const NASTY: &str = "<script>alert('x')</script> & \"quotes\" </td></table>\u{0} שלום";
 

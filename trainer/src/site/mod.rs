@@ -2,6 +2,7 @@
 
 mod compress;
 mod page;
+pub mod serve;
 
 use std::{
     fs::{self, File},
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use starsight_model::bundle::{INT8_WEIGHTS, MANIFEST, Manifest, WEIGHTS};
 
-use crate::verify;
+use crate::model::verify;
 
 /// The page's files: paths with `/`, and contents.
 pub type Page = [(&'static str, &'static [u8])];
@@ -200,6 +201,7 @@ mod tests {
             metrics: None,
             temperature: 1.0,
             decoding: Decoding::Likeliest,
+            prior: None,
             provenance: serde_json::Value::Null,
         };
         fs::write(dir.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -9,17 +9,18 @@ use std::{fs, io};
 use anyhow::{Context, Error, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
-use starsight_model::EncoderConfig;
 use starsight_model::bundle::FileEntry;
 use starsight_model::metrics::Metrics;
 use starsight_model::weights::Weights;
+use starsight_model::{EncoderConfig, load};
 
 use super::recipe::Recipe;
 use super::trainee::Trainee;
 use super::watch::LossWatch;
-use crate::calibration::Calibration;
-use crate::fresh::Shape;
-use crate::{files, verify};
+use crate::evaluate::calibration::Calibration;
+use crate::model::fresh::Shape;
+use crate::model::verify;
+use crate::system::files;
 
 const WEIGHTS: &str = "model.safetensors";
 const FIRST_MOMENT: &str = "first_moment.safetensors";
@@ -31,7 +32,7 @@ const UNFINISHED: &str = ".saving-";
 
 /// Where a run stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State {
+pub struct CheckpointState {
     /// Steps done.
     pub step: usize,
     /// Updates that the optimiser made.
@@ -93,10 +94,10 @@ impl Run {
     }
 }
 
-impl State {
+impl CheckpointState {
     /// A run that has not begun.
-    pub fn new(run: Run) -> State {
-        State { step: 0, updates: 0, samples: 0, tokens: 0, seconds: 0.0, watch: LossWatch::default(), evaluations: Vec::new(), run }
+    pub fn new(run: Run) -> CheckpointState {
+        CheckpointState { step: 0, updates: 0, samples: 0, tokens: 0, seconds: 0.0, watch: LossWatch::default(), evaluations: Vec::new(), run }
     }
 
     /// The best evaluation so far, as the recipe's criterion says; the first of equals.
@@ -120,7 +121,7 @@ impl State {
 /// `state.json`, which is written last.
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    state: State,
+    state: CheckpointState,
     /// The other files.
     files: Vec<FileEntry>,
 }
@@ -150,7 +151,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the disk is full or cannot be written: earlier checkpoints stay.
-    pub fn save(&self, state: &State, trainee: &mut dyn Trainee) -> Result<()> {
+    pub fn save(&self, state: &CheckpointState, trainee: &mut dyn Trainee) -> Result<()> {
         self.write(state, trainee).with_context(|| format!("saving the checkpoint {}", self.path(state.step).display()))?;
         let steps = self.steps()?;
         let newest = [Some(state.step), steps.iter().copied().filter(|step| *step < state.step).max()].into_iter().flatten();
@@ -158,7 +159,7 @@ impl Checkpoints {
         steps.into_iter().filter(|step| !kept.contains(step)).try_for_each(|step| self.remove(step))
     }
 
-    fn write(&self, state: &State, trainee: &mut dyn Trainee) -> Result<()> {
+    fn write(&self, state: &CheckpointState, trainee: &mut dyn Trainee) -> Result<()> {
         let path = self.path(state.step);
         let json = |files| serde_json::to_vec_pretty(&Saved { state: state.clone(), files });
         // Nothing has moved between two saves of one step: what is new is the evaluation.
@@ -245,7 +246,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When there are checkpoints, but not a whole one.
-    pub fn newest(&self) -> Result<Option<State>> {
+    pub fn newest(&self) -> Result<Option<CheckpointState>> {
         let steps = self.steps()?;
         for step in steps.iter().rev() {
             match self.whole(*step).and_then(|saved| self.with_best(saved.state)) {
@@ -275,7 +276,7 @@ impl Checkpoints {
     }
 
     /// `state`, when the weights that it would publish are whole too.
-    fn with_best(&self, state: State) -> Result<State> {
+    fn with_best(&self, state: CheckpointState) -> Result<CheckpointState> {
         if let Some(best) = state.best().filter(|best| best.step != state.step) {
             self.whole(best.step).context("the best one so far cannot be used")?;
         }
@@ -294,13 +295,13 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the checkpoint cannot be read.
-    pub fn restore(&self, state: &State, trainee: &mut dyn Trainee, config: &EncoderConfig) -> Result<()> {
+    pub fn restore(&self, state: &CheckpointState, trainee: &mut dyn Trainee, config: &EncoderConfig) -> Result<()> {
         let [first, second] = [FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
         trainee.restore(&first?, &second?, state.updates)
     }
 
     fn read(&self, step: usize, name: &str, config: &EncoderConfig) -> Result<Weights> {
         let path = self.path(step).join(name);
-        Weights::from_safetensors(&files::read(&path)?, config).with_context(|| format!("{}", path.display()))
+        load::weights(&files::read(&path)?, config).with_context(|| format!("{}", path.display()))
     }
 }

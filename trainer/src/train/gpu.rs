@@ -7,7 +7,7 @@ use starsight_model::Engine;
 use starsight_model::cuda::encoder::TOKEN_BUDGET;
 use starsight_model::cuda::learner::{self, Report, Settings};
 use starsight_model::cuda::{Device, Learner, Precision};
-use starsight_model::model::dropout_keys;
+use starsight_model::rng::dropout_keys;
 use starsight_model::weights::Weights;
 
 use super::groups::Group;

@@ -9,19 +9,22 @@ use starsight_model::fused::Depth;
 use starsight_model::fused::layout::Layout;
 use starsight_model::{EncoderConfig, rng};
 
-use super::checkpoint::{Checkpoints, Evaluation, State};
+use super::checkpoint::{CheckpointState, Checkpoints, Evaluation};
+use super::examples::Examples;
 use super::groups::Group;
-use super::log::{Line, Log};
+use super::log::Log;
 use super::loss::Loss;
 use super::optimizer::not_finite;
 use super::recipe::{Length, Recipe};
 use super::schedule::Schedule;
 use super::step::Step;
 use super::trainee::{Done, Setup, Trainee};
-use super::{Examples, Training, watch};
+use super::training::Training;
+use super::{place, watch};
 use crate::data::Split;
-use crate::interrupt::{self, Interrupted};
-use crate::progress::Progress;
+use crate::evaluate::history::Line;
+use crate::system::interrupt::{self, Interrupted};
+use crate::system::progress::Progress;
 
 /// What a recipe comes to for one model and one training split.
 pub(super) struct Plan {
@@ -58,7 +61,7 @@ struct Learner<'a> {
     taken: usize,
     /// Those that are not.
     under_way: VecDeque<Begun>,
-    state: State,
+    state: CheckpointState,
     log: Log,
     /// An epoch, and the order in which it sees the reviews.
     order: (usize, Vec<usize>),
@@ -86,27 +89,30 @@ pub(super) fn learn(
     config: &EncoderConfig,
     plan: Plan,
     checkpoints: &Checkpoints,
-    state: State,
+    state: CheckpointState,
     parts: &Split,
     examples: &Examples<'_>,
-) -> Result<State> {
+) -> Result<CheckpointState> {
     let recipe = &training.recipe;
     let resumed = state.step > 0;
     let weights = if resumed { &checkpoints.weights(state.step, config)? } else { &training.base.weights };
-    let mut trainee = training.place.trainee(&Setup {
-        config,
-        weights,
-        groups: &plan.groups,
-        depth: plan.depth,
-        loss: plan.loss,
-        weight_decay: recipe.weight_decay,
-        max_grad_norm: recipe.max_grad_norm,
-        token_budget: recipe.token_budget,
-        // No step has more, however large a batch may be.
-        reviews_a_step: plan.length.reviews_a_step.min(examples.learned.count()),
-        seed: recipe.seed,
-        rounded_from: recipe.rounded_from(plan.length.steps),
-    })?;
+    let mut trainee = place::trainee(
+        &training.place,
+        &Setup {
+            config,
+            weights,
+            groups: &plan.groups,
+            depth: plan.depth,
+            loss: plan.loss,
+            weight_decay: recipe.weight_decay,
+            max_grad_norm: recipe.max_grad_norm,
+            token_budget: recipe.token_budget,
+            // No step has more, however large a batch may be.
+            reviews_a_step: plan.length.reviews_a_step.min(examples.count()),
+            seed: recipe.seed,
+            rounded_from: recipe.rounded_from(plan.length.steps),
+        },
+    )?;
     if resumed {
         checkpoints.restore(&state, trainee.as_mut(), config)?;
     }
@@ -130,11 +136,11 @@ pub(super) fn learn(
 }
 
 fn order(recipe: &Recipe, epoch: usize, examples: &Examples<'_>) -> (usize, Vec<usize>) {
-    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.learned.count()))
+    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.count()))
 }
 
 impl Learner<'_> {
-    fn run(mut self) -> Result<State> {
+    fn run(mut self) -> Result<CheckpointState> {
         let recipe = &self.training.recipe;
         let mut progress = Progress::new("training", "reviews", self.plan.length.reviews).from(self.state.samples as u64);
         while !self.over() {
@@ -210,11 +216,11 @@ impl Learner<'_> {
         }
         let first = number % steps_an_epoch * reviews_a_step;
         let picked: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).copied().collect();
-        let rows: Vec<usize> = picked.iter().map(|i| self.examples.learned.row(*i)).collect();
+        let rows: Vec<usize> = picked.iter().map(|i| self.examples.row(*i)).collect();
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids(*row)).collect(),
             counts: picked.iter().map(|i| self.examples.counts(*i)).collect(),
-            lessons: self.examples.lessons.iter().flat_map(|lessons| rows.iter().map(|row| lessons.of(*row))).collect(),
+            lessons: self.examples.lessons(&rows),
             rows: &rows,
         };
         let learning_rate = self.plan.schedule.rate(number);

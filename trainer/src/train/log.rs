@@ -5,14 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use starsight_model::metrics::Metrics;
 
-use super::checkpoint::State;
+use super::checkpoint::CheckpointState;
 use super::tensorboard::Events;
-use crate::files;
+use crate::evaluate::history::{Evaluated, Line};
+use crate::system::files;
 
 /// The log of a run, written as it goes.
 pub struct Log {
@@ -21,44 +21,12 @@ pub struct Log {
     events: Events,
 }
 
-/// What is logged of a step.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Line {
-    /// The step, from 1.
-    pub step: usize,
-    /// Epochs done, as a fraction.
-    pub epoch: f64,
-    /// Mean loss of the step's reviews.
-    pub loss: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Norm of the gradient before clipping.
-    pub grad_norm: f64,
-    /// Reviews in the step.
-    pub samples: usize,
-    /// Tokens in the step.
-    pub tokens: usize,
-    /// Seconds of training so far.
-    pub seconds: f64,
-}
-
-/// What is logged of an evaluation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// The step after which it was made.
-    pub step: usize,
-    /// Epochs done.
-    pub epoch: f64,
-    /// Metrics on the validation split.
-    pub validation: Metrics,
-}
-
 impl Log {
     /// Opens the log in `out`, keeping the lines of what was done up to `state`: a resumed run does not do it again.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn open(out: &Path, state: &State) -> Result<Log> {
+    pub fn open(out: &Path, state: &CheckpointState) -> Result<Log> {
         let path = path(out);
         let done = |line: &Value| {
             let Some(step) = line["step"].as_u64().map(|step| step as usize) else { return false };

@@ -16,136 +16,136 @@ use crate::data::{Corpus, SPLIT_SEED, Split};
 #[serde(rename_all = "kebab-case")]
 pub struct Recipe {
     /// Passes over the training split
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Length and batches")]
     pub epochs: u32,
     /// Steps of the whole run, however many passes that takes; --epochs then says nothing
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<usize>,
     /// Reviews in a batch
-    #[arg(long, default_value_t = 64, value_parser = positive)]
+    #[arg(long, default_value_t = 64, value_parser = positive, help_heading = "Length and batches")]
     pub batch: usize,
     /// Batches whose gradients make one step
-    #[arg(long, default_value_t = 2, value_parser = positive)]
+    #[arg(long, default_value_t = 2, value_parser = positive, help_heading = "Length and batches")]
     pub accum: usize,
     /// Highest learning rate
-    #[arg(long, default_value_t = 2e-5, value_parser = above_zero)]
+    #[arg(long, default_value_t = 2e-5, value_parser = above_zero, help_heading = "Schedule")]
     pub lr: f64,
     /// How the learning rate goes on after the warm-up
-    #[arg(long, value_enum, default_value_t = Decay::Linear)]
+    #[arg(long, value_enum, default_value_t = Decay::Linear, help_heading = "Schedule")]
     pub schedule: Decay,
     /// Learning rate at which the polynomial schedule ends
-    #[arg(long, default_value_t = 1e-7, value_parser = zero_or_more)]
+    #[arg(long, default_value_t = 1e-7, value_parser = zero_or_more, help_heading = "Schedule")]
     pub lr_end: f64,
     /// Power of the polynomial schedule
-    #[arg(long, default_value_t = 1.0, value_parser = above_zero)]
+    #[arg(long, default_value_t = 1.0, value_parser = above_zero, help_heading = "Schedule")]
     pub lr_power: f64,
     /// Share of the steps over which the learning rate rises
-    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    #[arg(long, default_value_t = 0.1, value_parser = share, help_heading = "Schedule")]
     pub warmup: f64,
     /// Steps over which the learning rate rises; --warmup then says nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Schedule")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<usize>,
     /// Factor of the learning rate from each layer to the one below it
-    #[arg(long, default_value_t = 1.0, value_parser = factor)]
+    #[arg(long, default_value_t = 1.0, value_parser = factor, help_heading = "Schedule")]
     pub layer_decay: f64,
     /// Leave the embeddings as they are
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Schedule")]
     pub freeze_embeddings: bool,
     /// Leave this many of the lowest layers, and the embeddings below them, as they are
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Schedule")]
     pub freeze_layers: usize,
     /// Share of the steps, at the beginning, in which the head alone moves
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Schedule")]
     #[serde(default)]
     pub head_first: f64,
     /// Weight decay, of matrices and embeddings only
-    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    #[arg(long, default_value_t = 0.01, value_parser = share, help_heading = "Regularisation and loss")]
     pub weight_decay: f64,
     /// Gradients are clipped to this norm
-    #[arg(long, default_value_t = 1.0, value_parser = above_zero)]
+    #[arg(long, default_value_t = 1.0, value_parser = above_zero, help_heading = "Regularisation and loss")]
     pub max_grad_norm: f64,
     /// Share of the truth that is spread evenly over the stars
-    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    #[arg(long, default_value_t = 0.0, value_parser = rate, help_heading = "Regularisation and loss")]
     pub label_smoothing: f64,
     /// Share the truth with the stars beside it: a number of stars d away gets a share in proportion to exp(-A d²)
-    #[arg(long, value_name = "A", value_parser = above_zero)]
+    #[arg(long, value_name = "A", value_parser = above_zero, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_targets: Option<f64>,
     /// Add this much of the ordinal log-loss, by which probabilities cost the more the further off their stars are
-    #[arg(long, value_name = "W", default_value_t = 0.0, value_parser = zero_or_more)]
+    #[arg(long, value_name = "W", default_value_t = 0.0, value_parser = zero_or_more, help_heading = "Regularisation and loss")]
     #[serde(default)]
     pub ordinal_log_loss: f64,
     /// What an error costs, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced`, the rarer the dearer
-    #[arg(long)]
+    #[arg(long, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
     /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest; 0: the teacher labels only the unlabelled reviews. 0.9 unless given
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_share: Option<f64>,
     /// What the teacher's and the student's logits are divided by before they are compared: the higher, the more counts what the teacher thinks of other stars. 2 unless given
-    #[arg(long, value_name = "T", value_parser = above_zero)]
+    #[arg(long, value_name = "T", value_parser = above_zero, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_temperature: Option<f64>,
     /// Steps between two evaluations, each with its checkpoint; the end of each epoch unless given
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,
     /// Steps between two checkpoints besides; one is saved every five minutes in any case
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
     /// Metric on the validation split that chooses the weights to keep
-    #[arg(long, value_enum, default_value_t = Criterion::Loss)]
+    #[arg(long, value_enum, default_value_t = Criterion::Loss, help_heading = "Evaluation and the model that is kept")]
     pub best_by: Criterion,
     /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean (expected) has the least squared error, balanced lies between the first two
-    #[arg(long, default_value_t, value_name = "likeliest|median|expected|balanced")]
+    #[arg(long, default_value_t, value_name = "likeliest|median|expected|balanced", help_heading = "Evaluation and the model that is kept")]
     #[serde(default)]
     pub decode: Decoding,
     /// Leave the calibration temperature apart, in the bundle's manifest, and the weights as they were trained; else the head's last weights are divided by it, so that every program that
     /// loads the bundle gives calibrated probabilities
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Evaluation and the model that is kept")]
     #[serde(default)]
     pub temperature_apart: bool,
     /// Stop after this many evaluations without a better one
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Share of the steps, at the end, that are taken with the weights that int8 leaves of the model's own, so that it learns to live with them. What is kept are those weights, in
     /// floating point too
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Evaluation and the model that is kept")]
     #[serde(default)]
     pub int8: f64,
     /// Seed of the order of reviews, of dropout and of a fresh head
-    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
+    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX), help_heading = "Reproducibility")]
     pub seed: u64,
     /// Seed of the split into training, validation and test
-    #[arg(long, default_value_t = SPLIT_SEED, value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
+    #[arg(long, default_value_t = SPLIT_SEED, value_parser = clap::value_parser!(u64).range(..=TOML_MAX), help_heading = "Data")]
     pub split_seed: u64,
     /// Learn from so many reviews of the training split only, as from a smaller set; validation and test stay as they are
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Data")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_rows: Option<usize>,
     /// How reviews with the same text are learned from: `each` by itself, as the notebook does, or `counted`: as one text with the counts of its stars, in as few examples as there are 16 reviews each
-    #[arg(long, value_enum, default_value_t = Repeats::Each)]
+    #[arg(long, value_enum, default_value_t = Repeats::Each, help_heading = "Data")]
     #[serde(default)]
     pub repeats: Repeats,
     /// Column that says how much a review counts in training, a number above 0; each counts 1 unless given
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = "Data")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_column: Option<String>,
     /// Longest review in tokens; the base model's maximum unless given
-    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..))]
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..), help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
     /// Every dropout rate; the base model's own unless given
-    #[arg(long, value_parser = rate)]
+    #[arg(long, value_parser = rate, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
     /// Tokens computed at once; bounds the memory, and does not change the result but for rounding. 2048 on the processor, 32768 on a GPU unless given
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_budget: Option<usize>,
 }

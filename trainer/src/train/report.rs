@@ -5,9 +5,12 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value};
 use starsight_model::LABELS;
 
-use super::{Outcome, Training, log};
+use super::log;
+use super::training::Training;
+use crate::bundle::package;
+use crate::evaluate::Outcome;
 use crate::report::{Learning, Mistake, Report, WORST};
-use crate::{files, package};
+use crate::system::files;
 
 /// Writes the report to the run's folder. `rows` are those of the test split, `logits` what they were rated with.
 ///

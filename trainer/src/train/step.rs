@@ -4,7 +4,7 @@ use anyhow::Result;
 use starsight_model::LABELS;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::fused::{Depth, Fused, Gradients, Tape};
-use starsight_model::model::dropout_keys;
+use starsight_model::rng::dropout_keys;
 
 use super::loss::{Counts, Loss};
 

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use starsight_model::LABELS;
-use starsight_model::bundle::hex;
+use starsight_model::bundle::{self, hex};
 
 use super::loss::log_softmax;
+use crate::data::tokens::Tokens;
 use crate::data::{Corpus, Texts, Unlabelled};
-use crate::device::Place;
-use crate::progress::Progress;
-use crate::tokens::Tokens;
-use crate::{base, files, rating};
+use crate::model::base;
+use crate::rate::device::Place;
+use crate::rate::rating;
+use crate::system::files;
+use crate::system::progress::Progress;
 
 /// How a file of logits begins; after it come the key and the logits.
 const MAGIC: &[u8; 8] = b"logits 1";
@@ -85,7 +87,12 @@ impl Teacher {
         let all = reviews.len() + more;
         let taught: Vec<usize> = rows.iter().copied().chain(reviews.len()..all).collect();
 
-        let weights = base::read_weights(&self.folder).with_context(|| format!("the teacher {}", self.name))?;
+        let pickled = self.folder.join(base::PICKLED);
+        let weights = match self.folder.join(bundle::WEIGHTS).is_file() || !pickled.is_file() {
+            true => base::read_weights(&self.folder),
+            false => files::read(&pickled),
+        };
+        let weights = weights.with_context(|| format!("the teacher {}", self.name))?;
         let mut key = Sha256::new();
         key.update(Sha256::digest(&weights));
         key.update(reviews.fingerprint());
@@ -99,8 +106,8 @@ impl Teacher {
         }
 
         let (rater, _) = rating::load(&self.folder, place).with_context(|| format!("the teacher {}", self.name))?;
-        let config = rater.config();
-        say!("the teacher {}: {} of {} layers, {} wide", self.name, config.model_type(), config.layers, config.hidden_size);
+        let sizes = rater.sizes();
+        say!("the teacher {}: {} of {} layers, {} wide", self.name, sizes.model_type, sizes.layers, sizes.hidden_size);
         let own = (!rows.is_empty()).then(|| Tokens::of(rater.tokenizer(), reviews)).transpose()?;
         let others = unlabelled.map(|texts| Tokens::of(rater.tokenizer(), texts)).transpose()?;
         let ids: Vec<&[u32]> = own

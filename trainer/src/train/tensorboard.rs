@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::files;
+use crate::system::files;
 
 const PREFIX: &str = "events.out.tfevents.";
 

@@ -3,8 +3,9 @@
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
-use crate::address::{Address, View};
+use crate::address::Address;
 use crate::focus::focus;
+use crate::view::View;
 use crate::words::shell as words;
 
 /// For who goes by keyboard: past the navigation.

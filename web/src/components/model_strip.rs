@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::components::announcer::Announcer;
 use crate::focus::focus;
-use crate::model::{Model, State};
+use crate::model::{Model, ModelState};
 use crate::starsight::{Info, Trouble};
 use crate::words::shell as words;
 
@@ -22,9 +22,9 @@ pub fn ModelStrip() -> impl IntoView {
         }
     });
     let body = move || match model.state.get() {
-        State::Loading => view! { <Loading/> }.into_any(),
-        State::Ready(info) => view! { <Facts info/> }.into_any(),
-        State::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
+        ModelState::Loading => view! { <Loading/> }.into_any(),
+        ModelState::Ready(info) => view! { <Facts info/> }.into_any(),
+        ModelState::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
     };
     let notice = move || model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> });
     view! {

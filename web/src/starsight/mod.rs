@@ -1,18 +1,20 @@
 //! `starsight.js` as this page uses it: no otherwise than any other page would.
 
+mod arriving;
 mod bench;
 mod field;
 mod info;
+mod wanted;
 
 use js_sys::{Array, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use web_sys::{AbortSignal, DataTransfer};
 
+pub use self::arriving::{Arriving, LoadProgress};
 pub use self::bench::{Batch, Row, Ways};
-use self::field::{list, number, text};
+use self::field::{field, list, number, text};
 pub use self::info::{Bin, Info, Metrics};
-use crate::address::Wanted;
-use crate::words;
+pub use self::wanted::{Wanted, is_folder};
 
 #[wasm_bindgen(raw_module = "./starsight.js")]
 extern "C" {
@@ -40,21 +42,6 @@ extern "C" {
     /// Ends its workers.
     #[wasm_bindgen(method)]
     pub fn free(this: &Rater);
-
-    /// How far a download is.
-    pub type LoadProgress;
-    /// `wait`, `download` or `prepare`.
-    #[wasm_bindgen(method, getter)]
-    pub fn phase(this: &LoadProgress) -> String;
-    /// Bytes so far.
-    #[wasm_bindgen(method, getter)]
-    pub fn loaded(this: &LoadProgress) -> f64;
-    /// Bytes in all.
-    #[wasm_bindgen(method, getter)]
-    pub fn total(this: &LoadProgress) -> f64;
-    /// Seconds until all have arrived, once that can be said.
-    #[wasm_bindgen(method, getter, js_name = secondsLeft)]
-    pub fn seconds_left(this: &LoadProgress) -> Option<f64>;
 
     /// How far a list of reviews is; also the closing statistics.
     pub type Speed;
@@ -86,6 +73,8 @@ extern "C" {
     fn expected(this: &Columns) -> js_sys::Float32Array;
     #[wasm_bindgen(method, getter)]
     fn probabilities(this: &Columns) -> js_sys::Float32Array;
+    #[wasm_bindgen(method, getter)]
+    fn guesses(this: &Columns) -> js_sys::Uint8Array;
 }
 
 /// A review's rating.
@@ -97,6 +86,8 @@ pub struct Rating {
     pub expected: f32,
     /// Of one to five stars.
     pub probabilities: [f32; 5],
+    /// Whether the text told the model almost nothing about its stars.
+    pub guess: bool,
 }
 
 /// An error, with the name by which kinds are told apart.
@@ -109,19 +100,14 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// There is no model to rate with yet.
-    pub fn not_ready() -> Trouble {
-        Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
-    }
-
-    /// What was asked for is not wanted any more: something else took its place.
-    pub fn superseded() -> Trouble {
-        Trouble { name: "AbortError".into(), message: words::SUPERSEDED.into() }
-    }
-
     /// Whether the reader asked for it.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"
+    }
+
+    /// Whether it is that of an access token that cannot be one.
+    pub fn is_about_token(&self) -> bool {
+        self.name == "TypeError" && self.message.starts_with("token ")
     }
 
     /// Whether the Hub may give it to somebody it knows: it answers so for a model that is private, and for one that does not exist.
@@ -133,8 +119,8 @@ impl Trouble {
 impl From<JsValue> for Trouble {
     fn from(thrown: JsValue) -> Trouble {
         // A DOMException is no Error to `instanceof` in every browser, so the two fields are read from whatever it is.
-        let field = |name: &str| Reflect::get(&thrown, &name.into()).ok().and_then(|value| value.as_string());
-        Trouble { name: field("name").unwrap_or_default(), message: field("message").unwrap_or_else(|| format!("{thrown:?}")) }
+        let part = |name: &str| Reflect::get(&thrown, &name.into()).ok().and_then(|value| value.as_string());
+        Trouble { name: part("name").unwrap_or_default(), message: part("message").unwrap_or_else(|| format!("{thrown:?}")) }
     }
 }
 
@@ -238,7 +224,7 @@ impl Rater {
         }
         let of = |name| number(&rating, name).unwrap_or_default();
         Ok((
-            Rating { stars: of("stars") as u8, expected: of("expected") as f32, probabilities },
+            Rating { stars: of("stars") as u8, expected: of("expected") as f32, probabilities, guess: field(&rating, "guess").is_truthy() },
             Reflect::get(&rated, &"stats".into())?.unchecked_into(),
         ))
     }
@@ -256,8 +242,9 @@ impl Rater {
             let (indices, stars, expected, probabilities) =
                 (columns.indices().to_vec(), columns.stars().to_vec(), columns.expected().to_vec(), columns.probabilities().to_vec());
             let (probabilities, _) = probabilities.as_chunks::<5>();
-            let mut ratings =
-                (0..indices.len()).map(|i| (indices[i] as usize, Rating { stars: stars[i], expected: expected[i], probabilities: probabilities[i] }));
+            let guesses = columns.guesses().to_vec();
+            let rating = |i: usize| Rating { stars: stars[i], expected: expected[i], probabilities: probabilities[i], guess: guesses[i] == 1 };
+            let mut ratings = (0..indices.len()).map(|i| (indices[i] as usize, rating(i)));
             on_ratings(&mut ratings);
         });
         let mut options = Options::default();

@@ -1,6 +1,6 @@
 //! Rate many.
 
-use starsight_table::protocol::{Choice, Chosen, Described, Encoding, Fault, Key, Metrics, Problem, Rated};
+use starsight_table::protocol::{Chosen, ColumnChoice, Described, Encoding, Fault, Key, Metrics, Problem, Rated};
 
 use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
 use crate::words::NO_VALUE;
@@ -141,6 +141,9 @@ pub fn problem(problem: &Problem) -> String {
             format!("{row} {numbers} with too many cells: the first has {found} in place of {wanted}. The surplus stands in a column of its own.")
         }
         Fault::Endless => format!("{row} {numbers} with a cell of over a thousand lines. Is a closing quotation mark missing?"),
+        Fault::Unclosed => {
+            format!("{row} {numbers} with a quotation mark that is not closed before the end of the file: the cell holds all that follows.")
+        }
         Fault::EmptyLine => format!("{line} {numbers} with nothing on them, left out."),
         Fault::NotUtf8 => {
             format!(
@@ -152,7 +155,7 @@ pub fn problem(problem: &Problem) -> String {
 }
 
 /// What the columns give.
-pub fn chosen(choice: Choice, chosen: Chosen) -> String {
+pub fn chosen(choice: ColumnChoice, chosen: Chosen) -> String {
     if choice.text.is_none() {
         return "No column looks like reviews. Choose the one that holds them.".into();
     }
@@ -182,9 +185,14 @@ pub fn paused(rated: usize, total: usize) -> String {
     format!("Paused after {} of {}", whole(rated as f64), whole(total as f64))
 }
 
-/// After the last review.
-pub fn done(rated: usize, seconds: f64) -> String {
-    format!("Rated {} in {}", many(rated, "review", "reviews"), duration(seconds))
+/// After the last review; `guesses` of the texts told the model almost nothing.
+pub fn done(rated: usize, guesses: usize, seconds: f64) -> String {
+    let guessed = match guesses {
+        0 => String::new(),
+        1 => ". 1 rating is a guess: its text tells the model almost nothing".into(),
+        _ => format!(". {} ratings are guesses: their texts tell the model almost nothing", whole(guesses as f64)),
+    };
+    format!("Rated {} in {}{guessed}", many(rated, "review", "reviews"), duration(seconds))
 }
 
 /// When it broke off.

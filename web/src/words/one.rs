@@ -12,6 +12,7 @@ pub const RATING: &str = "Rating";
 pub const NOTHING_TYPED: &str = "The rating shows here as you type.";
 pub const WAITING: &str = "The rating shows here once the model is ready.";
 pub const FAILED: &str = "This review could not be rated";
+pub const GUESS: &str = "This text tells the model almost nothing: it may be in a language that the model does not know, or say nothing about an app. The probabilities are those of an average review.";
 pub const PROBABILITIES: &str = "Probability of each number of stars";
 
 pub const PULLS: &str = "What pulls the rating";
@@ -41,6 +42,9 @@ pub fn expected(value: f32) -> String {
 
 /// The rating in plain words: `4 stars, fairly sure`.
 pub fn verdict(rating: &Rating) -> String {
+    if rating.guess {
+        return format!("{}, but that is a guess", stars(rating.stars));
+    }
     let likeliest = usize::from(rating.stars) - 1;
     let p = rating.probabilities[likeliest];
     let (second, q) = (rating.probabilities.iter().enumerate())
@@ -83,7 +87,7 @@ mod tests {
     use super::*;
 
     fn verdict_of(probabilities: [f32; 5], stars: u8) -> String {
-        verdict(&Rating { stars, expected: 3.0, probabilities })
+        verdict(&Rating { stars, expected: 3.0, probabilities, guess: false })
     }
 
     #[test]
@@ -93,5 +97,9 @@ mod tests {
         assert_eq!(verdict_of([0.0, 0.2, 0.6, 0.1, 0.1], 3), "3 stars, probably");
         assert_eq!(verdict_of([0.0, 0.0, 0.05, 0.49, 0.46], 4), "4 stars, but it may as well be 5");
         assert_eq!(verdict_of([0.1, 0.2, 0.4, 0.2, 0.1], 3), "3 stars, not very sure");
+        assert_eq!(
+            verdict(&Rating { stars: 5, expected: 3.9, probabilities: [0.2, 0.05, 0.1, 0.1, 0.55], guess: true }),
+            "5 stars, but that is a guess"
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! The frame around the views: what this is, where one can go, and how the model fares.
 
-use crate::address::View;
 use crate::figures::{megabytes, millions, percent, time_left};
-use crate::model::{Arriving, is_about_token};
-use crate::starsight::{Info, Trouble};
+use crate::starsight::{Arriving, Info, Trouble};
+use crate::view::View;
 
 pub const NAME: &str = "Starsight";
 pub const TITLE: &str = "How many stars is this review?";
@@ -78,7 +77,7 @@ pub fn failure(trouble: &Trouble) -> &'static str {
         "DownloadError" => "The model could not be downloaded",
         "BundleError" => "This model cannot be used",
         "EngineError" => "The rating engine is not running",
-        _ if is_about_token(trouble) => "This is no access token",
+        _ if trouble.is_about_token() => "This is no access token",
         "TypeError" | "RangeError" => "The address of this page asks for something impossible",
         _ => "The model could not be loaded",
     }
@@ -91,7 +90,7 @@ pub fn advice(trouble: &Trouble) -> &'static str {
         "DownloadError" => "Check the connection and the address, then try again.",
         "BundleError" => "It may have been damaged on the way: try again. If that does not help, it has to be published anew.",
         "EngineError" => "Try again. If that does not help, close other tabs or use a newer browser.",
-        _ if is_about_token(trouble) => "Copy the whole token once more, without spaces, and type it below.",
+        _ if trouble.is_about_token() => "Copy the whole token once more, without spaces, and type it below.",
         "TypeError" | "RangeError" => "Correct what stands after the question mark in the address, or name another model in the Model view.",
         _ => "Try again, or reload the page.",
     }

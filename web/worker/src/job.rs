@@ -64,16 +64,18 @@ impl Job {
         let places: Vec<u32> = reviews.iter().flatten().map(|&i| i as u32).collect();
         let ratings: Vec<Rating> = ratings.into_iter().zip(reviews).flat_map(|(rating, texts)| repeat_n(rating, texts.len())).collect();
         let stars: Vec<u8> = ratings.iter().map(|r| r.stars).collect();
+        let guesses: Vec<u8> = ratings.iter().map(|r| u8::from(r.guess)).collect();
         let expected: Vec<f32> = ratings.iter().map(|r| r.expected).collect();
         let probabilities: Vec<f32> = ratings.iter().flat_map(|r| r.probabilities).collect();
         let tokens: usize = reviews.iter().flatten().map(|&i| self.token_ids[i].len()).sum();
 
         let pack = Object::new();
-        let fields: [(&str, JsValue); 5] = [
+        let fields: [(&str, JsValue); 6] = [
             ("indices", Uint32Array::from(places.as_slice()).into()),
             ("stars", Uint8Array::from(stars.as_slice()).into()),
             ("expected", Float32Array::from(expected.as_slice()).into()),
             ("probabilities", Float32Array::from(probabilities.as_slice()).into()),
+            ("guesses", Uint8Array::from(guesses.as_slice()).into()),
             ("tokens", (tokens as u32).into()),
         ];
         for (name, value) in fields {

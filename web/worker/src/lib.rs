@@ -13,7 +13,7 @@ use std::rc::Rc;
 use js_sys::{Function, JSON};
 use serde_json::json;
 use starsight_model::bundle::{CONFIG, INT8_WEIGHTS, Manifest, TOKENIZER};
-use starsight_model::int8::Kernel;
+use starsight_model::int8::Int8Kernel;
 use starsight_model::{Error, Rater};
 use wasm_bindgen::prelude::*;
 
@@ -37,8 +37,8 @@ pub fn start() {
 /// The names of this build's kernels that give the sums of the reference, with commas: for tests, which cannot otherwise see into a browser.
 #[wasm_bindgen(js_name = agreeingKernels)]
 pub fn agreeing_kernels() -> String {
-    let agreeing = Kernel::available().into_iter().filter(|kernel| kernel.agrees());
-    agreeing.map(Kernel::name).collect::<Vec<_>>().join(", ")
+    let agreeing = Int8Kernel::available().into_iter().filter(|kernel| kernel.agrees());
+    agreeing.map(Int8Kernel::name).collect::<Vec<_>>().join(", ")
 }
 
 /// A bundle, loaded and checked.
@@ -105,13 +105,13 @@ impl Engine {
 }
 
 fn describe(manifest: &Manifest, rater: &Rater, bytes: u64) -> String {
-    let config = rater.config();
+    let sizes = rater.sizes();
     json!({
         "name": manifest.name,
-        "modelType": config.model_type(),
-        "parameters": rater.parameters(),
-        "layers": config.layers,
-        "hiddenSize": config.hidden_size,
+        "modelType": sizes.model_type,
+        "parameters": sizes.parameters,
+        "layers": sizes.layers,
+        "hiddenSize": sizes.hidden_size,
         "maxTokens": rater.tokenizer().max_length(),
         "metrics": manifest.metrics,
         "bytes": bytes,

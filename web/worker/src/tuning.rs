@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use js_sys::Date;
-use starsight_model::int8::{Choice, Kernel};
+use starsight_model::int8::{Int8Kernel, KernelChoice};
 use wasm_bindgen::JsCast;
 use web_sys::{Performance, WorkerGlobalScope};
 
@@ -13,7 +13,7 @@ const WARM: usize = 4096;
 
 /// The choice, and what it needs to be made.
 pub struct Tuning {
-    choice: Choice,
+    choice: KernelChoice,
     clock: Option<Performance>,
     tokens: Cell<usize>,
 }
@@ -22,13 +22,13 @@ impl Tuning {
     /// Chosen for the beginning.
     pub fn new() -> Tuning {
         let clock = js_sys::global().unchecked_into::<WorkerGlobalScope>().performance();
-        let tuning = Tuning { choice: Kernel::best().into(), clock, tokens: Cell::new(0) };
+        let tuning = Tuning { choice: Int8Kernel::best().into(), clock, tokens: Cell::new(0) };
         tuning.measure();
         tuning
     }
 
     /// For the engine.
-    pub fn choice(&self) -> Choice {
+    pub fn choice(&self) -> KernelChoice {
         self.choice.clone()
     }
 

@@ -7,9 +7,9 @@ use super::super::emulated::Emulated;
 use super::super::learner::{Learner, Settings, Step};
 use super::super::{Encoder, Precision};
 use super::{distilbert, reviews, weights};
+use crate::engine::Engine;
 use crate::fused::Depth;
 use crate::fused::layout::Layout;
-use crate::rater::Engine;
 
 fn learner(memory: usize, token_budget: usize) -> Result<Learner, crate::Error> {
     let config = distilbert(32, 4, 64);

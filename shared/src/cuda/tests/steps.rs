@@ -5,10 +5,10 @@ use super::super::{Encoder, Precision};
 use super::{assert_close, bert, device, distilbert, reviews, weights};
 use crate::batch::{PackedBatch, plan};
 use crate::config::Activation;
+use crate::engine::Engine;
 use crate::fused::update::{self, BETA1, BETA2, Update};
 use crate::fused::{Depth, Fused, Gradients, Tape};
-use crate::model::dropout_keys;
-use crate::rater::Engine;
+use crate::rng::dropout_keys;
 use crate::{EncoderConfig, LABELS};
 
 /// How far results may lie from the reference's, as a share of their length.

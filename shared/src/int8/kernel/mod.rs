@@ -7,7 +7,7 @@
 //! Both add the products of two neighbours in 16 bits. To widen these sums takes as long as to form them, so they are added up there as far as they fit: three times at
 //! least, but weights are mostly small, and of a trained encoder a dozen times.
 
-/// Defines a kernel, the function of a [`Kernel`], of a tile that computes the sums of R rows: so many at a time, their sums in registers, and what is left one by one. Not by calls of a
+/// Defines a kernel, the function of a [`Int8Kernel`], of a tile that computes the sums of R rows: so many at a time, their sums in registers, and what is left one by one. Not by calls of a
 /// pointer, which take a tenth of the time.
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 macro_rules! in_tiles {
@@ -125,55 +125,55 @@ fn added(mut sums: [i16; QUAD / 2], quad: &[u8; QUAD], f: impl Fn(i8) -> i16) ->
 
 /// One way to compute the product.
 #[derive(Clone, Copy)]
-pub struct Kernel {
+pub struct Int8Kernel {
     name: &'static str,
     /// Called with x (rows, inputs), a panel for as many inputs, a multiple of [`STEP`], whose runs are as long as its weights, and room for the sums of each row. Unsafe, for it
     /// counts on that, and on the instructions that it is made of.
     panel: unsafe fn(&[u8], Panel<'_>, &mut [Sums]),
 }
 
-impl Kernel {
+impl Int8Kernel {
     /// What plain Rust computes: the reference.
-    pub const PORTABLE: Kernel = Kernel { name: "portable", panel: portable };
+    pub const PORTABLE: Int8Kernel = Int8Kernel { name: "portable", panel: portable };
 
     /// Those that this processor can run, likely the fastest first, the reference last.
-    pub fn available() -> Vec<Kernel> {
-        let mut kernels = Kernel::fast();
-        kernels.push(Kernel::PORTABLE);
+    pub fn available() -> Vec<Int8Kernel> {
+        let mut kernels = Int8Kernel::fast();
+        kernels.push(Int8Kernel::PORTABLE);
         kernels
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn fast() -> Vec<Kernel> {
+    fn fast() -> Vec<Int8Kernel> {
         let vnni = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
         let kernels = [
-            (vnni, Kernel { name: "AVX-512 VNNI", panel: avx512::panel }),
-            (is_x86_feature_detected!("avx2"), Kernel { name: "AVX2", panel: avx2::panel }),
+            (vnni, Int8Kernel { name: "AVX-512 VNNI", panel: avx512::panel }),
+            (is_x86_feature_detected!("avx2"), Int8Kernel { name: "AVX2", panel: avx2::panel }),
         ];
         kernels.into_iter().filter_map(|(runs, kernel)| runs.then_some(kernel)).collect()
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn fast() -> Vec<Kernel> {
-        let kernels: &[Kernel] = &[
+    fn fast() -> Vec<Int8Kernel> {
+        let kernels: &[Int8Kernel] = &[
             #[cfg(feature = "relaxed-simd")]
-            Kernel { name: "relaxed SIMD", panel: relaxed::quads },
+            Int8Kernel { name: "relaxed SIMD", panel: relaxed::quads },
             #[cfg(feature = "relaxed-simd")]
-            Kernel { name: "relaxed SIMD in runs", panel: relaxed::runs },
+            Int8Kernel { name: "relaxed SIMD in runs", panel: relaxed::runs },
             #[cfg(target_feature = "simd128")]
-            Kernel { name: "SIMD", panel: simd128::panel },
+            Int8Kernel { name: "SIMD", panel: simd128::panel },
         ];
         kernels.to_vec()
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "wasm32")))]
-    fn fast() -> Vec<Kernel> {
+    fn fast() -> Vec<Int8Kernel> {
         Vec::new()
     }
 
     /// The first of them.
-    pub fn best() -> Kernel {
-        Kernel::available()[0]
+    pub fn best() -> Int8Kernel {
+        Int8Kernel::available()[0]
     }
 
     /// Whether it gives the sums of the reference: over odd shapes, with random operands and with the largest magnitudes of both signs, where a sum in 16 bits would overflow first.
@@ -187,7 +187,7 @@ impl Kernel {
                 let panel = Panel { weights, start: &Start::of(weights) };
                 [&random, &vec![0; random.len()], &vec![127; random.len()]].into_iter().all(|x| {
                     let (mut wanted, mut found) = (vec![[0; PANEL]; rows], vec![[-1; PANEL]; rows]);
-                    Kernel::PORTABLE.run(x, panel, &mut wanted);
+                    Int8Kernel::PORTABLE.run(x, panel, &mut wanted);
                     self.run(x, panel, &mut found);
                     found == wanted
                 })
@@ -232,7 +232,7 @@ impl Trial {
     pub const OPERATIONS: usize = 2 * Trial::ROWS * Trial::INPUTS * PANEL;
 
     /// Computes it once.
-    pub fn run(&mut self, kernel: Kernel) {
+    pub fn run(&mut self, kernel: Int8Kernel) {
         kernel.run(&self.x, Panel { weights: &self.weights, start: &self.start }, &mut self.sums);
     }
 }
@@ -247,12 +247,12 @@ impl Default for Trial {
 
 /// Which kernel an engine computes with. Clones share it: whoever keeps one may choose anew while the engine works, for every kernel gives the same bits.
 #[derive(Debug, Clone)]
-pub struct Choice(Arc<AtomicUsize>);
+pub struct KernelChoice(Arc<AtomicUsize>);
 
-impl Choice {
+impl KernelChoice {
     /// The kernel in use.
-    pub fn kernel(&self) -> Kernel {
-        Kernel::available().get(self.0.load(Ordering::Relaxed)).copied().unwrap_or(Kernel::PORTABLE)
+    pub fn kernel(&self) -> Int8Kernel {
+        Int8Kernel::available().get(self.0.load(Ordering::Relaxed)).copied().unwrap_or(Int8Kernel::PORTABLE)
     }
 
     /// Chooses the fastest one, as `now` (milliseconds) measures it: on the web one cannot ask for the processor.
@@ -262,7 +262,7 @@ impl Choice {
         /// Long enough for a browser's coarse clock.
         const MILLISECONDS: f64 = 1.5;
         let mut trial = Trial::default();
-        let mut speeds: Vec<(f64, Kernel)> = Kernel::available().into_iter().map(|kernel| (0.0, kernel)).collect();
+        let mut speeds: Vec<(f64, Int8Kernel)> = Int8Kernel::available().into_iter().map(|kernel| (0.0, kernel)).collect();
         // The reference is for processors that can run nothing else.
         speeds.truncate(speeds.len().max(2) - 1);
         if speeds.len() > 1 {
@@ -291,10 +291,10 @@ impl Choice {
     }
 }
 
-impl From<Kernel> for Choice {
-    fn from(kernel: Kernel) -> Choice {
-        let place = Kernel::available().iter().position(|other| other.name == kernel.name);
-        Choice(Arc::new(AtomicUsize::new(place.unwrap_or_default())))
+impl From<Int8Kernel> for KernelChoice {
+    fn from(kernel: Int8Kernel) -> KernelChoice {
+        let place = Int8Kernel::available().iter().position(|other| other.name == kernel.name);
+        KernelChoice(Arc::new(AtomicUsize::new(place.unwrap_or_default())))
     }
 }
 
@@ -316,14 +316,14 @@ mod tests {
 
     #[test]
     fn every_kernel_gives_the_sums_of_the_reference() {
-        for kernel in Kernel::available() {
+        for kernel in Int8Kernel::available() {
             assert!(kernel.agrees(), "{}", kernel.name());
         }
         let drops_a_bit = |x: &[u8], panel: Panel<'_>, sums: &mut [Sums]| {
             let weights: Vec<u8> = panel.weights.iter().map(|w| w & !1).collect();
             portable(x, Panel { weights: &weights, ..panel }, sums);
         };
-        assert!(!Kernel { name: "wrong", panel: drops_a_bit }.agrees());
+        assert!(!Int8Kernel { name: "wrong", panel: drops_a_bit }.agrees());
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_choice_is_shared_and_made_by_the_clock() {
-        let choice = Choice::from(Kernel::PORTABLE);
+        let choice = KernelChoice::from(Int8Kernel::PORTABLE);
         assert_eq!(choice.clone().kernel().name(), "portable");
         let engines = choice.clone();
         // A clock on which every run takes a millisecond: what is measured first stays.
@@ -355,11 +355,11 @@ mod tests {
             time.set(time.get() + 1.0);
             time.get()
         });
-        assert_eq!(engines.kernel().name(), Kernel::best().name(), "the reference is only for processors that can run nothing else");
+        assert_eq!(engines.kernel().name(), Int8Kernel::best().name(), "the reference is only for processors that can run nothing else");
         // One that stands still measures nothing.
-        let choice = Choice::from(Kernel::PORTABLE);
+        let choice = KernelChoice::from(Int8Kernel::PORTABLE);
         choice.measure(|| 0.0);
-        assert_eq!(choice.kernel().name(), Kernel::best().name());
+        assert_eq!(choice.kernel().name(), Int8Kernel::best().name());
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         let x: Vec<u8> = (0..16).map(|i| 7 * i).collect();
         let weights: Vec<u8> = (0..16 * 8).map(|i| (i as u8).wrapping_sub(64)).collect();
         let mut sums = [[0; PANEL]; 2];
-        Kernel::PORTABLE.run(&x, Panel { weights: &weights, start: &Start::of(&weights) }, &mut sums);
+        Int8Kernel::PORTABLE.run(&x, Panel { weights: &weights, start: &Start::of(&weights) }, &mut sums);
         for (row, sums) in sums.iter().enumerate() {
             for (output, sum) in sums.iter().enumerate() {
                 let weight = |k: usize| weights[k / 4 * QUAD + 4 * output + k % 4] as i8;

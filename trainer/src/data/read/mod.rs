@@ -1,14 +1,11 @@
 //! Reading files of rows, some thousand at a time, with errors that name the place.
 
-mod delimited;
-mod json_lines;
 mod parquet;
+mod text;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
@@ -28,8 +25,9 @@ pub(super) type Pieces = Box<dyn Iterator<Item = Result<(RecordBatch, Numbers)>>
 pub(super) fn schema(path: &Path) -> Result<Schema> {
     let fields = match Format::of(path, "read")? {
         Format::Parquet => parquet::fields(path)?,
-        Format::Delimited(delimiter) => delimited::fields(path, delimiter)?,
-        Format::JsonLines => json_lines::fields(path)?,
+        Format::Delimited(b'\t') => text::fields(path, "tsv")?,
+        Format::Delimited(_) => text::fields(path, "csv")?,
+        Format::JsonLines => text::fields(path, "jsonl")?,
     };
     for (i, field) in fields.iter().enumerate() {
         ensure!(fields[..i].iter().all(|known| known.name() != field.name()), "{}: two columns are called `{}`", path.display(), field.name());
@@ -40,23 +38,14 @@ pub(super) fn schema(path: &Path) -> Result<Schema> {
 /// The rows of the file at `path`, of the columns that `schema` names.
 ///
 /// # Errors
-/// When the file cannot be opened. What is wrong with its rows (not UTF-8, not as the header says) is found on the way; the error names the line where there is one.
+/// When the file cannot be opened. What is wrong with its rows (not as the header says, no JSON object) is found on the way; the error names the line where there is one.
 pub(super) fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
     match Format::of(path, "read")? {
         Format::Parquet => parquet::pieces(path, schema),
-        Format::Delimited(delimiter) => delimited::pieces(path, delimiter, schema),
-        Format::JsonLines => json_lines::pieces(path, schema),
+        Format::Delimited(b'\t') => text::pieces(path, "tsv", schema),
+        Format::Delimited(_) => text::pieces(path, "csv", schema),
+        Format::JsonLines => text::pieces(path, "jsonl", schema),
     }
-}
-
-/// A file of text, after the byte-order mark that some programs begin it with.
-fn open_text(path: &Path) -> Result<BufReader<File>> {
-    let reading = || format!("reading {}", path.display());
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).with_context(reading)?);
-    if file.fill_buf().with_context(reading)?.starts_with(b"\xef\xbb\xbf") {
-        file.consume(3);
-    }
-    Ok(file)
 }
 
 fn text_field(name: &str) -> Field {

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use starsight_table::protocol::Choice;
+use starsight_table::protocol::ColumnChoice;
 
 use crate::views::many::run::Run;
 use crate::views::many::sheet::Sheet;
@@ -13,7 +13,7 @@ use crate::words::many as words;
 pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
     let file = Memo::new(move |_| sheet.opened().filter(|opened| opened.name.is_some()));
     let failed = RwSignal::new(String::new());
-    let choose = move |choice: Choice| {
+    let choose = move |choice: ColumnChoice| {
         if choice.text != sheet.choice.get_untracked().text {
             run.cancel();
         }
@@ -28,13 +28,13 @@ pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
         let opened = file.get()?;
         let described = &opened.described;
         let names = words::columns(&described.columns);
-        let options = |chosen: fn(Choice) -> Option<usize>| {
+        let options = |chosen: fn(ColumnChoice) -> Option<usize>| {
             let option = |(i, name): (usize, &String)| {
                 view! { <option value=i.to_string() prop:selected=move || chosen(sheet.choice.get()) == Some(i)>{name.clone()}</option> }
             };
             names.iter().enumerate().map(option).collect_view()
         };
-        let none = |words: &'static str, chosen: fn(Choice) -> Option<usize>| {
+        let none = |words: &'static str, chosen: fn(ColumnChoice) -> Option<usize>| {
             view! { <option value="" prop:selected=move || chosen(sheet.choice.get()).is_none()>{words}</option> }
         };
         let picked = |event: &leptos::ev::Event| event_target_value(event).parse::<usize>().ok();
@@ -57,14 +57,14 @@ pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
                 <legend class="unseen">{words::COLUMNS}</legend>
                 <div class="columns__one">
                     <label for="text-column">{words::TEXT_COLUMN}</label>
-                    <select id="text-column" data-testid="text-column" on:change=move |event| choose(Choice { text: picked(&event), ..sheet.choice.get_untracked() })>
+                    <select id="text-column" data-testid="text-column" on:change=move |event| choose(ColumnChoice { text: picked(&event), ..sheet.choice.get_untracked() })>
                         {none(words::CHOOSE_COLUMN, |choice| choice.text)}
                         {options(|choice| choice.text)}
                     </select>
                 </div>
                 <div class="columns__one">
                     <label for="label-column">{words::LABEL_COLUMN}</label>
-                    <select id="label-column" data-testid="label-column" on:change=move |event| choose(Choice { label: picked(&event), ..sheet.choice.get_untracked() })>
+                    <select id="label-column" data-testid="label-column" on:change=move |event| choose(ColumnChoice { label: picked(&event), ..sheet.choice.get_untracked() })>
                         {none(words::NO_COLUMN, |choice| choice.label)}
                         {options(|choice| choice.label)}
                     </select>

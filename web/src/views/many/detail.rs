@@ -5,8 +5,8 @@ use leptos::task::spawn_local;
 use starsight_table::protocol::{Detail, Request};
 
 use crate::components::bars::{Bar, Bars};
-use crate::views::many::grid::Shown;
 use crate::views::many::sheet::Sheet;
+use crate::views::many::shown::Shown;
 use crate::words::many as words;
 
 /// The row that is looked at.

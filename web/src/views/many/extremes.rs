@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use starsight_table::protocol::Row;
 
-use crate::views::many::grid::Shown;
 use crate::views::many::sheet::Sheet;
+use crate::views::many::shown::Shown;
 use crate::words::many as words;
 
 /// Two short lists, side by side.

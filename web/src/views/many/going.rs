@@ -20,7 +20,7 @@ pub fn status(sheet: Sheet, run: Run) -> String {
             words::running(rated, total, left)
         }
         Phase::Paused => words::paused(rated, total),
-        Phase::Done => words::done(rated, pace.seconds),
+        Phase::Done => words::done(rated, pace.guesses, pace.seconds),
         Phase::Failed(trouble) => words::failed(rated, total, &trouble.message),
     }
 }

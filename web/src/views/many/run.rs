@@ -9,7 +9,7 @@ use leptos::task::spawn_local;
 use starsight_table::protocol::Request;
 use web_sys::AbortController;
 
-use crate::model::{Model, State};
+use crate::model::{Model, ModelState};
 use crate::starsight::{Info, Rating, Speed, Trouble};
 use crate::views::many::sheet::Sheet;
 
@@ -40,6 +40,8 @@ pub struct Pace {
     pub samples: f64,
     /// Tokens of these.
     pub tokens: f64,
+    /// How many of the ratings are guesses: their texts told the model almost nothing.
+    pub guesses: usize,
 }
 
 impl Pace {
@@ -104,7 +106,7 @@ impl Run {
     pub fn start(self, finished: impl Fn() + 'static) {
         let Ok(controller) = AbortController::new() else { return };
         let maker = self.model.state.with_untracked(|state| match state {
-            State::Ready(info) => Some(maker(info)),
+            ModelState::Ready(info) => Some(maker(info)),
             _ => None,
         });
         // Ratings of two models do not mix; those of one that was loaded again do.
@@ -167,7 +169,9 @@ impl Run {
                 let before = counted.replace(now);
                 if now.0 > before.0 {
                     self.pace.update(|pace| {
-                        *pace = Pace { seconds: seconds(), samples: pace.samples + now.0 - before.0, tokens: pace.tokens + now.1 - before.1 };
+                        pace.seconds = seconds();
+                        pace.samples += now.0 - before.0;
+                        pace.tokens += now.1 - before.1;
                     });
                 }
             };
@@ -175,6 +179,7 @@ impl Run {
                 let desk = desk.clone();
                 move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
                     let rated: Vec<_> = ratings.map(|(place, rating)| (rows[place], rating)).collect();
+                    self.pace.update(|pace| pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count());
                     desk.rate(table, &rated);
                     self.sheet.look_soon();
                 }

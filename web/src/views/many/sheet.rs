@@ -8,10 +8,11 @@ use std::time::Duration;
 use js_sys::Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use starsight_table::protocol::{Choice, Chosen, Described, Opening, Request, Summary};
+use starsight_table::protocol::{Chosen, ColumnChoice, Described, Opening, Request, Summary};
 use wasm_bindgen::JsCast;
 use web_sys::{Blob, File};
 
+use crate::model::superseded;
 use crate::starsight::Trouble;
 use crate::views::many::desk::Desk;
 
@@ -51,7 +52,7 @@ pub struct Sheet {
     /// What is to be rated.
     pub source: RwSignal<Source>,
     /// The columns that are used.
-    pub choice: RwSignal<Choice>,
+    pub choice: RwSignal<ColumnChoice>,
     /// What they give.
     pub chosen: RwSignal<Chosen>,
     /// What the ratings amount to.
@@ -182,7 +183,7 @@ impl Sheet {
         };
         if self.turns.get_value() != turn {
             // Another file was chosen meanwhile, or this one closed.
-            return Err(Trouble::superseded());
+            return Err(superseded());
         }
         self.is_reading.set(false);
         match read {
@@ -198,7 +199,7 @@ impl Sheet {
     }
 
     /// Uses other columns.
-    pub async fn choose(self, choice: Choice) -> Result<(), Trouble> {
+    pub async fn choose(self, choice: ColumnChoice) -> Result<(), Trouble> {
         let turn = self.turns.get_value();
         self.choice.set(choice);
         let chosen = self.desk().ask(Request::Choose(choice)).await?;

@@ -6,11 +6,11 @@ use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::{FileList, HtmlInputElement};
 
-use crate::address::View;
 use crate::components::announcer::Announcer;
 use crate::drops::take_drops;
 use crate::focus::focus_soon;
 use crate::model::Model;
+use crate::view::View;
 use crate::views::many::going;
 use crate::views::many::run::Run;
 use crate::views::many::sheet::{Sheet, Source};

@@ -6,8 +6,8 @@ use leptos::prelude::*;
 use starsight_table::protocol::Arrangement;
 
 use crate::components::announcer::Announcer;
-use crate::views::many::grid::Shown;
 use crate::views::many::sheet::Sheet;
+use crate::views::many::shown::Shown;
 use crate::words::many as words;
 
 /// A pause in typing after which it is worth searching.

@@ -2,9 +2,10 @@
 
 use leptos::prelude::*;
 
-use crate::address::{Address, Wanted};
+use crate::address::Address;
 use crate::focus::focus;
 use crate::model::Model;
+use crate::starsight::Wanted;
 use crate::views::model::drop::DropZone;
 use crate::words::model as words;
 use crate::words::shell;

@@ -7,10 +7,10 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use web_sys::HtmlInputElement;
 
-use crate::address::View;
 use crate::drops::take_drops;
 use crate::model::Model;
 use crate::starsight;
+use crate::view::View;
 use crate::words::model as words;
 
 /// A place to drop a bundle on (anywhere on the page will do), and two buttons for who does not drag.

@@ -10,7 +10,7 @@ mod quality;
 
 use leptos::prelude::*;
 
-use crate::model::{Model, State};
+use crate::model::{Model, ModelState};
 use crate::views::model::another::Another;
 use crate::views::model::card::Card;
 use crate::views::model::kept::KeptModels;
@@ -22,7 +22,7 @@ use crate::words::model as words;
 pub fn ModelView() -> impl IntoView {
     let model = expect_context::<Model>();
     let known = move || match model.state.get() {
-        State::Ready(info) => {
+        ModelState::Ready(info) => {
             let metrics = info.metrics.clone();
             view! { <Card info/><Quality metrics/> }.into_any()
         }
@@ -34,7 +34,7 @@ pub fn ModelView() -> impl IntoView {
         }
         .into_any(),
     };
-    let coming = move || model.state.with(|state| *state == State::Loading);
+    let coming = move || model.state.with(|state| *state == ModelState::Loading);
     view! {
         <div class="known" class:known--coming=coming>{known}</div>
         <Another/>

@@ -98,7 +98,7 @@ mod tests {
     fn a_pull_is_what_is_lost_without_the_word() {
         let variants = Variants::of("great but slow", 5.0).expect("three words");
         assert_eq!(variants.texts().collect::<Vec<_>>(), ["great but slow", "but slow", "great slow", "great but "]);
-        let rating = |expected| Rating { stars: 3, expected, probabilities: [0.2; 5] };
+        let rating = |expected| Rating { stars: 3, expected, probabilities: [0.2; 5], guess: false };
         let pulls = variants.pulls(&[3.0, 1.5, 3.0, 4.5].map(rating));
         assert_eq!(pulls.pieces.iter().map(|pull| pull.by).collect::<Vec<_>>(), [1.5, 0.0, -1.5]);
         assert!(Variants::of("great", 3.0).is_none());

@@ -2,8 +2,9 @@
 
 use leptos::prelude::*;
 
-use crate::address::{self, Address, View};
+use crate::address::{self, Address};
 use crate::components::copy::CopyButton;
+use crate::view::View;
 use crate::views::one::draft::Draft;
 use crate::words::one as words;
 

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::components::bars::{Bar, Bars};
 use crate::components::stars::Stars;
 use crate::figures::percent;
-use crate::model::{Model, State};
+use crate::model::{Model, ModelState};
 use crate::views::one::draft::Draft;
 use crate::words::one as words;
 
@@ -29,7 +29,7 @@ pub fn Verdict(draft: Draft) -> impl IntoView {
     let caption = move || {
         let Some(Ok(answer)) = draft.answer.get() else { return String::new() };
         let cut = match model.state.get() {
-            State::Ready(info) if answer.tokens >= info.max_tokens => Some(info.max_tokens),
+            ModelState::Ready(info) if answer.tokens >= info.max_tokens => Some(info.max_tokens),
             _ => None,
         };
         words::effort(answer.tokens, answer.seconds, cut)
@@ -41,6 +41,7 @@ pub fn Verdict(draft: Draft) -> impl IntoView {
                 <span class="score__value" aria-hidden="true">{move || expected.get().map(words::expected)}</span>
             </div>
             <p class="verdict" id="verdict" data-testid="verdict" data-stars=move || stars.get()>{verdict}</p>
+            <p class="caption" id="guess" hidden=move || !rating.get().is_some_and(|rating| rating.guess)>{words::GUESS}</p>
             <Bars id="probabilities" label=words::PROBABILITIES bars leading=stars/>
             <p class="caption">{caption}</p>
         </div>

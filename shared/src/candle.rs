@@ -1,0 +1,197 @@
+//! Architectures that our own engines do not compute, by candle-transformers: DeBERTa-v2 and v3, ModernBERT and XLM-RoBERTa with a head for sequence classification. They rate, are
+//! judged beside our own models, and teach small ones; they are not trained here.
+//!
+//! candle computes padded batches, so a packed batch is padded to its longest review. For BERT and DistilBERT candle's engine is our own graph, [`Classifier`](crate::model::Classifier).
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, IndexOp, Module, Tensor};
+use candle_nn::{LayerNorm, Linear, VarBuilder};
+use candle_transformers::models::{debertav2, modernbert, xlm_roberta};
+use serde_json::{Map, Value, json};
+
+use crate::batch::PackedBatch;
+use crate::config::Sizes;
+use crate::engine::Engine;
+use crate::{Error, LABELS};
+
+/// Hugging Face's `model_type` of each architecture.
+pub const MODEL_TYPES: [&str; 3] = ["deberta-v2", "modernbert", "xlm-roberta"];
+
+/// A classifier of one of [`MODEL_TYPES`].
+pub struct Candle {
+    model: Model,
+    sizes: Sizes,
+    pad: u32,
+}
+
+enum Model {
+    DebertaV2(debertav2::DebertaV2SeqClassificationModel),
+    ModernBert(ModernBert),
+    XlmRoberta(xlm_roberta::XLMRobertaForSequenceClassification),
+}
+
+/// candle's encoder with a head of our own: candle's ends in probabilities.
+struct ModernBert {
+    encoder: modernbert::ModernBert,
+    takes_mean: bool,
+    dense: Linear,
+    norm: LayerNorm,
+    classifier: Linear,
+}
+
+impl Candle {
+    /// Builds a classifier from `config.json` and the tensors of its checkpoint, under Hugging Face's names, in any kind of floating-point number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another `model_type`, a setting that candle does not know, or another number of labels than five; [`Error::Weights`] for a tensor that is missing or of another shape.
+    pub fn new(config_json: &[u8], tensors: HashMap<String, Tensor>) -> Result<Candle, Error> {
+        let config = Config::from_json(config_json)?;
+        let parameters = tensors.values().map(Tensor::elem_count).sum();
+        let tensors = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let sizes = config.sizes(parameters)?;
+        let missing = |e: candle_core::Error| Error::Weights(e.to_string());
+        let model = match config.model_type.as_str() {
+            "deberta-v2" => {
+                let model = debertav2::DebertaV2SeqClassificationModel::load(tensors.pp("deberta"), &config.parsed()?, None);
+                Model::DebertaV2(model.map_err(missing)?)
+            }
+            "modernbert" => Model::ModernBert(ModernBert::load(&config, &tensors).map_err(missing)?),
+            _ => {
+                let model = xlm_roberta::XLMRobertaForSequenceClassification::new(LABELS, &config.parsed()?, tensors);
+                Model::XlmRoberta(model.map_err(missing)?)
+            }
+        };
+        Ok(Candle { model, sizes, pad: config.pad() })
+    }
+
+    /// Its sizes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// ids and mask (reviews, longest) to logits (reviews, 5).
+    fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.model {
+            Model::DebertaV2(model) => model.forward(ids, None, Some(mask.clone())),
+            Model::ModernBert(model) => model.forward(ids, mask),
+            Model::XlmRoberta(model) => model.forward(ids, mask, &ids.zeros_like()?),
+        }
+    }
+}
+
+impl Engine for Candle {
+    fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
+        self.sizes.check(batch)?;
+        let lengths: Vec<usize> = batch.lengths().collect();
+        let Some(longest) = lengths.iter().max().copied() else { return Ok(Vec::new()) };
+        let mut ids = vec![self.pad; lengths.len() * longest];
+        let mut mask = vec![0u32; lengths.len() * longest];
+        let mut rest = &batch.token_ids[..];
+        for (row, length) in lengths.iter().enumerate() {
+            let (review, after) = rest.split_at(*length);
+            ids[row * longest..][..*length].copy_from_slice(review);
+            mask[row * longest..][..*length].fill(1);
+            rest = after;
+        }
+        let compute = || {
+            let shape = (lengths.len(), longest);
+            let [ids, mask] = [ids, mask].map(|values| Tensor::from_vec(values, shape, &Device::Cpu));
+            self.forward(&ids?, &mask?)?.to_vec2::<f32>()
+        };
+        let rows = compute()?;
+        Ok(rows.into_iter().map(|row| std::array::from_fn(|label| row[label])).collect())
+    }
+}
+
+impl ModernBert {
+    fn load(config: &Config, tensors: &VarBuilder<'_>) -> candle_core::Result<ModernBert> {
+        let (width, eps) = (config.size("hidden_size").map_err(candle_core::Error::wrap)?, config.number("layer_norm_eps", 1e-5));
+        Ok(ModernBert {
+            encoder: modernbert::ModernBert::load(tensors.clone(), &config.parsed().map_err(candle_core::Error::wrap)?)?,
+            takes_mean: config.fields["classifier_pooling"] == "mean",
+            dense: candle_nn::linear_no_bias(width, width, tensors.pp("head.dense"))?,
+            norm: candle_nn::layer_norm_no_bias(width, eps, tensors.pp("head.norm"))?,
+            classifier: candle_nn::linear(width, LABELS, tensors.pp("classifier"))?,
+        })
+    }
+
+    fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+        let states = self.encoder.forward(ids, mask)?; // (reviews, longest, width)
+        let pooled = if self.takes_mean {
+            let mask = mask.to_dtype(DType::F32)?;
+            let sums = states.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
+            sums.broadcast_div(&mask.sum_keepdim(1)?)?
+        } else {
+            states.i((.., 0, ..))?.contiguous()?
+        };
+        self.classifier.forward(&self.norm.forward(&self.dense.forward(&pooled)?.gelu_erf()?)?)
+    }
+}
+
+/// A `config.json`, with the settings that newer versions of transformers write in other words.
+struct Config {
+    model_type: String,
+    fields: Map<String, Value>,
+}
+
+impl Config {
+    fn from_json(json: &[u8]) -> Result<Config, Error> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
+        let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !MODEL_TYPES.contains(&model_type.as_str()) {
+            return Err(Error::Config(format!("model_type is {model_type:?}; candle computes {}", MODEL_TYPES.join(", "))));
+        }
+        let labels = fields.get("id2label").and_then(Value::as_object).map(Map::len);
+        if labels != Some(LABELS) {
+            let found = labels.map_or("no labels".into(), |n| format!("{n} labels"));
+            return Err(Error::Config(format!("id2label names {found}; wanted {LABELS}, for one to five stars")));
+        }
+        if model_type == "modernbert" {
+            // transformers 5 writes the two angles of its rotary embeddings, and the epsilon of its norms, in other places than 4 did.
+            for (old, kind, default) in [("global_rope_theta", "full_attention", 160_000.0), ("local_rope_theta", "sliding_attention", 10_000.0)] {
+                let new = fields.get("rope_parameters").and_then(|all| all[kind]["rope_theta"].as_f64());
+                fields.entry(old).or_insert(json!(new.unwrap_or(default)));
+            }
+            let eps = fields.get("norm_eps").and_then(Value::as_f64).unwrap_or(1e-5);
+            fields.entry("layer_norm_eps").or_insert(json!(eps));
+            fields.entry("classifier_pooling").or_insert(json!("cls"));
+        }
+        if model_type == "xlm-roberta" {
+            fields.entry("position_embedding_type").or_insert(json!("absolute"));
+        }
+        Ok(Config { model_type, fields })
+    }
+
+    /// The settings as candle reads them.
+    fn parsed<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_value(Value::Object(self.fields.clone())).map_err(|e| Error::Config(format!("of a {}: {e}", self.model_type)))
+    }
+
+    fn size(&self, name: &str) -> Result<usize, Error> {
+        let size = self.fields.get(name).and_then(Value::as_u64).filter(|size| *size > 0);
+        size.map(|size| size as usize).ok_or_else(|| Error::Config(format!("no {name}; wanted a whole number above 0")))
+    }
+
+    fn number(&self, name: &str, default: f64) -> f64 {
+        self.fields.get(name).and_then(Value::as_f64).unwrap_or(default)
+    }
+
+    fn pad(&self) -> u32 {
+        self.fields.get("pad_token_id").and_then(Value::as_u64).unwrap_or_default() as u32
+    }
+
+    fn sizes(&self, parameters: usize) -> Result<Sizes, Error> {
+        let positions = self.size("max_position_embeddings")?;
+        Ok(Sizes {
+            model_type: self.model_type.clone(),
+            vocab_size: self.size("vocab_size")?,
+            hidden_size: self.size("hidden_size")?,
+            layers: self.size("num_hidden_layers")?,
+            intermediate_size: self.size("intermediate_size")?,
+            // XLM-RoBERTa counts positions from behind its padding token.
+            max_positions: if self.model_type == "xlm-roberta" { positions.saturating_sub(self.pad() as usize + 1) } else { positions },
+            parameters,
+        })
+    }
+}

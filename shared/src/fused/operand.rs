@@ -1,0 +1,41 @@
+//! Operands of matrix products: which matrix of a linear layer, and how a result is written.
+
+use super::layout::LinearAt;
+use crate::kernels::product::View;
+
+/// Which way rows go through a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From inputs to outputs.
+    Forward,
+    /// From the gradient of the outputs to that of the inputs.
+    Backward,
+}
+
+/// How a result is written.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Write {
+    /// Over what is there.
+    Set,
+    /// Added to what is there.
+    Add,
+}
+
+impl LinearAt {
+    /// Height and width of what rows are multiplied by.
+    pub(super) fn shape(&self, direction: Direction) -> (usize, usize) {
+        match direction {
+            Direction::Forward => (self.inputs, self.outputs),
+            Direction::Backward => (self.outputs, self.inputs),
+        }
+    }
+
+    /// What rows are multiplied by: forward wᵀ, with w (outputs, inputs) the weight, backward w.
+    pub(super) fn operand<'a>(&self, values: &'a [f32], direction: Direction) -> View<'a> {
+        let data = &values[self.weight.clone()];
+        match direction {
+            Direction::Forward => View { data, columns: self.inputs, rows: 1 },
+            Direction::Backward => View { data, columns: 1, rows: self.inputs },
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a model or data set comes from: a path, or a repository on the Hub.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::hub::{Hub, RepoId};
+use crate::model::starter;
+
+/// What `--model` and `--data` name.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A folder or file.
+    Path(PathBuf),
+    /// A repository, `OWNER/NAME[@REV]`.
+    Repo(RepoId),
+    /// The model that this program carries.
+    Starter,
+}
+
+impl FromStr for Source {
+    type Err = anyhow::Error;
+
+    /// A path if there is something, else the starter if that is its name, else a repository if it looks like one.
+    fn from_str(text: &str) -> Result<Source> {
+        let path = Path::new(text);
+        if path.exists() || text.starts_with(['.', '/', '~']) || is_data(path) || is_pattern(text) {
+            return Ok(Source::Path(path.into()));
+        }
+        if text == starter::NAME {
+            return Ok(Source::Starter);
+        }
+        match text.parse() {
+            Ok(repo) => Ok(Source::Repo(repo)),
+            Err(_) => Ok(Source::Path(path.into())),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Path(path) => path.display().fmt(f),
+            Source::Repo(repo) => repo.fmt(f),
+            Source::Starter => starter::NAME.fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// What to call it where others read: a repository as it is named, a path by its last part, for the rest tells of this machine alone.
+    pub fn title(&self) -> String {
+        match self {
+            Source::Path(path) => path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+            Source::Repo(_) | Source::Starter => self.to_string(),
+        }
+    }
+
+    /// The folder of a model, fetched if need be.
+    ///
+    /// # Errors
+    /// When there is no such folder, or the Hub does not give it.
+    pub fn model_folder(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<PathBuf> {
+        match self {
+            Source::Path(path) if path.is_dir() => Ok(path.clone()),
+            Source::Path(path) => {
+                bail!("{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}", path.display(), starter::NAME)
+            }
+            Source::Repo(repo) => Ok(hub()?.fetch_model(repo).with_context(|| format!("there is no folder {repo} here; from the Hub"))?.folder),
+            Source::Starter => starter::folder(),
+        }
+    }
+
+    /// The files of a data set, fetched if need be: a file, the data files of a folder, those that fit a pattern such as `shards/*.parquet`, or those of a repository.
+    ///
+    /// # Errors
+    /// When there is none, or the Hub does not give them.
+    fn data_files(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<Vec<PathBuf>> {
+        let path = match self {
+            Source::Path(path) => path.as_path(),
+            Source::Repo(repo) => {
+                return Ok(hub()?.fetch_dataset(repo).with_context(|| format!("there is no file or folder {repo} here; from the Hub"))?.files);
+            }
+            // A word like any other, where reviews are asked for.
+            Source::Starter => Path::new(starter::NAME),
+        };
+        if path.is_file() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let pattern = if path.is_dir() { path.join("*") } else { path.to_owned() };
+        let pattern = pattern.to_string_lossy().into_owned();
+        let found = glob::glob(&pattern).with_context(|| format!("{}: not a pattern of paths", path.display()))?;
+        let files: Vec<PathBuf> = found.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|file| file.is_file() && is_data(file)).collect();
+        ensure!(
+            !files.is_empty(),
+            "{}: no such file; wanted a .parquet, .csv, .tsv or .jsonl file, a folder or pattern of such files, or OWNER/NAME of a data set on the Hub",
+            path.display()
+        );
+        Ok(files)
+    }
+}
+
+/// The files of all `sources`, in their order.
+///
+/// # Errors
+/// When one of them has none, or the Hub does not give them.
+pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<Vec<PathBuf>> {
+    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source.data_files(&hub)).collect::<Result<_>>()?;
+    Ok(files.concat())
+}
+
+/// What to call several sources.
+pub fn names(sources: &[Source]) -> String {
+    sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What to call several sources where others read.
+pub fn titles(sources: &[Source]) -> String {
+    sources.iter().map(Source::title).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether reviews are read from a file of this name.
+fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["parquet", "csv", "tsv", "jsonl", "ndjson"].iter().any(|kind| e.eq_ignore_ascii_case(kind)))
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}

@@ -1,0 +1,225 @@
+//! CSV, TSV and JSON lines, by the reader that the page has too (`starsight_table`), so that program and page read a file alike. What the page counts as a problem of some rows is an
+//! error here where it could change what is learned.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema};
+use serde_json::Value;
+use starsight_table::protocol::{Fault, Problem};
+use starsight_table::{CellKind, Column, Table, TextReader};
+
+use super::super::origins::Numbers;
+use super::{PIECE, Pieces, text_field};
+
+/// Bytes that are read at once.
+const CHUNK: usize = 1 << 18;
+
+/// Lines that a note names.
+const NAMED: usize = 5;
+
+/// A file of text, some thousand rows at a time.
+struct Text {
+    path: PathBuf,
+    file: File,
+    reader: TextReader,
+    chunk: Vec<u8>,
+    is_over: bool,
+    /// The first lines that are not UTF-8, and how many there are.
+    other: (Vec<u32>, usize),
+}
+
+impl Text {
+    fn open(path: &Path, ending: &str) -> Result<Text> {
+        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+        let reader = TextReader::open(ending, Some(true)).with_context(|| format!("{}: not a file of text", path.display()))?;
+        Ok(Text { path: path.into(), file, reader, chunk: vec![0; CHUNK], is_over: false, other: (Vec::new(), 0) })
+    }
+
+    /// The next rows, which may be none for a file with a header alone; nothing at the end of the file.
+    fn next(&mut self) -> Result<Option<Table>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        while !self.is_over && self.reader.rows() < PIECE {
+            match self.file.read(&mut self.chunk).with_context(|| format!("reading {}", self.path.display()))? {
+                0 => {
+                    self.reader.end();
+                    self.is_over = true;
+                }
+                read => self.reader.push(&self.chunk[..read]),
+            }
+        }
+        let table = self.reader.take();
+        self.check(&table)?;
+        Ok(Some(table))
+    }
+
+    /// Refuses rows that are not as the header says, and remembers those that are not UTF-8.
+    fn check(&mut self, table: &Table) -> Result<()> {
+        let line = |problem: &Problem| table.lines[problem.first[0] - 1];
+        let path = self.path.display();
+        if let Some(problem) = table.problems.iter().find(|problem| problem.fault == Fault::Unclosed) {
+            bail!("{path}, line {}: a quotation mark opens a value here that no other one closes before the end of the file", line(problem));
+        }
+        for problem in &table.problems {
+            match &problem.fault {
+                Fault::TooFew(found, wanted) | Fault::TooMany(found, wanted) => {
+                    let line = line(problem);
+                    bail!("{path}, line {line}: {found} fields, but the header names {wanted}; is a quotation mark or a separator missing?")
+                }
+                Fault::NotJson(why) => bail!("{path}, line {}: not a JSON object: {why}", problem.first[0]),
+                Fault::NotUtf8 => {
+                    // Of a file of JSON the numbers are lines already.
+                    let is_json = table.separator.is_none();
+                    let lines = problem.first.iter().map(|number| if is_json { *number as u32 } else { table.lines[number - 1] });
+                    let (known, count) = &mut self.other;
+                    known.extend(lines);
+                    known.truncate(NAMED);
+                    *count += problem.count;
+                }
+                Fault::Endless | Fault::Unclosed | Fault::EmptyLine => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what was guessed of the file.
+    fn tell(&self, separator: Option<char>) {
+        if let Some(separator @ (';' | '|')) = separator {
+            say_once(format!("{}: its fields are separated by `{separator}`", self.path.display()));
+        }
+        if let Some('\t') = separator.filter(|_| self.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))) {
+            say_once(format!("{}: its fields are separated by tabs", self.path.display()));
+        }
+        let (lines, count) = &self.other;
+        if *count > 0 {
+            let more = if *count > lines.len() { ", …" } else { "" };
+            let named = lines.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            let rows = if *count == 1 { "1 row is" } else { &format!("{count} rows are") };
+            say_once(format!("{}: {rows} not UTF-8 and read as Windows-1252 (line {named}{more})", self.path.display()));
+        }
+    }
+}
+
+/// A file may be read several times in a run.
+fn say_once(words: String) {
+    static SAID: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.get_or_insert_default().insert(words.clone()) {
+        say!("{words}");
+    }
+}
+
+/// The columns, in the order in which they first occur; those of JSON each of the narrowest type that holds all its values.
+pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
+    let mut text = Text::open(path, ending)?;
+    let mut fields: Vec<(String, Narrowest)> = Vec::new();
+    while let Some(table) = text.next()? {
+        for (i, column) in table.columns.iter().enumerate() {
+            if i == fields.len() {
+                fields.push((column.name.clone(), Narrowest::Nothing));
+            }
+            if column.kind() == CellKind::Json {
+                fields[i].1 = (0..table.rows).map(|row| Narrowest::of(column, row)).fold(fields[i].1, Narrowest::and);
+            }
+        }
+        // A header tells the columns of the other kinds.
+        if table.separator.is_some() {
+            break;
+        }
+    }
+    let wanted = if ending == "jsonl" { "a JSON object a line" } else { "a first line with the names of the columns" };
+    ensure!(!fields.is_empty(), "{}: empty file; wanted {wanted}", path.display());
+    Ok(fields.into_iter().map(|(name, narrowest)| narrowest.field(&name)).collect())
+}
+
+pub fn pieces(path: &Path, ending: &str, schema: &Schema) -> Result<Pieces> {
+    let mut text = Text::open(path, ending)?;
+    let schema = Arc::new(schema.clone());
+    let mut separator = None;
+    let mut next = move || -> Result<Option<(RecordBatch, Numbers)>> {
+        while let Some(table) = text.next()? {
+            separator = separator.or(table.separator);
+            if table.rows > 0 {
+                return Ok(Some((batch(&table, &schema).with_context(|| text.path.display().to_string())?, numbers(table))));
+            }
+        }
+        text.tell(separator);
+        Ok(None)
+    };
+    Ok(Box::new(std::iter::from_fn(move || next().transpose())))
+}
+
+fn numbers(table: Table) -> Numbers {
+    Numbers::Lines(table.lines.into_iter().map(u64::from).collect())
+}
+
+/// The columns of `table` that `schema` names, in its types; null where a row has none.
+fn batch(table: &Table, schema: &Arc<Schema>) -> Result<RecordBatch> {
+    let array = |field: &Arc<Field>| match table.columns.iter().find(|column| column.name == *field.name()) {
+        Some(column) => array(column, field.data_type(), table.rows),
+        None => arrow::array::new_null_array(field.data_type(), table.rows),
+    };
+    let arrays = schema.fields().iter().map(array).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(table.rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
+}
+
+fn array(column: &Column, kind: &DataType, rows: usize) -> ArrayRef {
+    let values = || (0..rows).map(|row| column.json(row));
+    match kind {
+        DataType::Int64 => Arc::new(values().map(|value| value?.as_i64()).collect::<Int64Array>()),
+        DataType::Float64 => Arc::new(values().map(|value| value?.as_f64()).collect::<Float64Array>()),
+        DataType::Boolean => Arc::new(values().map(|value| value?.as_bool()).collect::<BooleanArray>()),
+        _ if column.kind() == CellKind::Text => Arc::new(LargeStringArray::from_iter_values((0..rows).map(|row| column.text(row)))),
+        _ => Arc::new((0..rows).map(|row| column.json(row).map(|_| column.text(row))).collect::<LargeStringArray>()),
+    }
+}
+
+/// The narrowest type that holds the values of a column of JSON.
+#[derive(Clone, Copy, PartialEq)]
+enum Narrowest {
+    Nothing,
+    Whole,
+    Number,
+    Truth,
+    Text,
+}
+
+impl Narrowest {
+    fn of(column: &Column, row: usize) -> Narrowest {
+        match column.json(row) {
+            None => Narrowest::Nothing,
+            Some(Value::Bool(_)) => Narrowest::Truth,
+            Some(value) if value.is_i64() => Narrowest::Whole,
+            // A larger whole number is kept as it is written: as a float it would lose digits.
+            Some(value) if value.is_u64() => Narrowest::Text,
+            Some(Value::Number(_)) => Narrowest::Number,
+            Some(_) => Narrowest::Text,
+        }
+    }
+
+    fn and(self, other: Narrowest) -> Narrowest {
+        match (self, other) {
+            (Narrowest::Nothing, kind) | (kind, Narrowest::Nothing) => kind,
+            (one, other) if one == other => one,
+            (Narrowest::Whole, Narrowest::Number) | (Narrowest::Number, Narrowest::Whole) => Narrowest::Number,
+            _ => Narrowest::Text,
+        }
+    }
+
+    fn field(self, name: &str) -> Field {
+        match self {
+            Narrowest::Whole => Field::new(name, DataType::Int64, true),
+            Narrowest::Number => Field::new(name, DataType::Float64, true),
+            Narrowest::Truth => Field::new(name, DataType::Boolean, true),
+            Narrowest::Text | Narrowest::Nothing => text_field(name),
+        }
+    }
+}

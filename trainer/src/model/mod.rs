@@ -1,0 +1,10 @@
+//! Models to begin with: pretrained folders, fresh shapes, trimmed vocabularies, the starter; and checks of their files.
+
+pub mod base;
+pub mod fresh;
+pub mod inherit;
+pub mod pieces;
+pub mod starter;
+pub mod trim;
+pub mod verify;
+pub mod wordpiece;

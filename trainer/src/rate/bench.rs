@@ -1,0 +1,315 @@
+//! How many reviews a second a model rates, from text to logits: the notebook's table of batches of 64, 32 and 1, packed and padded side by side.
+//!
+//! It knows of an engine no more than [`Engine`](starsight_model::Engine) does. That hands its logits over as numbers in the machine's own memory, so whatever device
+//! computes them has finished when the clock is read.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rayon::prelude::*;
+use serde::Serialize;
+use starsight_model::batch::{PackedBatch, plan};
+use starsight_model::config::Sizes;
+use starsight_model::fused::{self, Precision};
+use starsight_model::int8::{Int8Kernel, Trial};
+use starsight_model::{LABELS, Rater};
+
+/// How reviews come together in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// End to end, as Starsight rates.
+    Packed,
+    /// Each as long as the longest of its batch. There is no padding in the engine, so the shorter reviews are lengthened with the id of `[PAD]`: the work is that of a padded
+    /// batch, but the logits are not those of the reviews, and are not used.
+    Padded,
+}
+
+/// The order in which reviews come into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// That of the file. Each batch is tokenised when its turn comes.
+    AsTheyCome,
+    /// Longest first, as `rate` does. All are tokenised before the first batch.
+    ByLength,
+}
+
+/// How large a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Size {
+    /// This many reviews.
+    Reviews(usize),
+    /// As many as hold this many tokens, as `rate` does.
+    Tokens(usize),
+}
+
+/// One way of rating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// Reviews or tokens in a batch.
+    pub batch: Size,
+    /// Packed or padded.
+    pub layout: Layout,
+    /// As they come or sorted.
+    pub order: Order,
+}
+
+/// What one way came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// The way.
+    #[serde(flatten)]
+    pub way: Way,
+    /// Reviews a second: the median of the repeats.
+    pub samples_per_second: f64,
+    /// Reviews a second in the slowest and the fastest repeat.
+    pub spread: [f64; 2],
+    /// Tokens of the reviews a second.
+    pub tokens_per_second: f64,
+    /// Tokens that were computed for one token of the reviews: 1 without padding.
+    pub padding: f64,
+    /// Share of the device's peak that the products of the linear layers reached, padding included.
+    pub peak_share: f64,
+    /// Milliseconds of lag that every batch would wait for a network, and reviews a second with it.
+    pub lag: Option<Lag>,
+}
+
+/// The artificial lag of the notebook.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Lag {
+    /// Milliseconds a batch.
+    pub milliseconds: u64,
+    /// Reviews a second with it. The lag is added to the measured time, not slept: a machine that waits does nothing else.
+    pub samples_per_second: f64,
+}
+
+/// What a benchmark came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    /// Reviews rated in each repeat.
+    pub samples: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// Tokens of the longest.
+    pub longest: usize,
+    /// How often each way was measured.
+    pub repeats: usize,
+    /// The device's peak in 10^9 operations a second, by the engine's own product in its own numbers.
+    pub peak_gflops: f64,
+    /// The figures.
+    pub figures: Vec<Figure>,
+}
+
+/// The id that pads: `[PAD]` in BERT's vocabularies. Any id costs the same.
+const PAD: u32 = 0;
+
+/// The ways that a table shows for batches of these sizes: each packed and padded, as they come and sorted, and at the end as `rate` does it, in batches of `token_budget` tokens.
+pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for size in batch_sizes {
+        let batch = Size::Reviews(*size);
+        // A single review is neither padded nor sorted.
+        let choices: &[(Layout, Order)] = match size {
+            1 => &[(Layout::Packed, Order::AsTheyCome)],
+            _ => &[
+                (Layout::Padded, Order::AsTheyCome),
+                (Layout::Padded, Order::ByLength),
+                (Layout::Packed, Order::AsTheyCome),
+                (Layout::Packed, Order::ByLength),
+            ],
+        };
+        ways.extend(choices.iter().map(|(layout, order)| Way { batch, layout: *layout, order: *order }));
+    }
+    ways.push(Way { batch: Size::Tokens(token_budget), layout: Layout::Packed, order: Order::ByLength });
+    ways
+}
+
+/// Measures each of `ways` over `texts`, on a device that reaches `peak_gflops`. `lag` gives the milliseconds that a batch waits; `done` is called after each pass over the texts.
+///
+/// # Errors
+/// When the engine fails.
+pub fn measure(
+    rater: &Rater,
+    texts: &[&str],
+    ways: &[Way],
+    repeats: usize,
+    peak_gflops: f64,
+    lag: impl Fn(Size) -> Option<u64>,
+    mut done: impl FnMut(),
+) -> Result<Table> {
+    let lengths: Vec<usize> = rater.tokenizer().encode_all(texts)?.iter().map(Vec::len).collect();
+    let tokens: usize = lengths.iter().sum();
+    let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
+    // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
+    for round in 0..=repeats {
+        for (way, passes) in ways.iter().zip(&mut passes) {
+            let pass = pass(rater, texts, &lengths, *way)?;
+            if round > 0 {
+                passes.push(pass);
+            }
+            done();
+        }
+    }
+    let figure = |(way, passes): (&Way, Vec<Pass>)| {
+        let mut seconds: Vec<f64> = passes.iter().map(|p| p.seconds).collect();
+        seconds.sort_unstable_by(f64::total_cmp);
+        let (median, samples) = (median(&seconds), texts.len() as f64);
+        let Pass { computed, batches, .. } = passes[0];
+        let lag = lag(way.batch).map(|milliseconds| {
+            let waited = Duration::from_millis(milliseconds).as_secs_f64() * batches as f64;
+            Lag { milliseconds, samples_per_second: samples / (median + waited) }
+        });
+        Figure {
+            way: *way,
+            samples_per_second: samples / median,
+            spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
+            tokens_per_second: tokens as f64 / median,
+            padding: computed as f64 / tokens as f64,
+            peak_share: operations(rater.sizes(), computed, texts.len()) / median / (1e9 * peak_gflops),
+            lag,
+        }
+    };
+    let figures = ways.iter().zip(passes).map(figure).collect();
+    Ok(Table { samples: texts.len(), tokens, longest: lengths.iter().copied().max().unwrap_or(0), repeats, peak_gflops, figures })
+}
+
+/// One pass over the reviews.
+#[derive(Clone, Copy)]
+struct Pass {
+    seconds: f64,
+    /// Tokens that went through the engine.
+    computed: usize,
+    batches: usize,
+}
+
+fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pass> {
+    let mut pass = Pass { seconds: 0.0, computed: 0, batches: 0 };
+    let mut rate = |reviews: Vec<Vec<u32>>| -> Result<()> {
+        let reviews = if way.layout == Layout::Padded { padded(reviews) } else { reviews };
+        let batch = PackedBatch::new(&reviews.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        rater.engine().logits(&batch)?;
+        pass.computed += batch.tokens();
+        pass.batches += 1;
+        Ok(())
+    };
+    let clock = Instant::now();
+    match (way.order, way.batch) {
+        (Order::AsTheyCome, Size::Reviews(size)) => {
+            for texts in texts.chunks(size) {
+                rate(rater.tokenizer().encode_all(texts)?)?;
+            }
+        }
+        (Order::AsTheyCome, Size::Tokens(budget)) => {
+            let order: Vec<usize> = (0..texts.len()).collect();
+            for group in starsight_model::batch::pack_in_order(&order, lengths, budget) {
+                rate(rater.tokenizer().encode_all(&group.iter().map(|i| texts[*i]).collect::<Vec<_>>())?)?;
+            }
+        }
+        (Order::ByLength, size) => {
+            let ids = rater.tokenizer().encode_all(texts)?;
+            let groups = match size {
+                Size::Reviews(size) => plan(lengths, usize::MAX).concat().chunks(size).map(<[usize]>::to_vec).collect(),
+                Size::Tokens(budget) => plan(lengths, budget),
+            };
+            for group in groups {
+                rate(group.iter().map(|i| ids[*i].clone()).collect())?;
+            }
+        }
+    }
+    pass.seconds = clock.elapsed().as_secs_f64();
+    Ok(pass)
+}
+
+/// Lengthens each review to the longest.
+fn padded(mut reviews: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    let longest = reviews.iter().map(Vec::len).max().unwrap_or(0);
+    reviews.iter_mut().for_each(|ids| ids.resize(longest, PAD));
+    reviews
+}
+
+/// The middle of ascending values, the mean of the two middle ones of an even number.
+fn median(ascending: &[f64]) -> f64 {
+    let middle = ascending.len() / 2;
+    if ascending.len() % 2 == 1 { ascending[middle] } else { (ascending[middle - 1] + ascending[middle]) / 2.0 }
+}
+
+/// The operations of the linear layers' products for so many tokens and reviews, an addition and a multiplication a weight: query, key, value and output (h x h each) and the two
+/// feed-forward layers (h x f each) for every token; but in the last layer key and value alone, for only the first token of each review asks there and goes on to the head. Attention
+/// itself, which depends on the lengths, is left out.
+fn operations(sizes: &Sizes, tokens: usize, reviews: usize) -> f64 {
+    let (h, f) = (sizes.hidden_size as f64, sizes.intermediate_size as f64);
+    let [asks, answers] = [2.0 * h * h + 2.0 * h * f, 2.0 * h * h];
+    let lower = sizes.layers.saturating_sub(1) as f64;
+    let (tokens, reviews) = (tokens as f64, reviews as f64);
+    2.0 * (tokens * (lower * asks + sizes.layers as f64 * answers) + reviews * (asks + h * h + LABELS as f64 * h))
+}
+
+/// What the processor reaches at best, in 10^9 operations a second, in products of matrices of `side` x `side` as the encoder multiplies in `precision`, one on each core.
+pub fn peak(precision: Precision, side: usize) -> f64 {
+    let [a, b] = [0.5f32, 0.25].map(|value| vec![value; side * side]);
+    let results = vec![vec![0f32; side * side]; rayon::current_num_threads()];
+    at_best(results, 2 * side.pow(3), |y| fused::square(precision, side, &a, &b, y))
+}
+
+/// The same of the integer engine's product by `kernel`.
+pub fn int8_peak(kernel: Int8Kernel) -> f64 {
+    /// Often enough that starting the cores does not count.
+    const TIMES: usize = 10_000;
+    let trials = (0..rayon::current_num_threads()).map(|_| Trial::default()).collect();
+    at_best(trials, TIMES * Trial::OPERATIONS, |trial| (0..TIMES).for_each(|_| trial.run(kernel)))
+}
+
+/// 10^9 operations a second when each core does `work` on a result of its own, of `operations` each: the best of several rounds.
+fn at_best<T: Send>(mut results: Vec<T>, operations: usize, work: impl Fn(&mut T) + Sync) -> f64 {
+    const ROUNDS: usize = 10;
+    let round = |results: &mut Vec<T>| {
+        let clock = Instant::now();
+        results.par_iter_mut().with_max_len(1).for_each(&work);
+        clock.elapsed().as_secs_f64()
+    };
+    let best = (0..ROUNDS).map(|_| round(&mut results)).fold(f64::INFINITY, f64::min);
+    (operations * results.len()) as f64 / best / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use starsight_model::EncoderConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!([median(&[1.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])], [1.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn padding_makes_all_as_long_as_the_longest() {
+        assert_eq!(padded(vec![vec![5, 6, 7], vec![8]]), [[5, 6, 7], [8, PAD, PAD]]);
+    }
+
+    #[test]
+    fn single_reviews_are_neither_padded_nor_sorted() {
+        let ways = ways(&[2, 1], 2048);
+        assert_eq!(ways.len(), 6);
+        assert_eq!(ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(), 1);
+        assert_eq!(ways[5].batch, Size::Tokens(2048));
+    }
+
+    #[test]
+    fn a_peak_is_a_number() {
+        for peak in [peak(Precision::F32, 64), int8_peak(Int8Kernel::best())] {
+            assert!(peak.is_finite() && peak > 0.1, "{peak}");
+        }
+    }
+
+    #[test]
+    fn operations_are_those_that_are_computed() {
+        let json = r#"{"model_type":"distilbert","vocab_size":50,"dim":4,"n_layers":3,"n_heads":2,"hidden_dim":16,"max_position_embeddings":40}"#;
+        let sizes = EncoderConfig::from_json(json.as_bytes()).expect("a good config").sizes();
+        // Two whole layers of 4 x 16 + 2 x 64 weights a token, keys and values of the third; then 2 x 16 + 2 x 64 weights a review, and the head's 16 + 20.
+        let multiplications = 10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
+        assert_eq!(operations(&sizes, 10, 3), f64::from(2 * multiplications));
+    }
+}
