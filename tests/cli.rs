@@ -10,7 +10,16 @@ use common::{TRAIN, bad, csv, folder_with, good, json, starsight, text, trained,
 use starsight::data::Tables;
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = dir.read_dir().expect("a folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = dir
+        .read_dir()
+        .expect("a folder")
+        .map(|e| {
+            e.expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
     names.sort();
     names
 }
@@ -40,56 +49,179 @@ fn the_whole_way_on_small_data() {
     // 204 reviews in batches of 16 are 13 steps an epoch; each epoch adds its validation.
     assert_eq!(log.lines().count(), 8 * 13 + 8);
     let metrics = json(&std::fs::read_to_string(at.join("model/metrics.json")).expect("metrics"));
-    assert_eq!((metrics["steps"].as_u64(), metrics["test"]["samples"].as_u64()), (Some(104), Some(64)));
+    assert_eq!(
+        (
+            metrics["steps"].as_u64(),
+            metrics["test"]["samples"].as_u64()
+        ),
+        (Some(104), Some(64))
+    );
 
-    let [low, high] = [0, 1].map(|end| metrics["test"]["intervals"]["loss"][end].as_f64().expect("an end"));
+    let [low, high] = [0, 1].map(|end| {
+        metrics["test"]["intervals"]["loss"][end]
+            .as_f64()
+            .expect("an end")
+    });
     let loss = metrics["test"]["loss"].as_f64().expect("a loss");
     assert!(low < loss && loss < high, "{low} {loss} {high}");
     let report = std::fs::read_to_string(at.join("model/report.html")).expect("a report");
-    assert!(report.contains("<h1>model</h1>") && report.contains("How it learned") && report.contains("64 others that nothing was chosen by"));
+    assert!(
+        report.contains("<h1>model</h1>")
+            && report.contains("How it learned")
+            && report.contains("64 others that nothing was chosen by")
+    );
 
     // evaluate says of the test split what train said.
-    let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--split", "test", "--json"]));
-    assert_eq!(evaluated["metrics"]["confusion"], metrics["test"]["confusion"]);
-    assert_eq!(evaluated["metrics"]["intervals"]["accuracy"], metrics["test"]["intervals"]["accuracy"]);
+    let evaluated = json(&good(
+        at,
+        &[
+            "evaluate",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--split",
+            "test",
+            "--json",
+        ],
+    ));
+    assert_eq!(
+        evaluated["metrics"]["confusion"],
+        metrics["test"]["confusion"]
+    );
+    assert_eq!(
+        evaluated["metrics"]["intervals"]["accuracy"],
+        metrics["test"]["intervals"]["accuracy"]
+    );
     // By the temperature that is folded into the head: these two depend on it.
     let temperature = metrics["temperature"].as_f64().expect("a temperature");
-    let manifest = json(&std::fs::read_to_string(at.join("model/starsight.json")).expect("a manifest"));
-    assert!(manifest["temperature"] == 1.0 && (temperature - 1.0).abs() > 1e-3, "{temperature}");
+    let manifest =
+        json(&std::fs::read_to_string(at.join("model/starsight.json")).expect("a manifest"));
+    assert!(
+        manifest["temperature"] == 1.0 && (temperature - 1.0).abs() > 1e-3,
+        "{temperature}"
+    );
     for metric in ["loss", "ece"] {
-        let [here, there] = [&evaluated["metrics"], &metrics["test"]].map(|of| of[metric].as_f64().expect("a number"));
+        let [here, there] = [&evaluated["metrics"], &metrics["test"]]
+            .map(|of| of[metric].as_f64().expect("a number"));
         assert!((here - there).abs() < 1e-6, "{metric}: {here} {there}");
     }
-    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv"]).contains("Accuracy"));
-    assert!(metrics["uncalibrated_loss"].as_f64().is_some_and(|raw| (raw - loss).abs() > 1e-6), "{}", metrics["uncalibrated_loss"]);
+    assert!(
+        good(
+            at,
+            &["evaluate", "--model", "model", "--data", "reviews.csv"]
+        )
+        .contains("Accuracy")
+    );
+    assert!(
+        metrics["uncalibrated_loss"]
+            .as_f64()
+            .is_some_and(|raw| (raw - loss).abs() > 1e-6),
+        "{}",
+        metrics["uncalibrated_loss"]
+    );
 
     // In int8, which tells how far it agrees with f32; the weights made anew are the same.
-    let int8 = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--int8", "--json"]));
+    let int8 = json(&good(
+        at,
+        &[
+            "evaluate",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--int8",
+            "--json",
+        ],
+    ));
     assert_eq!(int8["agreement"]["samples"], 320);
     assert!(
-        int8["agreement"]["same_star"].as_f64() >= Some(0.99) && int8["agreement"]["mean_difference"].as_f64() < Some(0.02),
+        int8["agreement"]["same_star"].as_f64() >= Some(0.99)
+            && int8["agreement"]["mean_difference"].as_f64() < Some(0.02),
         "{}",
         int8["agreement"]
     );
-    assert!(good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--int8"]).contains("agreement with f32"));
+    assert!(
+        good(
+            at,
+            &[
+                "evaluate",
+                "--model",
+                "model",
+                "--data",
+                "reviews.csv",
+                "--int8"
+            ]
+        )
+        .contains("agreement with f32")
+    );
     let read = |name: &str| std::fs::read(at.join("model").join(name)).expect("a file");
     let before = ["starsight.json", "web/weights.safetensors"].map(read);
     good(at, &["quantize", "--model", "model"]);
     assert!(before == ["starsight.json", "web/weights.safetensors"].map(read));
 
     // rate: texts, a file in each format, standard input.
-    let rated = json(&good(at, &["rate", "--model", "model", "--json", "great app, love it 😍", "", "terrible, crashes all day"]));
-    let stars: Vec<u64> = rated["ratings"].as_array().expect("ratings").iter().map(|r| r["stars"].as_u64().expect("stars")).collect();
+    let rated = json(&good(
+        at,
+        &[
+            "rate",
+            "--model",
+            "model",
+            "--json",
+            "great app, love it 😍",
+            "",
+            "terrible, crashes all day",
+        ],
+    ));
+    let stars: Vec<u64> = rated["ratings"]
+        .as_array()
+        .expect("ratings")
+        .iter()
+        .map(|r| r["stars"].as_u64().expect("stars"))
+        .collect();
     assert_eq!((stars.len(), stars[0], stars[2]), (3, 5, 1));
     assert!(good(at, &["rate", "--model", "model", "great app, love it"]).starts_with("★★★★★"));
     for out in ["rated.csv", "rated.tsv", "rated.jsonl", "rated.parquet"] {
-        assert!(good(at, &["rate", "--model", "model", "--data", "reviews.csv", "--out", out]).contains("320 reviews rated"));
-        let again = json(&good(at, &["rate", "--model", "model", "--data", out, "--out", "again.csv", "--json"]));
+        assert!(
+            good(
+                at,
+                &[
+                    "rate",
+                    "--model",
+                    "model",
+                    "--data",
+                    "reviews.csv",
+                    "--out",
+                    out
+                ]
+            )
+            .contains("320 reviews rated")
+        );
+        let again = json(&good(
+            at,
+            &[
+                "rate",
+                "--model",
+                "model",
+                "--data",
+                out,
+                "--out",
+                "again.csv",
+                "--json",
+            ],
+        ));
         assert_eq!(again["samples"], 320, "{out} is read back");
     }
     let rated = std::fs::read_to_string(at.join("rated.csv")).expect("a file");
-    assert_eq!(rated.lines().next(), Some("package_name,review,date,star,stars,expected,p1,p2,p3,p4,p5"));
-    assert_eq!(rated, std::fs::read_to_string(at.join("again.csv")).expect("a file"), "the formats keep every column and value");
+    assert_eq!(
+        rated.lines().next(),
+        Some("package_name,review,date,star,stars,expected,p1,p2,p3,p4,p5")
+    );
+    assert_eq!(
+        rated,
+        std::fs::read_to_string(at.join("again.csv")).expect("a file"),
+        "the formats keep every column and value"
+    );
 
     // publish to a folder gives the same bundle; a site needs the page, which the browser test has.
     good(at, &["publish", "--model", "model", "--out", "copy"]);
@@ -97,32 +229,110 @@ fn the_whole_way_on_small_data() {
         names(&at.join("copy")),
         bundle
             .into_iter()
-            .filter(|n| !["checkpoints", "metrics.json", "recipe.toml", "report.html", "tensorboard", "train_log.jsonl"].contains(n))
+            .filter(|n| ![
+                "checkpoints",
+                "metrics.json",
+                "recipe.toml",
+                "report.html",
+                "tensorboard",
+                "train_log.jsonl"
+            ]
+            .contains(n))
             .collect::<Vec<_>>()
     );
-    bad(at, &["publish", "--model", "model", "--out", "copy"], 1, &["copy holds something already"]);
+    bad(
+        at,
+        &["publish", "--model", "model", "--out", "copy"],
+        1,
+        &["copy holds something already"],
+    );
     // Without the temperature, its loss is what the run noted of that.
     let path = at.join("copy/starsight.json");
     let warm = format!(r#""temperature":{}"#, 1.0 / temperature);
-    std::fs::write(&path, manifest.to_string().replace(r#""temperature":1.0"#, &warm)).expect("written");
-    let raw = json(&good(at, &["evaluate", "--model", "copy", "--data", "reviews.csv", "--split", "test", "--json"]));
-    let [here, there] = [&raw["metrics"]["loss"], &metrics["uncalibrated_loss"]].map(|of| of.as_f64().expect("a number"));
+    std::fs::write(
+        &path,
+        manifest.to_string().replace(r#""temperature":1.0"#, &warm),
+    )
+    .expect("written");
+    let raw = json(&good(
+        at,
+        &[
+            "evaluate",
+            "--model",
+            "copy",
+            "--data",
+            "reviews.csv",
+            "--split",
+            "test",
+            "--json",
+        ],
+    ));
+    let [here, there] = [&raw["metrics"]["loss"], &metrics["uncalibrated_loss"]]
+        .map(|of| of.as_f64().expect("a number"));
     assert!((here - there).abs() < 1e-6, "{here} {there}");
     // Without the weights in floating point, a copy is held to those that the integers stand for.
-    good(at, &["publish", "--model", "model", "--out", "light", "--integers"]);
+    good(
+        at,
+        &[
+            "publish",
+            "--model",
+            "model",
+            "--out",
+            "light",
+            "--integers",
+        ],
+    );
     assert!(good(at, &["rate", "--model", "light", "great app, love it"]).starts_with("★★★★★"));
     // Its card takes notes, and names the languages that are said.
     std::fs::write(at.join("notes.md"), "## From whom\n\nFrom a test.\n").expect("written");
-    good(at, &["publish", "--model", "model", "--out", "noted", "--notes", "notes.md", "--languages", "en,ko"]);
+    good(
+        at,
+        &[
+            "publish",
+            "--model",
+            "model",
+            "--out",
+            "noted",
+            "--notes",
+            "notes.md",
+            "--languages",
+            "en,ko",
+        ],
+    );
     let card = std::fs::read_to_string(at.join("noted/README.md")).expect("a card");
-    assert!(card.contains("language:\n- \"en\"\n- \"ko\"\n") && card.contains("From a test.\n\n## Limits\n"), "{card}");
-    assert!(good(at, &["rate", "--model", "noted", "great app, love it"]).starts_with("★★★★★"), "the manifest vouches for it");
-    bad(at, &["publish", "--model", "model", "--out", "other", "--notes", "none.md"], 1, &["reading none.md"]);
-    assert!(good(at, &["rate", "--model", "light", "--int8", "great app, love it"]).starts_with("★★★★★"));
+    assert!(
+        card.contains("language:\n- \"en\"\n- \"ko\"\n")
+            && card.contains("From a test.\n\n## Limits\n"),
+        "{card}"
+    );
+    assert!(
+        good(at, &["rate", "--model", "noted", "great app, love it"]).starts_with("★★★★★"),
+        "the manifest vouches for it"
+    );
+    bad(
+        at,
+        &[
+            "publish", "--model", "model", "--out", "other", "--notes", "none.md",
+        ],
+        1,
+        &["reading none.md"],
+    );
+    assert!(
+        good(
+            at,
+            &["rate", "--model", "light", "--int8", "great app, love it"]
+        )
+        .starts_with("★★★★★")
+    );
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);
 
     // A second run needs a word.
-    bad(at, &TRAIN, 1, &["model holds an earlier run", "--resume or --overwrite"]);
+    bad(
+        at,
+        &TRAIN,
+        1,
+        &["model holds an earlier run", "--resume or --overwrite"],
+    );
     // Every other recipe is another run.
     let mut other = TRAIN.to_vec();
     other[8] = "1e-3";
@@ -131,22 +341,77 @@ fn the_whole_way_on_small_data() {
 
     // A bundle whose weights are cut off is refused, before it rates anything.
     let weights = std::fs::read(at.join("copy/model.safetensors")).expect("weights");
-    std::fs::write(at.join("copy/model.safetensors"), &weights[..weights.len() / 2]).expect("written");
-    bad(at, &["rate", "--model", "copy", "x"], 1, &["model.safetensors", "cut off"]);
+    std::fs::write(
+        at.join("copy/model.safetensors"),
+        &weights[..weights.len() / 2],
+    )
+    .expect("written");
+    bad(
+        at,
+        &["rate", "--model", "copy", "x"],
+        1,
+        &["model.safetensors", "cut off"],
+    );
     std::fs::remove_file(at.join("copy/starsight.json")).expect("removed");
-    bad(at, &["rate", "--model", "copy", "x"], 1, &["model.safetensors: cut off"]);
+    bad(
+        at,
+        &["rate", "--model", "copy", "x"],
+        1,
+        &["model.safetensors: cut off"],
+    );
     std::fs::remove_file(at.join("copy/model.safetensors")).expect("removed");
     good(at, &["rate", "--model", "copy", "x"]);
     std::fs::remove_file(at.join("copy/web/weights.safetensors")).expect("removed");
-    bad(at, &["rate", "--model", "copy", "x"], 1, &["copy holds no model.safetensors"]);
+    bad(
+        at,
+        &["rate", "--model", "copy", "x"],
+        1,
+        &["copy holds no model.safetensors"],
+    );
     // What cannot be written is told before a model is looked for.
-    for (out, says) in
-        [("out.xlsx", "out.xlsx: not a kind of file that is written"), ("reviews.csv/out.csv", "reviews.csv/out.csv: no file can be written in")]
-    {
-        bad(at, &["rate", "--model", "./nowhere", "--data", "reviews.csv", "--out", out], 1, &[says]);
+    for (out, says) in [
+        ("out.xlsx", "out.xlsx: not a kind of file that is written"),
+        (
+            "reviews.csv/out.csv",
+            "reviews.csv/out.csv: no file can be written in",
+        ),
+    ] {
+        bad(
+            at,
+            &[
+                "rate",
+                "--model",
+                "./nowhere",
+                "--data",
+                "reviews.csv",
+                "--out",
+                out,
+            ],
+            1,
+            &[says],
+        );
     }
-    assert!(good(at, &["rate", "--model", "model", "--data", "reviews.csv", "--out", "new/folder/out.csv"]).contains("320 reviews rated"));
-    bad(at, &["publish", "--model", "base", "--out", "copy2"], 1, &["base is not a bundle"]);
+    assert!(
+        good(
+            at,
+            &[
+                "rate",
+                "--model",
+                "model",
+                "--data",
+                "reviews.csv",
+                "--out",
+                "new/folder/out.csv"
+            ]
+        )
+        .contains("320 reviews rated")
+    );
+    bad(
+        at,
+        &["publish", "--model", "base", "--out", "copy2"],
+        1,
+        &["base is not a bundle"],
+    );
 }
 
 /// A small random model of an architecture that candle computes.
@@ -169,13 +434,49 @@ fn probabilities(rated: &str) -> Vec<f64> {
 fn candle_rates_as_our_own_engine_does() {
     let dir = trained();
     let at = dir.path();
-    let rate = ["rate", "--model", "model", "--json", "great app, love it", "terrible, crashes all day", ""];
-    let [own, candle] = [&rate[..], &[&rate[..], &["--engine", "candle"]].concat()].map(|args| probabilities(&good(at, args)));
-    let largest = own.iter().zip(&candle).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let rate = [
+        "rate",
+        "--model",
+        "model",
+        "--json",
+        "great app, love it",
+        "terrible, crashes all day",
+        "",
+    ];
+    let [own, candle] = [&rate[..], &[&rate[..], &["--engine", "candle"]].concat()]
+        .map(|args| probabilities(&good(at, args)));
+    let largest = own
+        .iter()
+        .zip(&candle)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max);
     assert!(own.len() == 15 && largest < 1e-5, "{largest}");
-    let evaluated = json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--engine", "candle", "--json"]));
-    assert_eq!(evaluated["agreement"]["same_star"], 1.0, "{}", evaluated["agreement"]);
-    bad(at, &["rate", "--model", "model", "--engine", "candle", "--int8", "x"], 2, &["cannot be used with"]);
+    let evaluated = json(&good(
+        at,
+        &[
+            "evaluate",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--engine",
+            "candle",
+            "--json",
+        ],
+    ));
+    assert_eq!(
+        evaluated["agreement"]["same_star"], 1.0,
+        "{}",
+        evaluated["agreement"]
+    );
+    bad(
+        at,
+        &[
+            "rate", "--model", "model", "--engine", "candle", "--int8", "x",
+        ],
+        2,
+        &["cannot be used with"],
+    );
 }
 
 #[test]
@@ -185,27 +486,115 @@ fn architectures_that_candle_computes_are_rated_and_teach() {
     for name in ["deberta-v2", "modernbert", "xlm-roberta"] {
         let model = foreign(name);
         let said = text(&starsight(at, &["rate", "--model", &model, "good app"]).stderr);
-        assert!(said.contains(&format!("{name} is computed by candle")), "{said}");
-        assert!(good(at, &["evaluate", "--model", &model, "--data", "reviews.csv"]).contains("Accuracy"));
-        bad(at, &["rate", "--model", &model, "--int8", "good app"], 1, &[name, "which --int8 does not compute"]);
+        assert!(
+            said.contains(&format!("{name} is computed by candle")),
+            "{said}"
+        );
+        assert!(
+            good(
+                at,
+                &["evaluate", "--model", &model, "--data", "reviews.csv"]
+            )
+            .contains("Accuracy")
+        );
+        bad(
+            at,
+            &["rate", "--model", &model, "--int8", "good app"],
+            1,
+            &[name, "which --int8 does not compute"],
+        );
     }
     // The same weights in PyTorch's own file.
     let pickled = at.join("pickled");
     std::fs::create_dir(&pickled).unwrap();
     for file in ["config.json", "tokenizer.json", "pytorch_model.bin"] {
-        std::fs::copy(format!("{}/{file}", foreign("xlm-roberta")), pickled.join(file)).unwrap();
+        std::fs::copy(
+            format!("{}/{file}", foreign("xlm-roberta")),
+            pickled.join(file),
+        )
+        .unwrap();
     }
-    let rate = |model: &str| good(at, &["rate", "--model", model, "--json", "good app", "bad app"]);
+    let rate = |model: &str| {
+        good(
+            at,
+            &["rate", "--model", model, "--json", "good app", "bad app"],
+        )
+    };
     assert_eq!(rate("pickled"), rate(&foreign("xlm-roberta")));
-    good(at, &["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"]);
-    let train =
-        ["train", "--model", "base", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "4", "--out", "student", "--json"];
-    let taught = json(&good(at, &[&train[..], &["--teacher", &foreign("deberta-v2"), "--teacher", "pickled"]].concat()));
+    good(
+        at,
+        &[
+            "init",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "base",
+            "--layers",
+            "1",
+            "--hidden",
+            "32",
+            "--vocab-size",
+            "200",
+            "--max-length",
+            "32",
+        ],
+    );
+    let train = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--batch",
+        "16",
+        "--accum",
+        "1",
+        "--max-steps",
+        "4",
+        "--out",
+        "student",
+        "--json",
+    ];
+    let taught = json(&good(
+        at,
+        &[
+            &train[..],
+            &["--teacher", &foreign("deberta-v2"), "--teacher", "pickled"],
+        ]
+        .concat(),
+    ));
     assert_eq!(taught["steps"], 4, "{taught}");
-    let shape = ["--layers", "1", "--hidden", "32", "--heads", "2", "--vocab-size", "200"];
-    let distil = ["distill", "--teacher", "pickled", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "2", "--out", "small"];
+    let shape = [
+        "--layers",
+        "1",
+        "--hidden",
+        "32",
+        "--heads",
+        "2",
+        "--vocab-size",
+        "200",
+    ];
+    let distil = [
+        "distill",
+        "--teacher",
+        "pickled",
+        "--data",
+        "reviews.csv",
+        "--batch",
+        "16",
+        "--accum",
+        "1",
+        "--max-steps",
+        "2",
+        "--out",
+        "small",
+    ];
     let said = text(&starsight(at, &[&distil[..], &shape].concat()).stderr);
-    assert!(said.contains("embeddings start at random: the teacher is a xlm-roberta") && said.contains("a fresh model of"), "{said}");
+    assert!(
+        said.contains("embeddings start at random: the teacher is a xlm-roberta")
+            && said.contains("a fresh model of"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -213,17 +602,57 @@ fn a_rating_near_the_prior_is_called_a_guess() {
     let dir = trained();
     let at = dir.path();
     let manifest = json(&std::fs::read_to_string(at.join("model/starsight.json")).unwrap());
-    let prior: Vec<f64> = manifest["prior"].as_array().expect("five").iter().map(|share| share.as_f64().unwrap()).collect();
-    assert!((prior.iter().sum::<f64>() - 1.0).abs() < 1e-6 && prior.iter().all(|share| *share > 0.0), "{prior:?}");
+    let prior: Vec<f64> = manifest["prior"]
+        .as_array()
+        .expect("five")
+        .iter()
+        .map(|share| share.as_f64().unwrap())
+        .collect();
+    assert!(
+        (prior.iter().sum::<f64>() - 1.0).abs() < 1e-6 && prior.iter().all(|share| *share > 0.0),
+        "{prior:?}"
+    );
     unknown(at, "model", "zxcv");
-    let rate = ["rate", "--model", "model", "--int8", "zxcv", "terrible, crashes all day"];
+    let rate = [
+        "rate",
+        "--model",
+        "model",
+        "--int8",
+        "zxcv",
+        "terrible, crashes all day",
+    ];
     let said = text(&starsight(at, &rate).stderr);
     assert!(said.contains("1 of 2 ratings is a guess"), "{said}");
     let rated = json(&good(at, &[&rate[..], &["--json"]].concat()));
-    assert_eq!((&rated["ratings"][0]["guess"], &rated["ratings"][1]["guess"]), (&true.into(), &false.into()), "{rated}");
-    std::fs::write(at.join("two.csv"), "review\nzxcv\n\"terrible, crashes all day\"\n").unwrap();
-    let summary = json(&good(at, &["rate", "--model", "model", "--int8", "--data", "two.csv", "--out", "rated.csv", "--json"]));
-    assert_eq!((&summary["samples"], &summary["guesses"]), (&2.into(), &1.into()), "{summary}");
+    assert_eq!(
+        (&rated["ratings"][0]["guess"], &rated["ratings"][1]["guess"]),
+        (&true.into(), &false.into()),
+        "{rated}"
+    );
+    std::fs::write(
+        at.join("two.csv"),
+        "review\nzxcv\n\"terrible, crashes all day\"\n",
+    )
+    .unwrap();
+    let summary = json(&good(
+        at,
+        &[
+            "rate",
+            "--model",
+            "model",
+            "--int8",
+            "--data",
+            "two.csv",
+            "--out",
+            "rated.csv",
+            "--json",
+        ],
+    ));
+    assert_eq!(
+        (&summary["samples"], &summary["guesses"]),
+        (&2.into(), &1.into()),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -234,21 +663,50 @@ fn what_reviews_are_like() {
     );
     let at = dir.path();
     let survey = json(&good(at, &["data", "--data", "reviews.csv", "--json"]));
-    assert_eq!((&survey["reviews"], &survey["blank"], &survey["stars"]), (&5.into(), &1.into(), &serde_json::json!([1, 0, 0, 1, 3])));
+    assert_eq!(
+        (&survey["reviews"], &survey["blank"], &survey["stars"]),
+        (&5.into(), &1.into(), &serde_json::json!([1, 0, 0, 1, 3]))
+    );
     let repeats = &survey["repeats"];
     assert_eq!(
-        (&repeats["texts"], &repeats["copies"], &repeats["copies_with_stars"], &repeats["conflicting_reviews"]),
+        (
+            &repeats["texts"],
+            &repeats["copies"],
+            &repeats["copies_with_stars"],
+            &repeats["conflicting_reviews"]
+        ),
         (&3.into(), &2.into(), &1.into(), &3.into())
     );
     assert_eq!(repeats["ceiling"].as_f64(), Some(0.8));
-    assert!(survey["leakage"].is_null(), "a class of one review cannot be divided");
-    assert_eq!((&survey["emoji"], &survey["languages"]), (&serde_json::json!([["👍", 3]]), &serde_json::json!([["French", 1]])));
-    assert_eq!(survey["groups"][0], serde_json::json!({ "group": "org.a", "reviews": 3, "mean_stars": 10.0 / 3.0, "stars": [1, 0, 0, 1, 1] }));
+    assert!(
+        survey["leakage"].is_null(),
+        "a class of one review cannot be divided"
+    );
+    assert_eq!(
+        (&survey["emoji"], &survey["languages"]),
+        (
+            &serde_json::json!([["👍", 3]]),
+            &serde_json::json!([["French", 1]])
+        )
+    );
+    assert_eq!(
+        survey["groups"][0],
+        serde_json::json!({ "group": "org.a", "reviews": 3, "mean_stars": 10.0 / 3.0, "stars": [1, 0, 0, 1, 1] })
+    );
     let text = good(at, &["data", "--data", "reviews.csv"]);
-    for said in ["5 reviews, 1 of them without text", "more than 80.00% of all", "package_name, by number of reviews"] {
+    for said in [
+        "5 reviews, 1 of them without text",
+        "more than 80.00% of all",
+        "package_name, by number of reviews",
+    ] {
         assert!(text.contains(said), "{said} in {text}");
     }
-    bad(at, &["data", "--data", "reviews.csv", "--by", "app"], 1, &["no column `app`"]);
+    bad(
+        at,
+        &["data", "--data", "reviews.csv", "--by", "app"],
+        1,
+        &["no column `app`"],
+    );
 }
 
 #[test]
@@ -257,28 +715,79 @@ fn evaluation_by_group_and_as_a_report() {
     let at = dir.path();
     let evaluate = ["evaluate", "--model", "model", "--data", "reviews.csv"];
     let with = |more: &[&'static str]| [&evaluate[..], more].concat();
-    let groups = json(&good(at, &with(&["--by", "package_name", "--by", "length", "--by", "date", "--json"])))["groups"].clone();
+    let groups = json(&good(
+        at,
+        &with(&[
+            "--by",
+            "package_name",
+            "--by",
+            "length",
+            "--by",
+            "date",
+            "--json",
+        ]),
+    ))["groups"]
+        .clone();
     assert_eq!(groups["package_name"][0]["group"], "org.example");
     assert_eq!(groups["package_name"][0]["samples"], 320);
     for by in ["length", "date"] {
         let groups = groups[by].as_array().expect("groups");
-        assert_eq!(groups.iter().map(|g| g["samples"].as_u64().expect("a count")).sum::<u64>(), 320, "{by}");
+        assert_eq!(
+            groups
+                .iter()
+                .map(|g| g["samples"].as_u64().expect("a count"))
+                .sum::<u64>(),
+            320,
+            "{by}"
+        );
         assert!(groups.len() > 1, "{by}");
-        assert!(groups.iter().all(|g| (0.0..=1.0).contains(&g["accuracy"].as_f64().expect("a share"))), "{by}");
+        assert!(
+            groups
+                .iter()
+                .all(|g| (0.0..=1.0).contains(&g["accuracy"].as_f64().expect("a share"))),
+            "{by}"
+        );
     }
     let table = good(at, &with(&["--by", "length", "--report", "report.html"]));
-    assert!(table.contains("tokens") && table.contains("95%: "), "{table}");
+    assert!(
+        table.contains("tokens") && table.contains("95%: "),
+        "{table}"
+    );
     let page = std::fs::read_to_string(at.join("report.html")).expect("a report");
     assert!(page.contains("Confusion matrix") && !page.contains("How it learned"));
-    bad(at, &with(&["--by", "app"]), 1, &["reviews.csv: no column `app`; it has package_name, review, date, star", "--by takes", "`length`"]);
-    bad(at, &with(&["--report", "reviews.csv/report.html"]), 1, &["reviews.csv"]);
+    bad(
+        at,
+        &with(&["--by", "app"]),
+        1,
+        &[
+            "reviews.csv: no column `app`; it has package_name, review, date, star",
+            "--by takes",
+            "`length`",
+        ],
+    );
+    bad(
+        at,
+        &with(&["--report", "reviews.csv/report.html"]),
+        1,
+        &["reviews.csv"],
+    );
 }
 
 #[test]
 fn a_benchmark_shows_each_way() {
     let dir = trained();
     let at = dir.path();
-    let bench = ["bench", "--model", "model", "--data", "reviews.csv", "--rows", "40", "--repeats", "2"];
+    let bench = [
+        "bench",
+        "--model",
+        "model",
+        "--data",
+        "reviews.csv",
+        "--rows",
+        "40",
+        "--repeats",
+        "2",
+    ];
     let with = |more: &[&'static str]| [&bench[..], more].concat();
     let table = json(&good(at, &with(&["--batch-sizes", "32,1", "--json"])));
     let figures = table["measured"]["figures"].as_array().expect("figures");
@@ -286,21 +795,49 @@ fn a_benchmark_shows_each_way() {
     assert_eq!(figures.len(), 6);
     for figure in figures {
         let number = |name: &str| figure[name].as_f64().expect("a number");
-        assert!(figure["spread"][0].as_f64() <= Some(number("samples_per_second")), "{figure}");
-        assert!(number("samples_per_second") > 0.0 && number("peak_share") > 0.0, "{figure}");
-        assert_eq!(number("padding") > 1.0, figure["layout"] == "padded", "{figure}");
+        assert!(
+            figure["spread"][0].as_f64() <= Some(number("samples_per_second")),
+            "{figure}"
+        );
+        assert!(
+            number("samples_per_second") > 0.0 && number("peak_share") > 0.0,
+            "{figure}"
+        );
+        assert_eq!(
+            number("padding") > 1.0,
+            figure["layout"] == "padded",
+            "{figure}"
+        );
     }
     assert_eq!(figures[0]["lag"]["milliseconds"], 500);
     assert_eq!(figures[4]["lag"]["milliseconds"], 20);
-    assert!(figures[5]["lag"].is_null(), "the notebook has none for this");
+    assert!(
+        figures[5]["lag"].is_null(),
+        "the notebook has none for this"
+    );
     // 40 single reviews that wait a second each.
-    let slow = json(&good(at, &with(&["--batch-sizes", "1", "--lag-ms", "1000", "--json"])));
-    let rate = slow["measured"]["figures"][0]["lag"]["samples_per_second"].as_f64().expect("a rate");
+    let slow = json(&good(
+        at,
+        &with(&["--batch-sizes", "1", "--lag-ms", "1000", "--json"]),
+    ));
+    let rate = slow["measured"]["figures"][0]["lag"]["samples_per_second"]
+        .as_f64()
+        .expect("a rate");
     assert!((0.9..1.0).contains(&rate), "{rate}");
     assert_eq!(table["quoted"][0]["measured"], false);
     assert!(good(at, &bench).contains("ChatGPT (quoted, not measured)"));
-    bad(at, &with(&["--batch-sizes", "32,0"]), 2, &["--batch-sizes", "1..=4096"]);
-    bad(at, &with(&["--text-column", "text"]), 1, &["reviews.csv: no column `text`"]);
+    bad(
+        at,
+        &with(&["--batch-sizes", "32,0"]),
+        2,
+        &["--batch-sizes", "1..=4096"],
+    );
+    bad(
+        at,
+        &with(&["--text-column", "text"]),
+        1,
+        &["reviews.csv: no column `text`"],
+    );
 }
 
 #[cfg(unix)]
@@ -331,20 +868,32 @@ fn an_interrupted_run_resumes_to_the_same_weights() {
         while lines() < after && child.try_wait().expect("a child").is_none() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        Command::new("kill").args([signal, &child.id().to_string()]).status().expect("a signal");
+        Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .expect("a signal");
         let output = child.wait_with_output().expect("ended");
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{signal}: {error}");
-        assert!(error.contains("all is saved in second: go on with --resume"), "{signal}: {error}");
+        assert!(
+            error.contains("all is saved in second: go on with --resume"),
+            "{signal}: {error}"
+        );
         assert!(!at.join("second/starsight.json").exists(), "no bundle yet");
         args.push("--resume");
     }
     args.pop();
     good(at, &args);
-    assert!(whole == std::fs::read(at.join("second/model.safetensors")).expect("weights"), "the same weights, bit for bit");
+    assert!(
+        whole == std::fs::read(at.join("second/model.safetensors")).expect("weights"),
+        "the same weights, bit for bit"
+    );
     let steps = |run: &str| -> Vec<String> {
         let log = std::fs::read_to_string(at.join(run).join("train_log.jsonl")).expect("a log");
-        log.lines().map(json).map(|line| format!("{} {}", line["step"], line["loss"])).collect()
+        log.lines()
+            .map(json)
+            .map(|line| format!("{} {}", line["step"], line["loss"]))
+            .collect()
     };
     assert_eq!(steps("whole"), steps("second"));
 }
@@ -352,54 +901,122 @@ fn an_interrupted_run_resumes_to_the_same_weights() {
 #[test]
 fn a_split_keeps_every_row_and_column() {
     let dir = folder_with("reviews.csv", csv(101));
-    let counts = json(&good(dir.path(), &["split", "--data", "reviews.csv", "--out", "parts", "--json"]));
-    assert_eq!(counts["rows"], serde_json::json!({ "train": 64, "val": 16, "test": 21 }));
-    assert_eq!(names(&dir.path().join("parts")), ["test.parquet", "train.parquet", "val.parquet"]);
+    let counts = json(&good(
+        dir.path(),
+        &["split", "--data", "reviews.csv", "--out", "parts", "--json"],
+    ));
+    assert_eq!(
+        counts["rows"],
+        serde_json::json!({ "train": 64, "val": 16, "test": 21 })
+    );
+    assert_eq!(
+        names(&dir.path().join("parts")),
+        ["test.parquet", "train.parquet", "val.parquet"]
+    );
     // Each part is read back and divided again, so its columns are there.
-    let again = json(&good(dir.path(), &["split", "--data", "parts/train.parquet", "--out", "again", "--json"]));
+    let again = json(&good(
+        dir.path(),
+        &[
+            "split",
+            "--data",
+            "parts/train.parquet",
+            "--out",
+            "again",
+            "--json",
+        ],
+    ));
     assert_eq!(again["rows"]["test"], 13);
     // The same reviews in several files, by the name of their folder, by a pattern, or each by its own.
     let whole = csv(101);
     let (first, second) = whole.split_at(whole.match_indices('\n').nth(50).expect("a line").0 + 1);
     std::fs::create_dir(dir.path().join("shards")).expect("a folder");
     let header = whole.lines().next().expect("a header");
-    for (name, content) in [("a.csv", first), ("b.csv", &format!("{header}\n{second}")), ("notes.txt", "none of the reviews")] {
+    for (name, content) in [
+        ("a.csv", first),
+        ("b.csv", &format!("{header}\n{second}")),
+        ("notes.txt", "none of the reviews"),
+    ] {
         std::fs::write(dir.path().join("shards").join(name), content).expect("written");
     }
-    let parts =
-        |out: &str| ["train", "val", "test"].map(|part| std::fs::read(dir.path().join(out).join(part).with_extension("parquet")).expect("a part"));
-    for (data, out) in [(&["shards"][..], "folder"), (&["shards/*.csv"], "pattern"), (&["shards/a.csv", "shards/b.csv"], "files")] {
-        good(dir.path(), &[&["split", "--out", out, "--data"], data].concat());
+    let parts = |out: &str| {
+        ["train", "val", "test"].map(|part| {
+            std::fs::read(dir.path().join(out).join(part).with_extension("parquet"))
+                .expect("a part")
+        })
+    };
+    for (data, out) in [
+        (&["shards"][..], "folder"),
+        (&["shards/*.csv"], "pattern"),
+        (&["shards/a.csv", "shards/b.csv"], "files"),
+    ] {
+        good(
+            dir.path(),
+            &[&["split", "--out", out, "--data"], data].concat(),
+        );
         assert!(parts(out) == parts("parts"), "{data:?}");
     }
-    bad(dir.path(), &["split", "--data", "shards/*.tsv", "--out", "none"], 1, &["shards/*.tsv: no such file"]);
+    bad(
+        dir.path(),
+        &["split", "--data", "shards/*.tsv", "--out", "none"],
+        1,
+        &["shards/*.tsv: no such file"],
+    );
 }
 
 #[test]
 fn what_belongs_together_is_not_divided() {
     // 40 texts, each five times, with other stars now and then; four apps; a day later each row.
     let row = |i: usize| {
-        format!("org.a{},Text {}{},2024-{:02}-{:02},{}\n", i % 4, i % 40, " ".repeat(i / 40), 1 + i / 28, 1 + i % 28, 1 + (i + i / 160) % 5)
+        format!(
+            "org.a{},Text {}{},2024-{:02}-{:02},{}\n",
+            i % 4,
+            i % 40,
+            " ".repeat(i / 40),
+            1 + i / 28,
+            1 + i % 28,
+            1 + (i + i / 160) % 5
+        )
     };
-    let dir = folder_with("reviews.csv", format!("package_name,review,date,star\n{}", (0..200).map(row).collect::<String>()));
+    let dir = folder_with(
+        "reviews.csv",
+        format!(
+            "package_name,review,date,star\n{}",
+            (0..200).map(row).collect::<String>()
+        ),
+    );
     let at = dir.path();
     let split = |by: &str, more: &[&str]| {
-        let mut args = vec!["split", "--data", "reviews.csv", "--out", "parts", "--json", "--split-by", by];
+        let mut args = vec![
+            "split",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "parts",
+            "--json",
+            "--split-by",
+            by,
+        ];
         args.extend(more);
         let counts = json(&good(at, &args));
         assert_eq!(counts["by"], by);
         ["train", "val", "test"].map(|part| {
-            let table = Tables::open(&[at.join(format!("parts/{part}.parquet"))], None, None).and_then(Tables::join).expect("a table");
+            let table = Tables::open(&[at.join(format!("parts/{part}.parquet"))], None, None)
+                .and_then(Tables::join)
+                .expect("a table");
             assert_eq!(counts["rows"][part], table.len());
             ["package_name", "review", "date"].map(|column| {
                 let values = table.shown(column).expect("values").into_iter();
-                values.map(|value| value.trim().to_lowercase()).collect::<Vec<_>>()
+                values
+                    .map(|value| value.trim().to_lowercase())
+                    .collect::<Vec<_>>()
             })
         })
     };
-    let rows = |parts: &[[Vec<String>; 3]; 3]| parts.iter().map(|columns| columns[0].len()).sum::<usize>();
+    let rows =
+        |parts: &[[Vec<String>; 3]; 3]| parts.iter().map(|columns| columns[0].len()).sum::<usize>();
     let disjoint = |parts: &[[Vec<String>; 3]; 3], column: usize| {
-        let [train, val, test] = [0, 1, 2].map(|part: usize| parts[part][column].iter().cloned().collect::<HashSet<_>>());
+        let [train, val, test] = [0, 1, 2]
+            .map(|part: usize| parts[part][column].iter().cloned().collect::<HashSet<_>>());
         train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test)
     };
     assert!(!disjoint(&split("stars", &[]), 1));
@@ -410,64 +1027,226 @@ fn what_belongs_together_is_not_divided() {
     assert!(train.iter().max() < val.iter().min() && val.iter().max() < test.iter().min());
     // Each text five times, the last of them with other stars: two of it stay.
     assert_eq!(rows(&split("text", &["--dedup", "package_name"])), 80);
-    assert_eq!(rows(&split("text", &["--dedup", "package_name,date"])), 200, "none on the same day");
-    let given = ["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "given:package_name"];
-    bad(at, &given, 1, &["reviews.csv, line 2: `package_name` is \"org.a0\"; wanted train, validation or test"]);
-    bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "column:app"], 1, &["reviews.csv: no column `app`"]);
-    bad(at, &["split", "--data", "reviews.csv", "--out", "parts", "--split-by", "day"], 2, &["column:NAME"]);
+    assert_eq!(
+        rows(&split("text", &["--dedup", "package_name,date"])),
+        200,
+        "none on the same day"
+    );
+    let given = [
+        "split",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "parts",
+        "--split-by",
+        "given:package_name",
+    ];
+    bad(
+        at,
+        &given,
+        1,
+        &["reviews.csv, line 2: `package_name` is \"org.a0\"; wanted train, validation or test"],
+    );
+    bad(
+        at,
+        &[
+            "split",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "parts",
+            "--split-by",
+            "column:app",
+        ],
+        1,
+        &["reviews.csv: no column `app`"],
+    );
+    bad(
+        at,
+        &[
+            "split",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "parts",
+            "--split-by",
+            "day",
+        ],
+        2,
+        &["column:NAME"],
+    );
 }
 
 #[test]
 fn bad_files_are_named_with_their_place() {
     let cases: [(&str, &[u8], &[&str]); 20] = [
-        ("a.csv", b"text,star\nfine,5\n", &["a.csv: no column `review`; it has text, star", "--text-column"]),
+        (
+            "a.csv",
+            b"text,star\nfine,5\n",
+            &[
+                "a.csv: no column `review`; it has text, star",
+                "--text-column",
+            ],
+        ),
         ("a.csv", b"review,stars\nfine,5\n", &["no column `star`"]),
-        ("a.csv", b"review,star\nfine,5\nbad,6\n", &["a.csv, line 3: `star` is \"6\"; wanted a whole number from 1 to 5"]),
-        ("a.csv", b"review,star\n\"two\nlines\",5\nbad,0\n", &["a.csv, line 4: `star` is \"0\""]),
-        ("a.csv", b"review,star\nfine,good\n", &["`star` is \"good\""]),
+        (
+            "a.csv",
+            b"review,star\nfine,5\nbad,6\n",
+            &["a.csv, line 3: `star` is \"6\"; wanted a whole number from 1 to 5"],
+        ),
+        (
+            "a.csv",
+            b"review,star\n\"two\nlines\",5\nbad,0\n",
+            &["a.csv, line 4: `star` is \"0\""],
+        ),
+        (
+            "a.csv",
+            b"review,star\nfine,good\n",
+            &["`star` is \"good\""],
+        ),
         ("a.csv", b"review,star\nfine,4.5\n", &["`star` is \"4.5\""]),
-        ("a.csv", b"review,star\nfine,\n", &["a.csv, line 2: `star` is empty", "--drop-empty"]),
+        (
+            "a.csv",
+            b"review,star\nfine,\n",
+            &["a.csv, line 2: `star` is empty", "--drop-empty"],
+        ),
         ("a.csv", b"", &["a.csv: empty file"]),
         ("a.csv", b"review,star\n", &["a.csv: no reviews"]),
-        ("a.csv", b"review,star\nfine,5,extra\n", &["a.csv, line 2: 3 fields, but the header names 2"]),
-        ("a.csv", b"review,star\nfine,5\n\nbad,6\n", &["a.csv, line 4: `star` is \"6\""]),
-        ("a.csv", b"review,star\r\nfine,5\r\n\r\n\"two\r\nlines\",5\r\nbad,6\r\n", &["a.csv, line 6: `star` is \"6\""]),
-        ("a.csv", b"star,review\n5,fine\n1,\"bad\n5,fine\n", &["a.csv, line 3: a quotation mark opens a value here that no other one closes"]),
-        ("a.tsv", b"star\treview\n5\t\"fine\"\n1\t\"\"\"bad\"\"\n", &["a.tsv, line 3: a quotation mark opens a value here"]),
+        (
+            "a.csv",
+            b"review,star\nfine,5,extra\n",
+            &["a.csv, line 2: 3 fields, but the header names 2"],
+        ),
+        (
+            "a.csv",
+            b"review,star\nfine,5\n\nbad,6\n",
+            &["a.csv, line 4: `star` is \"6\""],
+        ),
+        (
+            "a.csv",
+            b"review,star\r\nfine,5\r\n\r\n\"two\r\nlines\",5\r\nbad,6\r\n",
+            &["a.csv, line 6: `star` is \"6\""],
+        ),
+        (
+            "a.csv",
+            b"star,review\n5,fine\n1,\"bad\n5,fine\n",
+            &["a.csv, line 3: a quotation mark opens a value here that no other one closes"],
+        ),
+        (
+            "a.tsv",
+            b"star\treview\n5\t\"fine\"\n1\t\"\"\"bad\"\"\n",
+            &["a.tsv, line 3: a quotation mark opens a value here"],
+        ),
         (
             "a.csv",
             b"review,star\nfine,as many stars as there are in the sky; and more\n",
             &["a.csv, line 2: `star` is \"as many stars as there are in the sky; a\"…; wanted"],
         ),
-        ("a.parquet", b"PAR1 not really", &["a.parquet: not a whole parquet file"]),
-        ("a.jsonl", b"{\"review\": \"fine\", \"star\": 5}\n{\"review\": \n", &["a.jsonl, line 2: not a JSON object"]),
-        ("a.jsonl", b"{\"review\": null, \"star\": 5}\n", &["a.jsonl, line 1: `review` is empty", "--drop-empty"]),
-        ("a.jsonl", b"{\"review\": 3, \"star\": 5}\n", &["column `review` holds Int64; wanted text"]),
-        ("a.txt", b"fine", &["a.txt: not a kind of file that is read"]),
+        (
+            "a.parquet",
+            b"PAR1 not really",
+            &["a.parquet: not a whole parquet file"],
+        ),
+        (
+            "a.jsonl",
+            b"{\"review\": \"fine\", \"star\": 5}\n{\"review\": \n",
+            &["a.jsonl, line 2: not a JSON object"],
+        ),
+        (
+            "a.jsonl",
+            b"{\"review\": null, \"star\": 5}\n",
+            &["a.jsonl, line 1: `review` is empty", "--drop-empty"],
+        ),
+        (
+            "a.jsonl",
+            b"{\"review\": 3, \"star\": 5}\n",
+            &["column `review` holds Int64; wanted text"],
+        ),
+        (
+            "a.txt",
+            b"fine",
+            &["a.txt: not a kind of file that is read"],
+        ),
     ];
     for (name, content, says) in cases {
         let dir = folder_with(name, content);
-        bad(dir.path(), &["split", "--data", &format!("./{name}"), "--out", "parts"], 1, says);
+        bad(
+            dir.path(),
+            &["split", "--data", &format!("./{name}"), "--out", "parts"],
+            1,
+            says,
+        );
         assert_eq!(names(dir.path()), [name], "nothing is half written");
     }
-    let dir = folder_with("one.csv", "review,star\n".to_string() + &"fine,5\n".repeat(20) + "bad,1\n");
-    bad(dir.path(), &["split", "--data", "one.csv", "--out", "parts"], 1, &["one.csv: too few reviews with 1 stars"]);
-    bad(dir.path(), &["split", "--data", "missing.csv", "--out", "parts"], 1, &["missing.csv: no such file"]);
+    let dir = folder_with(
+        "one.csv",
+        "review,star\n".to_string() + &"fine,5\n".repeat(20) + "bad,1\n",
+    );
+    bad(
+        dir.path(),
+        &["split", "--data", "one.csv", "--out", "parts"],
+        1,
+        &["one.csv: too few reviews with 1 stars"],
+    );
+    bad(
+        dir.path(),
+        &["split", "--data", "missing.csv", "--out", "parts"],
+        1,
+        &["missing.csv: no such file"],
+    );
     bad(dir.path(), &["split", "--data", "one.csv"], 2, &["--out"]);
     bad(dir.path(), &["fly"], 2, &["unrecognized subcommand"]);
-    for host in ["hub.example", "https://", "https://hub.example/models", "https://hub.example;script-src *", "https://hub\"example"] {
-        bad(dir.path(), &["site", "--model", "m", "--out", "o", "--model-host", host], 2, &["--model-host", "wanted a host such as"]);
+    for host in [
+        "hub.example",
+        "https://",
+        "https://hub.example/models",
+        "https://hub.example;script-src *",
+        "https://hub\"example",
+    ] {
+        bad(
+            dir.path(),
+            &["site", "--model", "m", "--out", "o", "--model-host", host],
+            2,
+            &["--model-host", "wanted a host such as"],
+        );
     }
-    bad(dir.path(), &["site", "--model", "m", "--out", "o", "--base-url", "you.github.io"], 2, &["--base-url", "wanted an address such as"]);
-    bad(dir.path(), &["train", "--out", "x", "--lr", "0"], 2, &["--lr", "wanted a number above 0"]);
+    bad(
+        dir.path(),
+        &[
+            "site",
+            "--model",
+            "m",
+            "--out",
+            "o",
+            "--base-url",
+            "you.github.io",
+        ],
+        2,
+        &["--base-url", "wanted an address such as"],
+    );
+    bad(
+        dir.path(),
+        &["train", "--out", "x", "--lr", "0"],
+        2,
+        &["--lr", "wanted a number above 0"],
+    );
 }
 
 #[test]
 fn what_is_guessed_of_a_file_is_said() {
-    let dir = folder_with("a.csv", &b"review;star\nfine;5\ntr\xe8s bien, merci;4\n"[..]);
+    let dir = folder_with(
+        "a.csv",
+        &b"review;star\nfine;5\ntr\xe8s bien, merci;4\n"[..],
+    );
     let said = text(&starsight(dir.path(), &["data", "--data", "a.csv"]).stderr);
-    assert!(said.contains("a.csv: its fields are separated by `;`"), "{said}");
-    assert!(said.contains("a.csv: 1 row is not UTF-8 and read as Windows-1252 (line 3)"), "{said}");
+    assert!(
+        said.contains("a.csv: its fields are separated by `;`"),
+        "{said}"
+    );
+    assert!(
+        said.contains("a.csv: 1 row is not UTF-8 and read as Windows-1252 (line 3)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -477,19 +1256,90 @@ fn empty_and_endless_reviews_stay_in() {
     content += &format!("org.example,{},2024-01-01,1\n", "x".repeat(100_000));
     content += "org.example,\"comma, \"\"quote\"\" and\nline break\",2024-01-01,1\n";
     let dir = folder_with("reviews.csv", content);
-    let output = starsight(dir.path(), &["split", "--data", "reviews.csv", "--out", "all", "--json"]);
-    assert!(text(&output.stderr).contains("2 of 164 reviews have no text, and stay in; --drop-empty leaves them out"), "{}", text(&output.stderr));
+    let output = starsight(
+        dir.path(),
+        &["split", "--data", "reviews.csv", "--out", "all", "--json"],
+    );
+    assert!(
+        text(&output.stderr)
+            .contains("2 of 164 reviews have no text, and stay in; --drop-empty leaves them out"),
+        "{}",
+        text(&output.stderr)
+    );
     let total = |output: &Output| {
-        ["train", "val", "test"].map(|part| json(&text(&output.stdout))["rows"][part].as_u64().expect("a count")).iter().sum::<u64>()
+        ["train", "val", "test"]
+            .map(|part| {
+                json(&text(&output.stdout))["rows"][part]
+                    .as_u64()
+                    .expect("a count")
+            })
+            .iter()
+            .sum::<u64>()
     };
     assert_eq!(total(&output), 164);
-    let dropped = starsight(dir.path(), &["split", "--data", "reviews.csv", "--out", "dropped", "--json", "--drop-empty"]);
+    let dropped = starsight(
+        dir.path(),
+        &[
+            "split",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "dropped",
+            "--json",
+            "--drop-empty",
+        ],
+    );
     assert_eq!(total(&dropped), 162);
-    good(dir.path(), &["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "16", "--vocab-size", "150"]);
-    good(dir.path(), &["train", "--model", "base", "--data", "reviews.csv", "--out", "model", "--batch", "16", "--lr", "1e-3"]);
-    let rated = json(&good(dir.path(), &["rate", "--model", "model", "--json", "", &"x".repeat(100_000)]));
+    good(
+        dir.path(),
+        &[
+            "init",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "base",
+            "--layers",
+            "1",
+            "--hidden",
+            "16",
+            "--vocab-size",
+            "150",
+        ],
+    );
+    good(
+        dir.path(),
+        &[
+            "train",
+            "--model",
+            "base",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "model",
+            "--batch",
+            "16",
+            "--lr",
+            "1e-3",
+        ],
+    );
+    let rated = json(&good(
+        dir.path(),
+        &[
+            "rate",
+            "--model",
+            "model",
+            "--json",
+            "",
+            &"x".repeat(100_000),
+        ],
+    ));
     for rating in rated["ratings"].as_array().expect("ratings") {
-        let sum: f64 = rating["probabilities"].as_array().expect("five").iter().map(|p| p.as_f64().expect("a number")).sum();
+        let sum: f64 = rating["probabilities"]
+            .as_array()
+            .expect("five")
+            .iter()
+            .map(|p| p.as_f64().expect("a number"))
+            .sum();
         assert!((sum - 1.0).abs() < 1e-5);
     }
 }
@@ -499,33 +1349,123 @@ fn a_model_that_cannot_be_computed_is_told() {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
     let dir = folder_with("reviews.csv", csv(80));
     let at = dir.path();
-    bad(at, &["train", "--model", "./nowhere", "--data", "reviews.csv", "--out", "out"], 1, &["./nowhere: no such folder"]);
-    bad(at, &["train", "--model", ".", "--data", "reviews.csv", "--out", "out"], 1, &["holds no model: no config.json"]);
+    bad(
+        at,
+        &[
+            "train",
+            "--model",
+            "./nowhere",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "out",
+        ],
+        1,
+        &["./nowhere: no such folder"],
+    );
+    bad(
+        at,
+        &[
+            "train",
+            "--model",
+            ".",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "out",
+        ],
+        1,
+        &["holds no model: no config.json"],
+    );
     // What looks like a repository may be a folder with a typing error.
     let mut mistyped = Command::new(env!("CARGO_BIN_EXE_starsight"));
-    mistyped.args(["rate", "--model", "runs/mdoel", "x"]).current_dir(at).env("HF_HUB_OFFLINE", "1").env("HF_HOME", at.join("hf"));
-    let output = mistyped.stdin(Stdio::null()).output().expect("the program starts");
+    mistyped
+        .args(["rate", "--model", "runs/mdoel", "x"])
+        .current_dir(at)
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", at.join("hf"));
+    let output = mistyped
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("there is no folder runs/mdoel here; from the Hub: "), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("there is no folder runs/mdoel here; from the Hub: "),
+        "{}",
+        text(&output.stderr)
+    );
     let model = at.join("model");
     std::fs::create_dir(&model).expect("a folder");
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         std::fs::copy(fixtures.join("bert-legacy").join(name), model.join(name)).expect("copied");
     }
     // A bare encoder cannot rate, but training starts a head for it, and says so.
-    bad(at, &["rate", "--model", "model", "x"], 1, &["no tensor `classifier.weight`"]);
-    let output = starsight(at, &["train", "--model", "model", "--data", "reviews.csv", "--out", "tuned"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("the head starts fresh, drawn from seed 42: classifier.weight, classifier.bias"));
-    let config = std::fs::read_to_string(model.join("config.json")).expect("a config");
-    std::fs::write(model.join("config.json"), config.replace("\"bert\"", "\"roberta\"")).expect("written");
-    bad(at, &["train", "--model", "model", "--data", "reviews.csv", "--out", "out"], 1, &["model_type is \"roberta\"; supported are"]);
-    std::fs::write(model.join("config.json"), config.replace("\"hidden_size\": 32", "\"hidden_size\": 64")).expect("written");
     bad(
         at,
-        &["train", "--model", "model", "--data", "reviews.csv", "--out", "out"],
+        &["rate", "--model", "model", "x"],
         1,
-        &["embeddings.word_embeddings.weight", "has shape", "config.json asks for"],
+        &["no tensor `classifier.weight`"],
+    );
+    let output = starsight(
+        at,
+        &[
+            "train",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "tuned",
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(
+            "the head starts fresh, drawn from seed 42: classifier.weight, classifier.bias"
+        )
+    );
+    let config = std::fs::read_to_string(model.join("config.json")).expect("a config");
+    std::fs::write(
+        model.join("config.json"),
+        config.replace("\"bert\"", "\"roberta\""),
+    )
+    .expect("written");
+    bad(
+        at,
+        &[
+            "train",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "out",
+        ],
+        1,
+        &["model_type is \"roberta\"; supported are"],
+    );
+    std::fs::write(
+        model.join("config.json"),
+        config.replace("\"hidden_size\": 32", "\"hidden_size\": 64"),
+    )
+    .expect("written");
+    bad(
+        at,
+        &[
+            "train",
+            "--model",
+            "model",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "out",
+        ],
+        1,
+        &[
+            "embeddings.word_embeddings.weight",
+            "has shape",
+            "config.json asks for",
+        ],
     );
     assert!(!at.join("out").exists());
 }
@@ -536,43 +1476,84 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     let dir = trained();
     // The limit on a file's size stands for a full disk: the write fails in the middle.
     let limited = |args: &str| {
-        let line = format!("ulimit -f 8; trap '' XFSZ; exec '{}' {args}", env!("CARGO_BIN_EXE_starsight"));
-        Command::new("sh").args(["-c", &line]).current_dir(dir.path()).output().expect("a shell")
+        let line = format!(
+            "ulimit -f 8; trap '' XFSZ; exec '{}' {args}",
+            env!("CARGO_BIN_EXE_starsight")
+        );
+        Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(dir.path())
+            .output()
+            .expect("a shell")
     };
     let before = names(dir.path());
     let output = limited("rate --model model --data reviews.csv --out rated.csv");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("writing rated.csv"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("writing rated.csv"),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(names(dir.path()), before);
     let output = limited("publish --model model --out copy");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("writing copy"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("writing copy"),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(names(dir.path()), before);
 
     // The last part alone is too large, and none of the three replaces an older one.
     let at = dir.path();
     good(at, &["split", "--data", "reviews.csv", "--out", "parts"]);
-    let parts =
-        || names(&at.join("parts")).into_iter().map(|name| (std::fs::read(at.join("parts").join(&name)).expect("a part"), name)).collect::<Vec<_>>();
+    let parts = || {
+        names(&at.join("parts"))
+            .into_iter()
+            .map(|name| {
+                (
+                    std::fs::read(at.join("parts").join(&name)).expect("a part"),
+                    name,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
     let old = parts();
     let mut noise = 1u64;
     let mut word = || {
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         format!("{noise:x}")
     };
     let row = |i: usize| {
         format!(
             "{},2024-{:02}-{:02},{}\n",
-            if i < 80 { "short".into() } else { (0..100).map(|_| word()).collect::<String>() },
+            if i < 80 {
+                "short".into()
+            } else {
+                (0..100).map(|_| word()).collect::<String>()
+            },
             1 + i / 28,
             1 + i % 28,
             1 + i % 5
         )
     };
-    std::fs::write(at.join("dated.csv"), format!("review,date,star\n{}", (0..100).map(row).collect::<String>())).expect("written");
+    std::fs::write(
+        at.join("dated.csv"),
+        format!(
+            "review,date,star\n{}",
+            (0..100).map(row).collect::<String>()
+        ),
+    )
+    .expect("written");
     let output = limited("split --data dated.csv --split-by date:date --out parts");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("writing parts/test.parquet"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("writing parts/test.parquet"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(parts() == old);
 }
 
@@ -592,22 +1573,68 @@ fn what_cannot_be_printed_is_no_panic() {
             .and_then(Child::wait_with_output)
             .expect("the program ends")
     };
-    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").expect("a device"));
+    let full = || {
+        Stdio::from(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .expect("a device"),
+        )
+    };
     let split = ["split", "--data", "reviews.csv", "--out", "parts", "--json"];
-    for args in [&["data", "--data", "reviews.csv"][..], &split, &["rate", "--model", "model", "--json", "great app"]] {
+    for args in [
+        &["data", "--data", "reviews.csv"][..],
+        &split,
+        &["rate", "--model", "model", "--json", "great app"],
+    ] {
         let output = run(args, full(), Stdio::piped());
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stderr));
-        assert!(text(&output.stderr).contains("error: writing to standard output: No space left on device"), "{args:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            text(&output.stderr)
+                .contains("error: writing to standard output: No space left on device"),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
     }
-    assert_eq!(names(&dir.path().join("parts")), ["test.parquet", "train.parquet", "val.parquet"], "the work is done all the same");
+    assert_eq!(
+        names(&dir.path().join("parts")),
+        ["test.parquet", "train.parquet", "val.parquet"],
+        "the work is done all the same"
+    );
     // A reader that has gone, as `head` does, has read enough.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let output = run(&["data", "--data", "reviews.csv"], writer.into(), Stdio::piped());
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let output = run(
+        &["data", "--data", "reviews.csv"],
+        writer.into(),
+        Stdio::piped(),
+    );
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
     // What happens meanwhile is told to nobody, and goes on.
-    let output =
-        run(&["train", "--model", "base", "--data", "reviews.csv", "--max-steps", "2", "--out", "unheard", "--json"], Stdio::piped(), full());
+    let output = run(
+        &[
+            "train",
+            "--model",
+            "base",
+            "--data",
+            "reviews.csv",
+            "--max-steps",
+            "2",
+            "--out",
+            "unheard",
+            "--json",
+        ],
+        Stdio::piped(),
+        full(),
+    );
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(json(&text(&output.stdout))["steps"], 2);
 }
@@ -617,7 +1644,25 @@ fn a_port_that_is_taken_is_told() {
     let dir = folder_with("index.html", "<p>a site</p>");
     let other = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = other.local_addr().expect("an address").port().to_string();
-    bad(dir.path(), &["serve", ".", "--port", &port], 1, &[&format!("port {port} is taken by another program"), "--port"]);
-    bad(dir.path(), &["serve", "nowhere"], 1, &["nowhere is not a folder"]);
-    bad(dir.path(), &["serve", ".", "--port", "65536"], 2, &["--port"]);
+    bad(
+        dir.path(),
+        &["serve", ".", "--port", &port],
+        1,
+        &[
+            &format!("port {port} is taken by another program"),
+            "--port",
+        ],
+    );
+    bad(
+        dir.path(),
+        &["serve", "nowhere"],
+        1,
+        &["nowhere is not a folder"],
+    );
+    bad(
+        dir.path(),
+        &["serve", ".", "--port", "65536"],
+        2,
+        &["--port"],
+    );
 }

@@ -25,7 +25,10 @@ const FLAGS: [&str; 20] = [
 ];
 
 fn gpu(precision: Precision) -> Place {
-    Place::Gpu { device: Arc::new(Emulated::new(usize::MAX)), precision }
+    Place::Gpu {
+        device: Arc::new(Emulated::new(usize::MAX)),
+        precision,
+    }
 }
 
 /// Trains in `at` to the folder `out`; the program's own way from flags to a run, but for the device.
@@ -35,8 +38,15 @@ fn run(at: &Path, out: &str, place: Place, resume: bool) {
 
 /// The same, saved besides each time that `save_after` has gone by.
 fn run_saving(at: &Path, out: &str, place: Place, resume: bool, save_after: Duration) {
-    let cli = Cli::parse_from(FLAGS.into_iter().chain(["--out", out, "--class-weights", "1,2,1,1,1"]));
-    let Command::Train(args) = cli.command else { panic!("another command") };
+    let cli =
+        Cli::parse_from(
+            FLAGS
+                .into_iter()
+                .chain(["--out", out, "--class-weights", "1,2,1,1,1"]),
+        );
+    let Command::Train(args) = cli.command else {
+        panic!("another command")
+    };
     let recipe = args.run.settings.0.recipe;
     let labels = Labels::usual();
     let reviews = Corpus::read(vec![at.join("reviews.csv")], labels).expect("reviews");
@@ -60,13 +70,28 @@ fn run_saving(at: &Path, out: &str, place: Place, resume: bool, save_after: Dura
 }
 
 fn log(at: &Path, out: &str) -> Vec<Value> {
-    text(&std::fs::read(at.join(out).join("train_log.jsonl")).expect("a log")).lines().map(json).collect()
+    text(&std::fs::read(at.join(out).join("train_log.jsonl")).expect("a log"))
+        .lines()
+        .map(json)
+        .collect()
 }
 
 fn weights(at: &Path, out: &str) -> Vec<(String, Vec<f32>)> {
-    let config = starsight_model::EncoderConfig::from_json(&std::fs::read(at.join("base/config.json")).expect("a file")).expect("a config");
-    let weights = Weights::from_safetensors(&std::fs::read(at.join(out).join("model.safetensors")).expect("a file"), &config).expect("weights");
-    let values = |(name, tensor): (&str, &candle_core::Tensor)| (name.to_string(), tensor.flatten_all().and_then(|t| t.to_vec1()).expect("f32"));
+    let config = starsight_model::EncoderConfig::from_json(
+        &std::fs::read(at.join("base/config.json")).expect("a file"),
+    )
+    .expect("a config");
+    let weights = Weights::from_safetensors(
+        &std::fs::read(at.join(out).join("model.safetensors")).expect("a file"),
+        &config,
+    )
+    .expect("weights");
+    let values = |(name, tensor): (&str, &candle_core::Tensor)| {
+        (
+            name.to_string(),
+            tensor.flatten_all().and_then(|t| t.to_vec1()).expect("f32"),
+        )
+    };
     weights.iter().map(values).collect()
 }
 
@@ -82,8 +107,14 @@ fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
             (&found["validation"]["loss"], &wanted["validation"]["loss"]),
         ];
         for (found, wanted) in pairs {
-            let (Some(a), Some(b)) = (found.as_f64(), wanted.as_f64()) else { continue };
-            assert!((a - b).abs() <= bound * b, "step {}: {a}, wanted {b}", wanted_log[0]["step"]);
+            let (Some(a), Some(b)) = (found.as_f64(), wanted.as_f64()) else {
+                continue;
+            };
+            assert!(
+                (a - b).abs() <= bound * b,
+                "step {}: {a}, wanted {b}",
+                wanted_log[0]["step"]
+            );
         }
     }
     let (mut distance, mut length) = (0.0, 0.0);
@@ -93,16 +124,39 @@ fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
         if name.ends_with("k_lin.bias") {
             continue;
         }
-        distance += found.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        distance += found
+            .iter()
+            .zip(wanted)
+            .map(|(a, b)| f64::from(a - b).powi(2))
+            .sum::<f64>();
         length += wanted.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
     }
-    assert!(distance.sqrt() <= bound * length.sqrt(), "weights {:.3e} from what is {:.3e} long", distance.sqrt(), length.sqrt());
+    assert!(
+        distance.sqrt() <= bound * length.sqrt(),
+        "weights {:.3e} from what is {:.3e} long",
+        distance.sqrt(),
+        length.sqrt()
+    );
 }
 
 /// A folder with reviews.csv, base/ and whole/, a run on the processor.
 fn whole() -> (tempfile::TempDir, PathBuf) {
     let dir = folder_with("reviews.csv", csv(200));
-    let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+    let init = [
+        "init",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "base",
+        "--layers",
+        "2",
+        "--hidden",
+        "32",
+        "--vocab-size",
+        "200",
+        "--max-length",
+        "32",
+    ];
     good(dir.path(), &init);
     let at = dir.path().to_path_buf();
     run(&at, "whole", Place::Processor(Precision::F32), false);
@@ -118,12 +172,25 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
     assert!(weights(&at, "gpu") == weights(&at, "again"), "to the bit");
     run(&at, "bf16", gpu(Precision::Bf16), false);
     assert_alike(&at, "bf16", "whole", 0.2);
-    let metrics = |out: &str| json(&text(&std::fs::read(at.join(out).join("metrics.json")).expect("metrics")));
+    let metrics = |out: &str| {
+        json(&text(
+            &std::fs::read(at.join(out).join("metrics.json")).expect("metrics"),
+        ))
+    };
     assert_eq!(metrics("bf16")["device"], "an emulated device");
-    assert_eq!((&metrics("bf16")["precision"], &metrics("whole")["precision"]), (&"bf16".into(), &"f32".into()));
+    assert_eq!(
+        (
+            &metrics("bf16")["precision"],
+            &metrics("whole")["precision"]
+        ),
+        (&"bf16".into(), &"f32".into())
+    );
 
     // Cut off after the sixth step on one device, gone on with on the other.
-    for (from, out, place) in [("whole", "to-gpu", gpu(Precision::F32)), ("gpu", "to-processor", Place::Processor(Precision::F32))] {
+    for (from, out, place) in [
+        ("whole", "to-gpu", gpu(Precision::F32)),
+        ("gpu", "to-processor", Place::Processor(Precision::F32)),
+    ] {
         for step in [4, 6] {
             let folder = format!("checkpoints/step-{step:08}");
             let (from, to) = (at.join(from).join(&folder), at.join(out).join(&folder));
@@ -138,7 +205,11 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
             }
         }
         assert!(at.join(out).join("checkpoints/step-00000006").is_dir());
-        std::fs::copy(at.join(from).join("train_log.jsonl"), at.join(out).join("train_log.jsonl")).expect("copied");
+        std::fs::copy(
+            at.join(from).join("train_log.jsonl"),
+            at.join(out).join("train_log.jsonl"),
+        )
+        .expect("copied");
         run(&at, out, place, true);
         assert_alike(&at, out, "whole", 2e-3);
     }
@@ -147,12 +218,27 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
 #[test]
 fn a_run_is_saved_by_the_clock_too_which_changes_nothing() {
     let (_dir, at) = whole();
-    run_saving(&at, "saved", Place::Processor(Precision::F32), false, Duration::ZERO);
+    run_saving(
+        &at,
+        "saved",
+        Place::Processor(Precision::F32),
+        false,
+        Duration::ZERO,
+    );
     // The two newest are kept. By the steps these are the sixth and the eighth; when no time is too short, all others were saved too.
-    let seventh = |out: &str| at.join(out).join("checkpoints/step-00000007/state.json").is_file();
+    let seventh = |out: &str| {
+        at.join(out)
+            .join("checkpoints/step-00000007/state.json")
+            .is_file()
+    };
     assert!(seventh("saved") && !seventh("whole"));
     assert!(weights(&at, "saved") == weights(&at, "whole"), "to the bit");
-    let losses = |out| log(&at, out).iter().map(|line| format!("{} {} {}", line["step"], line["loss"], line["validation"])).collect::<Vec<_>>();
+    let losses = |out| {
+        log(&at, out)
+            .iter()
+            .map(|line| format!("{} {} {}", line["step"], line["loss"], line["validation"]))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(losses("saved"), losses("whole"));
 }
 
@@ -161,7 +247,15 @@ fn a_run_is_saved_by_the_clock_too_which_changes_nothing() {
 #[ignore = "the next test runs it"]
 fn on_a_small_gpu() {
     if let Some(at) = std::env::var_os("STARSIGHT_TEST_AT") {
-        run(Path::new(&at), "small", Place::Gpu { device: Arc::new(Emulated::new(8 << 20)), precision: Precision::F32 }, false);
+        run(
+            Path::new(&at),
+            "small",
+            Place::Gpu {
+                device: Arc::new(Emulated::new(8 << 20)),
+                precision: Precision::F32,
+            },
+            false,
+        );
     }
 }
 
@@ -169,24 +263,66 @@ fn on_a_small_gpu() {
 fn a_batch_that_a_gpu_cannot_hold_is_halved_and_told_of_once() {
     let (_dir, at) = whole();
     let mut test = std::process::Command::new(std::env::current_exe().expect("this program"));
-    let output = test.args(["--ignored", "--exact", "on_a_small_gpu"]).env("STARSIGHT_TEST_AT", &at).output().expect("started");
+    let output = test
+        .args(["--ignored", "--exact", "on_a_small_gpu"])
+        .env("STARSIGHT_TEST_AT", &at)
+        .output()
+        .expect("started");
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches("the GPU's memory does not hold 32768 tokens at once").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("the GPU's memory does not hold 32768 tokens at once")
+            .count(),
+        1,
+        "{said}"
+    );
     assert_alike(&at, "small", "whole", 2e-3);
 }
 
 #[test]
 fn what_a_gpu_does_not_compute_is_refused_before_data_are_read() {
     let dir = folder_with("reviews.csv", csv(8));
-    let train = ["train", "--model", "nothing", "--data", "nothing.csv", "--out", "model", "--device", "cuda"];
-    for [flag, value] in [["--ordinal-log-loss", "0.5"], ["--int8", "0.2"], ["--teacher", "nobody"]] {
-        let says = ["--device cuda: ", flag, "is computed on the processor only; say --device cpu"];
+    let train = [
+        "train",
+        "--model",
+        "nothing",
+        "--data",
+        "nothing.csv",
+        "--out",
+        "model",
+        "--device",
+        "cuda",
+    ];
+    for [flag, value] in [
+        ["--ordinal-log-loss", "0.5"],
+        ["--int8", "0.2"],
+        ["--teacher", "nobody"],
+    ] {
+        let says = [
+            "--device cuda: ",
+            flag,
+            "is computed on the processor only; say --device cpu",
+        ];
         let error = common::bad(dir.path(), &[&train[..], &[flag, value]].concat(), 1, &says);
         assert!(!error.contains("nothing"), "{error}");
     }
-    let distill = ["distill", "--teacher", "nobody", "--data", "nothing.csv", "--out", "student", "--device", "cuda"];
-    common::bad(dir.path(), &distill, 1, &["--device cuda: learning from a --teacher is computed on the processor only"]);
+    let distill = [
+        "distill",
+        "--teacher",
+        "nobody",
+        "--data",
+        "nothing.csv",
+        "--out",
+        "student",
+        "--device",
+        "cuda",
+    ];
+    common::bad(
+        dir.path(),
+        &distill,
+        1,
+        &["--device cuda: learning from a --teacher is computed on the processor only"],
+    );
 }
 
 #[test]
@@ -195,6 +331,14 @@ fn a_gpu_that_is_not_there_is_told_of() {
     let rate = ["rate", "--model", "nothing", "--device", "cuda", "Great"];
     let error = common::bad(dir.path(), &rate, 1, &[]);
     // With a GPU it is the model that is missing.
-    assert!(error.contains("--device cpu computes on the processor") || error.contains("nothing"), "{error}");
-    common::bad(dir.path(), &["rate", "--model", "nothing", "--device", "tpu", "Great"], 2, &["tpu"]);
+    assert!(
+        error.contains("--device cpu computes on the processor") || error.contains("nothing"),
+        "{error}"
+    );
+    common::bad(
+        dir.path(),
+        &["rate", "--model", "nothing", "--device", "tpu", "Great"],
+        2,
+        &["tpu"],
+    );
 }

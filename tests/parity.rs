@@ -16,7 +16,8 @@ fn fixture(path: &str) -> Vec<u8> {
 }
 
 fn rater(name: &str) -> Rater {
-    let [config, tokenizer, weights] = ["config.json", "tokenizer.json", "model.safetensors"].map(|file| fixture(&format!("{name}/{file}")));
+    let [config, tokenizer, weights] = ["config.json", "tokenizer.json", "model.safetensors"]
+        .map(|file| fixture(&format!("{name}/{file}")));
     Rater::from_bytes(&config, &tokenizer, weights).expect("the fixture is a model")
 }
 
@@ -33,13 +34,18 @@ struct Logits {
 }
 
 fn recorded(name: &str) -> Vec<Logits> {
-    serde_json::from_slice::<Recorded<Logits>>(&fixture(&format!("{name}/logits.json"))).expect("recorded logits").cases
+    serde_json::from_slice::<Recorded<Logits>>(&fixture(&format!("{name}/logits.json")))
+        .expect("recorded logits")
+        .cases
 }
 
 fn assert_close(found: &[f32], wanted: &[f32], tolerance: f32, what: &str) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     for (a, b) in found.iter().zip(wanted) {
-        assert!((a - b).abs() <= tolerance, "{what}: {found:?}, recorded {wanted:?}");
+        assert!(
+            (a - b).abs() <= tolerance,
+            "{what}: {found:?}, recorded {wanted:?}"
+        );
     }
 }
 
@@ -51,7 +57,12 @@ fn logits_are_those_of_transformers() {
             let ids = rater.encode(&case.text).expect("token ids");
             assert_eq!(ids, case.token_ids, "{name}: {:?}", case.text);
             let logits = rater.logits(&[&ids]).expect("logits");
-            assert_close(&logits[0], &case.logits, 1e-4, &format!("{name}: {:?}", case.text));
+            assert_close(
+                &logits[0],
+                &case.logits,
+                1e-4,
+                &format!("{name}: {:?}", case.text),
+            );
         }
     }
 }
@@ -60,8 +71,13 @@ fn logits_are_those_of_transformers() {
 fn every_review_of_a_packed_batch_equals_its_single_call() {
     for name in ["distilbert", "bert"] {
         let rater = rater(name);
-        let ids: Vec<Vec<u32>> = recorded(name).into_iter().map(|case| case.token_ids).collect();
-        let packed = rater.logits(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("logits");
+        let ids: Vec<Vec<u32>> = recorded(name)
+            .into_iter()
+            .map(|case| case.token_ids)
+            .collect();
+        let packed = rater
+            .logits(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            .expect("logits");
         for (ids, row) in ids.iter().zip(&packed) {
             let single = rater.logits(&[ids]).expect("logits");
             assert_close(row, &single[0], 1e-5, name);
@@ -74,29 +90,75 @@ fn every_review_of_a_packed_batch_equals_its_single_call() {
 #[test]
 fn what_candle_computes_is_what_transformers_does() {
     for name in candle::MODEL_TYPES {
-        let [config, tokenizer] = ["config.json", "tokenizer.json"].map(|file| fixture(&format!("{name}/{file}")));
-        let tensors = candle_core::safetensors::load_buffer(&fixture(&format!("{name}/model.safetensors")), &Device::Cpu).expect("tensors");
-        let rater = Rater::candle(&config, &tokenizer, tensors.clone()).expect("the fixture is a model");
+        let [config, tokenizer] =
+            ["config.json", "tokenizer.json"].map(|file| fixture(&format!("{name}/{file}")));
+        let tensors = candle_core::safetensors::load_buffer(
+            &fixture(&format!("{name}/model.safetensors")),
+            &Device::Cpu,
+        )
+        .expect("tensors");
+        let rater =
+            Rater::candle(&config, &tokenizer, tensors.clone()).expect("the fixture is a model");
         let cases = recorded(name);
         let mut largest = 0f32;
         for case in &cases {
             let ids = rater.encode(&case.text).expect("token ids");
             assert_eq!(ids, case.token_ids, "{name}: {:?}", case.text);
             let logits = rater.logits(&[&ids]).expect("logits");
-            assert_close(&logits[0], &case.logits, 1e-4, &format!("{name}: {:?}", case.text));
-            largest = logits[0].iter().zip(&case.logits).fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+            assert_close(
+                &logits[0],
+                &case.logits,
+                1e-4,
+                &format!("{name}: {:?}", case.text),
+            );
+            largest = logits[0]
+                .iter()
+                .zip(&case.logits)
+                .fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
         }
-        println!("{name}: differs from transformers by {largest:.1e} at most, {:.0}% of the tolerance", largest / 1e-4 * 100.0);
-        let packed = rater.logits(&cases.iter().map(|case| &case.token_ids[..]).collect::<Vec<_>>()).expect("logits");
+        println!(
+            "{name}: differs from transformers by {largest:.1e} at most, {:.0}% of the tolerance",
+            largest / 1e-4 * 100.0
+        );
+        let packed = rater
+            .logits(
+                &cases
+                    .iter()
+                    .map(|case| &case.token_ids[..])
+                    .collect::<Vec<_>>(),
+            )
+            .expect("logits");
         for (case, row) in cases.iter().zip(&packed) {
-            assert_close(row, &case.logits, 1e-4, &format!("{name} in a batch: {:?}", case.text));
+            assert_close(
+                row,
+                &case.logits,
+                1e-4,
+                &format!("{name} in a batch: {:?}", case.text),
+            );
         }
-        let broken = |config: String| Candle::new(config.as_bytes(), tensors.clone()).err().expect("an error").to_string();
+        let broken = |config: String| {
+            Candle::new(config.as_bytes(), tensors.clone())
+                .err()
+                .expect("an error")
+                .to_string()
+        };
         let config = String::from_utf8(config).expect("text");
         assert!(broken(config.replace(name, "gpt2")).contains("candle computes deberta-v2"));
         assert!(broken(config.replace("\"hidden_size\"", "\"width\"")).contains("hidden_size"));
-        assert!(broken(config.replace("\"4\": \"5 stars\"", "\"4\": \"5 stars\", \"5\": \"6 stars\"")).contains("names 6 labels; wanted 5"));
-        assert!(rater.logits(&[&vec![2; rater.sizes().max_positions + 1]]).expect_err("too long").to_string().contains("longer than the model's"));
+        assert!(
+            broken(config.replace(
+                "\"4\": \"5 stars\"",
+                "\"4\": \"5 stars\", \"5\": \"6 stars\""
+            ))
+            .contains("names 6 labels; wanted 5")
+        );
+        assert!(
+            rater
+                .logits(&[&vec![2; rater.sizes().max_positions + 1]])
+                .expect_err("too long")
+                .to_string()
+                .contains("longer than the model's")
+        );
     }
 }
 
@@ -109,23 +171,42 @@ fn an_old_bare_checkpoint_is_understood() {
         pooled: Vec<f32>,
     }
     let config = EncoderConfig::from_json(&fixture("bert-legacy/config.json")).expect("a config");
-    let mut weights = Weights::from_safetensors(&fixture("bert-legacy/model.safetensors"), &config).expect("weights");
-    let missing = Classifier::new(&config, &weights).err().expect("a bare encoder has no head");
+    let mut weights = Weights::from_safetensors(&fixture("bert-legacy/model.safetensors"), &config)
+        .expect("weights");
+    let missing = Classifier::new(&config, &weights)
+        .err()
+        .expect("a bare encoder has no head");
     assert!(
         matches!(&missing, Error::MissingTensor { name, wanted } if name == "classifier.weight" && *wanted == [5, config.hidden_size]),
         "{missing}"
     );
     let fresh = weights.fill_head(&config, 1).expect("a head");
-    assert_eq!(fresh, ["classifier.weight", "classifier.bias"], "the pooler is there");
+    assert_eq!(
+        fresh,
+        ["classifier.weight", "classifier.bias"],
+        "the pooler is there"
+    );
     // A classifier that passes the first five pooled values on, to see them.
-    let eye = Tensor::eye(config.hidden_size, DType::F32, &Device::Cpu).and_then(|t| t.narrow(0, 0, 5)?.contiguous()).expect("a matrix");
+    let eye = Tensor::eye(config.hidden_size, DType::F32, &Device::Cpu)
+        .and_then(|t| t.narrow(0, 0, 5)?.contiguous())
+        .expect("a matrix");
     weights.insert("classifier.weight".into(), eye);
     let classifier = Classifier::new(&config, &weights).expect("a classifier");
-    let tokenizer = Tokenizer::from_json(&fixture("bert-legacy/tokenizer.json"), None, config.max_positions).expect("a tokeniser");
-    for case in serde_json::from_slice::<Recorded<Hidden>>(&fixture("bert-legacy/hidden.json")).expect("recorded states").cases {
+    let tokenizer = Tokenizer::from_json(
+        &fixture("bert-legacy/tokenizer.json"),
+        None,
+        config.max_positions,
+    )
+    .expect("a tokeniser");
+    for case in serde_json::from_slice::<Recorded<Hidden>>(&fixture("bert-legacy/hidden.json"))
+        .expect("recorded states")
+        .cases
+    {
         let ids = tokenizer.encode(&case.text).expect("token ids");
         assert_eq!(ids, case.token_ids);
-        let logits = classifier.logits(&PackedBatch::new(&[&ids]).expect("a batch")).expect("logits");
+        let logits = classifier
+            .logits(&PackedBatch::new(&[&ids]).expect("a batch"))
+            .expect("logits");
         assert_close(&logits[0], &case.pooled[..5], 1e-4, &case.text);
     }
 }
@@ -137,25 +218,48 @@ fn the_encoder_agrees_with_candle_transformers_on_bert() {
     use candle_transformers::models::bert::{BertModel, Config};
     let json = fixture("bert/config.json");
     let theirs: Config = serde_json::from_slice(&json).expect("a config");
-    let builder = VarBuilder::from_buffered_safetensors(fixture("bert/model.safetensors"), DType::F32, &Device::Cpu).expect("weights");
+    let builder = VarBuilder::from_buffered_safetensors(
+        fixture("bert/model.safetensors"),
+        DType::F32,
+        &Device::Cpu,
+    )
+    .expect("weights");
     let model = BertModel::load(builder.pp("bert"), &theirs).expect("a model");
     let config = EncoderConfig::from_json(&json).expect("a config");
-    let weights = Weights::from_safetensors(&fixture("bert/model.safetensors"), &config).expect("weights");
+    let weights =
+        Weights::from_safetensors(&fixture("bert/model.safetensors"), &config).expect("weights");
     let h = config.hidden_size;
     let linear = |name: &str, outputs: usize| {
-        let get = |part: &str, shape: &[usize]| weights.get(&format!("{name}.{part}"), shape).expect("a tensor");
+        let get = |part: &str, shape: &[usize]| {
+            weights
+                .get(&format!("{name}.{part}"), shape)
+                .expect("a tensor")
+        };
         candle_nn::Linear::new(get("weight", &[outputs, h]), Some(get("bias", &[outputs])))
     };
     let classifier = Classifier::new(&config, &weights).expect("a classifier");
     for case in recorded("bert") {
         use candle_nn::Module;
-        let ids = Tensor::new(case.token_ids.as_slice(), &Device::Cpu).and_then(|t| t.unsqueeze(0)).expect("ids");
+        let ids = Tensor::new(case.token_ids.as_slice(), &Device::Cpu)
+            .and_then(|t| t.unsqueeze(0))
+            .expect("ids");
         let types = ids.zeros_like().expect("types");
         let states = model.forward(&ids, &types, None).expect("states");
-        let first = states.narrow(1, 0, 1).and_then(|t| t.squeeze(1)).expect("the first state");
-        let pooled = linear("bert.pooler.dense", h).forward(&first).and_then(|t| t.tanh()).expect("pooled");
-        let logits = linear("classifier", 5).forward(&pooled).and_then(|t| t.squeeze(0)?.to_vec1::<f32>()).expect("logits");
-        let ours = classifier.logits(&PackedBatch::new(&[&case.token_ids]).expect("a batch")).expect("logits");
+        let first = states
+            .narrow(1, 0, 1)
+            .and_then(|t| t.squeeze(1))
+            .expect("the first state");
+        let pooled = linear("bert.pooler.dense", h)
+            .forward(&first)
+            .and_then(|t| t.tanh())
+            .expect("pooled");
+        let logits = linear("classifier", 5)
+            .forward(&pooled)
+            .and_then(|t| t.squeeze(0)?.to_vec1::<f32>())
+            .expect("logits");
+        let ours = classifier
+            .logits(&PackedBatch::new(&[&case.token_ids]).expect("a batch"))
+            .expect("logits");
         assert_close(&ours[0], &logits, 1e-4, &case.text);
     }
 }
@@ -164,10 +268,29 @@ fn the_encoder_agrees_with_candle_transformers_on_bert() {
 fn what_does_not_fit_is_an_error() {
     let rater = rater("distilbert");
     let limit = rater.sizes().max_positions;
-    assert_eq!(rater.encode(&"good ".repeat(100_000)).expect("token ids").len(), limit, "a long review is cut");
+    assert_eq!(
+        rater
+            .encode(&"good ".repeat(100_000))
+            .expect("token ids")
+            .len(),
+        limit,
+        "a long review is cut"
+    );
     let beyond = rater.sizes().vocab_size as u32;
-    assert!(rater.logits(&[&[beyond]]).expect_err("an error").to_string().contains("beyond the vocabulary"));
-    assert!(rater.logits(&[&vec![2; limit + 1]]).expect_err("an error").to_string().contains("longer than the model's"));
+    assert!(
+        rater
+            .logits(&[&[beyond]])
+            .expect_err("an error")
+            .to_string()
+            .contains("beyond the vocabulary")
+    );
+    assert!(
+        rater
+            .logits(&[&vec![2; limit + 1]])
+            .expect_err("an error")
+            .to_string()
+            .contains("longer than the model's")
+    );
     assert!(rater.logits(&[&[]]).is_err());
 }
 
@@ -175,13 +298,29 @@ fn what_does_not_fit_is_an_error() {
 fn a_probe_that_differs_is_told() {
     use starsight_model::bundle::Probe;
     let rater = rater("distilbert");
-    let mut probes: Vec<Probe> = recorded("distilbert").into_iter().map(|c| Probe { text: c.text, logits: c.logits, int8_logits: None }).collect();
+    let mut probes: Vec<Probe> = recorded("distilbert")
+        .into_iter()
+        .map(|c| Probe {
+            text: c.text,
+            logits: c.logits,
+            int8_logits: None,
+        })
+        .collect();
     rater.check_probes(&probes, 1e-4).expect("the same");
     probes[3].logits[2] += 0.01;
-    assert!(matches!(rater.check_probes(&probes, 1e-3), Err(Error::Probe { .. })));
+    assert!(matches!(
+        rater.check_probes(&probes, 1e-3),
+        Err(Error::Probe { .. })
+    ));
     probes[3].logits[2] = f32::NAN;
     assert!(rater.check_probes(&probes, 1e-3).is_err());
-    assert!(rater.check_probes(&[], 1e-3).expect_err("none").to_string().contains("no probes"));
+    assert!(
+        rater
+            .check_probes(&[], 1e-3)
+            .expect_err("none")
+            .to_string()
+            .contains("no probes")
+    );
 }
 
 #[test]
@@ -201,7 +340,10 @@ fn metrics_are_those_of_scikit_learn() {
         label: usize,
         probabilities: [f32; 5],
     }
-    for set in serde_json::from_slice::<Sets>(&fixture("metrics.json")).expect("recorded metrics").sets {
+    for set in serde_json::from_slice::<Sets>(&fixture("metrics.json"))
+        .expect("recorded metrics")
+        .sets
+    {
         let mut scores = Scores::default();
         for row in &set.rows {
             scores.add(&row.probabilities.map(f32::ln), row.label);
@@ -212,13 +354,22 @@ fn metrics_are_those_of_scikit_learn() {
         for (name, wanted) in set.metrics.as_object().expect("an object") {
             match wanted.as_f64() {
                 Some(wanted) => {
-                    let value = found[name].as_f64().unwrap_or_else(|| panic!("no metric {name}"));
-                    assert!((value - wanted).abs() < 1e-5, "{}: {name} is {value}, recorded {wanted}", set.name);
+                    let value = found[name]
+                        .as_f64()
+                        .unwrap_or_else(|| panic!("no metric {name}"));
+                    assert!(
+                        (value - wanted).abs() < 1e-5,
+                        "{}: {name} is {value}, recorded {wanted}",
+                        set.name
+                    );
                 }
                 None => assert_eq!(&found[name], wanted, "{}: {name}", set.name),
             }
         }
     }
     let nothing = Scores::default().metrics();
-    assert_eq!((nothing.samples, nothing.loss, nothing.macro_f1), (0, 0.0, 0.0));
+    assert_eq!(
+        (nothing.samples, nothing.loss, nothing.macro_f1),
+        (0, 0.0, 0.0)
+    );
 }

@@ -13,16 +13,46 @@ use tempfile::TempDir;
 /// A folder with reviews.csv (320 rows, 204 of them to train) and base/, of two layers.
 fn based() -> TempDir {
     let dir = folder_with("reviews.csv", csv(320));
-    let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+    let init = [
+        "init",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "base",
+        "--layers",
+        "2",
+        "--hidden",
+        "32",
+        "--vocab-size",
+        "200",
+        "--max-length",
+        "32",
+    ];
     good(dir.path(), &init);
     dir
 }
 
 /// Trains in steps of 16 reviews, 13 an epoch, to the folder `out`; what the program said on standard error.
 fn train(at: &Path, out: &str, flags: &[&str]) -> String {
-    let base = ["train", "--model", "base", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--out", out];
+    let base = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--batch",
+        "16",
+        "--accum",
+        "1",
+        "--out",
+        out,
+    ];
     let output = starsight(at, &[&base[..], flags].concat());
-    assert!(output.status.success(), "{flags:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{flags:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stderr)
 }
 
@@ -31,7 +61,10 @@ fn read(at: &Path, path: &str) -> Vec<u8> {
 }
 
 fn log(at: &Path, out: &str) -> Vec<Value> {
-    text(&read(at, &format!("{out}/train_log.jsonl"))).lines().map(json).collect()
+    text(&read(at, &format!("{out}/train_log.jsonl")))
+        .lines()
+        .map(json)
+        .collect()
 }
 
 /// The bytes of each tensor of a safetensors file.
@@ -39,9 +72,22 @@ fn tensors(at: &Path, path: &str) -> BTreeMap<String, Vec<u8>> {
     let bytes = read(at, path);
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     let names = json(&text(&bytes[8..header]));
-    let names = names.as_object().expect("an object").iter().filter(|(name, _)| *name != "__metadata__");
-    let offset = |entry: &Value, i: usize| header + entry["data_offsets"][i].as_u64().expect("an offset") as usize;
-    names.map(|(name, entry)| (name.clone(), bytes[offset(entry, 0)..offset(entry, 1)].to_vec())).collect()
+    let names = names
+        .as_object()
+        .expect("an object")
+        .iter()
+        .filter(|(name, _)| *name != "__metadata__");
+    let offset = |entry: &Value, i: usize| {
+        header + entry["data_offsets"][i].as_u64().expect("an offset") as usize
+    };
+    names
+        .map(|(name, entry)| {
+            (
+                name.clone(),
+                bytes[offset(entry, 0)..offset(entry, 1)].to_vec(),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -55,24 +101,69 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     ];
     train(at, "first", &flags);
     let recipe = text(&read(at, "first/recipe.toml"));
-    for line in
-        ["# starsight train --model base --data reviews.csv", "lr = 0.005\n", "class-weights = \"balanced\"", "best-by = \"qwk\"", "rows = 300"]
-    {
+    for line in [
+        "# starsight train --model base --data reviews.csv",
+        "lr = 0.005\n",
+        "class-weights = \"balanced\"",
+        "best-by = \"qwk\"",
+        "rows = 300",
+    ] {
         assert!(recipe.contains(line), "no {line:?} in {recipe}");
     }
-    let again = ["train", "--model", "base", "--data", "reviews.csv", "--config", "first/recipe.toml", "--out", "again"];
+    let again = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--config",
+        "first/recipe.toml",
+        "--out",
+        "again",
+    ];
     good(at, &again);
-    assert!(read(at, "first/model.safetensors") == read(at, "again/model.safetensors"), "the same weights, bit for bit");
-    assert_eq!(recipe.lines().skip(1).collect::<Vec<_>>(), text(&read(at, "again/recipe.toml")).lines().skip(1).collect::<Vec<_>>());
-    let steps: Vec<u64> = log(at, "first").iter().filter(|line| !line["validation"].is_null()).filter_map(|line| line["step"].as_u64()).collect();
+    assert!(
+        read(at, "first/model.safetensors") == read(at, "again/model.safetensors"),
+        "the same weights, bit for bit"
+    );
+    assert_eq!(
+        recipe.lines().skip(1).collect::<Vec<_>>(),
+        text(&read(at, "again/recipe.toml"))
+            .lines()
+            .skip(1)
+            .collect::<Vec<_>>()
+    );
+    let steps: Vec<u64> = log(at, "first")
+        .iter()
+        .filter(|line| !line["validation"].is_null())
+        .filter_map(|line| line["step"].as_u64())
+        .collect();
     assert_eq!(steps, [6, 12, 18, 20], "every six steps, and at the end");
-    let rates: Vec<f64> = log(at, "first").iter().filter_map(|line| line["learning_rate"].as_f64()).collect();
+    let rates: Vec<f64> = log(at, "first")
+        .iter()
+        .filter_map(|line| line["learning_rate"].as_f64())
+        .collect();
     assert_eq!((rates.len(), rates[0], rates[3]), (20, 0.0, 0.005));
-    assert!((rates[19] - (0.0049 / (17.0 * 17.0) + 1e-4)).abs() < 1e-12, "{}", rates[19]);
+    assert!(
+        (rates[19] - (0.0049 / (17.0 * 17.0) + 1e-4)).abs() < 1e-12,
+        "{}",
+        rates[19]
+    );
 
     // Its bundle says how the reviews were divided: which dates the test split has tells.
     let dates = |flags: &[&str]| {
-        let evaluate = ["evaluate", "--model", "first", "--data", "reviews.csv", "--split", "test", "--by", "date", "--json"];
+        let evaluate = [
+            "evaluate",
+            "--model",
+            "first",
+            "--data",
+            "reviews.csv",
+            "--split",
+            "test",
+            "--by",
+            "date",
+            "--json",
+        ];
         let output = starsight(at, &[&evaluate[..], flags].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found = json(&text(&output.stdout));
@@ -83,13 +174,26 @@ fn a_recipe_is_kept_and_can_be_run_again() {
         )
     };
     let own = dates(&[]);
-    assert_eq!((&own.1, own.2), (&60.into(), false), "a fifth of the rows that it was trained on");
-    assert!(own == dates(&["--split-seed", "3", "--rows", "300"]) && own != dates(&["--split-seed", "42"]));
+    assert_eq!(
+        (&own.1, own.2),
+        (&60.into(), false),
+        "a fifth of the rows that it was trained on"
+    );
+    assert!(
+        own == dates(&["--split-seed", "3", "--rows", "300"])
+            && own != dates(&["--split-seed", "42"])
+    );
     assert!(dates(&["--rows", "310"]).2);
     // So it does of copies that were left out.
     let path = at.join("first/starsight.json");
     let mut manifest = json(&text(&read(at, "first/starsight.json")));
-    assert_eq!((&manifest["provenance"]["dedup"], &manifest["provenance"]["drop_empty"]), (&serde_json::Value::Null, &false.into()));
+    assert_eq!(
+        (
+            &manifest["provenance"]["dedup"],
+            &manifest["provenance"]["drop_empty"]
+        ),
+        (&serde_json::Value::Null, &false.into())
+    );
     manifest["provenance"]["dedup"] = true.into();
     std::fs::write(&path, manifest.to_string()).expect("written");
     assert!(dates(&[]).1.as_u64() < Some(60));
@@ -102,10 +206,28 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     // And what the file says wrong is told with its place, before anything is written.
     std::fs::write(at.join("bad.toml"), "epochs = 2\nlearning-rate = 1e-3\n").expect("written");
     other[6..9].copy_from_slice(&["bad.toml", "--out", "none"]);
-    bad(at, &other, 2, &["bad.toml: unknown key `learning-rate`; known are"]);
+    bad(
+        at,
+        &other,
+        2,
+        &["bad.toml: unknown key `learning-rate`; known are"],
+    );
     std::fs::write(at.join("bad.toml"), "lr = \"fast\"\n").expect("written");
-    bad(at, &other, 2, &["bad.toml: `lr`: invalid value 'fast'", "wanted a number above 0"]);
-    bad(at, &[&again[..8], &["none", "--config", "missing.toml"]].concat(), 2, &["--config"]);
+    bad(
+        at,
+        &other,
+        2,
+        &[
+            "bad.toml: `lr`: invalid value 'fast'",
+            "wanted a number above 0",
+        ],
+    );
+    bad(
+        at,
+        &[&again[..8], &["none", "--config", "missing.toml"]].concat(),
+        2,
+        &["--config"],
+    );
     assert!(!at.join("none").exists());
 }
 
@@ -119,19 +241,49 @@ fn what_is_frozen_stays_and_the_rest_moves() {
         assert!(!said.contains("no gradient reaches"), "{said}");
         let after = tensors(at, &format!("{out}/model.safetensors"));
         assert_eq!(before.len(), after.len());
-        before.iter().filter(|(name, bytes)| after[*name] == **bytes).map(|(name, _)| name.clone()).collect()
+        before
+            .iter()
+            .filter(|(name, bytes)| after[*name] == **bytes)
+            .map(|(name, _)| name.clone())
+            .collect()
     };
     assert!(frozen("all", &["--lr", "5e-3"]).is_empty());
     let embeddings = frozen("embeddings", &["--lr", "5e-3", "--freeze-embeddings"]);
-    assert!(embeddings.len() == 4 && embeddings.iter().all(|name| name.contains(".embeddings.")), "{embeddings:?}");
+    assert!(
+        embeddings.len() == 4 && embeddings.iter().all(|name| name.contains(".embeddings.")),
+        "{embeddings:?}"
+    );
     let lower = frozen("lower", &["--lr", "5e-3", "--freeze-layers", "1"]);
-    assert!(lower.len() == 4 + 16 && lower.iter().all(|name| name.contains(".embeddings.") || name.contains(".layer.0.")), "{lower:?}");
+    assert!(
+        lower.len() == 4 + 16
+            && lower
+                .iter()
+                .all(|name| name.contains(".embeddings.") || name.contains(".layer.0.")),
+        "{lower:?}"
+    );
     // What does not move has no share in the gradient's norm either.
     let norm = |out: &str| log(at, out)[0]["grad_norm"].as_f64().expect("a number");
     assert!(norm("lower") < norm("embeddings") && norm("embeddings") < norm("all"));
     // A checkpoint holds what is frozen too.
-    let output = starsight(at, &["train", "--model", "base", "--data", "reviews.csv", "--out", "none", "--freeze-layers", "3"]);
-    assert!(text(&output.stderr).contains("--freeze-layers 3 is more than the model's 2 layers"), "{}", text(&output.stderr));
+    let output = starsight(
+        at,
+        &[
+            "train",
+            "--model",
+            "base",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "none",
+            "--freeze-layers",
+            "3",
+        ],
+    );
+    assert!(
+        text(&output.stderr).contains("--freeze-layers 3 is more than the model's 2 layers"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(!at.join("none").exists());
 }
 
@@ -140,13 +292,49 @@ fn a_run_stops_when_nothing_gets_better() {
     let dir = based();
     let at = dir.path();
     // At a rate this small the accuracy of a fresh head stays where it is.
-    let said = train(at, "stale", &["--lr", "1e-12", "--eval-every", "2", "--patience", "3", "--best-by", "accuracy", "--epochs", "9"]);
-    assert!(said.contains("stopped after step 8 of 117: 3 evaluations without a better accuracy"), "{said}");
+    let said = train(
+        at,
+        "stale",
+        &[
+            "--lr",
+            "1e-12",
+            "--eval-every",
+            "2",
+            "--patience",
+            "3",
+            "--best-by",
+            "accuracy",
+            "--epochs",
+            "9",
+        ],
+    );
+    assert!(
+        said.contains("stopped after step 8 of 117: 3 evaluations without a better accuracy"),
+        "{said}"
+    );
     let metrics = json(&text(&read(at, "stale/metrics.json")));
-    assert_eq!((metrics["best_step"].as_u64(), metrics["steps"].as_u64()), (Some(2), Some(8)));
-    assert!(said.contains("the weights after step 2, epoch 0.15, are kept: accuracy"), "{said}");
+    assert_eq!(
+        (metrics["best_step"].as_u64(), metrics["steps"].as_u64()),
+        (Some(2), Some(8))
+    );
+    assert!(
+        said.contains("the weights after step 2, epoch 0.15, are kept: accuracy"),
+        "{said}"
+    );
     // Stopped is stopped: resuming adds nothing.
-    let resume = ["--lr", "1e-12", "--eval-every", "2", "--patience", "3", "--best-by", "accuracy", "--epochs", "9", "--resume"];
+    let resume = [
+        "--lr",
+        "1e-12",
+        "--eval-every",
+        "2",
+        "--patience",
+        "3",
+        "--best-by",
+        "accuracy",
+        "--epochs",
+        "9",
+        "--resume",
+    ];
     assert!(train(at, "stale", &resume).contains("going on after step 8"));
     assert_eq!(log(at, "stale").len(), 8 + 4);
 }
@@ -155,31 +343,110 @@ fn a_run_stops_when_nothing_gets_better() {
 fn an_explosion_names_its_step_and_reviews() {
     let dir = based();
     let at = dir.path();
-    let line = ["train", "--model", "base", "--data", "reviews.csv", "--out", "out", "--batch", "4", "--accum", "1", "--save-every", "1"];
+    let line = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "out",
+        "--batch",
+        "4",
+        "--accum",
+        "1",
+        "--save-every",
+        "1",
+    ];
     // Weights this large leave no finite number after the first step.
-    let said = bad(at, &[&line[..], &["--lr", "1e30", "--warmup", "0"]].concat(), 1, &["error: step ", " of 51, on reviews.csv, lines ", "exploded"]);
-    let lines = said.lines().find_map(|line| line.split_once("lines ")?.1.split_once(':')).expect("the lines").0;
-    assert_eq!(lines.split(", ").filter(|line| line.parse::<usize>().is_ok_and(|line| (2..=321).contains(&line))).count(), 4, "{said}");
-    assert!(at.join("out/checkpoints").read_dir().expect("a folder").next().is_some(), "what was saved stays");
+    let said = bad(
+        at,
+        &[&line[..], &["--lr", "1e30", "--warmup", "0"]].concat(),
+        1,
+        &["error: step ", " of 51, on reviews.csv, lines ", "exploded"],
+    );
+    let lines = said
+        .lines()
+        .find_map(|line| line.split_once("lines ")?.1.split_once(':'))
+        .expect("the lines")
+        .0;
+    assert_eq!(
+        lines
+            .split(", ")
+            .filter(|line| line
+                .parse::<usize>()
+                .is_ok_and(|line| (2..=321).contains(&line)))
+            .count(),
+        4,
+        "{said}"
+    );
+    assert!(
+        at.join("out/checkpoints")
+            .read_dir()
+            .expect("a folder")
+            .next()
+            .is_some(),
+        "what was saved stays"
+    );
 }
 
 #[test]
 fn flags_that_make_no_sense_are_wrong_usage() {
     let dir = based();
     for (flag, value, says) in [
-        ("--schedule", "square", "[possible values: linear, cosine, constant, polynomial]"),
-        ("--best-by", "luck", "[possible values: loss, accuracy, off-by-one,"),
-        ("--class-weights", "1,2,3", "wanted `balanced`, or five numbers above 0"),
+        (
+            "--schedule",
+            "square",
+            "[possible values: linear, cosine, constant, polynomial]",
+        ),
+        (
+            "--best-by",
+            "luck",
+            "[possible values: loss, accuracy, off-by-one,",
+        ),
+        (
+            "--class-weights",
+            "1,2,3",
+            "wanted `balanced`, or five numbers above 0",
+        ),
         ("--label-smoothing", "1", "wanted a rate from 0 to below 1"),
         ("--layer-decay", "0", "wanted a number above 0, up to 1"),
         ("--warmup", "2", "wanted a number from 0 to 1"),
         ("--patience", "0", "wanted a whole number above 0"),
         ("--eval-every", "x", "wanted a whole number above 0"),
     ] {
-        bad(dir.path(), &["train", "--model", "base", "--data", "reviews.csv", "--out", "out", flag, value], 2, &[flag, value, says]);
+        bad(
+            dir.path(),
+            &[
+                "train",
+                "--model",
+                "base",
+                "--data",
+                "reviews.csv",
+                "--out",
+                "out",
+                flag,
+                value,
+            ],
+            2,
+            &[flag, value, says],
+        );
     }
-    let line = ["train", "--model", "base", "--data", "reviews.csv", "--out", "out"];
-    bad(dir.path(), &[&line[..], &["--warmup-steps", "99"]].concat(), 1, &["--warmup-steps 99 is more than the run's 2 steps"]);
+    let line = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "out",
+    ];
+    bad(
+        dir.path(),
+        &[&line[..], &["--warmup-steps", "99"]].concat(),
+        1,
+        &["--warmup-steps 99 is more than the run's 2 steps"],
+    );
     assert!(!dir.path().join("out").exists());
 }
 
@@ -194,12 +461,21 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
     ];
     let outcome = json(&good(at, &flags));
     // The stars had no share in it.
-    assert!(outcome["test"]["accuracy"].as_f64().expect("a number") > 0.7, "{outcome}");
+    assert!(
+        outcome["test"]["accuracy"].as_f64().expect("a number") > 0.7,
+        "{outcome}"
+    );
     let manifest = json(&text(&read(at, "student/starsight.json")));
     assert_eq!(manifest["provenance"]["teacher"], "model");
     let card = text(&read(at, "student/README.md"));
-    assert!(card.contains("it learned from the logits of `model`") && card.contains("Gee et al. 2022"), "{card}");
-    assert!(!text(&read(at, "model/README.md")).contains("Gee et al."), "what had no teacher has no words of one");
+    assert!(
+        card.contains("it learned from the logits of `model`") && card.contains("Gee et al. 2022"),
+        "{card}"
+    );
+    assert!(
+        !text(&read(at, "model/README.md")).contains("Gee et al."),
+        "what had no teacher has no words of one"
+    );
     assert!(
         text(&read(at, "student/recipe.toml"))
             .starts_with("# starsight distill --teacher model --layers 1 --hidden 16 --heads 2 --vocab-size 150 --data reviews.csv")
@@ -207,56 +483,144 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
 
     // What the teacher said is kept, for it takes a while.
     let again = starsight(at, &[&flags[..], &["--resume"]].concat());
-    assert!(again.status.success() && text(&again.stderr).contains("reviews are taken from"), "{}", text(&again.stderr));
-    assert_eq!(json(&text(&again.stdout))["test"]["loss"], outcome["test"]["loss"]);
+    assert!(
+        again.status.success() && text(&again.stderr).contains("reviews are taken from"),
+        "{}",
+        text(&again.stderr)
+    );
+    assert_eq!(
+        json(&text(&again.stdout))["test"]["loss"],
+        outcome["test"]["loss"]
+    );
 
     // Another share is another run; and without a teacher there is nothing to share.
-    bad(at, &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(), 1, &["a run of another recipe"]);
-    let alone = ["train", "--model", "base", "--data", "reviews.csv", "--out", "x", "--teacher-share", "0.5"];
-    bad(at, &alone, 2, &["required arguments were not provided", "--teacher <"]);
+    bad(
+        at,
+        &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(),
+        1,
+        &["a run of another recipe"],
+    );
+    let alone = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "x",
+        "--teacher-share",
+        "0.5",
+    ];
+    bad(
+        at,
+        &alone,
+        2,
+        &["required arguments were not provided", "--teacher <"],
+    );
     std::fs::write(at.join("taught.toml"), "teacher-share = 0.5\n").expect("written");
     let alone = [&alone[..7], &["--config", "taught.toml"]].concat();
-    bad(at, &alone, 1, &["--teacher-share says how a teacher is followed, and there is none"]);
+    bad(
+        at,
+        &alone,
+        1,
+        &["--teacher-share says how a teacher is followed, and there is none"],
+    );
 }
 
 #[test]
 fn recipes_are_compared_over_seeds() {
     let dir = based();
     let at = dir.path();
-    std::fs::write(at.join("plain.toml"), "max-steps = 2\nbatch = 16\naccum = 1\n").expect("written");
-    std::fs::write(at.join("soft.toml"), "max-steps = 2\nbatch = 16\naccum = 1\nsoft-targets = 1.5\n").expect("written");
+    std::fs::write(
+        at.join("plain.toml"),
+        "max-steps = 2\nbatch = 16\naccum = 1\n",
+    )
+    .expect("written");
+    std::fs::write(
+        at.join("soft.toml"),
+        "max-steps = 2\nbatch = 16\naccum = 1\nsoft-targets = 1.5\n",
+    )
+    .expect("written");
     std::fs::write(at.join("broken.toml"), "soft-target = 1.5\n").expect("written");
     std::fs::write(at.join("other.csv"), csv(40)).expect("written");
-    let flags = ["--model", "base", "--data", "reviews.csv", "--also", "other.csv", "--seeds", "2", "--out", "runs"];
+    let flags = [
+        "--model",
+        "base",
+        "--data",
+        "reviews.csv",
+        "--also",
+        "other.csv",
+        "--seeds",
+        "2",
+        "--out",
+        "runs",
+    ];
     let compare = |recipes: &[&str]| starsight(at, &[&["compare"], recipes, &flags].concat());
 
     // What is wrong with a recipe is said before anything is trained.
     let broken = compare(&["plain.toml", "broken.toml"]);
     assert_eq!(broken.status.code(), Some(1));
-    assert!(text(&broken.stderr).contains("broken.toml: unknown key `soft-target`"), "{}", text(&broken.stderr));
+    assert!(
+        text(&broken.stderr).contains("broken.toml: unknown key `soft-target`"),
+        "{}",
+        text(&broken.stderr)
+    );
     assert!(!at.join("runs").exists());
-    bad(at, &[&["compare", "plain.toml", "./plain.toml"][..], &flags].concat(), 1, &["two of the recipes have the same name"]);
+    bad(
+        at,
+        &[&["compare", "plain.toml", "./plain.toml"][..], &flags].concat(),
+        1,
+        &["two of the recipes have the same name"],
+    );
 
-    let found = json(&good(at, &[&["compare", "plain.toml", "soft.toml", "--json"][..], &flags].concat()));
+    let found = json(&good(
+        at,
+        &[
+            &["compare", "plain.toml", "soft.toml", "--json"][..],
+            &flags,
+        ]
+        .concat(),
+    ));
     let lines = found["compared"].as_array().expect("lines");
-    assert_eq!(lines.len(), 2 * 2 * 4, "recipes, sets of reviews, ways to tell stars");
+    assert_eq!(
+        lines.len(),
+        2 * 2 * 4,
+        "recipes, sets of reviews, ways to tell stars"
+    );
     for line in lines {
         let runs = line["runs"].as_array().expect("runs");
         assert_eq!(runs.len(), 2);
         assert_ne!(runs[0]["loss"], runs[1]["loss"], "the seeds differ");
-        assert_eq!(runs[0]["samples"], if line["data"] == "other.csv" { 40 } else { 64 });
+        assert_eq!(
+            runs[0]["samples"],
+            if line["data"] == "other.csv" { 40 } else { 64 }
+        );
     }
     // The bundle's own figures are those of the likeliest stars.
-    let of = |run: &str| json(&text(&read(at, &format!("runs/{run}/metrics.json"))))["test"]["accuracy"].clone();
-    let first = lines.iter().find(|line| line["recipe"] == "soft" && line["decoding"] == "likeliest").expect("a line");
-    assert_eq!([&first["runs"][0]["accuracy"], &first["runs"][1]["accuracy"]], [&of("soft-42"), &of("soft-43")]);
+    let of = |run: &str| {
+        json(&text(&read(at, &format!("runs/{run}/metrics.json"))))["test"]["accuracy"].clone()
+    };
+    let first = lines
+        .iter()
+        .find(|line| line["recipe"] == "soft" && line["decoding"] == "likeliest")
+        .expect("a line");
+    assert_eq!(
+        [&first["runs"][0]["accuracy"], &first["runs"][1]["accuracy"]],
+        [&of("soft-42"), &of("soft-43")]
+    );
 
     // Nothing is done twice.
     let again = compare(&["plain.toml", "soft.toml"]);
     let said = text(&again.stderr);
-    assert!(again.status.success() && said.matches("going on after step 2").count() == 4, "{said}");
+    assert!(
+        again.status.success() && said.matches("going on after step 2").count() == 4,
+        "{said}"
+    );
     let table = text(&again.stdout);
-    assert!(table.contains("| soft | median |") && table.contains("other.csv: 40 reviews"), "{table}");
+    assert!(
+        table.contains("| soft | median |") && table.contains("other.csv: 40 reviews"),
+        "{table}"
+    );
 }
 
 #[test]
@@ -264,11 +628,22 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
     let dir = common::trained();
     let at = dir.path();
     let stars = |flags: &[&str]| {
-        let said = json(&good(at, &[&["rate", "--model", "model", "--json"], flags, &["great app", "crashes", "it is okay but slow"]].concat()));
+        let said = json(&good(
+            at,
+            &[
+                &["rate", "--model", "model", "--json"],
+                flags,
+                &["great app", "crashes", "it is okay but slow"],
+            ]
+            .concat(),
+        ));
         said["ratings"].as_array().expect("ratings").clone()
     };
     for rating in stars(&["--decode", "expected"]) {
-        assert_eq!(rating["stars"].as_f64(), rating["expected"].as_f64().map(f64::round));
+        assert_eq!(
+            rating["stars"].as_f64(),
+            rating["expected"].as_f64().map(f64::round)
+        );
     }
     // What the manifest says holds where nothing is said.
     let path = at.join("model/starsight.json");
@@ -277,12 +652,34 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
     manifest["decoding"] = "median".into();
     std::fs::write(&path, manifest.to_string()).expect("written");
     assert_eq!(stars(&[]), stars(&["--decode", "median"]));
-    bad(at, &["rate", "--model", "model", "--decode", "mode", "x"], 2, &["wanted likeliest, median, expected or balanced"]);
+    bad(
+        at,
+        &["rate", "--model", "model", "--decode", "mode", "x"],
+        2,
+        &["wanted likeliest, median, expected or balanced"],
+    );
 
-    let judged =
-        |decode: &str| json(&good(at, &["evaluate", "--model", "model", "--data", "reviews.csv", "--decode", decode, "--json"]))["metrics"].clone();
+    let judged = |decode: &str| {
+        json(&good(
+            at,
+            &[
+                "evaluate",
+                "--model",
+                "model",
+                "--data",
+                "reviews.csv",
+                "--decode",
+                decode,
+                "--json",
+            ],
+        ))["metrics"]
+            .clone()
+    };
     let (likeliest, median) = (judged("likeliest"), judged("median"));
-    assert!(median["mae"].as_f64() <= likeliest["mae"].as_f64(), "{median} {likeliest}");
+    assert!(
+        median["mae"].as_f64() <= likeliest["mae"].as_f64(),
+        "{median} {likeliest}"
+    );
     assert_eq!(median["ece"], likeliest["ece"]);
 }
 
@@ -290,26 +687,101 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
 fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
     let dir = based();
     let at = dir.path();
-    let flags = ["--lr", "5e-3", "--epochs", "4", "--eval-every", "13", "--int8", "0.3", "--max-length", "24"];
+    let flags = [
+        "--lr",
+        "5e-3",
+        "--epochs",
+        "4",
+        "--eval-every",
+        "13",
+        "--int8",
+        "0.3",
+        "--max-length",
+        "24",
+    ];
     train(at, "own", &flags);
-    good(at, &["publish", "--model", "own", "--out", "light", "--integers"]);
+    good(
+        at,
+        &["publish", "--model", "own", "--out", "light", "--integers"],
+    );
     assert!(!at.join("light/model.safetensors").exists());
     let manifest = json(&text(&read(at, "light/starsight.json")));
-    assert!(manifest["files"].as_array().expect("files").iter().all(|file| file["path"] != "model.safetensors"));
+    assert!(
+        manifest["files"]
+            .as_array()
+            .expect("files")
+            .iter()
+            .all(|file| file["path"] != "model.safetensors")
+    );
     // So nothing is lost without the floating-point weights: the probes are held to 1e-3, and here it is none at all.
-    let rate = |model: &str| good(at, &["rate", "--model", model, "--json", "great app, love it", "crashes", ""]);
+    let rate = |model: &str| {
+        good(
+            at,
+            &[
+                "rate",
+                "--model",
+                model,
+                "--json",
+                "great app, love it",
+                "crashes",
+                "",
+            ],
+        )
+    };
     assert_eq!(rate("own"), rate("light"));
-    let evaluated =
-        |flags: &[&str]| json(&good(at, &[&["evaluate", "--model", "light", "--data", "reviews.csv", "--split", "test", "--json"], flags].concat()));
-    assert_eq!(evaluated(&[])["metrics"]["loss"], json(&text(&read(at, "own/metrics.json")))["test"]["loss"]);
+    let evaluated = |flags: &[&str]| {
+        json(&good(
+            at,
+            &[
+                &[
+                    "evaluate",
+                    "--model",
+                    "light",
+                    "--data",
+                    "reviews.csv",
+                    "--split",
+                    "test",
+                    "--json",
+                ],
+                flags,
+            ]
+            .concat(),
+        ))
+    };
+    assert_eq!(
+        evaluated(&[])["metrics"]["loss"],
+        json(&text(&read(at, "own/metrics.json")))["test"]["loss"]
+    );
     assert!(evaluated(&["--int8"])["agreement"]["same_star"].as_f64() > Some(0.95));
     // One can go on from the integers too.
-    good(at, &["train", "--model", "light", "--data", "reviews.csv", "--batch", "16", "--accum", "1", "--max-steps", "2", "--out", "on"]);
+    good(
+        at,
+        &[
+            "train",
+            "--model",
+            "light",
+            "--data",
+            "reviews.csv",
+            "--batch",
+            "16",
+            "--accum",
+            "1",
+            "--max-steps",
+            "2",
+            "--out",
+            "on",
+        ],
+    );
 
     // The last steps see other weights than they would; what came before is the same. A run that was cut there goes on to the same end.
     train(at, "plain", &flags[..6]);
-    let loss =
-        |out: &str, step: usize| log(at, out).iter().find(|line| line["step"] == step && line.get("loss").is_some()).expect("a step")["loss"].clone();
+    let loss = |out: &str, step: usize| {
+        log(at, out)
+            .iter()
+            .find(|line| line["step"] == step && line.get("loss").is_some())
+            .expect("a step")["loss"]
+            .clone()
+    };
     assert_eq!(loss("own", 36), loss("plain", 36));
     assert_ne!(loss("own", 37), loss("plain", 37));
     let kept = read(at, "own/model.safetensors");
@@ -323,7 +795,10 @@ fn fewer_reviews_of_the_training_split_are_learned() {
     let dir = based();
     let at = dir.path();
     let said = train(at, "few", &["--train-rows", "20", "--epochs", "2"]);
-    assert!(said.contains("320 reviews: 20 to train, 52 to validate, 64 to test"), "{said}");
+    assert!(
+        said.contains("320 reviews: 20 to train, 52 to validate, 64 to test"),
+        "{said}"
+    );
     assert_eq!(json(&text(&read(at, "few/metrics.json")))["steps"], 4);
 }
 
@@ -333,9 +808,24 @@ fn fewer_reviews_of_the_training_split_are_learned() {
 fn the_starter_knows_good_from_bad_in_short_reviews() {
     let dir = folder_with("short.csv", include_str!("fixtures/short_reviews.csv"));
     let at = dir.path();
-    good(at, &["rate", "--model", "starter", "--int8", "--data", "short.csv", "--out", "rated.csv"]);
-    let table = Tables::open(&[at.join("rated.csv")], None, None).and_then(Tables::join).expect("a table");
-    let [languages, ratings, reviews, expected] = ["language", "rating", "review", "expected"].map(|column| table.shown(column).expect("a column"));
+    good(
+        at,
+        &[
+            "rate",
+            "--model",
+            "starter",
+            "--int8",
+            "--data",
+            "short.csv",
+            "--out",
+            "rated.csv",
+        ],
+    );
+    let table = Tables::open(&[at.join("rated.csv")], None, None)
+        .and_then(Tables::join)
+        .expect("a table");
+    let [languages, ratings, reviews, expected] = ["language", "rating", "review", "expected"]
+        .map(|column| table.shown(column).expect("a column"));
     let mut wrong = Vec::new();
     for i in 0..table.len() {
         let stars: f64 = expected[i].parse().expect("a number");
@@ -346,35 +836,87 @@ fn the_starter_knows_good_from_bad_in_short_reviews() {
             other => panic!("{other} is no rating"),
         };
         if !right {
-            wrong.push(format!("{} {:?}, meant {}: {stars:.2}", languages[i], reviews[i], ratings[i]));
+            wrong.push(format!(
+                "{} {:?}, meant {}: {stars:.2}",
+                languages[i], reviews[i], ratings[i]
+            ));
         }
     }
     assert_eq!(table.len(), 121);
-    assert!(wrong.len() * 4 <= table.len(), "{} of {} are rated wrong:\n{}", wrong.len(), table.len(), wrong.join("\n"));
+    assert!(
+        wrong.len() * 4 <= table.len(),
+        "{} of {} are rated wrong:\n{}",
+        wrong.len(),
+        table.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn the_starter_rates_and_is_gone_on_from() {
     let dir = folder_with("reviews.csv", csv(320));
     let at = dir.path();
-    let said = json(&good(at, &["rate", "--model", "starter", "--json", "Love it, best app ever!", "Terrible. Crashes every time, uninstalled."]));
-    let stars: Vec<Option<u64>> = said["ratings"].as_array().expect("ratings").iter().map(|rating| rating["stars"].as_u64()).collect();
+    let said = json(&good(
+        at,
+        &[
+            "rate",
+            "--model",
+            "starter",
+            "--json",
+            "Love it, best app ever!",
+            "Terrible. Crashes every time, uninstalled.",
+        ],
+    ));
+    let stars: Vec<Option<u64>> = said["ratings"]
+        .as_array()
+        .expect("ratings")
+        .iter()
+        .map(|rating| rating["stars"].as_u64())
+        .collect();
     assert_eq!(stars, [Some(5), Some(1)]);
 
-    let started = ["train", "--model", "starter", "--data", "reviews.csv", "--max-length", "32"];
-    let output = starsight(at, &[&started[..], &["--out", "own", "--epochs", "8"]].concat());
+    let started = [
+        "train",
+        "--model",
+        "starter",
+        "--data",
+        "reviews.csv",
+        "--max-length",
+        "32",
+    ];
+    let output = starsight(
+        at,
+        &[&started[..], &["--out", "own", "--epochs", "8"]].concat(),
+    );
     assert!(output.status.success(), "{}", text(&output.stderr));
     let recipe = text(&read(at, "own/recipe.toml"));
     // Its own recipe holds where nothing else is said, and a file of one's own replaces it.
-    for line in ["# starsight train --model starter", "epochs = 8\n", "patience = 2\n", "accum = 1\n", "batch = 32\n"] {
+    for line in [
+        "# starsight train --model starter",
+        "epochs = 8\n",
+        "patience = 2\n",
+        "accum = 1\n",
+        "batch = 32\n",
+    ] {
         assert!(recipe.contains(line), "no {line:?} in {recipe}");
     }
-    assert_eq!(json(&text(&read(at, "own/starsight.json")))["provenance"]["base_model"], "starter");
+    assert_eq!(
+        json(&text(&read(at, "own/starsight.json")))["provenance"]["base_model"],
+        "starter"
+    );
     assert!(json(&text(&read(at, "own/metrics.json")))["test"]["accuracy"].as_f64() > Some(0.9));
     std::fs::write(at.join("mine.toml"), "max-steps = 1\n").expect("written");
-    good(at, &[&started[..], &["--out", "other", "--config", "mine.toml"]].concat());
+    good(
+        at,
+        &[&started[..], &["--out", "other", "--config", "mine.toml"]].concat(),
+    );
     let recipe = text(&read(at, "other/recipe.toml"));
-    assert!(recipe.contains("max-steps = 1\n") && recipe.contains("batch = 64\n") && !recipe.contains("patience"), "{recipe}");
+    assert!(
+        recipe.contains("max-steps = 1\n")
+            && recipe.contains("batch = 64\n")
+            && !recipe.contains("patience"),
+        "{recipe}"
+    );
 }
 
 #[test]
@@ -382,8 +924,16 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
     let dir = common::trained();
     let at = dir.path();
     // The same reviews, as nobody rated them; and some without text, of which there is nothing to think.
-    let texts: String = csv(320).lines().skip(1).map(|line| format!("\"{}\"\n", line.split('"').nth(1).expect("a text"))).collect();
-    std::fs::write(at.join("found.csv"), format!("review\n{texts}\"\"\n\" \"\n")).expect("written");
+    let texts: String = csv(320)
+        .lines()
+        .skip(1)
+        .map(|line| format!("\"{}\"\n", line.split('"').nth(1).expect("a text")))
+        .collect();
+    std::fs::write(
+        at.join("found.csv"),
+        format!("review\n{texts}\"\"\n\" \"\n"),
+    )
+    .expect("written");
     #[rustfmt::skip]
     let flags = [
         "distill", "--teacher", "model", "--data", "reviews.csv", "--train-rows", "6", "--out", "student", "--layers", "1", "--hidden", "16", "--heads", "2", "--vocab-size", "150",
@@ -391,25 +941,72 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
     ];
     let output = starsight(at, &[&flags[..], &["--unlabelled", "found.csv"]].concat());
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("6 to train, 52 to validate, 64 to test; and 320 without stars to train"), "{said}");
+    assert!(
+        output.status.success()
+            && said
+                .contains("6 to train, 52 to validate, 64 to test; and 320 without stars to train"),
+        "{said}"
+    );
     let outcome = json(&text(&output.stdout));
-    assert!(outcome["test"]["accuracy"].as_f64() > Some(0.7), "six reviews alone teach less: {outcome}");
-    assert_eq!(json(&text(&read(at, "student/starsight.json")))["provenance"]["unlabelled"], 320);
+    assert!(
+        outcome["test"]["accuracy"].as_f64() > Some(0.7),
+        "six reviews alone teach less: {outcome}"
+    );
+    assert_eq!(
+        json(&text(&read(at, "student/starsight.json")))["provenance"]["unlabelled"],
+        320
+    );
     assert!(text(&read(at, "student/recipe.toml")).contains("--unlabelled found.csv"));
     bad(
         at,
-        &["train", "--model", "base", "--data", "reviews.csv", "--unlabelled", "found.csv", "--out", "x"],
+        &[
+            "train",
+            "--model",
+            "base",
+            "--data",
+            "reviews.csv",
+            "--unlabelled",
+            "found.csv",
+            "--out",
+            "x",
+        ],
         2,
         &["required arguments were not provided", "--teacher <"],
     );
-    bad(at, &[&flags[..], &["--overwrite", "--unlabelled", "reviews.parquet"]].concat(), 1, &["reviews.parquet: no such file"]);
+    bad(
+        at,
+        &[
+            &flags[..],
+            &["--overwrite", "--unlabelled", "reviews.parquet"],
+        ]
+        .concat(),
+        1,
+        &["reviews.parquet: no such file"],
+    );
 
     // Without a share it is asked about these alone.
-    let alone = &[&flags[..], &["--overwrite", "--unlabelled", "found.csv", "--teacher-share", "0"]].concat();
+    let alone = &[
+        &flags[..],
+        &[
+            "--overwrite",
+            "--unlabelled",
+            "found.csv",
+            "--teacher-share",
+            "0",
+        ],
+    ]
+    .concat();
     assert!(json(&good(at, alone))["test"]["accuracy"].as_f64() > Some(0.7));
     let kept = read(at, "student/checkpoints/teacher.logits").len();
-    assert_eq!(kept, 8 + 32 + 320 * 5 * 4, "a key, and five numbers for each of 320 texts");
-    assert!(text(&read(at, "student/README.md")).contains("It also learned from the predictions of `model` on 320 unlabelled texts"));
+    assert_eq!(
+        kept,
+        8 + 32 + 320 * 5 * 4,
+        "a key, and five numbers for each of 320 texts"
+    );
+    assert!(
+        text(&read(at, "student/README.md"))
+            .contains("It also learned from the predictions of `model` on 320 unlabelled texts")
+    );
     bad(
         at,
         &[&flags[..], &["--overwrite", "--teacher-share", "0"]].concat(),
@@ -417,17 +1014,48 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
         &["--teacher-share 0 leaves reviews without stars to the teacher, and there are none"],
     );
     // Two teachers that are one and the same teach what it does alone.
-    let two = &[&flags[..], &["--overwrite", "--unlabelled", "found.csv", "--teacher-temperature", "1", "--teacher", "model"]].concat();
+    let two = &[
+        &flags[..],
+        &[
+            "--overwrite",
+            "--unlabelled",
+            "found.csv",
+            "--teacher-temperature",
+            "1",
+            "--teacher",
+            "model",
+        ],
+    ]
+    .concat();
     assert!(json(&good(at, two))["test"]["accuracy"].as_f64() > Some(0.7));
-    assert_eq!(json(&text(&read(at, "student/starsight.json")))["provenance"]["teacher"], "model, model");
-    assert_eq!(read(at, "student/checkpoints/teacher-2.logits"), read(at, "student/checkpoints/teacher.logits"));
+    assert_eq!(
+        json(&text(&read(at, "student/starsight.json")))["provenance"]["teacher"],
+        "model, model"
+    );
+    assert_eq!(
+        read(at, "student/checkpoints/teacher-2.logits"),
+        read(at, "student/checkpoints/teacher.logits")
+    );
 }
 
 #[test]
 fn repeated_reviews_are_learned_as_texts_with_counts() {
     // 20 texts, each sixteen times, most of them by fives.
-    let row = |i: usize| format!("\"text number {} of all\",{},{}\n", i % 20, if i.is_multiple_of(3) { 1 } else { 5 }, 1 + i % 2);
-    let dir = folder_with("reviews.csv", format!("review,star,times\n{}", (0..320).map(row).collect::<String>()));
+    let row = |i: usize| {
+        format!(
+            "\"text number {} of all\",{},{}\n",
+            i % 20,
+            if i.is_multiple_of(3) { 1 } else { 5 },
+            1 + i % 2
+        )
+    };
+    let dir = folder_with(
+        "reviews.csv",
+        format!(
+            "review,star,times\n{}",
+            (0..320).map(row).collect::<String>()
+        ),
+    );
     let at = dir.path();
     good(
         at,
@@ -449,15 +1077,57 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
             "32",
         ],
     );
-    let said = train(at, "counted", &["--repeats", "counted", "--split-by", "text"]);
-    let texts = said.split(" to train on are ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse::<usize>().ok());
-    assert!(texts.is_some_and(|texts| (10..=16).contains(&texts)), "{said}");
-    assert!(text(&read(at, "counted/README.md")).contains("learned together, with the counts of their stars"));
-    assert!(json(&text(&read(at, "counted/metrics.json"))).get("unseen").is_none(), "no text stands in two parts");
+    let said = train(
+        at,
+        "counted",
+        &["--repeats", "counted", "--split-by", "text"],
+    );
+    let texts = said
+        .split(" to train on are ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|n| n.parse::<usize>().ok());
+    assert!(
+        texts.is_some_and(|texts| (10..=16).contains(&texts)),
+        "{said}"
+    );
+    assert!(
+        text(&read(at, "counted/README.md"))
+            .contains("learned together, with the counts of their stars")
+    );
+    assert!(
+        json(&text(&read(at, "counted/metrics.json")))
+            .get("unseen")
+            .is_none(),
+        "no text stands in two parts"
+    );
     // Divided by stars, every text stands in the training split.
     train(at, "each", &["--weight-column", "times"]);
-    assert!(json(&text(&read(at, "each/metrics.json"))).get("unseen").is_none());
-    std::fs::write(at.join("bad.csv"), "review,star,times\nfine,5,1\nfine,4,-2\n").expect("written");
-    let flags = ["train", "--model", "base", "--data", "bad.csv", "--out", "x", "--weight-column", "times"];
-    bad(at, &flags, 1, &["bad.csv, line 3: `times` is \"-2\"; wanted a number above 0"]);
+    assert!(
+        json(&text(&read(at, "each/metrics.json")))
+            .get("unseen")
+            .is_none()
+    );
+    std::fs::write(
+        at.join("bad.csv"),
+        "review,star,times\nfine,5,1\nfine,4,-2\n",
+    )
+    .expect("written");
+    let flags = [
+        "train",
+        "--model",
+        "base",
+        "--data",
+        "bad.csv",
+        "--out",
+        "x",
+        "--weight-column",
+        "times",
+    ];
+    bad(
+        at,
+        &flags,
+        1,
+        &["bad.csv, line 3: `times` is \"-2\"; wanted a number above 0"],
+    );
 }

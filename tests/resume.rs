@@ -30,7 +30,21 @@ mod unix {
     /// A folder with reviews.csv, base/, and whole/, a run that nothing cut off; its time.
     fn whole() -> (tempfile::TempDir, Duration) {
         let dir = folder_with("reviews.csv", csv(320));
-        let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+        let init = [
+            "init",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "base",
+            "--layers",
+            "1",
+            "--hidden",
+            "32",
+            "--vocab-size",
+            "200",
+            "--max-length",
+            "32",
+        ];
         good(dir.path(), &init);
         let clock = Instant::now();
         good(dir.path(), &train("whole"));
@@ -41,17 +55,31 @@ mod unix {
     /// Asserts that the run in `out` came to what whole/ did, and left nothing beside it.
     fn assert_whole(at: &Path, out: &str) {
         let read = |run: &str, name: &str| fs::read(at.join(run).join(name)).expect("a file");
-        assert!(read("whole", "model.safetensors") == read(out, "model.safetensors"), "the same weights, bit for bit");
+        assert!(
+            read("whole", "model.safetensors") == read(out, "model.safetensors"),
+            "the same weights, bit for bit"
+        );
         let steps = |run: &str| -> Vec<String> {
             let told = |line| {
                 let line = json(line);
                 format!("{} {} {}", line["step"], line["loss"], line["validation"])
             };
-            text(&read(run, "train_log.jsonl")).lines().map(told).collect()
+            text(&read(run, "train_log.jsonl"))
+                .lines()
+                .map(told)
+                .collect()
         };
         assert_eq!(steps("whole"), steps(out));
-        let entries = |dir: &Path| fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()).collect::<Vec<_>>();
-        let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let entries = |dir: &Path| {
+            fs::read_dir(dir)
+                .expect("a folder")
+                .map(|e| e.expect("an entry").path())
+                .collect::<Vec<_>>()
+        };
+        let hidden = |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        };
         let mut folders = vec![at.join(out)];
         while let Some(folder) = folders.pop() {
             for path in entries(&folder) {
@@ -63,8 +91,17 @@ mod unix {
     }
 
     fn checkpoints(at: &Path, out: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(at.join(out).join("checkpoints")) else { return Vec::new() };
-        let mut names: Vec<String> = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        let Ok(entries) = fs::read_dir(at.join(out).join("checkpoints")) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .map(|e| {
+                e.expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
         names.sort();
         names.retain(|name| name.starts_with("step-"));
         names
@@ -93,8 +130,16 @@ mod unix {
         for i in 0..8 {
             let share = rng::bits(2026, i) as f64 / u64::MAX as f64;
             let output = killed_after(at, "killed", time.mul_f64(0.6 * share));
-            assert!(!text(&output.stderr).contains("error:"), "{}", text(&output.stderr));
-            assert!(!text(&output.stderr).contains("cannot be used"), "no half checkpoint has a checkpoint's name: {}", text(&output.stderr));
+            assert!(
+                !text(&output.stderr).contains("error:"),
+                "{}",
+                text(&output.stderr)
+            );
+            assert!(
+                !text(&output.stderr).contains("cannot be used"),
+                "no half checkpoint has a checkpoint's name: {}",
+                text(&output.stderr)
+            );
         }
         good(at, &train("killed"));
         assert_whole(at, "killed");
@@ -103,14 +148,51 @@ mod unix {
     #[test]
     fn a_validation_that_is_interrupted_is_made_up_for() {
         // No two the same: those would be rated once.
-        let words = |i: usize| (0..16).map(|bit| if (i >> bit) & 1 == 1 { " good" } else { " bad" }).collect::<String>();
-        let rows = csv(40_000).lines().enumerate().map(|(i, row)| row.replace("\",2024", &format!("{}\",2024", words(i))) + "\n").collect::<String>();
+        let words = |i: usize| {
+            (0..16)
+                .map(|bit| if (i >> bit) & 1 == 1 { " good" } else { " bad" })
+                .collect::<String>()
+        };
+        let rows = csv(40_000)
+            .lines()
+            .enumerate()
+            .map(|(i, row)| row.replace("\",2024", &format!("{}\",2024", words(i))) + "\n")
+            .collect::<String>();
         let dir = folder_with("reviews.csv", rows);
         let at = dir.path();
-        let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "2", "--hidden", "64", "--vocab-size", "200", "--max-length", "32"];
+        let init = [
+            "init",
+            "--data",
+            "reviews.csv",
+            "--out",
+            "base",
+            "--layers",
+            "2",
+            "--hidden",
+            "64",
+            "--vocab-size",
+            "200",
+            "--max-length",
+            "32",
+        ];
         good(at, &init);
         let train = |out| {
-            ["train", "--resume", "--model", "base", "--data", "reviews.csv", "--max-steps", "2", "--batch", "16", "--accum", "1", "--out", out]
+            [
+                "train",
+                "--resume",
+                "--model",
+                "base",
+                "--data",
+                "reviews.csv",
+                "--max-steps",
+                "2",
+                "--batch",
+                "16",
+                "--accum",
+                "1",
+                "--out",
+                out,
+            ]
         };
         good(at, &train("whole"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
@@ -124,15 +206,33 @@ mod unix {
         let log = || fs::read_to_string(at.join("cut/train_log.jsonl")).unwrap_or_default();
         let clock = Instant::now();
         while log().lines().count() < 2 {
-            assert!(clock.elapsed() < Duration::from_secs(60) && child.try_wait().expect("a child").is_none(), "no steps");
+            assert!(
+                clock.elapsed() < Duration::from_secs(60)
+                    && child.try_wait().expect("a child").is_none(),
+                "no steps"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let output = child.wait_with_output().expect("ended");
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("interrupted after step 2 of 2; all is saved in cut: go on with --resume"), "{said}");
-        assert!(!said.contains("validation loss") && !log().contains("validation"), "{said}");
+        assert!(
+            said.contains(
+                "interrupted after step 2 of 2; all is saved in cut: go on with --resume"
+            ),
+            "{said}"
+        );
+        assert!(
+            !said.contains("validation loss") && !log().contains("validation"),
+            "{said}"
+        );
         good(at, &train("cut"));
         assert_whole(at, "cut");
 
@@ -144,9 +244,20 @@ mod unix {
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines().map(|line| line.expect("text"));
-        assert!(lines.any(|line| line.contains("are kept: ")), "no weights to rate with");
-        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error"))
+            .lines()
+            .map(|line| line.expect("text"));
+        assert!(
+            lines.any(|line| line.contains("are kept: ")),
+            "no weights to rate with"
+        );
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let said: Vec<String> = lines.collect();
         assert_eq!(child.wait().expect("ended").code(), Some(1), "{said:?}");
         let last = "error: interrupted before the test split was rated; all is saved in rated: go on with --resume";
@@ -166,7 +277,13 @@ mod unix {
     }
 
     fn forget(object: &mut Value, field: &str) {
-        assert!(object.as_object_mut().and_then(|fields| fields.remove(field)).is_some(), "no {field}");
+        assert!(
+            object
+                .as_object_mut()
+                .and_then(|fields| fields.remove(field))
+                .is_some(),
+            "no {field}"
+        );
     }
 
     #[test]
@@ -179,13 +296,25 @@ mod unix {
         ];
         good(at, &init);
         // Of the same name, shape and vocabulary.
-        let other: Vec<&str> = train("whole").into_iter().map(|flag| if flag == "base" { "other/base" } else { flag }).collect();
-        bad(at, &other, 1, &["whole holds a run of another recipe, base model or data"]);
+        let other: Vec<&str> = train("whole")
+            .into_iter()
+            .map(|flag| if flag == "base" { "other/base" } else { flag })
+            .collect();
+        bad(
+            at,
+            &other,
+            1,
+            &["whole holds a run of another recipe, base model or data"],
+        );
 
         let mode = |path: &Path| fs::metadata(path).expect("a folder").permissions().mode() & 0o777;
         fs::create_dir(at.join("new")).expect("a folder");
         for name in checkpoints(at, "whole") {
-            assert_eq!(mode(&at.join("whole/checkpoints").join(name)), mode(&at.join("new")), "as open as any new folder");
+            assert_eq!(
+                mode(&at.join("whole/checkpoints").join(name)),
+                mode(&at.join("new")),
+                "as open as any new folder"
+            );
         }
 
         retold(at, |state| {
@@ -194,10 +323,22 @@ mod unix {
             forget(&mut state["run"]["recipe"], "ordinal-log-loss");
         });
         let output = starsight(at, &train("whole"));
-        assert!(output.status.success() && text(&output.stderr).contains("going on after step"), "{}", text(&output.stderr));
+        assert!(
+            output.status.success() && text(&output.stderr).contains("going on after step"),
+            "{}",
+            text(&output.stderr)
+        );
 
         retold(at, |state| forget(state, "watch"));
-        bad(at, &train("whole"), 1, &["state.json was written by another version of Starsight", "missing field `watch`"]);
+        bad(
+            at,
+            &train("whole"),
+            1,
+            &[
+                "state.json was written by another version of Starsight",
+                "missing field `watch`",
+            ],
+        );
     }
 
     #[test]
@@ -212,19 +353,41 @@ mod unix {
             ];
             [&flags[..], more].concat()
         };
-        let layers = || json(&text(&fs::read(at.join("student/student/config.json")).expect("a file")))["n_layers"].as_u64();
+        let layers = || {
+            json(&text(
+                &fs::read(at.join("student/student/config.json")).expect("a file"),
+            ))["n_layers"]
+                .as_u64()
+        };
         let again = |flags: &[&str]| {
             let output = starsight(at, flags);
             let said = text(&output.stderr);
-            assert!(output.status.success() && said.contains("reviews are taken from"), "what the teacher said is kept: {said}");
+            assert!(
+                output.status.success() && said.contains("reviews are taken from"),
+                "what the teacher said is kept: {said}"
+            );
         };
         good(at, &distil("1", &[]));
         // Checkpoints alone tell that a run was there.
         fs::remove_file(at.join("student/starsight.json")).expect("removed");
-        let missing: Vec<&str> = distil("2", &[]).into_iter().map(|flag| if flag == "reviews.csv" { "nothing.csv" } else { flag }).collect();
+        let missing: Vec<&str> = distil("2", &[])
+            .into_iter()
+            .map(|flag| {
+                if flag == "reviews.csv" {
+                    "nothing.csv"
+                } else {
+                    flag
+                }
+            })
+            .collect();
         bad(at, &missing, 1, &["student holds an earlier run"]);
         assert_eq!(layers(), Some(1));
-        bad(at, &distil("2", &["--resume"]), 1, &["another recipe, base model or data", r#""layers":2"#]);
+        bad(
+            at,
+            &distil("2", &["--resume"]),
+            1,
+            &["another recipe, base model or data", r#""layers":2"#],
+        );
         again(&distil("1", &["--resume"]));
         assert_eq!(layers(), Some(1));
         // Where nothing was learned yet there is nothing to go on with.
@@ -252,9 +415,19 @@ mod unix {
         };
         let copy = || {
             let _ = fs::remove_dir_all(at.join("copy"));
-            assert!(Command::new("cp").args(["-r", "whole", "copy"]).current_dir(at).status().expect("cp").success());
+            assert!(
+                Command::new("cp")
+                    .args(["-r", "whole", "copy"])
+                    .current_dir(at)
+                    .status()
+                    .expect("cp")
+                    .success()
+            );
             let names = checkpoints(at, "copy");
-            names[names.len() - 2..].iter().map(|name| at.join("copy/checkpoints").join(name)).collect::<Vec<_>>()
+            names[names.len() - 2..]
+                .iter()
+                .map(|name| at.join("copy/checkpoints").join(name))
+                .collect::<Vec<_>>()
         };
         let damages: [(&str, Damage); 5] = [
             ("one bit", |path| {
@@ -269,8 +442,12 @@ mod unix {
                 let bytes = fs::read(&path).expect("weights");
                 fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
             }),
-            ("a file is gone", |path| fs::remove_file(path.join("second_moment.safetensors")).expect("removed")),
-            ("no state", |path| fs::remove_file(path.join("state.json")).expect("removed")),
+            ("a file is gone", |path| {
+                fs::remove_file(path.join("second_moment.safetensors")).expect("removed")
+            }),
+            ("no state", |path| {
+                fs::remove_file(path.join("state.json")).expect("removed")
+            }),
             ("half a state", |path| {
                 let bytes = fs::read(path.join("state.json")).expect("a state");
                 fs::write(path.join("state.json"), &bytes[..bytes.len() / 2]).expect("written");
@@ -281,23 +458,39 @@ mod unix {
             damage(&newest[1]);
             let said = resumed(what);
             assert!(
-                said.contains(&format!("the checkpoint copy/checkpoints/{}", newest[1].file_name().expect("a name").display())),
+                said.contains(&format!(
+                    "the checkpoint copy/checkpoints/{}",
+                    newest[1].file_name().expect("a name").display()
+                )),
                 "{what}: {said}"
             );
-            assert!(said.contains("cannot be used") && said.contains("going on after step"), "{what}: {said}");
+            assert!(
+                said.contains("cannot be used") && said.contains("going on after step"),
+                "{what}: {said}"
+            );
         }
         // What a killed program left unfinished is swept.
         copy();
         fs::create_dir(at.join("copy/checkpoints/.saving-abc")).expect("a folder");
-        fs::write(at.join("copy/checkpoints/.saving-abc/model.safetensors"), "half").expect("written");
+        fs::write(
+            at.join("copy/checkpoints/.saving-abc/model.safetensors"),
+            "half",
+        )
+        .expect("written");
         fs::write(at.join("copy/.starsight-abc"), "half").expect("written");
         resumed("leftovers");
         // Without a whole one, nothing is taken in its place.
         copy();
         for name in checkpoints(at, "copy") {
-            fs::remove_file(at.join("copy/checkpoints").join(name).join("state.json")).expect("removed");
+            fs::remove_file(at.join("copy/checkpoints").join(name).join("state.json"))
+                .expect("removed");
         }
-        bad(at, &train("copy"), 1, &["copy/checkpoints holds no whole checkpoint; --overwrite starts from the beginning"]);
+        bad(
+            at,
+            &train("copy"),
+            1,
+            &["copy/checkpoints holds no whole checkpoint; --overwrite starts from the beginning"],
+        );
     }
 
     #[test]
@@ -306,10 +499,22 @@ mod unix {
         let at = dir.path();
         // The limit on a file's size stands for a full disk: the log fits, the weights do not.
         let limited = || {
-            let line = format!("ulimit -f 64; trap '' XFSZ; exec '{}' {}", env!("CARGO_BIN_EXE_starsight"), train("full").join(" "));
-            let output = Command::new("sh").args(["-c", &line]).current_dir(at).output().expect("a shell");
+            let line = format!(
+                "ulimit -f 64; trap '' XFSZ; exec '{}' {}",
+                env!("CARGO_BIN_EXE_starsight"),
+                train("full").join(" ")
+            );
+            let output = Command::new("sh")
+                .args(["-c", &line])
+                .current_dir(at)
+                .output()
+                .expect("a shell");
             assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-            assert!(text(&output.stderr).contains("saving the checkpoint full/checkpoints/step-"), "{}", text(&output.stderr));
+            assert!(
+                text(&output.stderr).contains("saving the checkpoint full/checkpoints/step-"),
+                "{}",
+                text(&output.stderr)
+            );
         };
         limited();
         assert!(checkpoints(at, "full").is_empty());

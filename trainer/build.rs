@@ -10,7 +10,11 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     // A folder that is being filled has no start page yet.
     embed(&root.join("../web/dist"), "index.html", "page.rs")?;
-    embed(&root.join("../models/starter"), "starsight.json", "starter.rs")
+    embed(
+        &root.join("../models/starter"),
+        "starsight.json",
+        "starter.rs",
+    )
 }
 
 /// Writes a table of the files below `folder`, which is empty as long as `last` is not there.
@@ -31,14 +35,20 @@ fn embed(folder: &Path, last: &str, table: &str) -> io::Result<()> {
         text += &format!("    ({:?}, include_bytes!({:?})),\n", name.join("/"), file);
     }
     text += "]\n";
-    fs::write(Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join(table), text)
+    fs::write(
+        Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join(table),
+        text,
+    )
 }
 
 /// Adds the files below `folder`, but for hidden ones: trunk's working folder is one of these.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        {
             continue;
         }
         if path.is_dir() {

@@ -30,12 +30,17 @@ impl PackedBatch {
         cu_seqlens.push(0);
         for (i, review) in reviews.iter().enumerate() {
             if review.is_empty() {
-                return Err(Error::Input(format!("review {i} of the batch has no tokens, not even the special ones")));
+                return Err(Error::Input(format!(
+                    "review {i} of the batch has no tokens, not even the special ones"
+                )));
             }
             token_ids.extend_from_slice(review);
             cu_seqlens.push(token_ids.len() as u32);
         }
-        Ok(PackedBatch { token_ids, cu_seqlens: cu_seqlens.into() })
+        Ok(PackedBatch {
+            token_ids,
+            cu_seqlens: cu_seqlens.into(),
+        })
     }
 
     /// How many reviews the batch holds.
@@ -76,13 +81,19 @@ pub struct Distinct {
 impl Distinct {
     /// So many reviews, each held to be one of its own.
     pub fn all(reviews: usize) -> Distinct {
-        Distinct { firsts: (0..reviews).collect(), like: (0..reviews).collect() }
+        Distinct {
+            firsts: (0..reviews).collect(),
+            like: (0..reviews).collect(),
+        }
     }
 
     /// Among `reviews`, each the token ids of one.
     pub fn of<R: AsRef<[u32]>>(reviews: &[R]) -> Distinct {
         let mut known = HashMap::with_capacity(reviews.len());
-        let mut distinct = Distinct { firsts: Vec::new(), like: Vec::with_capacity(reviews.len()) };
+        let mut distinct = Distinct {
+            firsts: Vec::new(),
+            like: Vec::with_capacity(reviews.len()),
+        };
         for (i, review) in reviews.iter().enumerate() {
             let next = distinct.firsts.len();
             let first = *known.entry(review.as_ref()).or_insert(next);
@@ -130,7 +141,10 @@ fn cost(tokens: usize, width: usize) -> usize {
 
 /// Cuts a batch into runs of reviews that cost about the same: of `tokens` tokens or more if there are so many, and one for each thread at least if there are so few.
 pub(crate) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Range<usize>> {
-    let count = (batch.tokens() / tokens).max(1).next_multiple_of(parallel::cores()).min(batch.reviews());
+    let count = (batch.tokens() / tokens)
+        .max(1)
+        .next_multiple_of(parallel::cores())
+        .min(batch.reviews());
     // What the reviews up to each, and it, cost.
     let costs: Vec<usize> = batch
         .lengths()
@@ -145,7 +159,13 @@ pub(crate) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Ra
     for shard in 1..=count {
         // Up to the review whose middle lies behind this share of the cost; but no shard empty, and none left without a review.
         let share = total * shard / count;
-        let reached = costs.windows(2).skip(start).take_while(|w| w[0] + w[1] <= 2 * share).count() + start + 1;
+        let reached = costs
+            .windows(2)
+            .skip(start)
+            .take_while(|w| w[0] + w[1] <= 2 * share)
+            .count()
+            + start
+            + 1;
         let end = reached.clamp(start + 1, batch.reviews() - (count - shard));
         ranges.push(start..end);
         start = end;
@@ -165,14 +185,29 @@ mod tests {
         assert_eq!(batch.positions(), [0, 1, 2, 0, 1, 0]);
         assert_eq!(batch.first_rows(), [0, 3, 5]);
         assert!(PackedBatch::new(&[&[1], &[]]).is_err());
-        assert_eq!(PackedBatch::new(&[]).expect("an empty batch is a batch").reviews(), 0);
+        assert_eq!(
+            PackedBatch::new(&[])
+                .expect("an empty batch is a batch")
+                .reviews(),
+            0
+        );
     }
 
     #[test]
     fn of_the_same_reviews_the_first_stands_for_all() {
-        let reviews: [&[u32]; 6] = [&[2, 3], &[2, 5, 3], &[2, 3], &[2, 3, 5], &[2, 5, 3], &[2, 3]];
+        let reviews: [&[u32]; 6] = [
+            &[2, 3],
+            &[2, 5, 3],
+            &[2, 3],
+            &[2, 3, 5],
+            &[2, 5, 3],
+            &[2, 3],
+        ];
         let distinct = Distinct::of(&reviews);
-        assert_eq!((distinct.firsts, distinct.like), (vec![0, 1, 3], vec![0, 1, 0, 2, 1, 0]));
+        assert_eq!(
+            (distinct.firsts, distinct.like),
+            (vec![0, 1, 3], vec![0, 1, 0, 2, 1, 0])
+        );
         assert!(Distinct::of::<&[u32]>(&[]).firsts.is_empty());
         let all = Distinct::all(3);
         assert_eq!((all.firsts, all.like), (vec![0, 1, 2], vec![0, 1, 2]));
@@ -185,7 +220,11 @@ mod tests {
         let mut seen: Vec<usize> = groups.concat();
         seen.sort_unstable();
         assert_eq!(seen, (0..500).collect::<Vec<_>>());
-        assert!(groups.iter().all(|g| g.iter().map(|&i| lengths[i]).sum::<usize>() <= 256));
+        assert!(
+            groups
+                .iter()
+                .all(|g| g.iter().map(|&i| lengths[i]).sum::<usize>() <= 256)
+        );
         assert_eq!(plan(&[3, 900, 4], 100), vec![vec![1], vec![2, 0]]);
         assert!(plan(&[], 100).is_empty());
     }
@@ -194,14 +233,26 @@ mod tests {
     fn shards_hold_every_review_once_and_cost_about_the_same() {
         for (reviews, tokens) in [(1, 512), (2, 512), (7, 4), (300, 512), (2000, 256)] {
             let texts: Vec<Vec<u32>> = (0..reviews).map(|i| vec![1; 2 + (i * 7919) % 41]).collect();
-            let batch = PackedBatch::new(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
+            let batch = PackedBatch::new(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                .expect("a batch");
             let ranges = divide(&batch, tokens, 64);
-            assert_eq!(ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..reviews).collect::<Vec<_>>());
+            assert_eq!(
+                ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>(),
+                (0..reviews).collect::<Vec<_>>()
+            );
             assert!(ranges.iter().all(|r| !r.is_empty()), "{ranges:?}");
             if reviews > 100 {
                 let lengths: Vec<usize> = batch.lengths().collect();
-                let costs = ranges.iter().map(|r| lengths[r.clone()].iter().map(|n| cost(*n, 64)).sum::<usize>());
-                let (low, high) = (costs.clone().min().expect("a shard"), costs.max().expect("a shard"));
+                let costs = ranges.iter().map(|r| {
+                    lengths[r.clone()]
+                        .iter()
+                        .map(|n| cost(*n, 64))
+                        .sum::<usize>()
+                });
+                let (low, high) = (
+                    costs.clone().min().expect("a shard"),
+                    costs.max().expect("a shard"),
+                );
                 // The dearest review is the grain.
                 assert!(high - low <= 2 * cost(42, 64), "{low} to {high}");
             }

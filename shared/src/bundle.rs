@@ -81,28 +81,47 @@ impl Manifest {
     /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that leads out of the bundle, a temperature that is not above 0, or a prior that is not five
     /// shares above 0 which add up to 1.
     pub fn from_json(json: &[u8]) -> Result<Manifest, Error> {
-        let manifest: Manifest = serde_json::from_slice(json).map_err(|e| Error::Bundle(format!("{MANIFEST}: not a manifest: {e}")))?;
+        let manifest: Manifest = serde_json::from_slice(json)
+            .map_err(|e| Error::Bundle(format!("{MANIFEST}: not a manifest: {e}")))?;
         if manifest.format != FORMAT {
-            return Err(Error::Bundle(format!("{MANIFEST}: format {}; this version reads format {FORMAT}", manifest.format)));
+            return Err(Error::Bundle(format!(
+                "{MANIFEST}: format {}; this version reads format {FORMAT}",
+                manifest.format
+            )));
         }
-        let leads_out = |path: &str| path.contains('\\') || path.split('/').any(|part| matches!(part, "" | "." | ".."));
+        let leads_out = |path: &str| {
+            path.contains('\\') || path.split('/').any(|part| matches!(part, "" | "." | ".."))
+        };
         if let Some(file) = manifest.files.iter().find(|f| leads_out(&f.path)) {
-            return Err(Error::Bundle(format!("{MANIFEST}: the file path {:?} leads out of the bundle", file.path)));
+            return Err(Error::Bundle(format!(
+                "{MANIFEST}: the file path {:?} leads out of the bundle",
+                file.path
+            )));
         }
         if !(manifest.temperature > 0.0 && manifest.temperature.is_finite()) {
-            return Err(Error::Bundle(format!("{MANIFEST}: temperature is {}; wanted a number above 0", manifest.temperature)));
+            return Err(Error::Bundle(format!(
+                "{MANIFEST}: temperature is {}; wanted a number above 0",
+                manifest.temperature
+            )));
         }
         if let Some(prior) = manifest.prior
-            && !(prior.iter().all(|share| *share > 0.0) && (prior.iter().sum::<f32>() - 1.0).abs() < 1e-3)
+            && !(prior.iter().all(|share| *share > 0.0)
+                && (prior.iter().sum::<f32>() - 1.0).abs() < 1e-3)
         {
-            return Err(Error::Bundle(format!("{MANIFEST}: prior is {prior:?}; wanted five shares above 0 that add up to 1")));
+            return Err(Error::Bundle(format!(
+                "{MANIFEST}: prior is {prior:?}; wanted five shares above 0 that add up to 1"
+            )));
         }
         Ok(manifest)
     }
 
     /// How the model's logits are read.
     pub fn reading(&self) -> Reading {
-        Reading { temperature: self.temperature, decoding: self.decoding, prior: self.prior }
+        Reading {
+            temperature: self.temperature,
+            decoding: self.decoding,
+            prior: self.prior,
+        }
     }
 
     /// The entry of the file at `path`.
@@ -110,14 +129,21 @@ impl Manifest {
     /// # Errors
     /// [`Error::Bundle`] when the manifest lists no such file.
     pub fn file(&self, path: &str) -> Result<&FileEntry, Error> {
-        self.files.iter().find(|f| f.path == path).ok_or_else(|| Error::Bundle(format!("{MANIFEST}: lists no {path}")))
+        self.files
+            .iter()
+            .find(|f| f.path == path)
+            .ok_or_else(|| Error::Bundle(format!("{MANIFEST}: lists no {path}")))
     }
 }
 
 impl FileEntry {
     /// Describes `bytes` under `path`.
     pub fn of(path: &str, bytes: &[u8]) -> FileEntry {
-        FileEntry { path: path.into(), size: bytes.len() as u64, sha256: sha256_hex(bytes) }
+        FileEntry {
+            path: path.into(),
+            size: bytes.len() as u64,
+            sha256: sha256_hex(bytes),
+        }
     }
 
     /// Compares `bytes` with the entry.
@@ -134,12 +160,22 @@ impl FileEntry {
     /// [`Error::Bundle`] when one of them differs.
     pub fn check(&self, size: u64, sha256: impl FnOnce() -> String) -> Result<(), Error> {
         if size != self.size {
-            let how = if size < self.size { "it is cut off" } else { "it is another file" };
-            return Err(Error::Bundle(format!("{}: {size} bytes, but {MANIFEST} says {}: {how}", self.path, self.size)));
+            let how = if size < self.size {
+                "it is cut off"
+            } else {
+                "it is another file"
+            };
+            return Err(Error::Bundle(format!(
+                "{}: {size} bytes, but {MANIFEST} says {}: {how}",
+                self.path, self.size
+            )));
         }
         let found = sha256();
         if found != self.sha256 {
-            return Err(Error::Bundle(format!("{}: SHA-256 {found}, but {MANIFEST} says {}: it is damaged or another file", self.path, self.sha256)));
+            return Err(Error::Bundle(format!(
+                "{}: SHA-256 {found}, but {MANIFEST} says {}: it is damaged or another file",
+                self.path, self.sha256
+            )));
         }
         Ok(())
     }
@@ -181,10 +217,25 @@ mod tests {
     fn a_file_is_held_to_its_entry() {
         let manifest = read(&manifest()).expect("a good manifest");
         let entry = manifest.file("a.txt").expect("listed");
-        assert_eq!(entry.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            entry.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert!(entry.verify(b"abc").is_ok());
-        assert!(entry.verify(b"ab").expect_err("short").to_string().contains("a.txt: 2 bytes, but starsight.json says 3: it is cut off"));
-        assert!(entry.verify(b"abd").expect_err("other").to_string().contains("damaged"));
+        assert!(
+            entry
+                .verify(b"ab")
+                .expect_err("short")
+                .to_string()
+                .contains("a.txt: 2 bytes, but starsight.json says 3: it is cut off")
+        );
+        assert!(
+            entry
+                .verify(b"abd")
+                .expect_err("other")
+                .to_string()
+                .contains("damaged")
+        );
         assert!(manifest.file("b.txt").is_err());
     }
 
@@ -193,14 +244,52 @@ mod tests {
         for path in ["../secret", "/etc/passwd", "a//b", "a\\b", "./a"] {
             let mut bad = manifest();
             bad.files[0].path = path.into();
-            assert!(read(&bad).expect_err(path).to_string().contains("leads out"), "{path}");
+            assert!(
+                read(&bad)
+                    .expect_err(path)
+                    .to_string()
+                    .contains("leads out"),
+                "{path}"
+            );
         }
-        assert!(read(&Manifest { format: 2, ..manifest() }).expect_err("format").to_string().contains("format 2"));
-        assert!(read(&Manifest { temperature: 0.0, ..manifest() }).is_err());
+        assert!(
+            read(&Manifest {
+                format: 2,
+                ..manifest()
+            })
+            .expect_err("format")
+            .to_string()
+            .contains("format 2")
+        );
+        assert!(
+            read(&Manifest {
+                temperature: 0.0,
+                ..manifest()
+            })
+            .is_err()
+        );
         for prior in [[0.5, 0.5, 0.0, 0.0, 0.0], [0.1; 5]] {
-            assert!(read(&Manifest { prior: Some(prior), ..manifest() }).expect_err("prior").to_string().contains("add up to 1"), "{prior:?}");
+            assert!(
+                read(&Manifest {
+                    prior: Some(prior),
+                    ..manifest()
+                })
+                .expect_err("prior")
+                .to_string()
+                .contains("add up to 1"),
+                "{prior:?}"
+            );
         }
-        assert_eq!(read(&Manifest { prior: Some([0.2; 5]), ..manifest() }).expect("a good prior").reading().prior, Some([0.2; 5]));
+        assert_eq!(
+            read(&Manifest {
+                prior: Some([0.2; 5]),
+                ..manifest()
+            })
+            .expect("a good prior")
+            .reading()
+            .prior,
+            Some([0.2; 5])
+        );
         assert!(Manifest::from_json(b"{").is_err());
     }
 }

@@ -53,16 +53,30 @@ impl Candle {
         let missing = |e: candle_core::Error| Error::Weights(e.to_string());
         let model = match config.model_type.as_str() {
             "deberta-v2" => {
-                let model = debertav2::DebertaV2SeqClassificationModel::load(tensors.pp("deberta"), &config.parsed()?, None);
+                let model = debertav2::DebertaV2SeqClassificationModel::load(
+                    tensors.pp("deberta"),
+                    &config.parsed()?,
+                    None,
+                );
                 Model::DebertaV2(model.map_err(missing)?)
             }
-            "modernbert" => Model::ModernBert(ModernBert::load(&config, &tensors).map_err(missing)?),
+            "modernbert" => {
+                Model::ModernBert(ModernBert::load(&config, &tensors).map_err(missing)?)
+            }
             _ => {
-                let model = xlm_roberta::XLMRobertaForSequenceClassification::new(LABELS, &config.parsed()?, tensors);
+                let model = xlm_roberta::XLMRobertaForSequenceClassification::new(
+                    LABELS,
+                    &config.parsed()?,
+                    tensors,
+                );
                 Model::XlmRoberta(model.map_err(missing)?)
             }
         };
-        Ok(Candle { model, sizes, pad: config.pad() })
+        Ok(Candle {
+            model,
+            sizes,
+            pad: config.pad(),
+        })
     }
 
     /// Its sizes.
@@ -84,7 +98,9 @@ impl Engine for Candle {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         self.sizes.check(batch)?;
         let lengths: Vec<usize> = batch.lengths().collect();
-        let Some(longest) = lengths.iter().max().copied() else { return Ok(Vec::new()) };
+        let Some(longest) = lengths.iter().max().copied() else {
+            return Ok(Vec::new());
+        };
         let mut ids = vec![self.pad; lengths.len() * longest];
         let mut mask = vec![0u32; lengths.len() * longest];
         let mut rest = &batch.token_ids[..];
@@ -96,19 +112,31 @@ impl Engine for Candle {
         }
         let compute = || {
             let shape = (lengths.len(), longest);
-            let [ids, mask] = [ids, mask].map(|values| Tensor::from_vec(values, shape, &Device::Cpu));
+            let [ids, mask] =
+                [ids, mask].map(|values| Tensor::from_vec(values, shape, &Device::Cpu));
             self.forward(&ids?, &mask?)?.to_vec2::<f32>()
         };
         let rows = compute()?;
-        Ok(rows.into_iter().map(|row| std::array::from_fn(|label| row[label])).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| std::array::from_fn(|label| row[label]))
+            .collect())
     }
 }
 
 impl ModernBert {
     fn load(config: &Config, tensors: &VarBuilder<'_>) -> candle_core::Result<ModernBert> {
-        let (width, eps) = (config.size("hidden_size").map_err(candle_core::Error::wrap)?, config.number("layer_norm_eps", 1e-5));
+        let (width, eps) = (
+            config
+                .size("hidden_size")
+                .map_err(candle_core::Error::wrap)?,
+            config.number("layer_norm_eps", 1e-5),
+        );
         Ok(ModernBert {
-            encoder: modernbert::ModernBert::load(tensors.clone(), &config.parsed().map_err(candle_core::Error::wrap)?)?,
+            encoder: modernbert::ModernBert::load(
+                tensors.clone(),
+                &config.parsed().map_err(candle_core::Error::wrap)?,
+            )?,
             takes_mean: config.fields["classifier_pooling"] == "mean",
             dense: candle_nn::linear_no_bias(width, width, tensors.pp("head.dense"))?,
             norm: candle_nn::layer_norm_no_bias(width, eps, tensors.pp("head.norm"))?,
@@ -125,7 +153,11 @@ impl ModernBert {
         } else {
             states.i((.., 0, ..))?.contiguous()?
         };
-        self.classifier.forward(&self.norm.forward(&self.dense.forward(&pooled)?.gelu_erf()?)?)
+        self.classifier.forward(
+            &self
+                .norm
+                .forward(&self.dense.forward(&pooled)?.gelu_erf()?)?,
+        )
     }
 }
 
@@ -137,48 +169,83 @@ struct Config {
 
 impl Config {
     fn from_json(json: &[u8]) -> Result<Config, Error> {
-        let mut fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
-        let model_type = fields.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut fields: Map<String, Value> = serde_json::from_slice(json)
+            .map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
+        let model_type = fields
+            .get("model_type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if !MODEL_TYPES.contains(&model_type.as_str()) {
-            return Err(Error::Config(format!("model_type is {model_type:?}; candle computes {}", MODEL_TYPES.join(", "))));
+            return Err(Error::Config(format!(
+                "model_type is {model_type:?}; candle computes {}",
+                MODEL_TYPES.join(", ")
+            )));
         }
-        let labels = fields.get("id2label").and_then(Value::as_object).map(Map::len);
+        let labels = fields
+            .get("id2label")
+            .and_then(Value::as_object)
+            .map(Map::len);
         if labels != Some(LABELS) {
             let found = labels.map_or("no labels".into(), |n| format!("{n} labels"));
-            return Err(Error::Config(format!("id2label names {found}; wanted {LABELS}, for one to five stars")));
+            return Err(Error::Config(format!(
+                "id2label names {found}; wanted {LABELS}, for one to five stars"
+            )));
         }
         if model_type == "modernbert" {
             // transformers 5 writes the two angles of its rotary embeddings, and the epsilon of its norms, in other places than 4 did.
-            for (old, kind, default) in [("global_rope_theta", "full_attention", 160_000.0), ("local_rope_theta", "sliding_attention", 10_000.0)] {
-                let new = fields.get("rope_parameters").and_then(|all| all[kind]["rope_theta"].as_f64());
+            for (old, kind, default) in [
+                ("global_rope_theta", "full_attention", 160_000.0),
+                ("local_rope_theta", "sliding_attention", 10_000.0),
+            ] {
+                let new = fields
+                    .get("rope_parameters")
+                    .and_then(|all| all[kind]["rope_theta"].as_f64());
                 fields.entry(old).or_insert(json!(new.unwrap_or(default)));
             }
-            let eps = fields.get("norm_eps").and_then(Value::as_f64).unwrap_or(1e-5);
+            let eps = fields
+                .get("norm_eps")
+                .and_then(Value::as_f64)
+                .unwrap_or(1e-5);
             fields.entry("layer_norm_eps").or_insert(json!(eps));
             fields.entry("classifier_pooling").or_insert(json!("cls"));
         }
         if model_type == "xlm-roberta" {
-            fields.entry("position_embedding_type").or_insert(json!("absolute"));
+            fields
+                .entry("position_embedding_type")
+                .or_insert(json!("absolute"));
         }
         Ok(Config { model_type, fields })
     }
 
     /// The settings as candle reads them.
     fn parsed<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_value(Value::Object(self.fields.clone())).map_err(|e| Error::Config(format!("of a {}: {e}", self.model_type)))
+        serde_json::from_value(Value::Object(self.fields.clone()))
+            .map_err(|e| Error::Config(format!("of a {}: {e}", self.model_type)))
     }
 
     fn size(&self, name: &str) -> Result<usize, Error> {
-        let size = self.fields.get(name).and_then(Value::as_u64).filter(|size| *size > 0);
-        size.map(|size| size as usize).ok_or_else(|| Error::Config(format!("no {name}; wanted a whole number above 0")))
+        let size = self
+            .fields
+            .get(name)
+            .and_then(Value::as_u64)
+            .filter(|size| *size > 0);
+        size.map(|size| size as usize)
+            .ok_or_else(|| Error::Config(format!("no {name}; wanted a whole number above 0")))
     }
 
     fn number(&self, name: &str, default: f64) -> f64 {
-        self.fields.get(name).and_then(Value::as_f64).unwrap_or(default)
+        self.fields
+            .get(name)
+            .and_then(Value::as_f64)
+            .unwrap_or(default)
     }
 
     fn pad(&self) -> u32 {
-        self.fields.get("pad_token_id").and_then(Value::as_u64).unwrap_or_default() as u32
+        self.fields
+            .get("pad_token_id")
+            .and_then(Value::as_u64)
+            .unwrap_or_default() as u32
     }
 
     fn sizes(&self, parameters: usize) -> Result<Sizes, Error> {
@@ -190,7 +257,11 @@ impl Config {
             layers: self.size("num_hidden_layers")?,
             intermediate_size: self.size("intermediate_size")?,
             // XLM-RoBERTa counts positions from behind its padding token.
-            max_positions: if self.model_type == "xlm-roberta" { positions.saturating_sub(self.pad() as usize + 1) } else { positions },
+            max_positions: if self.model_type == "xlm-roberta" {
+                positions.saturating_sub(self.pad() as usize + 1)
+            } else {
+                positions
+            },
             parameters,
         })
     }

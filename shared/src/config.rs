@@ -86,13 +86,19 @@ impl Sizes {
 
 /// Whether a batch fits a model of so many pieces and positions.
 fn check(batch: &PackedBatch, vocab_size: usize, max_positions: usize) -> Result<(), Error> {
-    if let Some(id) = batch.token_ids.iter().find(|id| **id as usize >= vocab_size) {
+    if let Some(id) = batch
+        .token_ids
+        .iter()
+        .find(|id| **id as usize >= vocab_size)
+    {
         return Err(Error::Input(format!(
             "token id {id} is beyond the vocabulary of {vocab_size} pieces: tokenizer.json and config.json are not of one model"
         )));
     }
     match batch.lengths().find(|n| *n > max_positions) {
-        Some(n) => Err(Error::Input(format!("a review of {n} tokens is longer than the model's {max_positions} positions"))),
+        Some(n) => Err(Error::Input(format!(
+            "a review of {n} tokens is longer than the model's {max_positions} positions"
+        ))),
         None => Ok(()),
     }
 }
@@ -121,28 +127,46 @@ impl EncoderConfig {
     /// # Errors
     /// [`Error::Config`] for broken JSON, another `model_type`, a missing or impossible size, an activation or kind of position embedding that is not computed here.
     pub fn from_json(json: &[u8]) -> Result<EncoderConfig, Error> {
-        let source: Map<String, Value> = serde_json::from_slice(json).map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
+        let source: Map<String, Value> = serde_json::from_slice(json)
+            .map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
         let fields = Fields(&source);
         let architecture = match fields.text("model_type")? {
             Some("distilbert") => Architecture::DistilBert,
             Some("bert") => Architecture::Bert,
-            Some(other) => return Err(Error::Config(format!("model_type is \"{other}\"; supported are \"distilbert\" and \"bert\""))),
-            None => return Err(Error::Config("no model_type; wanted \"distilbert\" or \"bert\"".into())),
+            Some(other) => {
+                return Err(Error::Config(format!(
+                    "model_type is \"{other}\"; supported are \"distilbert\" and \"bert\""
+                )));
+            }
+            None => {
+                return Err(Error::Config(
+                    "no model_type; wanted \"distilbert\" or \"bert\"".into(),
+                ));
+            }
         };
         let distil = architecture == Architecture::DistilBert;
         // Hugging Face spells the same thing differently in the two files; the defaults are those of transformers' configuration classes.
-        let name = |distilbert: &'static str, bert: &'static str| if distil { distilbert } else { bert };
-        let activation = match fields.text(name("activation", "hidden_act"))?.unwrap_or("gelu") {
+        let name =
+            |distilbert: &'static str, bert: &'static str| if distil { distilbert } else { bert };
+        let activation = match fields
+            .text(name("activation", "hidden_act"))?
+            .unwrap_or("gelu")
+        {
             "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
             other => {
-                return Err(Error::Config(format!("{} is \"{other}\"; supported are \"gelu\" and \"relu\"", name("activation", "hidden_act"))));
+                return Err(Error::Config(format!(
+                    "{} is \"{other}\"; supported are \"gelu\" and \"relu\"",
+                    name("activation", "hidden_act")
+                )));
             }
         };
         if let Some(kind) = fields.text("position_embedding_type")?
             && kind != "absolute"
         {
-            return Err(Error::Config(format!("position_embedding_type is \"{kind}\"; supported is \"absolute\"")));
+            return Err(Error::Config(format!(
+                "position_embedding_type is \"{kind}\"; supported is \"absolute\""
+            )));
         }
         let hidden_dropout = fields.rate(name("dropout", "hidden_dropout_prob"), 0.1)?;
         let config = EncoderConfig {
@@ -153,21 +177,42 @@ impl EncoderConfig {
             heads: fields.size(name("n_heads", "num_attention_heads"))?,
             intermediate_size: fields.size(name("hidden_dim", "intermediate_size"))?,
             max_positions: fields.size("max_position_embeddings")?,
-            type_vocab_size: if distil { 0 } else { fields.size("type_vocab_size")? },
+            type_vocab_size: if distil {
+                0
+            } else {
+                fields.size("type_vocab_size")?
+            },
             activation,
-            layer_norm_eps: if distil { 1e-12 } else { fields.number("layer_norm_eps", 1e-12)? },
+            layer_norm_eps: if distil {
+                1e-12
+            } else {
+                fields.number("layer_norm_eps", 1e-12)?
+            },
             hidden_dropout,
-            attention_dropout: fields.rate(name("attention_dropout", "attention_probs_dropout_prob"), 0.1)?,
-            classifier_dropout: if distil { fields.rate("seq_classif_dropout", 0.2)? } else { fields.rate("classifier_dropout", hidden_dropout)? },
+            attention_dropout: fields.rate(
+                name("attention_dropout", "attention_probs_dropout_prob"),
+                0.1,
+            )?,
+            classifier_dropout: if distil {
+                fields.rate("seq_classif_dropout", 0.2)?
+            } else {
+                fields.rate("classifier_dropout", hidden_dropout)?
+            },
             initializer_range: fields.number("initializer_range", 0.02)?,
             source,
         };
         if !config.hidden_size.is_multiple_of(config.heads) {
-            return Err(Error::Config(format!("a hidden size of {} is not divisible by {} attention heads", config.hidden_size, config.heads)));
+            return Err(Error::Config(format!(
+                "a hidden size of {} is not divisible by {} attention heads",
+                config.hidden_size, config.heads
+            )));
         }
         // [CLS] and [SEP] must fit.
         if config.max_positions < 2 {
-            return Err(Error::Config(format!("max_position_embeddings is {}; wanted at least 2", config.max_positions)));
+            return Err(Error::Config(format!(
+                "max_position_embeddings is {}; wanted at least 2",
+                config.max_positions
+            )));
         }
         Ok(config)
     }
@@ -179,8 +224,16 @@ impl EncoderConfig {
             Architecture::DistilBert => "DistilBertForSequenceClassification",
             Architecture::Bert => "BertForSequenceClassification",
         };
-        let star = |label: usize| if label == 0 { "1 star".to_string() } else { format!("{} stars", label + 1) };
-        let id2label: Map<String, Value> = (0..LABELS).map(|i| (i.to_string(), json!(star(i)))).collect();
+        let star = |label: usize| {
+            if label == 0 {
+                "1 star".to_string()
+            } else {
+                format!("{} stars", label + 1)
+            }
+        };
+        let id2label: Map<String, Value> = (0..LABELS)
+            .map(|i| (i.to_string(), json!(star(i))))
+            .collect();
         let label2id: Map<String, Value> = (0..LABELS).map(|i| (star(i), json!(i))).collect();
         for key in ["_name_or_path", "num_labels", "torch_dtype"] {
             out.remove(key);
@@ -209,7 +262,9 @@ impl EncoderConfig {
     /// Number of weights of the encoder and its head.
     pub fn parameters(&self) -> usize {
         let (h, f) = (self.hidden_size, self.intermediate_size);
-        let (norm, linear) = (2 * h, |outputs: usize, inputs: usize| outputs * inputs + outputs);
+        let (norm, linear) = (2 * h, |outputs: usize, inputs: usize| {
+            outputs * inputs + outputs
+        });
         let embeddings = (self.vocab_size + self.max_positions + self.type_vocab_size) * h + norm;
         let layer = 4 * linear(h, h) + linear(f, h) + linear(h, f) + 2 * norm;
         embeddings + self.layers * layer + linear(h, h) + linear(LABELS, h)
@@ -233,17 +288,24 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
-        let text = |v: &'a Value| v.as_str().ok_or_else(|| Error::Config(format!("{key} is {v}; wanted a text")));
+        let text = |v: &'a Value| {
+            v.as_str()
+                .ok_or_else(|| Error::Config(format!("{key} is {v}; wanted a text")))
+        };
         self.get(key).map(text).transpose()
     }
 
     fn size(&self, key: &str) -> Result<usize, Error> {
         // Far above any encoder of the family; keeps a broken file from asking for all memory.
         const LARGEST: u64 = 10_000_000;
-        let value = self.get(key).ok_or_else(|| Error::Config(format!("no {key}; wanted a whole number above 0")))?;
+        let value = self
+            .get(key)
+            .ok_or_else(|| Error::Config(format!("no {key}; wanted a whole number above 0")))?;
         match value.as_u64() {
             Some(n @ 1..=LARGEST) => Ok(n as usize),
-            _ => Err(Error::Config(format!("{key} is {value}; wanted a whole number from 1 to {LARGEST}"))),
+            _ => Err(Error::Config(format!(
+                "{key} is {value}; wanted a whole number from 1 to {LARGEST}"
+            ))),
         }
     }
 
@@ -252,14 +314,22 @@ impl<'a> Fields<'a> {
             None => Ok(default),
             Some(value) => match value.as_f64() {
                 Some(x) if x >= 0.0 && x.is_finite() => Ok(x as f32),
-                _ => Err(Error::Config(format!("{key} is {value}; wanted a number of 0 or more"))),
+                _ => Err(Error::Config(format!(
+                    "{key} is {value}; wanted a number of 0 or more"
+                ))),
             },
         }
     }
 
     fn rate(&self, key: &str, default: f32) -> Result<f32, Error> {
         let rate = self.number(key, default)?;
-        if rate < 1.0 { Ok(rate) } else { Err(Error::Config(format!("{key} is {rate}; wanted a rate from 0 to below 1"))) }
+        if rate < 1.0 {
+            Ok(rate)
+        } else {
+            Err(Error::Config(format!(
+                "{key} is {rate}; wanted a rate from 0 to below 1"
+            )))
+        }
     }
 }
 
@@ -271,31 +341,62 @@ mod tests {
         "activation":"gelu","seq_classif_dropout":0.2,"sinusoidal_pos_embds":false,"num_labels":2,"torch_dtype":"float16"}"#;
 
     fn error(json: &str) -> String {
-        EncoderConfig::from_json(json.as_bytes()).expect_err("a bad config").to_string()
+        EncoderConfig::from_json(json.as_bytes())
+            .expect_err("a bad config")
+            .to_string()
     }
 
     #[test]
     fn reads_and_writes_distilbert() {
         let config = EncoderConfig::from_json(DISTILBERT.as_bytes()).expect("a good config");
-        assert_eq!((config.hidden_size, config.head_size(), config.type_vocab_size), (32, 8, 0));
-        assert_eq!((config.hidden_dropout, config.classifier_dropout), (0.1, 0.2));
+        assert_eq!(
+            (
+                config.hidden_size,
+                config.head_size(),
+                config.type_vocab_size
+            ),
+            (32, 8, 0)
+        );
+        assert_eq!(
+            (config.hidden_dropout, config.classifier_dropout),
+            (0.1, 0.2)
+        );
         let written: Value = serde_json::from_str(&config.to_json()).expect("JSON");
-        assert_eq!(written["architectures"][0], "DistilBertForSequenceClassification");
+        assert_eq!(
+            written["architectures"][0],
+            "DistilBertForSequenceClassification"
+        );
         assert_eq!(written["id2label"]["4"], "5 stars");
         assert_eq!(written["label2id"]["1 star"], 0);
         assert_eq!(written["sinusoidal_pos_embds"], false);
         assert!(written.get("torch_dtype").is_none() && written.get("num_labels").is_none());
-        assert_eq!(EncoderConfig::from_json(config.to_json().as_bytes()).expect("a good config").layers, 2);
+        assert_eq!(
+            EncoderConfig::from_json(config.to_json().as_bytes())
+                .expect("a good config")
+                .layers,
+            2
+        );
     }
 
     #[test]
     fn says_what_is_wrong() {
         assert!(error("[]").contains("not a JSON object"));
-        assert!(error(r#"{"model_type":"roberta"}"#).contains("\"roberta\"; supported are \"distilbert\" and \"bert\""));
+        assert!(
+            error(r#"{"model_type":"roberta"}"#)
+                .contains("\"roberta\"; supported are \"distilbert\" and \"bert\"")
+        );
         assert!(error("{}").contains("no model_type"));
-        assert!(error(&DISTILBERT.replace("\"dim\":32", "\"dim\":0")).contains("dim is 0; wanted a whole number"));
-        assert!(error(&DISTILBERT.replace("\"dim\":32", "\"dim\":33")).contains("33 is not divisible by 4"));
-        assert!(error(&DISTILBERT.replace("\"gelu\"", "\"silu\"")).contains("activation is \"silu\""));
+        assert!(
+            error(&DISTILBERT.replace("\"dim\":32", "\"dim\":0"))
+                .contains("dim is 0; wanted a whole number")
+        );
+        assert!(
+            error(&DISTILBERT.replace("\"dim\":32", "\"dim\":33"))
+                .contains("33 is not divisible by 4")
+        );
+        assert!(
+            error(&DISTILBERT.replace("\"gelu\"", "\"silu\"")).contains("activation is \"silu\"")
+        );
         assert!(error(&DISTILBERT.replace("0.2", "1.5")).contains("seq_classif_dropout is 1.5"));
     }
 }

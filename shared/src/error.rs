@@ -21,7 +21,9 @@ pub enum Error {
         wanted: Vec<usize>,
     },
     /// A tensor has another shape than config.json asks for.
-    #[error("model.safetensors: tensor `{name}` has shape {found:?}, but config.json asks for {wanted:?}")]
+    #[error(
+        "model.safetensors: tensor `{name}` has shape {found:?}, but config.json asks for {wanted:?}"
+    )]
     TensorShape {
         /// The tensor's name as Hugging Face spells it.
         name: String,

@@ -33,8 +33,14 @@ impl Rater {
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`weights`] and the engine say of the weights. A model without a five-star head is an error
     /// here: only training may start a fresh one.
     #[cfg(feature = "native")]
-    pub fn from_bytes(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>) -> Result<Rater, Error> {
-        Rater::with_engine(config_json, tokenizer_json, weights, |config, weights| Ok(Box::new(Fused::new(config, weights)?)))
+    pub fn from_bytes(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        weights: Vec<u8>,
+    ) -> Result<Rater, Error> {
+        Rater::with_engine(config_json, tokenizer_json, weights, |config, weights| {
+            Ok(Box::new(Fused::new(config, weights)?))
+        })
     }
 
     /// The same with an engine of one's own, made of the configuration and the weights.
@@ -51,7 +57,12 @@ impl Rater {
         let config = EncoderConfig::from_json(config_json)?;
         let tensors = self::weights(&weights, &config)?;
         drop(weights);
-        Rater::new(config.sizes(), tokenizer_json, Numbers::Float, engine(&config, &tensors)?)
+        Rater::new(
+            config.sizes(),
+            tokenizer_json,
+            Numbers::Float,
+            engine(&config, &tensors)?,
+        )
     }
 
     /// Builds a rater of an architecture that candle-transformers computes, from `config.json`, `tokenizer.json` and the tensors of its checkpoint.
@@ -59,9 +70,18 @@ impl Rater {
     /// # Errors
     /// [`Error::Tokenizer`], or what [`Candle::new`] says of the rest.
     #[cfg(feature = "candle")]
-    pub fn candle(config_json: &[u8], tokenizer_json: &[u8], tensors: HashMap<String, Tensor>) -> Result<Rater, Error> {
+    pub fn candle(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        tensors: HashMap<String, Tensor>,
+    ) -> Result<Rater, Error> {
         let engine = Candle::new(config_json, tensors)?;
-        Rater::new(engine.sizes().clone(), tokenizer_json, Numbers::Float, Box::new(engine))
+        Rater::new(
+            engine.sizes().clone(),
+            tokenizer_json,
+            Numbers::Float,
+            Box::new(engine),
+        )
     }
 
     /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `web/weights.safetensors`, computed in integers, which stay where they are, by
@@ -69,9 +89,19 @@ impl Rater {
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
-    pub fn int8(config_json: &[u8], tokenizer_json: &[u8], weights: Vec<u8>, kernel: impl Into<KernelChoice>) -> Result<Rater, Error> {
+    pub fn int8(
+        config_json: &[u8],
+        tokenizer_json: &[u8],
+        weights: Vec<u8>,
+        kernel: impl Into<KernelChoice>,
+    ) -> Result<Rater, Error> {
         let config = EncoderConfig::from_json(config_json)?;
         let engine = Int8::new(&config, weights, kernel)?;
-        Rater::new(config.sizes(), tokenizer_json, Numbers::Int8, Box::new(engine))
+        Rater::new(
+            config.sizes(),
+            tokenizer_json,
+            Numbers::Int8,
+            Box::new(engine),
+        )
     }
 }

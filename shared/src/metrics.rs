@@ -97,7 +97,10 @@ pub struct Bin {
 impl Scores {
     /// Those of stars that follow from the probabilities so.
     pub fn of(decoding: Decoding) -> Scores {
-        Scores { decoding, ..Scores::default() }
+        Scores {
+            decoding,
+            ..Scores::default()
+        }
     }
 
     /// Adds a review with its true label, 0 to 4.
@@ -113,11 +116,18 @@ impl Scores {
     }
 
     fn count(&mut self, review: &Judged) {
-        let Judged { label, rated, likeliest, confidence, .. } = *review;
+        let Judged {
+            label,
+            rated,
+            likeliest,
+            confidence,
+            ..
+        } = *review;
         self.confusion[usize::from(label)][usize::from(rated)] += 1;
         let confidence = f64::from(confidence);
         // Bins are open on the left and closed on the right, as in the paper.
-        let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
+        let bin =
+            ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
         self.bins[bin].samples += 1;
         self.bins[bin].right += u64::from(likeliest == label);
         self.bins[bin].confidence += confidence;
@@ -126,7 +136,12 @@ impl Scores {
     /// The metrics of all that was added; of nothing, zeros.
     pub fn metrics(&self) -> Metrics {
         let samples = self.bins.iter().map(|b| b.samples).sum::<u64>().max(1) as f64;
-        let ece = self.bins.iter().map(|b| (b.right as f64 - b.confidence).abs()).sum::<f64>() / samples;
+        let ece = self
+            .bins
+            .iter()
+            .map(|b| (b.right as f64 - b.confidence).abs())
+            .sum::<f64>()
+            / samples;
         Metrics::of(&self.confusion, self.loss / samples, ece)
     }
 
@@ -143,14 +158,25 @@ impl Metrics {
         let cells = || (0..LABELS).flat_map(|t| (0..LABELS).map(move |p| (t, p)));
         let samples: u64 = c.iter().flatten().sum();
         let n = samples.max(1) as f64;
-        let share = |counts: &dyn Fn(usize, usize) -> bool| cells().filter(|&(t, p)| counts(t, p)).map(|(t, p)| c[t][p]).sum::<u64>() as f64 / n;
+        let share = |counts: &dyn Fn(usize, usize) -> bool| {
+            cells()
+                .filter(|&(t, p)| counts(t, p))
+                .map(|(t, p)| c[t][p])
+                .sum::<u64>() as f64
+                / n
+        };
         let truth: [f64; LABELS] = std::array::from_fn(|t| c[t].iter().sum::<u64>() as f64);
-        let guess: [f64; LABELS] = std::array::from_fn(|p| c.iter().map(|row| row[p]).sum::<u64>() as f64);
+        let guess: [f64; LABELS] =
+            std::array::from_fn(|p| c.iter().map(|row| row[p]).sum::<u64>() as f64);
         let present = (0..LABELS).filter(|&i| truth[i] + guess[i] > 0.0);
-        let f1: Vec<f64> = present.map(|i| 2.0 * c[i][i] as f64 / (truth[i] + guess[i])).collect();
+        let f1: Vec<f64> = present
+            .map(|i| 2.0 * c[i][i] as f64 / (truth[i] + guess[i]))
+            .collect();
         let distance = |t: usize, p: usize| (t as f64 - p as f64).powi(2);
         let observed: f64 = cells().map(|(t, p)| distance(t, p) * c[t][p] as f64).sum();
-        let by_chance: f64 = cells().map(|(t, p)| distance(t, p) * truth[t] * guess[p] / n).sum();
+        let by_chance: f64 = cells()
+            .map(|(t, p)| distance(t, p) * truth[t] * guess[p] / n)
+            .sum();
         Metrics {
             samples: samples as usize,
             loss,
@@ -158,10 +184,17 @@ impl Metrics {
             off_by_one: share(&|t, p| t.abs_diff(p) <= 1),
             binary_great: share(&|t, p| (t >= 3) == (p >= 3)),
             binary_five: share(&|t, p| (t == 4) == (p == 4)),
-            mae: cells().map(|(t, p)| (t.abs_diff(p) as u64 * c[t][p]) as f64).sum::<f64>() / n,
+            mae: cells()
+                .map(|(t, p)| (t.abs_diff(p) as u64 * c[t][p]) as f64)
+                .sum::<f64>()
+                / n,
             macro_f1: f1.iter().sum::<f64>() / f1.len().max(1) as f64,
             // All reviews of one class, all rated so: no disagreement to weigh, and none expected.
-            qwk: if by_chance > 0.0 { 1.0 - observed / by_chance } else { 0.0 },
+            qwk: if by_chance > 0.0 {
+                1.0 - observed / by_chance
+            } else {
+                0.0
+            },
             ece,
             confusion: *c,
         }
@@ -171,6 +204,10 @@ impl Metrics {
 /// The loss of one review: the negative logarithm of the probability of its true label, in nats.
 pub fn cross_entropy(logits: &[f32; LABELS], label: usize) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let log_sum = logits.iter().map(|x| f64::from(x - max).exp()).sum::<f64>().ln();
+    let log_sum = logits
+        .iter()
+        .map(|x| f64::from(x - max).exp())
+        .sum::<f64>()
+        .ln();
     log_sum - f64::from(logits[label] - max)
 }

@@ -29,9 +29,19 @@ struct Streams<'a> {
 }
 
 /// Drops elements of x (tokens, width) when training; each token has a stream of its own.
-fn dropout_tokens(x: Tensor, rate: f32, site: u64, streams: Option<Streams<'_>>) -> Result<Tensor, Error> {
-    let Some(Streams { reviews, batch }) = streams else { return Ok(x) };
-    let keys = reviews.iter().zip(batch.lengths()).flat_map(|(key, n)| (0..n).map(|i| token_stream(*key, site, i)));
+fn dropout_tokens(
+    x: Tensor,
+    rate: f32,
+    site: u64,
+    streams: Option<Streams<'_>>,
+) -> Result<Tensor, Error> {
+    let Some(Streams { reviews, batch }) = streams else {
+        return Ok(x);
+    };
+    let keys = reviews
+        .iter()
+        .zip(batch.lengths())
+        .flat_map(|(key, n)| (0..n).map(|i| token_stream(*key, site, i)));
     Ok(ops::dropout(&x, rate, &keys.collect())?)
 }
 
@@ -42,7 +52,10 @@ struct Linear {
 
 impl Linear {
     fn new(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear, Error> {
-        Ok(Linear { weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?, bias: weights.get(&format!("{name}.bias"), &[outputs])? })
+        Ok(Linear {
+            weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?,
+            bias: weights.get(&format!("{name}.bias"), &[outputs])?,
+        })
     }
 
     /// x (rows, inputs) -> (rows, outputs)
@@ -60,7 +73,11 @@ struct LayerNorm {
 impl LayerNorm {
     fn new(weights: &Weights, name: &str, config: &EncoderConfig) -> Result<LayerNorm, Error> {
         let get = |part: &str| weights.get(&format!("{name}.{part}"), &[config.hidden_size]);
-        Ok(LayerNorm { scale: get("weight")?, bias: get("bias")?, eps: config.layer_norm_eps })
+        Ok(LayerNorm {
+            scale: get("weight")?,
+            bias: get("bias")?,
+            eps: config.layer_norm_eps,
+        })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
@@ -80,7 +97,12 @@ struct Embeddings {
 impl Embeddings {
     fn new(weights: &Weights, config: &EncoderConfig, prefix: &str) -> Result<Embeddings, Error> {
         let h = config.hidden_size;
-        let table = |name: &str, rows| weights.get(&format!("{prefix}embeddings.{name}_embeddings.weight"), &[rows, h]);
+        let table = |name: &str, rows| {
+            weights.get(
+                &format!("{prefix}embeddings.{name}_embeddings.weight"),
+                &[rows, h],
+            )
+        };
         let segment = match config.type_vocab_size {
             0 => None,
             rows => Some(table("token_type", rows)?),
@@ -99,11 +121,17 @@ impl Embeddings {
         let device = self.words.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let positions = Tensor::new(batch.positions(), device)?;
-        let mut x = (self.words.index_select(&ids, 0)? + self.positions.index_select(&positions, 0)?)?;
+        let mut x =
+            (self.words.index_select(&ids, 0)? + self.positions.index_select(&positions, 0)?)?;
         if let Some(segment) = &self.segment {
             x = x.broadcast_add(&segment.narrow(0, 0, 1)?)?;
         }
-        dropout_tokens(self.norm.forward(&x)?, self.dropout, site::EMBEDDINGS, streams)
+        dropout_tokens(
+            self.norm.forward(&x)?,
+            self.dropout,
+            site::EMBEDDINGS,
+            streams,
+        )
     }
 }
 
@@ -119,10 +147,17 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(weights: &Weights, config: &EncoderConfig, names: &Names, index: usize) -> Result<Layer, Error> {
+    fn new(
+        weights: &Weights,
+        config: &EncoderConfig,
+        names: &Names,
+        index: usize,
+    ) -> Result<Layer, Error> {
         let (h, f) = (config.hidden_size, config.intermediate_size);
         let base = names.layer(index);
-        let linear = |module: &str, outputs, inputs| Linear::new(weights, &format!("{base}{module}"), outputs, inputs);
+        let linear = |module: &str, outputs, inputs| {
+            Linear::new(weights, &format!("{base}{module}"), outputs, inputs)
+        };
         let norm = |module: &str| LayerNorm::new(weights, &format!("{base}{module}"), config);
         Ok(Layer {
             query: linear(names.query, h, h)?,
@@ -137,15 +172,39 @@ impl Layer {
     }
 
     /// x (tokens, hidden) -> (tokens, hidden)
-    fn forward(&self, index: usize, x: &Tensor, batch: &PackedBatch, config: &EncoderConfig, streams: Option<Streams<'_>>) -> Result<Tensor, Error> {
-        let keys = |reviews: &[u64]| reviews.iter().map(|key| rng::stream(*key, site::attention(index))).collect();
-        let dropout = Dropout::new(config.attention_dropout).zip(streams.map(|streams| keys(streams.reviews)));
+    fn forward(
+        &self,
+        index: usize,
+        x: &Tensor,
+        batch: &PackedBatch,
+        config: &EncoderConfig,
+        streams: Option<Streams<'_>>,
+    ) -> Result<Tensor, Error> {
+        let keys = |reviews: &[u64]| {
+            reviews
+                .iter()
+                .map(|key| rng::stream(*key, site::attention(index)))
+                .collect()
+        };
+        let dropout = Dropout::new(config.attention_dropout)
+            .zip(streams.map(|streams| keys(streams.reviews)));
         let key_value = Tensor::cat(&[self.key.forward(x)?, self.value.forward(x)?], 1)?;
-        let attended = ops::attention(&self.query.forward(x)?, &key_value, &batch.cu_seqlens, config.heads, dropout)?;
+        let attended = ops::attention(
+            &self.query.forward(x)?,
+            &key_value,
+            &batch.cu_seqlens,
+            config.heads,
+            dropout,
+        )?;
         let mut attended = self.attention_output.forward(&attended)?;
         // BERT drops here; DistilBERT does not.
         if config.architecture == Architecture::Bert {
-            attended = dropout_tokens(attended, config.hidden_dropout, site::attention_output(index), streams)?;
+            attended = dropout_tokens(
+                attended,
+                config.hidden_dropout,
+                site::attention_output(index),
+                streams,
+            )?;
         }
         let x = self.attention_norm.forward(&(attended + x)?)?;
         let inner = self.feed_forward_in.forward(&x)?;
@@ -153,7 +212,12 @@ impl Layer {
             Activation::Gelu => ops::gelu(&inner)?,
             Activation::Relu => inner.relu()?,
         };
-        let outer = dropout_tokens(self.feed_forward_out.forward(&inner)?, config.hidden_dropout, site::output(index), streams)?;
+        let outer = dropout_tokens(
+            self.feed_forward_out.forward(&inner)?,
+            config.hidden_dropout,
+            site::output(index),
+            streams,
+        )?;
         self.output_norm.forward(&(outer + x)?)
     }
 }
@@ -168,7 +232,9 @@ impl Classifier {
         let h = config.hidden_size;
         Ok(Classifier {
             embeddings: Embeddings::new(weights, config, names.prefix)?,
-            layers: (0..config.layers).map(|i| Layer::new(weights, config, names, i)).collect::<Result<_, _>>()?,
+            layers: (0..config.layers)
+                .map(|i| Layer::new(weights, config, names, i))
+                .collect::<Result<_, _>>()?,
             pooler: Linear::new(weights, names.pooler, h, h)?,
             classifier: Linear::new(weights, "classifier", LABELS, h)?,
             config: config.clone(),
@@ -180,7 +246,11 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions; [`Error::Compute`] when an operation fails.
-    pub fn forward(&self, batch: &PackedBatch, dropout_keys: Option<&[u64]>) -> Result<Tensor, Error> {
+    pub fn forward(
+        &self,
+        batch: &PackedBatch,
+        dropout_keys: Option<&[u64]>,
+    ) -> Result<Tensor, Error> {
         self.config.check(batch)?;
         let streams = dropout_keys.map(|reviews| Streams { reviews, batch });
         let mut x = self.embeddings.forward(batch, streams)?;
@@ -195,7 +265,14 @@ impl Classifier {
         };
         let dropped = match dropout_keys {
             // As in all its places: the first token's stream.
-            Some(keys) => ops::dropout(&pooled, self.config.classifier_dropout, &keys.iter().map(|key| token_stream(*key, site::HEAD, 0)).collect())?,
+            Some(keys) => ops::dropout(
+                &pooled,
+                self.config.classifier_dropout,
+                &keys
+                    .iter()
+                    .map(|key| token_stream(*key, site::HEAD, 0))
+                    .collect(),
+            )?,
             None => pooled,
         };
         self.classifier.forward(&dropped)
@@ -213,6 +290,9 @@ impl Engine for Classifier {
             return Ok(Vec::new());
         }
         let rows = self.forward(batch, None)?.to_vec2::<f32>()?;
-        Ok(rows.into_iter().map(|row| std::array::from_fn(|i| row[i])).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| std::array::from_fn(|i| row[i]))
+            .collect())
     }
 }

@@ -15,8 +15,14 @@ pub(crate) fn cores() -> usize {
 
 /// Calls `work(i, chunk)` for each consecutive chunk of `size` elements of `out`; the last may be shorter.
 #[cfg(feature = "native")]
-pub(crate) fn for_each_chunk<T: Send>(out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
-    out.par_chunks_mut(size).enumerate().for_each(|(i, chunk)| work(i, chunk));
+pub(crate) fn for_each_chunk<T: Send>(
+    out: &mut [T],
+    size: usize,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    out.par_chunks_mut(size)
+        .enumerate()
+        .for_each(|(i, chunk)| work(i, chunk));
 }
 
 /// Calls `work` on each item.
@@ -30,7 +36,12 @@ pub(crate) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
 pub(crate) fn in_turn<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     let items = std::sync::Mutex::new(items.into_iter());
     // Not held while an item is worked on.
-    let next = || items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    let next = || {
+        items
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .next()
+    };
     rayon::broadcast(|_| {
         while let Some(item) = next() {
             work(item);

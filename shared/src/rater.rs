@@ -29,9 +29,20 @@ pub struct Rater {
 
 impl Rater {
     /// A rater of a model of these sizes, whose `engine` is checked against probes in `numbers`.
-    pub(crate) fn new(sizes: Sizes, tokenizer_json: &[u8], numbers: Numbers, engine: Box<dyn Engine + Send + Sync>) -> Result<Rater, Error> {
+    pub(crate) fn new(
+        sizes: Sizes,
+        tokenizer_json: &[u8],
+        numbers: Numbers,
+        engine: Box<dyn Engine + Send + Sync>,
+    ) -> Result<Rater, Error> {
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, sizes.max_positions)?;
-        Ok(Rater { tokenizer, engine, sizes, numbers, reading: Reading::default() })
+        Ok(Rater {
+            tokenizer,
+            engine,
+            sizes,
+            numbers,
+            reading: Reading::default(),
+        })
     }
 
     /// The token ids of `text`, special tokens included, truncated to the model's maximum.
@@ -55,7 +66,11 @@ impl Rater {
     /// # Errors
     /// As [`Rater::logits`].
     pub fn rate(&self, token_ids: &[&[u32]]) -> Result<Vec<Rating>, Error> {
-        Ok(self.logits(token_ids)?.iter().map(|logits| Rating::from_logits(logits, self.reading)).collect())
+        Ok(self
+            .logits(token_ids)?
+            .iter()
+            .map(|logits| Rating::from_logits(logits, self.reading))
+            .collect())
     }
 
     /// Sets how logits are read: as the bundle's manifest says.
@@ -69,21 +84,34 @@ impl Rater {
     /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none, or none in these numbers.
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         if probes.is_empty() {
-            return Err(Error::Bundle(format!("{MANIFEST}: holds no probes, by which to tell whether the model computes what its trainer computed")));
+            return Err(Error::Bundle(format!(
+                "{MANIFEST}: holds no probes, by which to tell whether the model computes what its trainer computed"
+            )));
         }
         for probe in probes {
             let wanted = match self.numbers {
                 #[cfg(feature = "native")]
                 Numbers::Float => probe.logits,
-                Numbers::Int8 => {
-                    probe.int8_logits.ok_or_else(|| Error::Bundle(format!("{MANIFEST}: the probe {:?} has no int8 logits", probe.text)))?
-                }
+                Numbers::Int8 => probe.int8_logits.ok_or_else(|| {
+                    Error::Bundle(format!(
+                        "{MANIFEST}: the probe {:?} has no int8 logits",
+                        probe.text
+                    ))
+                })?,
             };
             let token_ids = self.encode(&probe.text)?;
             let found = self.logits(&[&token_ids])?[0];
             // Written so that a NaN fails.
-            if !found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() <= tolerance) {
-                return Err(Error::Probe { text: probe.text.clone(), wanted, found });
+            if !found
+                .iter()
+                .zip(&wanted)
+                .all(|(a, b)| (a - b).abs() <= tolerance)
+            {
+                return Err(Error::Probe {
+                    text: probe.text.clone(),
+                    wanted,
+                    found,
+                });
             }
         }
         Ok(())

@@ -38,7 +38,11 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Reading {
-        Reading { temperature: 1.0, decoding: Decoding::Likeliest, prior: None }
+        Reading {
+            temperature: 1.0,
+            decoding: Decoding::Likeliest,
+            prior: None,
+        }
     }
 }
 
@@ -64,7 +68,12 @@ const BALANCE: f32 = 0.3;
 
 impl Decoding {
     /// Every one.
-    pub const ALL: [Decoding; 4] = [Decoding::Likeliest, Decoding::Median, Decoding::Expected, Decoding::Balanced];
+    pub const ALL: [Decoding; 4] = [
+        Decoding::Likeliest,
+        Decoding::Median,
+        Decoding::Expected,
+        Decoding::Balanced,
+    ];
 
     /// Its name, as JSON has it too.
     pub fn name(self) -> &'static str {
@@ -86,13 +95,24 @@ impl Decoding {
                     below += p;
                     below >= 0.5
                 };
-                softmax(logits).iter().position(reaches_half).unwrap_or(LABELS - 1)
+                softmax(logits)
+                    .iter()
+                    .position(reaches_half)
+                    .unwrap_or(LABELS - 1)
             }
-            Decoding::Expected => (libm::roundf(mean(&softmax(logits))) as usize).clamp(1, LABELS) - 1,
+            Decoding::Expected => {
+                (libm::roundf(mean(&softmax(logits))) as usize).clamp(1, LABELS) - 1
+            }
             Decoding::Balanced => {
                 let probabilities = softmax(logits);
                 let gain = |label: usize| {
-                    let off = |(truth, p): (usize, &f32)| if truth == label { 0.0 } else { p * (1.0 + BALANCE * truth.abs_diff(label) as f32) };
+                    let off = |(truth, p): (usize, &f32)| {
+                        if truth == label {
+                            0.0
+                        } else {
+                            p * (1.0 + BALANCE * truth.abs_diff(label) as f32)
+                        }
+                    };
                     -probabilities.iter().enumerate().map(off).sum::<f32>()
                 };
                 argmax(&std::array::from_fn(gain))
@@ -112,7 +132,10 @@ impl FromStr for Decoding {
 
     fn from_str(name: &str) -> Result<Decoding, String> {
         let [likeliest, median, expected, balanced] = Decoding::ALL.map(Decoding::name);
-        Decoding::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("wanted {likeliest}, {median}, {expected} or {balanced}"))
+        Decoding::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| format!("wanted {likeliest}, {median}, {expected} or {balanced}"))
     }
 }
 
@@ -121,8 +144,15 @@ impl Rating {
     pub fn from_logits(logits: &[f32; LABELS], reading: Reading) -> Rating {
         let logits = logits.map(|x| x / reading.temperature);
         let probabilities = softmax(&logits);
-        let guess = reading.prior.is_some_and(|prior| information(&probabilities, &prior) < LEAST_INFORMATION);
-        Rating { stars: reading.decoding.label(&logits) as u8 + 1, expected: mean(&probabilities), probabilities, guess }
+        let guess = reading
+            .prior
+            .is_some_and(|prior| information(&probabilities, &prior) < LEAST_INFORMATION);
+        Rating {
+            stars: reading.decoding.label(&logits) as u8 + 1,
+            expected: mean(&probabilities),
+            probabilities,
+            guess,
+        }
     }
 }
 
@@ -134,7 +164,11 @@ fn information(probabilities: &[f32; LABELS], prior: &[f32; LABELS]) -> f32 {
 
 /// The mean of the stars by their probabilities.
 fn mean(probabilities: &[f32; LABELS]) -> f32 {
-    probabilities.iter().zip(1u8..).map(|(p, star)| p * f32::from(star)).sum()
+    probabilities
+        .iter()
+        .zip(1u8..)
+        .map(|(p, star)| p * f32::from(star))
+        .sum()
 }
 
 /// The index of the largest value, the first of equals.
@@ -168,7 +202,15 @@ mod tests {
     #[test]
     fn temperature_softens_but_keeps_the_stars() {
         let logits = [0.3, -1.0, 0.2, 2.0, 1.9];
-        let [cold, warm] = [1.0, 2.0].map(|temperature| Rating::from_logits(&logits, Reading { temperature, ..Reading::default() }));
+        let [cold, warm] = [1.0, 2.0].map(|temperature| {
+            Rating::from_logits(
+                &logits,
+                Reading {
+                    temperature,
+                    ..Reading::default()
+                },
+            )
+        });
         assert_eq!(cold.stars, warm.stars);
         assert!(warm.probabilities[3] < cold.probabilities[3]);
     }
@@ -176,8 +218,16 @@ mod tests {
     #[test]
     fn a_rating_near_the_prior_is_a_guess() {
         let prior = [0.2, 0.05, 0.05, 0.1, 0.6];
-        let guess =
-            |probabilities: [f32; LABELS], prior| Rating::from_logits(&probabilities.map(f32::ln), Reading { prior, ..Reading::default() }).guess;
+        let guess = |probabilities: [f32; LABELS], prior| {
+            Rating::from_logits(
+                &probabilities.map(f32::ln),
+                Reading {
+                    prior,
+                    ..Reading::default()
+                },
+            )
+            .guess
+        };
         assert!(guess(prior, Some(prior)));
         assert!(guess([0.25, 0.05, 0.05, 0.1, 0.55], Some(prior)));
         assert!(!guess([0.05, 0.05, 0.1, 0.2, 0.6], Some(prior)));
@@ -189,7 +239,12 @@ mod tests {
 
     #[test]
     fn stars_are_those_with_the_least_expected_error_of_their_kind() {
-        let distributions = [[0.4, 0.0, 0.05, 0.2, 0.35], [0.02, 0.03, 0.3, 0.25, 0.4], [0.3, 0.3, 0.3, 0.05, 0.05], [0.55, 0.0, 0.0, 0.0, 0.45]];
+        let distributions = [
+            [0.4, 0.0, 0.05, 0.2, 0.35],
+            [0.02, 0.03, 0.3, 0.25, 0.4],
+            [0.3, 0.3, 0.3, 0.05, 0.05],
+            [0.55, 0.0, 0.0, 0.0, 0.45],
+        ];
         let error = |kind: Decoding, p: &[f32; LABELS], label: usize| -> f32 {
             let of = |off: usize| match kind {
                 Decoding::Likeliest => f32::from(u8::from(off > 0)),
@@ -197,18 +252,30 @@ mod tests {
                 Decoding::Expected => (off * off) as f32,
                 Decoding::Balanced => f32::from(u8::from(off > 0)) + BALANCE * off as f32,
             };
-            p.iter().enumerate().map(|(truth, p)| p * of(truth.abs_diff(label))).sum()
+            p.iter()
+                .enumerate()
+                .map(|(truth, p)| p * of(truth.abs_diff(label)))
+                .sum()
         };
         for p in distributions {
             let logits = p.map(|p| f32::max(p, 1e-9).ln());
             for kind in Decoding::ALL {
-                let least = (0..LABELS).map(|label| error(kind, &p, label)).fold(f32::INFINITY, f32::min);
-                assert!(error(kind, &p, kind.label(&logits)) <= least + 1e-6, "{kind:?} {p:?}");
+                let least = (0..LABELS)
+                    .map(|label| error(kind, &p, label))
+                    .fold(f32::INFINITY, f32::min);
+                assert!(
+                    error(kind, &p, kind.label(&logits)) <= least + 1e-6,
+                    "{kind:?} {p:?}"
+                );
                 assert_eq!(serde_json::to_value(kind).expect("JSON"), kind.name());
                 assert_eq!(kind.to_string().parse(), Ok(kind));
             }
         }
-        let stars = distributions.map(|p| Decoding::ALL.map(|kind| kind.label(&p.map(|p| f32::max(p, 1e-9).ln())) + 1));
-        assert_eq!(stars, [[1, 4, 3, 5], [5, 4, 4, 5], [1, 2, 2, 2], [1, 1, 3, 1]]);
+        let stars = distributions
+            .map(|p| Decoding::ALL.map(|kind| kind.label(&p.map(|p| f32::max(p, 1e-9).ln())) + 1));
+        assert_eq!(
+            stars,
+            [[1, 4, 3, 5], [5, 4, 4, 5], [1, 2, 2, 2], [1, 1, 3, 1]]
+        );
     }
 }

@@ -44,7 +44,11 @@ pub fn permutation(key: u64, n: usize) -> Vec<usize> {
 }
 
 /// The keys of dropout for the reviews of a training step: `rows` are their numbers in the data set, so that each draws the same however the step is packed.
-pub fn dropout_keys(seed: u64, step: u64, rows: impl Iterator<Item = usize>) -> std::sync::Arc<[u64]> {
+pub fn dropout_keys(
+    seed: u64,
+    step: u64,
+    rows: impl Iterator<Item = usize>,
+) -> std::sync::Arc<[u64]> {
     let step = stream(seed, step);
     rows.map(|row| stream(step, row as u64)).collect()
 }
@@ -56,7 +60,11 @@ mod tests {
     #[test]
     fn splitmix_matches_its_published_sequence() {
         // The reference implementation's first outputs for the seed 1234567.
-        let want = [6457827717110365317, 3203168211198807973, 9817491932198370423];
+        let want = [
+            6457827717110365317,
+            3203168211198807973,
+            9817491932198370423,
+        ];
         assert_eq!([bits(1234567, 0), bits(1234567, 1), bits(1234567, 2)], want);
     }
 
@@ -65,7 +73,10 @@ mod tests {
         let x = normals(7, 100_000, 0.02);
         let mean = x.iter().sum::<f32>() / x.len() as f32;
         let var = x.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / x.len() as f32;
-        assert!(mean.abs() < 2e-4 && (var.sqrt() - 0.02).abs() < 2e-4, "{mean} {var}");
+        assert!(
+            mean.abs() < 2e-4 && (var.sqrt() - 0.02).abs() < 2e-4,
+            "{mean} {var}"
+        );
     }
 
     #[test]

@@ -17,13 +17,27 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the file is no tokeniser, or the length leaves no room beside the special tokens.
-    pub fn from_json(json: &[u8], max_length: Option<usize>, limit: usize) -> Result<Tokenizer, Error> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| Error::Tokenizer(format!("not a tokeniser: {e}")))?;
-        let max_length = max_length.or(inner.get_truncation().map(|t| t.max_length)).unwrap_or(limit).min(limit);
-        let truncation =
-            TruncationParams { direction: TruncationDirection::Right, max_length, strategy: TruncationStrategy::LongestFirst, stride: 0 };
+    pub fn from_json(
+        json: &[u8],
+        max_length: Option<usize>,
+        limit: usize,
+    ) -> Result<Tokenizer, Error> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|e| Error::Tokenizer(format!("not a tokeniser: {e}")))?;
+        let max_length = max_length
+            .or(inner.get_truncation().map(|t| t.max_length))
+            .unwrap_or(limit)
+            .min(limit);
+        let truncation = TruncationParams {
+            direction: TruncationDirection::Right,
+            max_length,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
         inner.with_padding(None);
-        inner.with_truncation(Some(truncation)).map_err(|e| Error::Tokenizer(format!("texts cannot be cut to {max_length} tokens: {e}")))?;
+        inner.with_truncation(Some(truncation)).map_err(|e| {
+            Error::Tokenizer(format!("texts cannot be cut to {max_length} tokens: {e}"))
+        })?;
         Ok(Tokenizer { inner, max_length })
     }
 
@@ -32,7 +46,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the tokeniser has neither a piece nor an unknown token for a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, true).map_err(|e| Error::Tokenizer(format!("cannot tokenise {}: {e}", excerpt(text))))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
+            .map_err(|e| Error::Tokenizer(format!("cannot tokenise {}: {e}", excerpt(text))))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -41,7 +58,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`], for the first text that fails.
     pub fn encode_all<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<u32>>, Error> {
-        parallel::map(texts, |text| self.encode(text.as_ref())).into_iter().collect()
+        parallel::map(texts, |text| self.encode(text.as_ref()))
+            .into_iter()
+            .collect()
     }
 
     /// The longest review in tokens, special ones included.
@@ -61,7 +80,12 @@ impl Tokenizer {
 
     /// The pieces in the order of their ids: `vocab.txt`, line by line.
     pub fn vocabulary(&self) -> Vec<String> {
-        let mut pieces: Vec<(u32, String)> = self.inner.get_vocab(true).into_iter().map(|(piece, id)| (id, piece)).collect();
+        let mut pieces: Vec<(u32, String)> = self
+            .inner
+            .get_vocab(true)
+            .into_iter()
+            .map(|(piece, id)| (id, piece))
+            .collect();
         pieces.sort_unstable();
         pieces.into_iter().map(|(_, piece)| piece).collect()
     }
@@ -71,12 +95,18 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when it cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, Error> {
-        self.inner.to_string(false).map_err(|e| Error::Tokenizer(format!("cannot be written: {e}")))
+        self.inner
+            .to_string(false)
+            .map_err(|e| Error::Tokenizer(format!("cannot be written: {e}")))
     }
 }
 
 /// The start of a text, quoted, for an error message.
 fn excerpt(text: &str) -> String {
     let short: String = text.chars().take(40).collect();
-    if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
+    if short.len() < text.len() {
+        format!("{short:?}…")
+    } else {
+        format!("{short:?}")
+    }
 }

@@ -42,29 +42,74 @@ pub struct TensorSpec {
 pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
     let mut out = Vec::new();
     let (h, f) = (config.hidden_size, config.intermediate_size);
-    let mut push = |name: String, shape: Vec<usize>, role, head| out.push(TensorSpec { name, shape, role, head });
+    let mut push = |name: String, shape: Vec<usize>, role, head| {
+        out.push(TensorSpec {
+            name,
+            shape,
+            role,
+            head,
+        })
+    };
     let names = Names::of(config.architecture);
     let prefix = names.prefix;
-    push(word_table(config.architecture), vec![config.vocab_size, h], Role::Matrix, false);
-    push(format!("{prefix}embeddings.position_embeddings.weight"), vec![config.max_positions, h], Role::Matrix, false);
+    push(
+        word_table(config.architecture),
+        vec![config.vocab_size, h],
+        Role::Matrix,
+        false,
+    );
+    push(
+        format!("{prefix}embeddings.position_embeddings.weight"),
+        vec![config.max_positions, h],
+        Role::Matrix,
+        false,
+    );
     if config.type_vocab_size > 0 {
-        push(format!("{prefix}embeddings.token_type_embeddings.weight"), vec![config.type_vocab_size, h], Role::Matrix, false);
+        push(
+            format!("{prefix}embeddings.token_type_embeddings.weight"),
+            vec![config.type_vocab_size, h],
+            Role::Matrix,
+            false,
+        );
     }
-    let modules = |list: &[(&str, Shape)], base: &str, head, push: &mut dyn FnMut(String, Vec<usize>, Role, bool)| {
+    let modules = |list: &[(&str, Shape)],
+                   base: &str,
+                   head,
+                   push: &mut dyn FnMut(String, Vec<usize>, Role, bool)| {
         for (module, shape) in list {
             match *shape {
                 Shape::Linear(outputs, inputs) => {
-                    push(format!("{base}{module}.weight"), vec![outputs, inputs], Role::Matrix, head);
-                    push(format!("{base}{module}.bias"), vec![outputs], Role::Bias, head);
+                    push(
+                        format!("{base}{module}.weight"),
+                        vec![outputs, inputs],
+                        Role::Matrix,
+                        head,
+                    );
+                    push(
+                        format!("{base}{module}.bias"),
+                        vec![outputs],
+                        Role::Bias,
+                        head,
+                    );
                 }
                 Shape::Norm => {
-                    push(format!("{base}{module}.weight"), vec![h], Role::NormScale, head);
+                    push(
+                        format!("{base}{module}.weight"),
+                        vec![h],
+                        Role::NormScale,
+                        head,
+                    );
                     push(format!("{base}{module}.bias"), vec![h], Role::Bias, head);
                 }
             }
         }
     };
-    modules(&[("embeddings.LayerNorm", Shape::Norm)], prefix, false, &mut push);
+    modules(
+        &[("embeddings.LayerNorm", Shape::Norm)],
+        prefix,
+        false,
+        &mut push,
+    );
     for layer in 0..config.layers {
         let list = [
             (names.query, Shape::Linear(h, h)),
@@ -78,13 +123,24 @@ pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
         ];
         modules(&list, &names.layer(layer), false, &mut push);
     }
-    modules(&[(names.pooler, Shape::Linear(h, h)), ("classifier", Shape::Linear(LABELS, h))], "", true, &mut push);
+    modules(
+        &[
+            (names.pooler, Shape::Linear(h, h)),
+            ("classifier", Shape::Linear(LABELS, h)),
+        ],
+        "",
+        true,
+        &mut push,
+    );
     out
 }
 
 /// The name of the matrix that holds a row for each piece of the vocabulary.
 pub fn word_table(architecture: Architecture) -> String {
-    format!("{}embeddings.word_embeddings.weight", Names::of(architecture).prefix)
+    format!(
+        "{}embeddings.word_embeddings.weight",
+        Names::of(architecture).prefix
+    )
 }
 
 enum Shape {
@@ -155,15 +211,28 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] for a file that is cut off or no safetensors, or a tensor of another kind of number; [`Error::TensorShape`] for a tensor of another shape.
     pub fn from_safetensors(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
-        let file = SafeTensors::deserialize(bytes).map_err(|e| Error::Weights(format!("cut off, or no safetensors file: {e}")))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|e| Error::Weights(format!("cut off, or no safetensors file: {e}")))?;
         let prefix = Names::of(config.architecture).prefix;
-        let found: HashMap<String, String> = file.names().into_iter().map(|name| (canonical(name, prefix), name.to_string())).collect();
+        let found: HashMap<String, String> = file
+            .names()
+            .into_iter()
+            .map(|name| (canonical(name, prefix), name.to_string()))
+            .collect();
         let mut tensors = BTreeMap::new();
         for spec in specs(config) {
-            let Some(original) = found.get(&spec.name) else { continue };
-            let view = file.tensor(original).map_err(|e| Error::Weights(format!("tensor `{original}`: {e}")))?;
+            let Some(original) = found.get(&spec.name) else {
+                continue;
+            };
+            let view = file
+                .tensor(original)
+                .map_err(|e| Error::Weights(format!("tensor `{original}`: {e}")))?;
             if view.shape() != spec.shape {
-                return Err(Error::TensorShape { name: original.clone(), wanted: spec.shape, found: view.shape().to_vec() });
+                return Err(Error::TensorShape {
+                    name: original.clone(),
+                    wanted: spec.shape,
+                    found: view.shape().to_vec(),
+                });
             }
             tensors.insert(spec.name, read(&view, original)?);
         }
@@ -197,14 +266,22 @@ impl Weights {
         Ok(fresh)
     }
 
-    fn insert_fresh(&mut self, spec: TensorSpec, config: &EncoderConfig, key: u64) -> Result<(), Error> {
+    fn insert_fresh(
+        &mut self,
+        spec: TensorSpec,
+        config: &EncoderConfig,
+        key: u64,
+    ) -> Result<(), Error> {
         let n = spec.shape.iter().product();
         let values = match spec.role {
             Role::Matrix => rng::normals(key, n, config.initializer_range),
             Role::Bias => vec![0.0; n],
             Role::NormScale => vec![1.0; n],
         };
-        self.tensors.insert(spec.name, Tensor::from_vec(values, spec.shape, &Device::Cpu)?);
+        self.tensors.insert(
+            spec.name,
+            Tensor::from_vec(values, spec.shape, &Device::Cpu)?,
+        );
         Ok(())
     }
 
@@ -214,10 +291,15 @@ impl Weights {
     /// [`Error::MissingTensor`] when it is not there.
     pub fn get(&self, name: &str, wanted: &[usize]) -> Result<Tensor, Error> {
         match self.tensors.get(name) {
-            None => Err(Error::MissingTensor { name: name.into(), wanted: wanted.to_vec() }),
-            Some(tensor) if tensor.dims() != wanted => {
-                Err(Error::TensorShape { name: name.into(), wanted: wanted.to_vec(), found: tensor.dims().to_vec() })
-            }
+            None => Err(Error::MissingTensor {
+                name: name.into(),
+                wanted: wanted.to_vec(),
+            }),
+            Some(tensor) if tensor.dims() != wanted => Err(Error::TensorShape {
+                name: name.into(),
+                wanted: wanted.to_vec(),
+                found: tensor.dims().to_vec(),
+            }),
             Some(tensor) => Ok(tensor.clone()),
         }
     }
@@ -233,11 +315,16 @@ impl Weights {
     /// [`Error::MissingTensor`] when there is no such matrix; [`Error::Compute`] when it cannot be rewritten.
     pub fn set_rows(&mut self, name: &str, rows: &[Option<Vec<f32>>]) -> Result<(), Error> {
         let Some(tensor) = self.tensors.get_mut(name) else {
-            return Err(Error::MissingTensor { name: name.into(), wanted: vec![rows.len()] });
+            return Err(Error::MissingTensor {
+                name: name.into(),
+                wanted: vec![rows.len()],
+            });
         };
         let mut matrix = tensor.to_vec2::<f32>()?;
         for (kept, row) in matrix.iter_mut().zip(rows) {
-            kept.iter_mut().zip(row.iter().flatten()).for_each(|(kept, x)| *kept = *x);
+            kept.iter_mut()
+                .zip(row.iter().flatten())
+                .for_each(|(kept, x)| *kept = *x);
         }
         *tensor = Tensor::new(matrix, &Device::Cpu)?;
         Ok(())
@@ -248,7 +335,11 @@ impl Weights {
     /// # Errors
     /// When the layer's tensors cannot be computed with.
     pub fn divide_logits(&mut self, temperature: f32) -> Result<(), Error> {
-        for (_, tensor) in self.tensors.iter_mut().filter(|(name, _)| name.starts_with("classifier.")) {
+        for (_, tensor) in self
+            .tensors
+            .iter_mut()
+            .filter(|(name, _)| name.starts_with("classifier."))
+        {
             *tensor = (&*tensor / f64::from(temperature))?;
         }
         Ok(())
@@ -256,7 +347,9 @@ impl Weights {
 
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Number of weights.
@@ -277,19 +370,29 @@ impl Weights {
         }
         let mut views = Vec::with_capacity(data.len());
         for (name, shape, bytes) in &data {
-            let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).map_err(|e| Error::Weights(format!("`{name}`: {e}")))?;
+            let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)
+                .map_err(|e| Error::Weights(format!("`{name}`: {e}")))?;
             views.push((*name, view));
         }
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize(views, Some(metadata)).map_err(|e| Error::Weights(format!("cannot be written: {e}")))
+        safetensors::serialize(views, Some(metadata))
+            .map_err(|e| Error::Weights(format!("cannot be written: {e}")))
     }
 }
 
 /// The name under which the classification model of `prefix` holds the tensor that a file calls `name`.
 fn canonical(name: &str, prefix: &str) -> String {
-    let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
-    let head = ["pre_classifier.", "classifier."].iter().any(|h| name.starts_with(h));
-    if head || name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
+    let name = name
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias");
+    let head = ["pre_classifier.", "classifier."]
+        .iter()
+        .any(|h| name.starts_with(h));
+    if head || name.starts_with(prefix) {
+        name
+    } else {
+        format!("{prefix}{name}")
+    }
 }
 
 fn read(view: &TensorView<'_>, name: &str) -> Result<Tensor, Error> {
@@ -297,9 +400,16 @@ fn read(view: &TensorView<'_>, name: &str) -> Result<Tensor, Error> {
         safetensors::Dtype::F32 => DType::F32,
         safetensors::Dtype::F16 => DType::F16,
         safetensors::Dtype::BF16 => DType::BF16,
-        other => return Err(Error::Weights(format!("tensor `{name}` holds {other:?}; wanted F32, F16 or BF16"))),
+        other => {
+            return Err(Error::Weights(format!(
+                "tensor `{name}` holds {other:?}; wanted F32, F16 or BF16"
+            )));
+        }
     };
-    Ok(Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?.to_dtype(DType::F32)?)
+    Ok(
+        Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?
+            .to_dtype(DType::F32)?,
+    )
 }
 
 #[cfg(test)]
@@ -314,10 +424,19 @@ mod tests {
 
     #[test]
     fn names_of_old_and_bare_checkpoints_are_understood() {
-        assert_eq!(canonical("embeddings.LayerNorm.gamma", "bert."), "bert.embeddings.LayerNorm.weight");
-        assert_eq!(canonical("bert.pooler.dense.bias", "bert."), "bert.pooler.dense.bias");
+        assert_eq!(
+            canonical("embeddings.LayerNorm.gamma", "bert."),
+            "bert.embeddings.LayerNorm.weight"
+        );
+        assert_eq!(
+            canonical("bert.pooler.dense.bias", "bert."),
+            "bert.pooler.dense.bias"
+        );
         assert_eq!(canonical("classifier.weight", "bert."), "classifier.weight");
-        assert_eq!(canonical("pre_classifier.weight", "distilbert."), "pre_classifier.weight");
+        assert_eq!(
+            canonical("pre_classifier.weight", "distilbert."),
+            "pre_classifier.weight"
+        );
     }
 
     #[test]
@@ -326,8 +445,17 @@ mod tests {
         let before = weights.clone();
         weights.divide_logits(2.0).expect("divided");
         for ((name, x), (_, y)) in before.iter().zip(weights.iter()) {
-            let [x, y] = [x, y].map(|tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32"));
-            let by = if ["classifier.weight", "classifier.bias"].contains(&name) { 2.0 } else { 1.0 };
+            let [x, y] = [x, y].map(|tensor| {
+                tensor
+                    .flatten_all()
+                    .and_then(|flat| flat.to_vec1::<f32>())
+                    .expect("f32")
+            });
+            let by = if ["classifier.weight", "classifier.bias"].contains(&name) {
+                2.0
+            } else {
+                1.0
+            };
             assert!(x.iter().zip(&y).all(|(x, y)| *x == by * y), "{name}");
         }
     }
@@ -341,34 +469,67 @@ mod tests {
         assert_eq!(back.parameters(), weights.parameters());
         for ((a, x), (b, y)) in weights.iter().zip(back.iter()) {
             assert_eq!(a, b);
-            let (x, y) = (x.flatten_all().expect("flat"), y.flatten_all().expect("flat"));
-            assert_eq!(x.to_vec1::<f32>().expect("f32"), y.to_vec1::<f32>().expect("f32"), "{a}");
+            let (x, y) = (
+                x.flatten_all().expect("flat"),
+                y.flatten_all().expect("flat"),
+            );
+            assert_eq!(
+                x.to_vec1::<f32>().expect("f32"),
+                y.to_vec1::<f32>().expect("f32"),
+                "{a}"
+            );
         }
-        let cut = Weights::from_safetensors(&bytes[..bytes.len() - 9], &config()).expect_err("cut off");
-        assert!(cut.to_string().starts_with("model.safetensors: cut off"), "{cut}");
+        let cut =
+            Weights::from_safetensors(&bytes[..bytes.len() - 9], &config()).expect_err("cut off");
+        assert!(
+            cut.to_string().starts_with("model.safetensors: cut off"),
+            "{cut}"
+        );
     }
 
     #[test]
     fn a_misshapen_tensor_is_named_with_both_shapes() {
         let mut weights = Weights::fresh(&config(), 1).expect("fresh weights");
-        weights.insert("bert.pooler.dense.bias".into(), Tensor::zeros(9, DType::F32, &Device::Cpu).expect("zeros"));
-        let error = Weights::from_safetensors(&weights.to_safetensors().expect("bytes"), &config()).expect_err("another shape");
-        assert_eq!(error.to_string(), "model.safetensors: tensor `bert.pooler.dense.bias` has shape [9], but config.json asks for [8]");
+        weights.insert(
+            "bert.pooler.dense.bias".into(),
+            Tensor::zeros(9, DType::F32, &Device::Cpu).expect("zeros"),
+        );
+        let error = Weights::from_safetensors(&weights.to_safetensors().expect("bytes"), &config())
+            .expect_err("another shape");
+        assert_eq!(
+            error.to_string(),
+            "model.safetensors: tensor `bert.pooler.dense.bias` has shape [9], but config.json asks for [8]"
+        );
     }
 
     #[test]
     fn a_fresh_head_is_drawn_from_its_seed_and_named() {
         let mut a = Weights::default();
         let names = a.fill_head(&config(), 42).expect("a head");
-        assert_eq!(names, ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]);
+        assert_eq!(
+            names,
+            [
+                "bert.pooler.dense.weight",
+                "bert.pooler.dense.bias",
+                "classifier.weight",
+                "classifier.bias"
+            ]
+        );
         let draw = |seed| {
             let mut w = Weights::default();
             w.fill_head(&config(), seed).expect("a head");
             let classifier = w.get("classifier.weight", &[5, 8]).expect("there");
-            classifier.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32")
+            classifier
+                .flatten_all()
+                .and_then(|t| t.to_vec1::<f32>())
+                .expect("f32")
         };
         assert_eq!(draw(42), draw(42));
         assert_ne!(draw(42), draw(43));
-        assert!(a.fill_head(&config(), 42).expect("nothing to add").is_empty());
+        assert!(
+            a.fill_head(&config(), 42)
+                .expect("nothing to add")
+                .is_empty()
+        );
     }
 }

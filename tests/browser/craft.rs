@@ -25,16 +25,34 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
             browser.client.goto(&address).await.expect("the page");
             browser.ready().await;
             browser.type_into("#review", REVIEWS[4]).await;
-            browser.until("the words", "return document.querySelector('.pulls').dataset.known === 'true' || null").await;
+            browser
+                .until(
+                    "the words",
+                    "return document.querySelector('.pulls').dataset.known === 'true' || null",
+                )
+                .await;
             for view in VIEWS {
                 browser.show(view).await;
                 // Colours on their way from one to another are neither.
                 browser.call("await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {})))", Value::Null).await;
                 let hindrances = browser.hindrances().await;
-                assert!(hindrances.is_empty(), "{view}, {width}, {scheme}: {hindrances:#?}");
-                let wider =
-                    browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
-                assert_eq!(wider, json!(0), "{view}, {width}: nothing reaches over the edge");
+                assert!(
+                    hindrances.is_empty(),
+                    "{view}, {width}, {scheme}: {hindrances:#?}"
+                );
+                let wider = browser
+                    .client
+                    .execute(
+                        "return Math.max(0, document.documentElement.scrollWidth - innerWidth)",
+                        vec![],
+                    )
+                    .await
+                    .expect("a script");
+                assert_eq!(
+                    wider,
+                    json!(0),
+                    "{view}, {width}: nothing reaches over the edge"
+                );
             }
         }
     }
@@ -42,8 +60,17 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
     // On its way, and failed.
     for width in [360, 1440] {
         browser.screen(width, "light").await;
-        browser.client.goto(&format!("{address}/?model=./nowhere/")).await.expect("the page");
-        browser.until("an error", "return document.querySelector('#load-error') && true").await;
+        browser
+            .client
+            .goto(&format!("{address}/?model=./nowhere/"))
+            .await
+            .expect("the page");
+        browser
+            .until(
+                "an error",
+                "return document.querySelector('#load-error') && true",
+            )
+            .await;
         let hindrances = browser.hindrances().await;
         assert!(hindrances.is_empty(), "failed, {width}: {hindrances:#?}");
     }
@@ -54,7 +81,11 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
 async fn every_view_is_used_by_keyboard_alone() {
     let (browser, address, _server, dir) = site().await;
     crate::model::add_other(&dir.path().join("site"));
-    browser.client.goto(&format!("{address}/?tab=many")).await.expect("the page");
+    browser
+        .client
+        .goto(&format!("{address}/?tab=many"))
+        .await
+        .expect("the page");
     browser.ready().await;
     // Many: lines, the ratings, a row of them, the download.
     browser.tab_to("#many").await;
@@ -64,19 +95,43 @@ async fn every_view_is_used_by_keyboard_alone() {
     browser.until("ratings", "return document.querySelector('#many-status').innerText.startsWith('Rated 2 reviews') || null").await;
     browser.tab_to(".extreme").await;
     browser.press(Key::Enter).await;
-    browser.until("the most negative", "return document.querySelector('#detail h4').innerText === 'Row 2' || null").await;
+    browser
+        .until(
+            "the most negative",
+            "return document.querySelector('#detail h4').innerText === 'Row 2' || null",
+        )
+        .await;
     browser.press(Key::Up).await;
-    browser.until("the row above", "return document.querySelector('#detail h4').innerText === 'Row 1' || null").await;
-    browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+    browser
+        .until(
+            "the row above",
+            "return document.querySelector('#detail h4').innerText === 'Row 1' || null",
+        )
+        .await;
+    browser
+        .client
+        .execute("document.querySelector('.skip').focus()", vec![])
+        .await
+        .expect("a script");
     browser.tab_to("#download-csv").await;
     browser.press(Key::Enter).await;
-    browser.until("the download", "return document.querySelector('.download [role=alert]').hidden || null").await;
+    browser
+        .until(
+            "the download",
+            "return document.querySelector('.download [role=alert]').hidden || null",
+        )
+        .await;
 
     // Speed: begun and cancelled.
     browser.show("speed").await;
     browser.tab_to("#measure").await;
     browser.press(Key::Enter).await;
-    browser.until("measuring", "return document.querySelector('#measure').innerText === 'Cancel' || null").await;
+    browser
+        .until(
+            "measuring",
+            "return document.querySelector('#measure').innerText === 'Cancel' || null",
+        )
+        .await;
     browser.press(Key::Enter).await;
     browser.until("the end", "return document.querySelector('#bench-status').innerText.startsWith('Cancelled') || null").await;
 
@@ -85,10 +140,20 @@ async fn every_view_is_used_by_keyboard_alone() {
     browser.tab_to("#another").await;
     browser.write("./other/").await;
     browser.press(Key::Enter).await;
-    browser.until("the other", "return document.querySelector('#model-name')?.innerText === 'the other' || null").await;
+    browser
+        .until(
+            "the other",
+            "return document.querySelector('#model-name')?.innerText === 'the other' || null",
+        )
+        .await;
     browser.tab_to("#load-own").await;
     browser.press(Key::Enter).await;
-    browser.until("the first", "return document.querySelector('#model-name')?.innerText === 'model' || null").await;
+    browser
+        .until(
+            "the first",
+            "return document.querySelector('#model-name')?.innerText === 'model' || null",
+        )
+        .await;
     assert_eq!(browser.errors().await, Vec::<String>::new());
     browser.close().await;
 }
@@ -97,12 +162,21 @@ async fn every_view_is_used_by_keyboard_alone() {
 async fn no_other_host_is_asked_by_the_page_or_its_workers() {
     let (browser, address, _server, _dir) = site().await;
     for view in VIEWS {
-        browser.client.goto(&format!("{address}/?tab={view}")).await.expect("the page");
+        browser
+            .client
+            .goto(&format!("{address}/?tab={view}"))
+            .await
+            .expect("the page");
         browser.ready().await;
     }
     browser.show("one").await;
     browser.type_into("#review", REVIEWS[0]).await;
-    browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    browser
+        .until(
+            "a rating",
+            "return document.querySelector('#verdict').dataset.stars || null",
+        )
+        .await;
     let log = browser.close_with_log().await;
     // Of what the browser asks for, all that this site was the origin of.
     let asked: Vec<&str> = log
@@ -110,11 +184,20 @@ async fn no_other_host_is_asked_by_the_page_or_its_workers() {
         .filter(|line| line.contains("\"initiator\"") && line.contains(&address))
         .filter_map(|line| between(line, "\"url\":\"", "\""))
         .collect();
-    assert!(asked.iter().any(|url| url.ends_with(".safetensors")), "the workers' requests are seen: {asked:?}");
-    let foreign: Vec<&&str> = asked.iter().filter(|url| !url.starts_with(&address)).collect();
+    assert!(
+        asked.iter().any(|url| url.ends_with(".safetensors")),
+        "the workers' requests are seen: {asked:?}"
+    );
+    let foreign: Vec<&&str> = asked
+        .iter()
+        .filter(|url| !url.starts_with(&address))
+        .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+    text.split_once(before)?
+        .1
+        .split_once(after)
+        .map(|(found, _)| found)
 }

@@ -54,31 +54,76 @@ impl Scene {
     async fn new(publishing: &[&str]) -> Scene {
         let dir = trained();
         let store = dir.path().join("hub");
-        let hub = tokio::task::spawn_blocking(move || LoopbackHub::start(&store, 0, TOKEN).expect("a hub")).await.expect("a thread");
+        let hub = tokio::task::spawn_blocking(move || {
+            LoopbackHub::start(&store, 0, TOKEN).expect("a hub")
+        })
+        .await
+        .expect("a thread");
         std::fs::write(dir.path().join("token"), TOKEN).expect("written");
         let endpoint = hub.endpoint();
-        let mut publish = vec!["publish", "--model", "model", "--to", REPO, "--endpoint", &endpoint, "--token-file", "token", "--json"];
+        let mut publish = vec![
+            "publish",
+            "--model",
+            "model",
+            "--to",
+            REPO,
+            "--endpoint",
+            &endpoint,
+            "--token-file",
+            "token",
+            "--json",
+        ];
         publish.extend(publishing);
         assert!(parsed(&good(dir.path(), &publish))["commit"].is_string());
         // Large files lie on another host: loopback's other name.
         let elsewhere = endpoint.replace("127.0.0.1", "localhost");
-        good(dir.path(), &["site", "--model", "model", "--out", "site", "--model-host", &endpoint, "--model-host", &elsewhere]);
+        good(
+            dir.path(),
+            &[
+                "site",
+                "--model",
+                "model",
+                "--out",
+                "site",
+                "--model-host",
+                &endpoint,
+                "--model-host",
+                &elsewhere,
+            ],
+        );
         // A page of the site that does not load the site's own model: that is the same file, and would be kept.
-        std::fs::write(dir.path().join("site/blank.html"), "<!doctype html><title>Blank</title>").expect("written");
+        std::fs::write(
+            dir.path().join("site/blank.html"),
+            "<!doctype html><title>Blank</title>",
+        )
+        .expect("written");
         let (server, address) = serve(&dir.path().join("site"));
         hub.take_traffic();
-        Scene { dir, hub, address, _server: server }
+        Scene {
+            dir,
+            hub,
+            address,
+            _server: server,
+        }
     }
 
     /// Bytes of the weights for browsers.
     fn size(&self) -> u64 {
-        std::fs::metadata(self.dir.path().join("model").join(WEIGHTS)).expect("weights").len()
+        std::fs::metadata(self.dir.path().join("model").join(WEIGHTS))
+            .expect("weights")
+            .len()
     }
 
     /// Their hash, under which tabs take turns.
     fn sha256(&self) -> String {
-        let manifest = parsed(&std::fs::read_to_string(self.dir.path().join("model/starsight.json")).expect("a manifest"));
-        let weights = manifest["files"].as_array().and_then(|files| files.iter().find(|file| file["path"] == WEIGHTS)).expect("weights");
+        let manifest = parsed(
+            &std::fs::read_to_string(self.dir.path().join("model/starsight.json"))
+                .expect("a manifest"),
+        );
+        let weights = manifest["files"]
+            .as_array()
+            .and_then(|files| files.iter().find(|file| file["path"] == WEIGHTS))
+            .expect("weights");
         weights["sha256"].as_str().expect("a hash").to_string()
     }
 
@@ -89,10 +134,26 @@ impl Scene {
 
     /// The requests since the last call that sent weights: where they began, and the bytes that they sent.
     fn weights_sent(&self) -> Vec<(u64, u64)> {
-        let sent = |request: &Traffic| request.status.is_success() && request.sent > 0 && request.method == "GET" && is_weights(request);
-        let from =
-            |request: &Traffic| request.range.as_deref().map_or(0, |range| range["bytes=".len()..].trim_end_matches('-').parse().expect("a range"));
-        self.hub.take_traffic().iter().filter(|request| sent(request)).map(|request| (from(request), request.sent)).collect()
+        let sent = |request: &Traffic| {
+            request.status.is_success()
+                && request.sent > 0
+                && request.method == "GET"
+                && is_weights(request)
+        };
+        let from = |request: &Traffic| {
+            request.range.as_deref().map_or(0, |range| {
+                range["bytes=".len()..]
+                    .trim_end_matches('-')
+                    .parse()
+                    .expect("a range")
+            })
+        };
+        self.hub
+            .take_traffic()
+            .iter()
+            .filter(|request| sent(request))
+            .map(|request| (from(request), request.sent))
+            .collect()
     }
 }
 
@@ -103,7 +164,11 @@ fn is_weights(request: &Traffic) -> bool {
 
 async fn page(address: &str) -> Browser {
     let browser = Browser::open().await;
-    browser.client.goto(&format!("{address}/blank.html")).await.expect("the page");
+    browser
+        .client
+        .goto(&format!("{address}/blank.html"))
+        .await
+        .expect("the page");
     browser
 }
 
@@ -127,15 +192,47 @@ fn with(options: Value, more: Value) -> Value {
 async fn the_page_rates_with_a_model_on_the_hub() {
     let scene = Scene::new(&[]).await;
     let browser = Browser::open().await;
-    browser.client.goto(&format!("{}/?model={REPO}&endpoint={}", scene.address, scene.hub.endpoint())).await.expect("the page");
+    browser
+        .client
+        .goto(&format!(
+            "{}/?model={REPO}&endpoint={}",
+            scene.address,
+            scene.hub.endpoint()
+        ))
+        .await
+        .expect("the page");
     browser.ready().await;
     browser.type_into("#review", REVIEWS[0]).await;
-    let stars = browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
-    assert_eq!(stars.as_str().map(str::to_string), Some(native(scene.dir.path())[0]["stars"].to_string()));
+    let stars = browser
+        .until(
+            "a rating",
+            "return document.querySelector('#verdict').dataset.stars || null",
+        )
+        .await;
+    assert_eq!(
+        stars.as_str().map(str::to_string),
+        Some(native(scene.dir.path())[0]["stars"].to_string())
+    );
     let fetched = scene.hub.traffic();
-    assert_eq!(fetched.iter().filter(|request| is_weights(request)).map(|request| request.sent).sum::<u64>(), scene.size(), "{fetched:?}");
-    let pinned = |request: &Traffic| request.path.contains("/resolve/") && !request.path.contains("/resolve/main/");
-    assert!(fetched.iter().filter(|request| request.path.contains("/resolve/")).all(pinned), "pinned to a commit: {fetched:?}");
+    assert_eq!(
+        fetched
+            .iter()
+            .filter(|request| is_weights(request))
+            .map(|request| request.sent)
+            .sum::<u64>(),
+        scene.size(),
+        "{fetched:?}"
+    );
+    let pinned = |request: &Traffic| {
+        request.path.contains("/resolve/") && !request.path.contains("/resolve/main/")
+    };
+    assert!(
+        fetched
+            .iter()
+            .filter(|request| request.path.contains("/resolve/"))
+            .all(pinned),
+        "pinned to a commit: {fetched:?}"
+    );
 
     // The same files as those of the model beside the page: the other host is asked for no byte of them, nor is this one; so damage there goes unseen.
     let weights = scene.dir.path().join("site/model").join(WEIGHTS);
@@ -148,9 +245,22 @@ async fn the_page_rates_with_a_model_on_the_hub() {
     // Without what is kept it is found, asked for again, and refused.
     forget(&browser).await;
     browser.client.refresh().await.expect("the page");
-    browser.until("refusing", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
-    let page = browser.client.execute("return document.body.innerText", vec![]).await.expect("a script");
-    assert!(page.as_str().is_some_and(|text| text.contains(WEIGHTS) && text.contains("fetched again")), "{page}");
+    browser
+        .until(
+            "refusing",
+            "return document.querySelector('main')?.dataset.state === 'failed' || null",
+        )
+        .await;
+    let page = browser
+        .client
+        .execute("return document.body.innerText", vec![])
+        .await
+        .expect("a script");
+    assert!(
+        page.as_str()
+            .is_some_and(|text| text.contains(WEIGHTS) && text.contains("fetched again")),
+        "{page}"
+    );
     assert_eq!(browser.call("const { kept } = await import('./starsight.js'); return (await kept()).models.length", Value::Null).await, json!(0));
     browser.close().await;
 }
@@ -164,11 +274,27 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
         scene.hub.take_traffic();
         scene.hub.spoil(1, "GET", "/lfs/", Fault::Cut(arrived));
         scene.hub.spoil(1, "GET", "/lfs/", Fault::Stall(0));
-        browser.call("const { load } = await import('./starsight.js'); load(args).catch(() => {})", scene.wish()).await;
+        browser
+            .call(
+                "const { load } = await import('./starsight.js'); load(args).catch(() => {})",
+                scene.wish(),
+            )
+            .await;
         // The second request goes on by itself, and then hangs.
         for waited in 0.. {
-            assert!(waited < 200, "the download did not go on: {:?}", scene.hub.traffic());
-            if scene.hub.traffic().iter().filter(|request| is_weights(request)).count() == 2 {
+            assert!(
+                waited < 200,
+                "the download did not go on: {:?}",
+                scene.hub.traffic()
+            );
+            if scene
+                .hub
+                .traffic()
+                .iter()
+                .filter(|request| is_weights(request))
+                .count()
+                == 2
+            {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -179,16 +305,26 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
         let loaded = load(&browser, scene.wish()).await;
         assert_eq!(loaded["error"], Value::Null, "{loaded}");
         let sent = scene.weights_sent();
-        assert!(matches!(sent[..], [(from, bytes)] if from == arrived && from + bytes == scene.size()), "{sent:?} of {}", scene.size());
+        assert!(
+            matches!(sent[..], [(from, bytes)] if from == arrived && from + bytes == scene.size()),
+            "{sent:?} of {}",
+            scene.size()
+        );
         forget(&browser).await;
     }
 
     // A server that knows no ranges sends all, and the beginning is passed over.
     scene.hub.take_traffic();
-    scene.hub.spoil(1, "GET", "/lfs/", Fault::Cut(scene.size() / 2));
+    scene
+        .hub
+        .spoil(1, "GET", "/lfs/", Fault::Cut(scene.size() / 2));
     scene.hub.spoil(1, "GET", "/lfs/", Fault::WholeOnly);
     let loaded = load(&browser, scene.wish()).await;
-    assert_eq!((&loaded["error"], &loaded["notices"]), (&Value::Null, &json!([])), "{loaded}");
+    assert_eq!(
+        (&loaded["error"], &loaded["notices"]),
+        (&Value::Null, &json!([])),
+        "{loaded}"
+    );
     // One that is in trouble for a moment is asked again; one that refuses is not, and says why.
     forget(&browser).await;
     scene.hub.fail(1, "GET", "/lfs/", 503);
@@ -196,7 +332,12 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
     forget(&browser).await;
     scene.hub.fail(1, "GET", "/lfs/", 403);
     let refused = load(&browser, scene.wish()).await;
-    assert!(refused["error"].as_str().is_some_and(|error| error.starts_with("DownloadError") && error.contains("403")), "{refused}");
+    assert!(
+        refused["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("DownloadError") && error.contains("403")),
+        "{refused}"
+    );
     assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
     browser.close().await;
 }
@@ -206,36 +347,74 @@ async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
     // On the way.
-    scene.hub.spoil(1, "GET", "/lfs/", Fault::Flip(scene.size() / 2));
+    scene
+        .hub
+        .spoil(1, "GET", "/lfs/", Fault::Flip(scene.size() / 2));
     let loaded = load(&browser, scene.wish()).await;
-    let told =
-        |heard: &Value| heard["notices"].as_array().expect("notices").iter().any(|notice| notice.as_str().is_some_and(|n| n.contains(WEIGHTS)));
+    let told = |heard: &Value| {
+        heard["notices"]
+            .as_array()
+            .expect("notices")
+            .iter()
+            .any(|notice| notice.as_str().is_some_and(|n| n.contains(WEIGHTS)))
+    };
     assert!(loaded["error"].is_null() && told(&loaded), "{loaded}");
     assert_eq!(scene.weights_sent(), [(0, scene.size()), (0, scene.size())]);
 
     // Kept: the Hub may be gone.
     scene.hub.fail(1000, "GET", "", 500);
     let kept = load(&browser, scene.wish()).await;
-    assert_eq!((&kept["error"], &kept["notices"], &kept["info"]["kept"]), (&Value::Null, &json!([]), &json!(true)), "{kept}");
+    assert_eq!(
+        (&kept["error"], &kept["notices"], &kept["info"]["kept"]),
+        (&Value::Null, &json!([]), &json!(true)),
+        "{kept}"
+    );
     let update = load(&browser, with(scene.wish(), json!({ "update": true }))).await;
-    assert!(update["error"].is_null() && update["notices"][0].as_str().is_some_and(|notice| notice.contains("newer version")), "{update}");
+    assert!(
+        update["error"].is_null()
+            && update["notices"][0]
+                .as_str()
+                .is_some_and(|notice| notice.contains("newer version")),
+        "{update}"
+    );
     scene.hub.forget_faults();
     scene.hub.take_traffic();
 
     // On the disk.
-    assert_eq!(browser.call(&format!("{DAMAGE} return size"), Value::Null).await, json!(scene.size()));
+    assert_eq!(
+        browser
+            .call(&format!("{DAMAGE} return size"), Value::Null)
+            .await,
+        json!(scene.size())
+    );
     let mended = load(&browser, scene.wish()).await;
     assert!(mended["error"].is_null() && told(&mended), "{mended}");
     assert_eq!(scene.weights_sent(), [(0, scene.size())]);
     assert_eq!(load(&browser, scene.wish()).await["notices"], json!([]));
 
     // What is kept is listed, and can be deleted.
-    let list = browser.call("const { kept } = await import('./starsight.js'); return kept()", Value::Null).await;
+    let list = browser
+        .call(
+            "const { kept } = await import('./starsight.js'); return kept()",
+            Value::Null,
+        )
+        .await;
     let model = &list["models"][0];
-    assert_eq!(model["model"], json!(format!("{}/{REPO}/tree/main", scene.hub.endpoint())));
-    assert!(model["bytes"].as_u64().is_some_and(|bytes| bytes > scene.size()), "{list}");
+    assert_eq!(
+        model["model"],
+        json!(format!("{}/{REPO}/tree/main", scene.hub.endpoint()))
+    );
+    assert!(
+        model["bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > scene.size()),
+        "{list}"
+    );
     let left = "const { forget, kept } = await import('./starsight.js'); await forget(args); return kept()";
-    assert_eq!(browser.call(left, model["model"].clone()).await, json!({ "models": [], "unfinished": 0 }));
+    assert_eq!(
+        browser.call(left, model["model"].clone()).await,
+        json!({ "models": [], "unfinished": 0 })
+    );
     browser.close().await;
 }
 
@@ -244,19 +423,44 @@ async fn a_newer_version_is_offered_and_not_forced() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
     assert_eq!(load(&browser, scene.wish()).await["info"]["name"], "model");
-    let manifest = std::fs::read_to_string(scene.dir.path().join("model/starsight.json")).expect("a manifest");
+    let manifest =
+        std::fs::read_to_string(scene.dir.path().join("model/starsight.json")).expect("a manifest");
     let mut newer = parsed(&manifest);
     newer["name"] = json!("a better one");
-    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", newer.to_string().as_bytes())]);
+    scene.hub.commit(
+        Kind::Model,
+        REPO,
+        &[("starsight.json", newer.to_string().as_bytes())],
+    );
     scene.hub.take_traffic();
 
     let kept = load(&browser, with(scene.wish(), json!({ "wait": true }))).await;
-    assert_eq!((&kept["info"]["name"], &kept["newer"]), (&json!("model"), &json!(true)), "{kept}");
-    let updated = load(&browser, with(scene.wish(), json!({ "update": true, "wait": true }))).await;
-    assert_eq!((&updated["info"]["name"], &updated["newer"]), (&json!("a better one"), &json!(false)), "{updated}");
+    assert_eq!(
+        (&kept["info"]["name"], &kept["newer"]),
+        (&json!("model"), &json!(true)),
+        "{kept}"
+    );
+    let updated = load(
+        &browser,
+        with(scene.wish(), json!({ "update": true, "wait": true })),
+    )
+    .await;
+    assert_eq!(
+        (&updated["info"]["name"], &updated["newer"]),
+        (&json!("a better one"), &json!(false)),
+        "{updated}"
+    );
     let again = load(&browser, with(scene.wish(), json!({ "wait": true }))).await;
-    assert_eq!((&again["info"]["name"], &again["newer"]), (&json!("a better one"), &json!(false)), "{again}");
-    assert_eq!(scene.weights_sent(), [], "the weights are the same, and kept");
+    assert_eq!(
+        (&again["info"]["name"], &again["newer"]),
+        (&json!("a better one"), &json!(false)),
+        "{again}"
+    );
+    assert_eq!(
+        scene.weights_sent(),
+        [],
+        "the weights are the same, and kept"
+    );
     browser.close().await;
 }
 
@@ -266,7 +470,10 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
     let browser = page(&scene.address).await;
     assert_eq!(load(&browser, scene.wish()).await["info"]["name"], "model");
     scene.weights_sent();
-    let manifest = parsed(&std::fs::read_to_string(scene.dir.path().join("model/starsight.json")).expect("a manifest"));
+    let manifest = parsed(
+        &std::fs::read_to_string(scene.dir.path().join("model/starsight.json"))
+            .expect("a manifest"),
+    );
     let with_other = |change: &dyn Fn(&mut Value)| {
         let mut other = manifest.clone();
         change(&mut other);
@@ -276,7 +483,10 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
     // Weights that are not what the manifest says; probes that come out differently; none; no manifest at all.
     let hash = with_other(&|manifest| {
         let files = manifest["files"].as_array_mut().expect("files");
-        files.iter_mut().find(|file| file["path"] == WEIGHTS).expect("weights")["sha256"] = json!("0".repeat(64));
+        files
+            .iter_mut()
+            .find(|file| file["path"] == WEIGHTS)
+            .expect("weights")["sha256"] = json!("0".repeat(64));
     });
     let none = with_other(&|manifest| manifest["probes"] = json!([]));
     let whole = (0, scene.size());
@@ -287,25 +497,44 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
         ("?", "not a manifest", vec![]),
     ];
     for (newer, why, sent) in cases {
-        scene.hub.commit(Kind::Model, REPO, &[("starsight.json", newer.as_bytes())]);
+        scene
+            .hub
+            .commit(Kind::Model, REPO, &[("starsight.json", newer.as_bytes())]);
         let update = load(&browser, with(scene.wish(), json!({ "update": true }))).await;
-        assert_eq!((&update["error"], &update["info"]["kept"]), (&Value::Null, &json!(true)), "{why}: {update}");
+        assert_eq!(
+            (&update["error"], &update["info"]["kept"]),
+            (&Value::Null, &json!(true)),
+            "{why}: {update}"
+        );
         let notices = update["notices"].to_string();
         assert!(notices.contains(why), "{why}: {notices}");
         assert_eq!(scene.weights_sent(), sent, "{why}");
         // The kept one is whole: the Hub may be gone.
         scene.hub.fail(1000, "GET", "", 500);
         let kept = load(&browser, scene.wish()).await;
-        assert_eq!((&kept["error"], &kept["notices"], &kept["info"]["kept"]), (&Value::Null, &json!([]), &json!(true)), "{why}: {kept}");
+        assert_eq!(
+            (&kept["error"], &kept["notices"], &kept["info"]["kept"]),
+            (&Value::Null, &json!([]), &json!(true)),
+            "{why}: {kept}"
+        );
         scene.hub.forget_faults();
         scene.hub.take_traffic();
     }
     // Without one that is kept it is refused, and nothing of it stays but what is as it should be.
-    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", differing.as_bytes())]);
+    scene.hub.commit(
+        Kind::Model,
+        REPO,
+        &[("starsight.json", differing.as_bytes())],
+    );
     forget(&browser).await;
     for sent in [vec![whole], vec![]] {
         let refused = load(&browser, scene.wish()).await;
-        assert!(refused["error"].as_str().is_some_and(|error| error.starts_with("BundleError") && error.contains("rates otherwise")), "{refused}");
+        assert!(
+            refused["error"].as_str().is_some_and(
+                |error| error.starts_with("BundleError") && error.contains("rates otherwise")
+            ),
+            "{refused}"
+        );
         assert_eq!(scene.weights_sent(), sent);
     }
     browser.close().await;
@@ -323,10 +552,23 @@ async fn a_manifest_that_does_not_come_is_asked_for_again() {
         }";
     browser.call(hasten, Value::Null).await;
     scene.hub.fail(1, "GET", "/api/models/", 503);
-    scene.hub.spoil(1, "GET", "/starsight.json", Fault::Stall(10));
+    scene
+        .hub
+        .spoil(1, "GET", "/starsight.json", Fault::Stall(10));
     let loaded = load(&browser, scene.wish()).await;
-    assert_eq!((&loaded["error"], &loaded["notices"]), (&Value::Null, &json!([])), "{loaded}");
-    let asked = |part: &str| scene.hub.traffic().iter().filter(|request| request.method == "GET" && request.path.contains(part)).count();
+    assert_eq!(
+        (&loaded["error"], &loaded["notices"]),
+        (&Value::Null, &json!([])),
+        "{loaded}"
+    );
+    let asked = |part: &str| {
+        scene
+            .hub
+            .traffic()
+            .iter()
+            .filter(|request| request.method == "GET" && request.path.contains(part))
+            .count()
+    };
     // The second request for the manifest is two on the wire: Chromium holds its first 10 bytes, asks whether one more would follow them (`bytes=10-10`), and then for the rest.
     assert_eq!((asked("/api/models/"), asked("/starsight.json")), (2, 3));
     browser.close().await;
@@ -337,7 +579,12 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
     const QUOTA: u64 = 24 << 20;
-    browser.chromium("Storage.overrideQuotaForOrigin", json!({ "origin": scene.address, "quotaSize": QUOTA })).await;
+    browser
+        .chromium(
+            "Storage.overrideQuotaForOrigin",
+            json!({ "origin": scene.address, "quotaSize": QUOTA }),
+        )
+        .await;
     // Filled by another part of the site, but for less than the weights take.
     let fill = "const root = await navigator.storage.getDirectory();
         const writable = await (await root.getFileHandle('ballast', { create: true })).createWritable();
@@ -346,7 +593,11 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
         await writable.close();
         return (await navigator.storage.estimate()).usage";
     let used = browser.call(fill, json!(QUOTA - scene.size() / 2)).await;
-    assert!(used.as_u64().is_some_and(|used| QUOTA - used < scene.size()), "{used}");
+    assert!(
+        used.as_u64()
+            .is_some_and(|used| QUOTA - used < scene.size()),
+        "{used}"
+    );
 
     let names = "const root = await navigator.storage.getDirectory();
         const home = await root.getDirectoryHandle('starsight');
@@ -361,20 +612,42 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
         return { whole: found.every(Boolean), models: models.length }";
     for workers in [1, 2] {
         let full = load(&browser, with(scene.wish(), json!({ "workers": workers }))).await;
-        assert_eq!((&full["error"], &full["info"]["kept"]), (&Value::Null, &json!(false)), "{full}");
+        assert_eq!(
+            (&full["error"], &full["info"]["kept"]),
+            (&Value::Null, &json!(false)),
+            "{full}"
+        );
         assert!(
             matches!(full["notices"].as_array().expect("notices").as_slice(), [notice] if notice.as_str().is_some_and(|n| n.contains("no room left"))),
             "{full}"
         );
-        assert_eq!(scene.weights_sent(), [(0, scene.size())], "fetched once, for however many workers");
-        assert_eq!(browser.call(names, Value::Null).await, json!({ "whole": true, "models": 0 }));
+        assert_eq!(
+            scene.weights_sent(),
+            [(0, scene.size())],
+            "fetched once, for however many workers"
+        );
+        assert_eq!(
+            browser.call(names, Value::Null).await,
+            json!({ "whole": true, "models": 0 })
+        );
     }
 
     // With room again it is kept.
-    browser.call("await (await navigator.storage.getDirectory()).removeEntry('ballast')", Value::Null).await;
+    browser
+        .call(
+            "await (await navigator.storage.getDirectory()).removeEntry('ballast')",
+            Value::Null,
+        )
+        .await;
     assert_eq!(load(&browser, scene.wish()).await["notices"], json!([]));
-    assert_eq!(load(&browser, scene.wish()).await["info"]["kept"], json!(true));
-    assert_eq!(browser.call(names, Value::Null).await, json!({ "whole": true, "models": 1 }));
+    assert_eq!(
+        load(&browser, scene.wish()).await["info"]["kept"],
+        json!(true)
+    );
+    assert_eq!(
+        browser.call(names, Value::Null).await,
+        json!({ "whole": true, "models": 1 })
+    );
     browser.close().await;
 }
 
@@ -384,20 +657,39 @@ async fn two_tabs_fetch_once() {
     let browser = page(&scene.address).await;
     // Half of it, until the second tab waits for the rest.
     static SECOND_WAITS: AtomicBool = AtomicBool::new(false);
-    scene.hub.spoil(1, "GET", "/lfs/", Fault::Held(&SECOND_WAITS));
+    scene
+        .hub
+        .spoil(1, "GET", "/lfs/", Fault::Held(&SECOND_WAITS));
     let begin = "const { load } = await import('./starsight.js'); window.phases = []; const onProgress = ({ phase }) => window.phases.push(phase);
         window.loading = load({ ...args, onProgress }).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
     browser.call(begin, scene.wish()).await;
     // Else the first might wait for the second: a tab in the background takes its time.
-    let fetches =
-        format!("return navigator.locks.query().then(({{ held }}) => held.some(({{ name }}) => name === 'starsight {}') || null)", scene.sha256());
+    let fetches = format!(
+        "return navigator.locks.query().then(({{ held }}) => held.some(({{ name }}) => name === 'starsight {}') || null)",
+        scene.sha256()
+    );
     browser.until("the first tab fetches", &fetches).await;
     let first = browser.client.window().await.expect("a tab");
-    let second = browser.client.new_window(true).await.expect("another tab").handle;
-    browser.client.switch_to_window(second).await.expect("a tab");
-    browser.client.goto(&format!("{}/blank.html", scene.address)).await.expect("the page");
+    let second = browser
+        .client
+        .new_window(true)
+        .await
+        .expect("another tab")
+        .handle;
+    browser
+        .client
+        .switch_to_window(second)
+        .await
+        .expect("a tab");
+    browser
+        .client
+        .goto(&format!("{}/blank.html", scene.address))
+        .await
+        .expect("the page");
     browser.call(begin, scene.wish()).await;
-    browser.until("the wait", "return phases.includes('wait') || null").await;
+    browser
+        .until("the wait", "return phases.includes('wait') || null")
+        .await;
     SECOND_WAITS.store(true, Ordering::Relaxed);
     let answer = "return await window.loading";
     let waited = browser.call(answer, Value::Null).await;
@@ -414,7 +706,9 @@ async fn damage_that_two_tabs_find_is_mended_once() {
     let browser = page(&scene.address).await;
     assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
     // Neither begins to mend before both have read.
-    let sha256 = browser.call(&format!("{DAMAGE} return largest.name"), Value::Null).await;
+    let sha256 = browser
+        .call(&format!("{DAMAGE} return largest.name"), Value::Null)
+        .await;
     let hold = "await new Promise((held) => navigator.locks.request(`starsight ${args}`, () => new Promise((release) => { window.release = release; held(); })))";
     browser.call(hold, sha256).await;
     scene.weights_sent();
@@ -425,23 +719,41 @@ async fn damage_that_two_tabs_find_is_mended_once() {
     browser.call(begin, scene.wish()).await;
     browser.until("the first tab waits", waits).await;
     let first = browser.client.window().await.expect("a tab");
-    let second = browser.client.new_window(true).await.expect("another tab").handle;
-    browser.client.switch_to_window(second.clone()).await.expect("a tab");
-    browser.client.goto(&format!("{}/blank.html", scene.address)).await.expect("the page");
+    let second = browser
+        .client
+        .new_window(true)
+        .await
+        .expect("another tab")
+        .handle;
+    browser
+        .client
+        .switch_to_window(second.clone())
+        .await
+        .expect("a tab");
+    browser
+        .client
+        .goto(&format!("{}/blank.html", scene.address))
+        .await
+        .expect("the page");
     browser.call(begin, scene.wish()).await;
     browser.until("the second tab waits", waits).await;
     let answer = "return [await window.loading, window.notices.length]";
     browser.client.switch_to_window(first).await.expect("a tab");
     browser.call("window.release()", Value::Null).await;
     let mended = browser.call(answer, Value::Null).await;
-    browser.client.switch_to_window(second).await.expect("a tab");
+    browser
+        .client
+        .switch_to_window(second)
+        .await
+        .expect("a tab");
     assert_eq!(browser.call(answer, Value::Null).await, mended);
     assert_eq!(scene.weights_sent(), [(0, scene.size())]);
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_takes_anothers_place_loads_the_same_version_even_when_nothing_is_kept_any_more() {
+async fn a_worker_that_takes_anothers_place_loads_the_same_version_even_when_nothing_is_kept_any_more()
+ {
     let scene = Scene::new(&["--private"]).await;
     let browser = page(&scene.address).await;
     let begin = "const Real = Worker; window.workers = [];
@@ -452,7 +764,9 @@ async fn a_worker_that_takes_anothers_place_loads_the_same_version_even_when_not
     let options = with(scene.wish(), json!({ "token": TOKEN }));
     let source = browser.call(begin, options).await;
     forget(&browser).await;
-    scene.hub.commit(Kind::Model, REPO, &[("starsight.json", b"{}".as_slice())]);
+    scene
+        .hub
+        .commit(Kind::Model, REPO, &[("starsight.json", b"{}".as_slice())]);
     scene.hub.take_traffic();
     let replace = "const before = workers.length;
         workers[0].terminate();
@@ -467,9 +781,15 @@ async fn a_worker_that_takes_anothers_place_loads_the_same_version_even_when_not
     assert_eq!(browser.call(replace, Value::Null).await, json!([2, 1]));
     let requests = scene.hub.take_traffic();
     let gets = || requests.iter().filter(|request| request.method == "GET");
-    let base = source.as_str().and_then(|source| source.strip_prefix(&scene.hub.endpoint())).expect("a place on the Hub");
+    let base = source
+        .as_str()
+        .and_then(|source| source.strip_prefix(&scene.hub.endpoint()))
+        .expect("a place on the Hub");
     let pinned = |request: &Traffic| request.authorized && request.path.starts_with(base);
-    assert!(gets().any(is_weights) && gets().filter(|request| !is_weights(request)).all(pinned), "{source}: {requests:?}");
+    assert!(
+        gets().any(is_weights) && gets().filter(|request| !is_weights(request)).all(pinned),
+        "{source}: {requests:?}"
+    );
     browser.close().await;
 }
 
@@ -478,9 +798,23 @@ async fn a_token_opens_a_private_model_and_goes_to_the_hub_alone() {
     let scene = Scene::new(&["--private"]).await;
     let browser = page(&scene.address).await;
     let closed = load(&browser, scene.wish()).await;
-    assert!(closed["error"].as_str().is_some_and(|error| error.contains("401") && error.contains("not public")), "{closed}");
-    let wrong = load(&browser, with(scene.wish(), json!({ "token": "two words" }))).await;
-    assert!(wrong["error"].as_str().is_some_and(|error| error.starts_with("TypeError") && !error.contains("two words")), "{wrong}");
+    assert!(
+        closed["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("401") && error.contains("not public")),
+        "{closed}"
+    );
+    let wrong = load(
+        &browser,
+        with(scene.wish(), json!({ "token": "two words" })),
+    )
+    .await;
+    assert!(
+        wrong["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("TypeError") && !error.contains("two words")),
+        "{wrong}"
+    );
     scene.hub.take_traffic();
     let open = load(&browser, with(scene.wish(), json!({ "token": TOKEN }))).await;
     assert_eq!(open["error"], Value::Null, "{open}");
@@ -495,7 +829,10 @@ async fn a_token_opens_a_private_model_and_goes_to_the_hub_alone() {
         let all = '';
         for await (const handle of models.values()) all += await (await handle.getFile()).text();
         return [all.length > 0, all.includes(args), JSON.stringify({ ...localStorage, ...sessionStorage }).includes(args), location.href.includes(args)]";
-    assert_eq!(browser.call(stored, json!(TOKEN)).await, json!([true, false, false, false]));
+    assert_eq!(
+        browser.call(stored, json!(TOKEN)).await,
+        json!([true, false, false, false])
+    );
     browser.close().await;
 }
 
@@ -503,27 +840,67 @@ async fn a_token_opens_a_private_model_and_goes_to_the_hub_alone() {
 async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
     let scene = Scene::new(&["--private"]).await;
     let browser = Browser::open().await;
-    browser.client.goto(&format!("{}/?model={REPO}&endpoint={}", scene.address, scene.hub.endpoint())).await.expect("the page");
-    browser.until("a refusal", "return document.querySelector('main')?.dataset.state === 'failed' || null").await;
+    browser
+        .client
+        .goto(&format!(
+            "{}/?model={REPO}&endpoint={}",
+            scene.address,
+            scene.hub.endpoint()
+        ))
+        .await
+        .expect("the page");
+    browser
+        .until(
+            "a refusal",
+            "return document.querySelector('main')?.dataset.state === 'failed' || null",
+        )
+        .await;
     browser.type_into("#token", TOKEN).await;
-    browser.client.execute("document.querySelector('.strip__token').requestSubmit()", vec![]).await.expect("a script");
+    browser
+        .client
+        .execute(
+            "document.querySelector('.strip__token').requestSubmit()",
+            vec![],
+        )
+        .await
+        .expect("a script");
     browser.ready().await;
     let address = browser.client.current_url().await.expect("an address");
     assert!(!address.as_str().contains(TOKEN), "{address}");
 
     browser.show("model").await;
-    let listed = browser.until("the kept model", "return document.querySelector('#kept')?.textContent ?? null").await;
-    assert!(listed.as_str().is_some_and(|text| text.contains("1 model") && text.contains(&format!("{REPO} @ main"))), "{listed}");
+    let listed = browser
+        .until(
+            "the kept model",
+            "return document.querySelector('#kept')?.textContent ?? null",
+        )
+        .await;
+    assert!(
+        listed.as_str().is_some_and(
+            |text| text.contains("1 model") && text.contains(&format!("{REPO} @ main"))
+        ),
+        "{listed}"
+    );
     browser
         .client
         .execute("document.querySelector('#kept').open = true; document.querySelector('#kept .kept__model button').click()", vec![])
         .await
         .expect("a script");
-    browser.until("nothing kept", "return document.querySelector('#kept') ? null : true").await;
+    browser
+        .until(
+            "nothing kept",
+            "return document.querySelector('#kept') ? null : true",
+        )
+        .await;
     // It still rates: what is loaded is loaded.
     browser.show("one").await;
     browser.type_into("#review", REVIEWS[0]).await;
-    browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
+    browser
+        .until(
+            "a rating",
+            "return document.querySelector('#verdict').dataset.stars || null",
+        )
+        .await;
     browser.close().await;
 }
 
@@ -550,9 +927,23 @@ async fn another_site_may_use_the_module_even_without_storage() {
     let wanted = native(scene.dir.path());
     for (deny, kept) in [(true, false), (true, false), (false, false), (false, true)] {
         browser.client.goto(&page).await.expect("another site");
-        let found = browser.call(run, json!({ "module": module, "texts": REVIEWS, "deny": deny })).await;
-        assert_eq!((&found["workers"], &found["kept"]), (&json!(2), &json!(kept)), "denied: {deny}");
-        for (rating, wanted) in found["ratings"].as_array().expect("ratings").iter().zip(&wanted) {
+        let found = browser
+            .call(
+                run,
+                json!({ "module": module, "texts": REVIEWS, "deny": deny }),
+            )
+            .await;
+        assert_eq!(
+            (&found["workers"], &found["kept"]),
+            (&json!(2), &json!(kept)),
+            "denied: {deny}"
+        );
+        for (rating, wanted) in found["ratings"]
+            .as_array()
+            .expect("ratings")
+            .iter()
+            .zip(&wanted)
+        {
             assert_eq!(rating["stars"], wanted["stars"]);
         }
     }

@@ -24,7 +24,11 @@ struct Extension {
 
 impl WebDriverCompatibleCommand for Extension {
     fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
-        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+        base.join(&format!(
+            "session/{}/{}",
+            session.unwrap_or_default(),
+            self.path
+        ))
     }
 
     fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
@@ -34,39 +38,63 @@ impl WebDriverCompatibleCommand for Extension {
 
 impl Browser {
     async fn extension(&self, path: &'static str, body: Value) -> Value {
-        self.client.issue_cmd(Extension { path, body }).await.expect("an answer")
+        self.client
+            .issue_cmd(Extension { path, body })
+            .await
+            .expect("an answer")
     }
 
     /// A command of the DevTools protocol.
     pub async fn devtools(&self, method: &str, params: Value) -> Value {
-        self.extension("goog/cdp/execute", json!({ "cmd": method, "params": params })).await
+        self.extension(
+            "goog/cdp/execute",
+            json!({ "cmd": method, "params": params }),
+        )
+        .await
     }
 
     /// A screen of this width in CSS pixels, with a `light` or `dark` system.
     pub async fn screen(&self, width: u32, scheme: &str) {
         let phone = width < 600;
         let metrics = json!({ "width": width, "height": if phone { 780 } else { 900 }, "deviceScaleFactor": 1, "mobile": phone });
-        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] })).await;
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
+            .await;
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+        )
+        .await;
     }
 
     /// Runs a script in each page before any of its own.
     pub async fn before_each_page(&self, script: &str) {
-        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+        self.devtools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": script }),
+        )
+        .await;
     }
 
     /// What the console has said since the last call: its errors.
     pub async fn errors(&self) -> Vec<String> {
         let log = self.extension("se/log", json!({ "type": "browser" })).await;
-        let entries = log.as_array().expect("a list").iter().filter(|entry| entry["level"] == "SEVERE");
-        entries.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+        let entries = log
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE");
+        entries
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Presses a key, wherever the focus is.
     pub async fn press(&self, key: Key) {
         // Not sent to the element: a field for files would take the key for a file's name.
         let value = char::from(key);
-        let keys = KeyActions::new("keys".to_owned()).then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        let keys = KeyActions::new("keys".to_owned())
+            .then(KeyAction::Down { value })
+            .then(KeyAction::Up { value });
         self.client.perform_actions(keys).await.expect("a key");
     }
 
@@ -75,7 +103,13 @@ impl Browser {
         for _ in 0..60 {
             self.press(Key::Tab).await;
             let script = "return document.activeElement.matches(arguments[0])";
-            if self.client.execute(script, vec![json!(selector)]).await.expect("a script") == json!(true) {
+            if self
+                .client
+                .execute(script, vec![json!(selector)])
+                .await
+                .expect("a script")
+                == json!(true)
+            {
                 return;
             }
         }
@@ -84,25 +118,45 @@ impl Browser {
 
     /// Types a text at the focus, emoji too.
     pub async fn write(&self, text: &str) {
-        self.devtools("Input.insertText", json!({ "text": text })).await;
+        self.devtools("Input.insertText", json!({ "text": text }))
+            .await;
     }
 
     /// Clicks as a visitor does.
     pub async fn click(&self, selector: &str) {
-        self.client.find(Locator::Css(selector)).await.unwrap_or_else(|e| panic!("{selector}: {e}")).click().await.expect("a click");
+        self.client
+            .find(Locator::Css(selector))
+            .await
+            .unwrap_or_else(|e| panic!("{selector}: {e}"))
+            .click()
+            .await
+            .expect("a click");
     }
 
     /// The text that an element shows.
     pub async fn text(&self, selector: &str) -> String {
         let script = "return document.querySelector(arguments[0])?.innerText ?? null";
-        let text = self.client.execute(script, vec![json!(selector)]).await.expect("a script");
-        text.as_str().unwrap_or_else(|| panic!("no {selector}")).to_owned()
+        let text = self
+            .client
+            .execute(script, vec![json!(selector)])
+            .await
+            .expect("a script");
+        text.as_str()
+            .unwrap_or_else(|| panic!("no {selector}"))
+            .to_owned()
     }
 
     /// What keeps people from using the page as it is, by axe-core's rules: a line for each.
     pub async fn hindrances(&self) -> Vec<String> {
-        let axe = std::fs::read_to_string(AXE).unwrap_or_else(|e| panic!("{AXE}: {e}; `cargo xtask setup --browser` gets it"));
-        if self.client.execute("return Boolean(window.axe)", vec![]).await.expect("a script") == json!(false) {
+        let axe = std::fs::read_to_string(AXE)
+            .unwrap_or_else(|e| panic!("{AXE}: {e}; `cargo xtask setup --browser` gets it"));
+        if self
+            .client
+            .execute("return Boolean(window.axe)", vec![])
+            .await
+            .expect("a script")
+            == json!(false)
+        {
             self.client.execute(&axe, vec![]).await.expect("a script");
         }
         let found = self
@@ -112,6 +166,11 @@ impl Browser {
                 Value::Null,
             )
             .await;
-        found.as_array().expect("a list").iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+        found
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|line| line.as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 }

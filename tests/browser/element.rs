@@ -12,7 +12,10 @@ async fn the_element_rates_in_another_sites_page() {
     let dir = trained();
     good(dir.path(), &["site", "--model", "model", "--out", "site"]);
     let wanted = native(dir.path());
-    let (site, page) = (host(&dir.path().join("site")).await, host(Path::new("/nowhere")).await);
+    let (site, page) = (
+        host(&dir.path().join("site")).await,
+        host(Path::new("/nowhere")).await,
+    );
     let browser = Browser::open().await;
     browser.client.goto(&page).await.expect("another site");
     // Its own text, the attribute, and another text set while the first is at work: the last one counts.
@@ -53,7 +56,9 @@ async fn the_element_rates_in_another_sites_page() {
             shown: stars(attribute).textContent, labels: [stars(attribute).ariaLabel, stars(own).ariaLabel], idle: own.hasAttribute('aria-busy'),
             hidden: [stars(empty).hidden, stars(missing).hidden, stars(own).hidden], slotted: own.innerText.includes(args.texts[1]),
         }";
-    let found = browser.call(run, json!({ "site": site, "texts": REVIEWS })).await;
+    let found = browser
+        .call(run, json!({ "site": site, "texts": REVIEWS }))
+        .await;
     let stars = |review: usize| wanted[review]["stars"].as_u64().expect("stars") as usize;
     let shown = "★".repeat(stars(3)) + &"☆".repeat(5 - stars(3));
     // Its workers are gone and no other starts: the next text has the model loaded again.
@@ -73,7 +78,12 @@ async fn the_element_rates_in_another_sites_page() {
         globalThis.Worker = Real;
         element.text = args.texts[1];
         return [first.stars, (await Promise.race([heard(element, 'rating'), heard(element, 'error')])).stars ?? 'an error']";
-    assert_eq!(browser.call(again, json!({ "site": site, "texts": REVIEWS })).await, json!([stars(0), stars(1)]));
+    assert_eq!(
+        browser
+            .call(again, json!({ "site": site, "texts": REVIEWS }))
+            .await,
+        json!([stars(0), stars(1)])
+    );
     assert_eq!(
         found,
         json!({

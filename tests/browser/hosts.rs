@@ -21,9 +21,18 @@ struct Host {
 }
 
 const HOSTS: [Host; 3] = [
-    Host { name: "nginx", serve: |root| nginx(root, "") },
-    Host { name: "nginx, gzip_static on", serve: |root| nginx(root, "gzip_static on;") },
-    Host { name: "python3 -m http.server", serve: http_server },
+    Host {
+        name: "nginx",
+        serve: |root| nginx(root, ""),
+    },
+    Host {
+        name: "nginx, gzip_static on",
+        serve: |root| nginx(root, "gzip_static on;"),
+    },
+    Host {
+        name: "python3 -m http.server",
+        serve: http_server,
+    },
 ];
 
 /// Where the site lies below the server's root.
@@ -64,13 +73,29 @@ async fn pythons_server_will_do_under_a_sub_path() {
         return;
     }
     let dir = trained();
-    visited(dir.path(), http_server, "some/where/", &native(dir.path())).await.assert_as_it_should_be("python3 -m http.server");
+    visited(dir.path(), http_server, "some/where/", &native(dir.path()))
+        .await
+        .assert_as_it_should_be("python3 -m http.server");
 }
 
 /// What is seen of the site around the model in `dir` at `path` on a host.
-async fn visited(dir: &Path, serve: fn(&Path) -> (Process, String), path: &str, wanted: &[Value]) -> Seen {
+async fn visited(
+    dir: &Path,
+    serve: fn(&Path) -> (Process, String),
+    path: &str,
+    wanted: &[Value],
+) -> Seen {
     let (root, site) = (dir.join("root"), format!("root/{path}"));
-    good(dir, &["site", "--model", "model", "--out", site.trim_end_matches('/')]);
+    good(
+        dir,
+        &[
+            "site",
+            "--model",
+            "model",
+            "--out",
+            site.trim_end_matches('/'),
+        ],
+    );
     let (server, address) = serve(&root);
     let seen = visit(server, &format!("{address}/{path}"), wanted).await;
     fs::remove_dir_all(&root).expect("removed");
@@ -93,7 +118,11 @@ impl Seen {
     #[track_caller]
     fn assert_as_it_should_be(&self, name: &str) {
         assert_eq!(self.forbidden, ["connect-src", "script-src-elem"], "{name}");
-        assert!(self.other_hosts.is_empty(), "{name}: {:?}", self.other_hosts);
+        assert!(
+            self.other_hosts.is_empty(),
+            "{name}: {:?}",
+            self.other_hosts
+        );
     }
 }
 
@@ -113,7 +142,13 @@ async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {
         rater.free();
         return { stars: ratings.map((rating) => rating.stars), rate: stats.samplesPerSecond }";
     let rated = browser.call(run, json!(REVIEWS)).await;
-    assert_eq!(rated["stars"], wanted.iter().map(|rating| rating["stars"].clone()).collect::<Value>());
+    assert_eq!(
+        rated["stars"],
+        wanted
+            .iter()
+            .map(|rating| rating["stars"].clone())
+            .collect::<Value>()
+    );
 
     let forbidden = "const broken = new Set();
         addEventListener('securitypolicyviolation', (event) => broken.add(event.effectiveDirective));
@@ -124,9 +159,13 @@ async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {
         const told = await load({ model: args }).then(() => 'loaded', (error) => error.message);
         if (told.includes('policy')) broken.add('connect-src');
         return [...broken].sort()";
-    let forbidden = browser.call(forbidden, json!("http://localhost:9/model/")).await;
+    let forbidden = browser
+        .call(forbidden, json!("http://localhost:9/model/"))
+        .await;
 
-    browser.call("await navigator.serviceWorker.ready", Value::Null).await;
+    browser
+        .call("await navigator.serviceWorker.ready", Value::Null)
+        .await;
     browser.until("the model kept", "return window.models ?? (import('./starsight.js').then(async ({ kept }) => { const { models } = await kept(); if (models.length) window.models = models.length; }), null)").await;
     drop(server);
     let started = Instant::now();
@@ -134,26 +173,51 @@ async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {
     browser.ready().await;
     let reload = started.elapsed();
     browser.type_into("#review", REVIEWS[1]).await;
-    let stars = browser.until("a rating", "return document.querySelector('#verdict').dataset.stars || null").await;
-    assert_eq!(stars.as_str().map(str::to_string), Some(wanted[1]["stars"].to_string()));
+    let stars = browser
+        .until(
+            "a rating",
+            "return document.querySelector('#verdict').dataset.stars || null",
+        )
+        .await;
+    assert_eq!(
+        stars.as_str().map(str::to_string),
+        Some(wanted[1]["stars"].to_string())
+    );
     browser.close().await;
 
     Seen {
         ready,
         rate: rated["rate"].as_f64().expect("a rate"),
         reload,
-        forbidden: forbidden.as_array().expect("a list").iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
-        other_hosts: hosts_asked(&log).into_iter().filter(|host| !address.contains(host)).collect(),
+        forbidden: forbidden
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect(),
+        other_hosts: hosts_asked(&log)
+            .into_iter()
+            .filter(|host| !address.contains(host))
+            .collect(),
     }
 }
 
 /// The hosts that the site asked, its workers included, by the log of the whole browser: a line an event. What the browser asks for itself has no site for its initiator.
 fn hosts_asked(log: &Path) -> BTreeSet<String> {
     let log = fs::read_to_string(log).expect("the browser's log");
-    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());
+    let events = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());
     let asked = events.filter_map(|event| {
-        let param = |name: &str| event["params"][name].as_str().filter(|text| text.starts_with("http"));
-        param("initiator").and(param("url")).and_then(|url| url.split('/').nth(2)).map(str::to_owned)
+        let param = |name: &str| {
+            event["params"][name]
+                .as_str()
+                .filter(|text| text.starts_with("http"))
+        };
+        param("initiator")
+            .and(param("url"))
+            .and_then(|url| url.split('/').nth(2))
+            .map(str::to_owned)
     });
     let hosts: BTreeSet<String> = asked.collect();
     assert!(!hosts.is_empty(), "the browser logged no request");
@@ -162,21 +226,36 @@ fn hosts_asked(log: &Path) -> BTreeSet<String> {
 
 /// Debian's nginx with its own types of files, and `more` of its settings.
 fn nginx(root: &Path, more: &str) -> (Process, String) {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
     let home = root.with_file_name("nginx");
     fs::create_dir_all(&home).expect("a folder");
     let folder = home.display();
-    let temporary: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {folder}/{kind};\n")).collect();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))
+        .collect();
     let configuration = format!(
         "daemon off;\nmaster_process off;\nuser root;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\ninclude /etc/nginx/mime.types;\ndefault_type application/octet-stream;\naccess_log off;\n\
          {temporary}{more}\nserver {{ listen 127.0.0.1:{port}; root {}; }}\n}}\n",
         root.display()
     );
     fs::write(home.join("nginx.conf"), configuration).expect("written");
-    let process = Process::of(Command::new("/usr/sbin/nginx").arg("-c").arg(home.join("nginx.conf")).arg("-p").arg(&home).stderr(Stdio::null()));
+    let process = Process::of(
+        Command::new("/usr/sbin/nginx")
+            .arg("-c")
+            .arg(home.join("nginx.conf"))
+            .arg("-p")
+            .arg(&home)
+            .stderr(Stdio::null()),
+    );
     for waited in 0.. {
-        assert!(waited < 100, "nginx does not answer; `cargo xtask hosts` installs it");
+        assert!(
+            waited < 100,
+            "nginx does not answer; `cargo xtask hosts` installs it"
+        );
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
             break;
         }
@@ -187,9 +266,24 @@ fn nginx(root: &Path, more: &str) -> (Process, String) {
 
 /// Python's own server.
 fn http_server(root: &Path) -> (Process, String) {
-    let address = |line: &str| line.split(['(', ')']).find(|part| part.starts_with("http://")).map(|part| part.trim_end_matches('/').to_owned());
+    let address = |line: &str| {
+        line.split(['(', ')'])
+            .find(|part| part.starts_with("http://"))
+            .map(|part| part.trim_end_matches('/').to_owned())
+    };
     start(
-        Command::new("python3").args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(root).stderr(Stdio::null()),
+        Command::new("python3")
+            .args([
+                "-u",
+                "-m",
+                "http.server",
+                "0",
+                "--bind",
+                "127.0.0.1",
+                "--directory",
+            ])
+            .arg(root)
+            .stderr(Stdio::null()),
         address,
     )
 }

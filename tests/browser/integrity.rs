@@ -18,12 +18,18 @@ fn flip(path: &Path) {
 
 /// Waits until the service worker keeps the page, and has the page.
 async fn kept_by_service_worker(browser: &Browser) {
-    browser.call("await navigator.serviceWorker.ready", Value::Null).await;
+    browser
+        .call("await navigator.serviceWorker.ready", Value::Null)
+        .await;
     browser.until("an active service worker", "return navigator.serviceWorker.getRegistration && (window.state ?? (navigator.serviceWorker.ready.then(({ active }) => { if (active.state === 'activated') window.state = true; }), null))").await;
 }
 
 async fn caches(browser: &Browser) -> usize {
-    browser.call("return (await caches.keys()).length", Value::Null).await.as_u64().expect("a number") as usize
+    browser
+        .call("return (await caches.keys()).length", Value::Null)
+        .await
+        .as_u64()
+        .expect("a number") as usize
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +39,11 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
     good(dir.path(), &["site", "--model", "model", "--out", "site"]);
     let (_server, address) = serve(&site);
     let browser = Browser::open().await;
-    for file in ["engine/worker.js", "engine/starsight_worker_relaxed_bg.wasm", "engine/starsight_worker_bg.wasm"] {
+    for file in [
+        "engine/worker.js",
+        "engine/starsight_worker_relaxed_bg.wasm",
+        "engine/starsight_worker_bg.wasm",
+    ] {
         flip(&site.join(file));
         browser.client.goto(&address).await.expect("the page");
         let state = browser
@@ -45,27 +55,54 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
             let load = "const { load } = await import('./starsight.js'); return load({ relaxedSimd: false }).then(() => 'loaded', (error) => `${error.name}: ${error.message}`)";
             let error = browser.call(load, Value::Null).await;
             assert!(
-                error.as_str().is_some_and(|error| error.starts_with("EngineError") && error.contains(file) && error.contains("damaged")),
+                error
+                    .as_str()
+                    .is_some_and(|error| error.starts_with("EngineError")
+                        && error.contains(file)
+                        && error.contains("damaged")),
                 "{error}"
             );
         } else {
-            let page = browser.client.execute("return document.body.innerText", vec![]).await.expect("a script");
-            assert!(page.as_str().is_some_and(|text| text.contains(file) && text.contains("damaged")), "{file}: {page}");
+            let page = browser
+                .client
+                .execute("return document.body.innerText", vec![])
+                .await
+                .expect("a script");
+            assert!(
+                page.as_str()
+                    .is_some_and(|text| text.contains(file) && text.contains("damaged")),
+                "{file}: {page}"
+            );
         }
         // Half a site is not kept either, whatever the page was.
-        let installed =
-            "const registration = await navigator.serviceWorker.getRegistration(); return Boolean(registration?.waiting ?? registration?.active)";
+        let installed = "const registration = await navigator.serviceWorker.getRegistration(); return Boolean(registration?.waiting ?? registration?.active)";
         let needed = state == "failed";
-        assert!(!needed || browser.call(installed, Value::Null).await == json!(false), "{file}");
+        assert!(
+            !needed || browser.call(installed, Value::Null).await == json!(false),
+            "{file}"
+        );
         flip(&site.join(file));
     }
-    let mut names = fs::read_dir(&site).expect("the site").map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
-    let program = names.find(|name| name.starts_with("starsight-page-") && name.ends_with(".js")).expect("a program");
+    let mut names = fs::read_dir(&site).expect("the site").map(|entry| {
+        entry
+            .expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("a name")
+    });
+    let program = names
+        .find(|name| name.starts_with("starsight-page-") && name.ends_with(".js"))
+        .expect("a program");
     let fresh = Browser::open().await;
     for file in ["starsight.js", program.as_str()] {
         flip(&site.join(file));
         fresh.client.goto(&address).await.expect("the page");
-        let words = fresh.until("words", "return document.querySelector('.boot [role=alert]')?.textContent ?? null").await;
+        let words = fresh
+            .until(
+                "words",
+                "return document.querySelector('.boot [role=alert]')?.textContent ?? null",
+            )
+            .await;
         assert!(words.as_str().is_some_and(|words| words.contains("could not start") && words.contains("damaged")), "{words}");
         flip(&site.join(file));
     }
@@ -89,7 +126,12 @@ async fn a_new_version_of_the_site_takes_over_whole() {
         for (let waited = 0; waited < 100 && registration.installing; waited += 1) await new Promise((resolve) => setTimeout(resolve, 100));
         return Boolean(registration.waiting)";
     let dir = trained();
-    let make = |url: &str, out: &str| good(dir.path(), &["site", "--model", "model", "--out", out, "--base-url", url]);
+    let make = |url: &str, out: &str| {
+        good(
+            dir.path(),
+            &["site", "--model", "model", "--out", out, "--base-url", url],
+        )
+    };
     make("https://example.org/1/", "site");
     let (_server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
@@ -111,7 +153,10 @@ async fn a_new_version_of_the_site_takes_over_whole() {
     assert_eq!(browser.call(UPDATE, Value::Null).await, json!(true));
     browser.client.refresh().await.expect("the page");
     browser.ready().await;
-    assert_eq!(browser.call(VERSION, Value::Null).await, "https://example.org/1/");
+    assert_eq!(
+        browser.call(VERSION, Value::Null).await,
+        "https://example.org/1/"
+    );
     assert_eq!(caches(&browser).await, 2);
     assert_eq!(visit().await, "https://example.org/2/");
     kept_by_service_worker(&browser).await;
@@ -123,7 +168,11 @@ async fn a_new_version_of_the_site_takes_over_whole() {
     assert_eq!(browser.call(UPDATE, Value::Null).await, json!(false));
     assert_eq!(caches(&browser).await, 1);
     assert_eq!(visit().await, "https://example.org/2/");
-    fs::copy(dir.path().join("next/index.html"), dir.path().join("site/index.html")).expect("copied");
+    fs::copy(
+        dir.path().join("next/index.html"),
+        dir.path().join("site/index.html"),
+    )
+    .expect("copied");
     assert_eq!(browser.call(UPDATE, Value::Null).await, json!(true));
     assert_eq!(visit().await, "https://example.org/3/");
     browser.close().await;

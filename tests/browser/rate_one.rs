@@ -19,7 +19,12 @@ async fn page() -> (Browser, String, Process, tempfile::TempDir) {
 
 /// Waits until the rating is that of what is typed, and its words are weighed.
 async fn weighed(browser: &Browser) {
-    browser.until("the words", "return document.querySelector('.pulls').dataset.known === 'true' || null").await;
+    browser
+        .until(
+            "the words",
+            "return document.querySelector('.pulls').dataset.known === 'true' || null",
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,19 +36,41 @@ async fn a_guess_is_called_one() {
     let browser = Browser::open().await;
     browser.client.goto(&address).await.expect("the page");
     browser.ready().await;
-    let verdict = |words: &str| format!("const said = document.querySelector('#verdict').innerText; return said.includes('{words}') ? said : null");
+    let verdict = |words: &str| {
+        format!(
+            "const said = document.querySelector('#verdict').innerText; return said.includes('{words}') ? said : null"
+        )
+    };
     browser.type_into("#review", "zxcv").await;
-    browser.until("a guess", &verdict("but that is a guess")).await;
-    assert!(browser.text("#guess").await.contains("tells the model almost nothing"));
-    browser.type_into("#review", "terrible, crashes all day").await;
-    browser.until("a rating", &verdict("1 star, almost certain")).await;
+    browser
+        .until("a guess", &verdict("but that is a guess"))
+        .await;
+    assert!(
+        browser
+            .text("#guess")
+            .await
+            .contains("tells the model almost nothing")
+    );
+    browser
+        .type_into("#review", "terrible, crashes all day")
+        .await;
+    browser
+        .until("a rating", &verdict("1 star, almost certain"))
+        .await;
     assert_eq!(browser.text("#guess").await, "");
     browser.show("many").await;
-    browser.type_into("#many", "zxcv\nterrible, crashes all day").await;
+    browser
+        .type_into("#many", "zxcv\nterrible, crashes all day")
+        .await;
     browser.click("#rate-many").await;
     let status = "const said = document.querySelector('#many-status').innerText; return said.startsWith('Rated 2 reviews in ') ? said : null";
     let said = browser.until("a guess among many", status).await;
-    assert!(said.as_str().expect("text").ends_with(". 1 rating is a guess: its text tells the model almost nothing"), "{said}");
+    assert!(
+        said.as_str()
+            .expect("text")
+            .ends_with(". 1 rating is a guess: its text tells the model almost nothing"),
+        "{said}"
+    );
     browser.close().await;
 }
 
@@ -56,12 +83,23 @@ async fn everything_is_done_by_keyboard_alone() {
         browser.client.execute("return [document.activeElement.className, document.activeElement.getBoundingClientRect().width > 50]", vec![]).await;
     assert_eq!(skip.expect("a script"), json!(["skip", true]));
     browser.press(Key::Enter).await;
-    assert_eq!(browser.client.execute("return document.activeElement.id", vec![]).await.expect("a script"), "content");
+    assert_eq!(
+        browser
+            .client
+            .execute("return document.activeElement.id", vec![])
+            .await
+            .expect("a script"),
+        "content"
+    );
     // A review, written; an example instead of it.
     browser.tab_to("#review").await;
     browser.write("terrible, crashes all day 😡").await;
     weighed(&browser).await;
-    assert!(browser.text("#verdict").await.starts_with("1 star,"), "{}", browser.text("#verdict").await);
+    assert!(
+        browser.text("#verdict").await.starts_with("1 star,"),
+        "{}",
+        browser.text("#verdict").await
+    );
     browser.tab_to(".chip").await;
     browser.press(Key::Enter).await;
     let example =
@@ -69,20 +107,52 @@ async fn everything_is_done_by_keyboard_alone() {
     assert_eq!(example, json!(browser.text(".chip").await));
     weighed(&browser).await;
     // The other views, back and forth.
-    browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+    browser
+        .client
+        .execute("document.querySelector('.skip').focus()", vec![])
+        .await
+        .expect("a script");
     browser.tab_to("[data-tab=speed]").await;
     browser.press(Key::Enter).await;
-    assert_eq!(browser.text("main .view:not([hidden]) h2").await, "Right now");
+    assert_eq!(
+        browser.text("main .view:not([hidden]) h2").await,
+        "Right now"
+    );
     browser.client.back().await.expect("back");
-    browser.until("the first view", "return document.querySelector('main').dataset.view === 'one' || null").await;
-    assert_eq!(browser.client.execute("return document.querySelector('#review').value", vec![]).await.expect("a script"), example);
+    browser
+        .until(
+            "the first view",
+            "return document.querySelector('main').dataset.view === 'one' || null",
+        )
+        .await;
+    assert_eq!(
+        browser
+            .client
+            .execute("return document.querySelector('#review').value", vec![])
+            .await
+            .expect("a script"),
+        example
+    );
     // What has the focus is seen to have it.
     for selector in ["[data-tab=many]", "#review", ".chip", "#share"] {
-        browser.client.execute("document.querySelector('.skip').focus()", vec![]).await.expect("a script");
+        browser
+            .client
+            .execute("document.querySelector('.skip').focus()", vec![])
+            .await
+            .expect("a script");
         browser.tab_to(selector).await;
-        let outline =
-            browser.client.execute("return parseFloat(getComputedStyle(document.activeElement).outlineWidth)", vec![]).await.expect("a script");
-        assert!(outline.as_f64().is_some_and(|width| width >= 2.0), "{selector}: {outline}");
+        let outline = browser
+            .client
+            .execute(
+                "return parseFloat(getComputedStyle(document.activeElement).outlineWidth)",
+                vec![],
+            )
+            .await
+            .expect("a script");
+        assert!(
+            outline.as_f64().is_some_and(|width| width >= 2.0),
+            "{selector}: {outline}"
+        );
     }
     assert_eq!(browser.errors().await, Vec::<String>::new());
     browser.close().await;
@@ -117,7 +187,8 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
             ]),
         )
         .await;
-    let (text, pulls): (String, Vec<(String, f64)>) = serde_json::from_value(worked_out).expect("a text with pulls in both directions");
+    let (text, pulls): (String, Vec<(String, f64)>) =
+        serde_json::from_value(worked_out).expect("a text with pulls in both directions");
     browser.type_into("#review", &text).await;
     weighed(&browser).await;
     let marks = browser
@@ -133,29 +204,74 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
         .await;
     // The five probabilities stand beside their bars.
     let figures = "return [...document.querySelectorAll('#probabilities .bar')].map((bar) => [bar.querySelector('.bar__figure').innerText, +bar.dataset.value])";
-    let figures: Vec<(String, f64)> = serde_json::from_value(browser.call(figures, Value::Null).await).expect("figures");
-    assert!(figures.len() == 5 && figures.iter().all(|(figure, p)| *figure == format!("{:.1}%", p * 100.0)), "{figures:?}");
-    assert!((figures.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-4, "{figures:?}");
+    let figures: Vec<(String, f64)> =
+        serde_json::from_value(browser.call(figures, Value::Null).await).expect("figures");
+    assert!(
+        figures.len() == 5
+            && figures
+                .iter()
+                .all(|(figure, p)| *figure == format!("{:.1}%", p * 100.0)),
+        "{figures:?}"
+    );
+    assert!(
+        (figures.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-4,
+        "{figures:?}"
+    );
     // Told apart without colour.
-    assert_eq!(marks["looks"], json!([["underline solid +"], ["underline dashed −"]]), "{marks}");
+    assert_eq!(
+        marks["looks"],
+        json!([["underline solid +"], ["underline dashed −"]]),
+        "{marks}"
+    );
     assert_eq!(marks["text"], text);
     for (kind, sign) in [("up", 1.0), ("down", -1.0)] {
         // Close to the threshold either is right: the last word's variant has a space the less.
-        let sure: Vec<&String> = pulls.iter().filter(|(_, by)| by * sign > 0.11).map(|(word, _)| word).collect();
+        let sure: Vec<&String> = pulls
+            .iter()
+            .filter(|(_, by)| by * sign > 0.11)
+            .map(|(word, _)| word)
+            .collect();
         let marked: Vec<String> = serde_json::from_value(marks[kind].clone()).expect("words");
-        assert!(!sure.is_empty() && sure.iter().all(|word| marked.contains(word)), "{kind}: {marked:?} of {pulls:?}");
-        assert!(marked.iter().all(|word| pulls.iter().any(|(known, by)| known == word && by * sign > 0.09)), "{kind}: {marked:?} of {pulls:?}");
+        assert!(
+            !sure.is_empty() && sure.iter().all(|word| marked.contains(word)),
+            "{kind}: {marked:?} of {pulls:?}"
+        );
+        assert!(
+            marked.iter().all(|word| pulls
+                .iter()
+                .any(|(known, by)| known == word && by * sign > 0.09)),
+            "{kind}: {marked:?} of {pulls:?}"
+        );
         let named = browser.text(&format!("#pulls-{kind}")).await;
-        let (strongest, by) = pulls.iter().max_by(|one, other| (one.1 * sign).total_cmp(&(other.1 * sign))).expect("a word");
-        let figure = format!("{strongest} {}{:.1}", if sign > 0.0 { '+' } else { '−' }, by.abs());
+        let (strongest, by) = pulls
+            .iter()
+            .max_by(|one, other| (one.1 * sign).total_cmp(&(other.1 * sign)))
+            .expect("a word");
+        let figure = format!(
+            "{strongest} {}{:.1}",
+            if sign > 0.0 { '+' } else { '−' },
+            by.abs()
+        );
         assert!(named.starts_with(&figure), "{named} begins with {figure}");
     }
     // A long review is weighed by groups of words, and that is said.
-    browser.type_into("#review", &"it is okay but needs work ".repeat(40)).await;
+    browser
+        .type_into("#review", &"it is okay but needs work ".repeat(40))
+        .await;
     weighed(&browser).await;
-    assert!(browser.text("#pulls-note").await.contains("words at a time"), "{}", browser.text("#pulls-note").await);
     assert!(
-        browser.text(".one__rating .caption").await.contains("only the first 24 tokens were read"),
+        browser
+            .text("#pulls-note")
+            .await
+            .contains("words at a time"),
+        "{}",
+        browser.text("#pulls-note").await
+    );
+    assert!(
+        browser
+            .text(".one__rating .caption")
+            .await
+            .contains("only the first 24 tokens were read"),
         "{}",
         browser.text(".one__rating .caption").await
     );
@@ -163,14 +279,37 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
     browser.type_into("#review", "تطبيق رائع جدا").await;
     weighed(&browser).await;
     let direction = "return ['#review', '.pulls__text'].map((name) => getComputedStyle(document.querySelector(name)).direction)";
-    assert_eq!(browser.client.execute(direction, vec![]).await.expect("a script"), json!(["rtl", "rtl"]));
+    assert_eq!(
+        browser
+            .client
+            .execute(direction, vec![])
+            .await
+            .expect("a script"),
+        json!(["rtl", "rtl"])
+    );
     // Named words keep to themselves: no figure runs with them.
     let figures = "return [...document.querySelectorAll('.pulls__named bdi[dir=ltr]')].every((figure) => /^[+−]\\d\\.\\d$/.test(figure.innerText))";
-    assert_eq!(browser.client.execute(figures, vec![]).await.expect("a script"), json!(true));
+    assert_eq!(
+        browser
+            .client
+            .execute(figures, vec![])
+            .await
+            .expect("a script"),
+        json!(true)
+    );
     browser.screen(360, "light").await;
-    browser.type_into("#review", &format!("{} bad", "A".repeat(300))).await;
+    browser
+        .type_into("#review", &format!("{} bad", "A".repeat(300)))
+        .await;
     weighed(&browser).await;
-    let wide = browser.client.execute("return Math.max(0, document.documentElement.scrollWidth - innerWidth)", vec![]).await.expect("a script");
+    let wide = browser
+        .client
+        .execute(
+            "return Math.max(0, document.documentElement.scrollWidth - innerWidth)",
+            vec![],
+        )
+        .await
+        .expect("a script");
     assert_eq!(wide, json!(0));
     browser.close().await;
 }
@@ -192,19 +331,43 @@ async fn an_older_answer_never_replaces_a_newer_one() {
         const verdict = document.querySelector('#verdict');
         new MutationObserver(() => verdict.dataset.stars && shown.push([document.querySelector('#review').value, verdict.dataset.stars])).observe(verdict, { attributes: true })";
     browser.call(watch, Value::Null).await;
-    browser.type_into("#review", "terrible, crashes all day").await;
+    browser
+        .type_into("#review", "terrible, crashes all day")
+        .await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     browser.type_into("#review", "great app, love it").await;
-    browser.until("the newer answer", "return document.querySelector('#verdict').dataset.stars === '5' || null").await;
+    browser
+        .until(
+            "the newer answer",
+            "return document.querySelector('#verdict').dataset.stars === '5' || null",
+        )
+        .await;
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    let shown = browser.client.execute("return shown", vec![]).await.expect("a script");
-    assert_eq!(shown.as_array().and_then(|shown| shown.last().cloned()), Some(json!(["great app, love it", "5"])), "{shown}");
+    let shown = browser
+        .client
+        .execute("return shown", vec![])
+        .await
+        .expect("a script");
+    assert_eq!(
+        shown.as_array().and_then(|shown| shown.last().cloned()),
+        Some(json!(["great app, love it", "5"])),
+        "{shown}"
+    );
     // An emptied box has no rating, even if one is on its way.
-    browser.type_into("#review", "terrible, crashes all day").await;
+    browser
+        .type_into("#review", "terrible, crashes all day")
+        .await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     browser.type_into("#review", "").await;
     tokio::time::sleep(std::time::Duration::from_millis(1800)).await;
-    let left = browser.client.execute("return document.querySelector('#verdict').dataset.stars ?? null", vec![]).await.expect("a script");
+    let left = browser
+        .client
+        .execute(
+            "return document.querySelector('#verdict').dataset.stars ?? null",
+            vec![],
+        )
+        .await
+        .expect("a script");
     assert_eq!(left, Value::Null);
     browser.close().await;
 }
@@ -222,17 +385,32 @@ async fn a_review_is_in_an_address_only_when_asked() {
         .await;
     browser.click("#share").await;
     browser.until("the copy", "return document.querySelector('.share [role=status]').innerText.includes('Copied') || null").await;
-    let link = browser.call("return navigator.clipboard.readText()", Value::Null).await;
+    let link = browser
+        .call("return navigator.clipboard.readText()", Value::Null)
+        .await;
     let link = link.as_str().expect("a link");
-    assert!(link.starts_with(&format!("{address}/#review=great%20app")), "{link}");
-    assert_eq!(browser.client.current_url().await.expect("an address"), plain);
+    assert!(
+        link.starts_with(&format!("{address}/#review=great%20app")),
+        "{link}"
+    );
+    assert_eq!(
+        browser.client.current_url().await.expect("an address"),
+        plain
+    );
 
     // Another visitor opens it.
     browser.client.goto("about:blank").await.expect("a page");
     browser.client.goto(link).await.expect("the page");
     browser.ready().await;
     weighed(&browser).await;
-    assert_eq!(browser.client.execute("return document.querySelector('#review').value", vec![]).await.expect("a script"), json!(review));
+    assert_eq!(
+        browser
+            .client
+            .execute("return document.querySelector('#review').value", vec![])
+            .await
+            .expect("a script"),
+        json!(review)
+    );
     // What is typed after that is nobody's business.
     browser.type_into("#review", "terrible, crashes").await;
     weighed(&browser).await;
@@ -242,7 +420,17 @@ async fn a_review_is_in_an_address_only_when_asked() {
     let denied = "Object.defineProperty(navigator, 'clipboard', { value: undefined })";
     browser.call(denied, Value::Null).await;
     browser.click("#share").await;
-    let shown = browser.until("the link", "return document.querySelector('.share textarea')?.value ?? null").await;
-    assert!(shown.as_str().is_some_and(|link| link.ends_with("#review=terrible%2C%20crashes")), "{shown}");
+    let shown = browser
+        .until(
+            "the link",
+            "return document.querySelector('.share textarea')?.value ?? null",
+        )
+        .await;
+    assert!(
+        shown
+            .as_str()
+            .is_some_and(|link| link.ends_with("#review=terrible%2C%20crashes")),
+        "{shown}"
+    );
     browser.close().await;
 }

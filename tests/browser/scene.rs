@@ -45,7 +45,11 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program.
     pub fn of(command: &mut Command) -> Process {
-        Process(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}; `cargo xtask` installs what is needed")))
+        Process(
+            command.spawn().unwrap_or_else(|e| {
+                panic!("{command:?}: {e}; `cargo xtask` installs what is needed")
+            }),
+        )
     }
 }
 
@@ -58,14 +62,18 @@ impl Drop for Process {
 
 /// Starts a program and waits for a line on its standard output that `find` takes something from.
 pub fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
-    try_start(command, find).unwrap_or_else(|| panic!("{command:?} ended without saying where it listens"))
+    try_start(command, find)
+        .unwrap_or_else(|| panic!("{command:?} ended without saying where it listens"))
 }
 
 /// The same; nothing if it ends without such a line.
 fn try_start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> Option<(Process, T)> {
     let mut process = Process::of(command.stdout(Stdio::piped()));
     let out = BufReader::new(process.0.stdout.take().expect("a pipe"));
-    let found = out.lines().map_while(Result::ok).find_map(|line| find(&line));
+    let found = out
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| find(&line));
     found.map(|found| (process, found))
 }
 
@@ -83,9 +91,17 @@ impl Browser {
 
     /// With further arguments.
     pub async fn open_with(more: &[&str]) -> Browser {
-        let port =
-            |line: &str| line.contains("started successfully on port").then(|| line.trim_end_matches('.').rsplit(' ').next()?.parse::<u16>().ok())?;
-        let program = std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+        let port = |line: &str| {
+            line.contains("started successfully on port").then(|| {
+                line.trim_end_matches('.')
+                    .rsplit(' ')
+                    .next()?
+                    .parse::<u16>()
+                    .ok()
+            })?
+        };
+        let program =
+            std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
         // It looks for a free port and takes it then: another of its kind may have been quicker.
         let started = (0..3).find_map(|_| try_start(Command::new(&program).arg("--port=0"), port));
         let (driver, port) = started.expect("chromedriver, which says where it listens");
@@ -102,8 +118,7 @@ impl Browser {
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let arguments: Vec<&str> = own.into_iter().chain(more.iter().copied()).collect();
-        let downloads =
-            json!({ "download.default_directory": profile.path().join(DOWNLOADS), "profile.default_content_setting_values.automatic_downloads": 1 });
+        let downloads = json!({ "download.default_directory": profile.path().join(DOWNLOADS), "profile.default_content_setting_values.automatic_downloads": 1 });
         let mut options = json!({ "args": arguments, "prefs": downloads });
         if let Ok(chromium) = std::env::var("STARSIGHT_CHROMIUM") {
             options["binary"] = chromium.into();
@@ -113,8 +128,16 @@ impl Browser {
         capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         capabilities.insert("timeouts".into(), json!({ "script": 120_000 }));
         let connector = hyper_util::client::legacy::connect::HttpConnector::new();
-        let client = ClientBuilder::new(connector).capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.expect("a browser");
-        Browser { client, _driver: driver, profile }
+        let client = ClientBuilder::new(connector)
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("a browser");
+        Browser {
+            client,
+            _driver: driver,
+            profile,
+        }
     }
 
     /// The process of the driver, from which the browser's descend.
@@ -136,27 +159,42 @@ impl Browser {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
+        let page = self
+            .client
+            .execute("return document.body.innerText", vec![])
+            .await
+            .expect("a script");
         panic!("{what}: nothing within a minute; the page says {page}")
     }
 
     pub async fn ready(&self) {
         let state =
             self.until("loading", "const s = document.querySelector('main')?.dataset.state; return s === 'ready' || s === 'failed' ? s : null").await;
-        let page = self.client.execute("return document.body.innerText", vec![]).await.expect("a script");
+        let page = self
+            .client
+            .execute("return document.body.innerText", vec![])
+            .await
+            .expect("a script");
         assert_eq!(state, "ready", "{page}");
     }
 
     /// Shows a view of the page, as a visitor would.
     pub async fn show(&self, tab: &str) {
-        let link = self.client.find(Locator::Css(&format!(".views [data-tab={tab}]"))).await.expect("a link");
+        let link = self
+            .client
+            .find(Locator::Css(&format!(".views [data-tab={tab}]")))
+            .await
+            .expect("a link");
         link.click().await.expect("a click");
     }
 
     pub async fn type_into(&self, selector: &str, text: &str) {
         // By script: the driver cannot type emoji.
         let script = "const [selector, text] = arguments; const box = document.querySelector(selector); box.value = text; box.dispatchEvent(new Event('input', { bubbles: true }))";
-        self.client.execute(script, vec![json!(selector), json!(text)]).await.expect("a script");
+        self.client
+            .execute(script, vec![json!(selector), json!(text)])
+            .await
+            .expect("a script");
     }
 
     /// What the `body` of an asynchronous function answers with; it sees `args`.
@@ -166,14 +204,21 @@ impl Browser {
             "const [args, done] = arguments;
             (async () => {{ {body} }})().then((value) => done({{ value }}), (error) => done({{ error: `${{error?.name}}: ${{error?.message ?? error}}` }}))"
         );
-        let answer = self.client.execute_async(&script, vec![args]).await.expect("a script");
+        let answer = self
+            .client
+            .execute_async(&script, vec![args])
+            .await
+            .expect("a script");
         assert_eq!(answer["error"], Value::Null, "{body}");
         answer["value"].clone()
     }
 
     /// A command of Chromium's own protocol.
     pub async fn chromium(&self, command: &'static str, params: Value) {
-        self.client.issue_cmd(Chromium { command, params }).await.expect(command);
+        self.client
+            .issue_cmd(Chromium { command, params })
+            .await
+            .expect(command);
     }
 
     /// Closes the browser; what it wrote down of every request, a line for each event.
@@ -207,11 +252,17 @@ struct Chromium {
 
 impl WebDriverCompatibleCommand for Chromium {
     fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
-        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+        base.join(&format!(
+            "session/{}/goog/cdp/execute",
+            session.unwrap_or_default()
+        ))
     }
 
     fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        (Method::POST, Some(json!({ "cmd": self.command, "params": self.params }).to_string()))
+        (
+            Method::POST,
+            Some(json!({ "cmd": self.command, "params": self.params }).to_string()),
+        )
     }
 }
 
@@ -219,13 +270,25 @@ impl WebDriverCompatibleCommand for Chromium {
 pub fn native(dir: &Path) -> Vec<Value> {
     let mut args = vec!["rate", "--model", "model", "--int8", "--json", "--"];
     args.extend(REVIEWS);
-    parsed(&good(dir, &args))["ratings"].as_array().expect("ratings").clone()
+    parsed(&good(dir, &args))["ratings"]
+        .as_array()
+        .expect("ratings")
+        .clone()
 }
 
 /// The program's own preview of the folder `root`; its address, without a slash at the end.
 pub fn serve(root: &Path) -> (Process, String) {
-    let address = |line: &str| line.starts_with("http://").then(|| line.trim_end_matches('/').to_string());
-    start(Command::new(env!("CARGO_BIN_EXE_starsight")).args(["serve", "--port", "0"]).arg(root).stderr(Stdio::null()), address)
+    let address = |line: &str| {
+        line.starts_with("http://")
+            .then(|| line.trim_end_matches('/').to_string())
+    };
+    start(
+        Command::new(env!("CARGO_BIN_EXE_starsight"))
+            .args(["serve", "--port", "0"])
+            .arg(root)
+            .stderr(Stdio::null()),
+        address,
+    )
 }
 
 /// Another host of the folder `root`, which lets other sites read it, and an empty page of its own at `/`. It ends with the test.
@@ -243,8 +306,14 @@ pub async fn counting_host(root: &Path) -> (String, Arc<AtomicUsize>) {
     });
     let page = get(|| async { Html("<!doctype html><title>Another site</title>") });
     let anyone = CorsLayer::new().allow_origin(Any);
-    let router = Router::new().route("/", page).fallback_service(ServeDir::new(root)).layer(anyone).layer(count);
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let router = Router::new()
+        .route("/", page)
+        .fallback_service(ServeDir::new(root))
+        .layer(anyone)
+        .layer(count);
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });
     (format!("http://{address}"), requests)

@@ -56,9 +56,22 @@ async fn a_worker_that_dies_is_replaced_and_nothing_is_lost_or_rated_twice() {
             workers: again.stats.workers, samples: stats.samples, live: workers.filter((worker) => worker.live).length,
         }";
     let found = browser.call(run, Value::Null).await;
-    assert_eq!((&found["same"], &found["once"], &found["killed"]), (&json!(true), &json!(true), &json!(true)), "{found}");
-    assert_eq!((&found["started"], &found["workers"], &found["live"]), (&json!(3), &json!(2), &json!(0)), "{found}");
-    assert!(found["notices"][0].as_str().is_some_and(|notice| notice.contains("replaced") && notice.contains("killed by the test")), "{found}");
+    assert_eq!(
+        (&found["same"], &found["once"], &found["killed"]),
+        (&json!(true), &json!(true), &json!(true)),
+        "{found}"
+    );
+    assert_eq!(
+        (&found["started"], &found["workers"], &found["live"]),
+        (&json!(3), &json!(2), &json!(0)),
+        "{found}"
+    );
+    assert!(
+        found["notices"][0].as_str().is_some_and(
+            |notice| notice.contains("replaced") && notice.contains("killed by the test")
+        ),
+        "{found}"
+    );
 
     // What breaks every worker that rates it is given up, with an error, and not tried for ever.
     let run = "const { load } = await import('./starsight.js');
@@ -110,10 +123,19 @@ async fn a_trap_or_a_want_of_memory_ends_a_worker_and_its_reviews_are_rated_agai
         globalThis.Blob = RealBlob;
         return { same, notices, started: workers.length, live }";
     let found = browser.call(run, Value::Null).await;
-    assert_eq!((&found["same"], &found["started"], &found["live"]), (&json!([true, true]), &json!(4), &json!(2)), "{found}");
+    assert_eq!(
+        (&found["same"], &found["started"], &found["live"]),
+        (&json!([true, true]), &json!(4), &json!(2)),
+        "{found}"
+    );
     for (notice, why) in [(0, "unreachable"), (1, "allocation failed")] {
         let notice = found["notices"][notice].as_str().unwrap_or_default();
-        assert!(["replaced", "out of memory", why].iter().all(|part| notice.contains(part)), "{found}");
+        assert!(
+            ["replaced", "out of memory", why]
+                .iter()
+                .all(|part| notice.contains(part)),
+            "{found}"
+        );
     }
     browser.close().await;
 }
@@ -171,10 +193,18 @@ async fn both_builds_of_the_engine_are_small_and_their_kernels_give_the_sums_of_
         });
         rater.free();
         return kernels";
-    assert_eq!(browser.call(run, json!(true)).await, "relaxed SIMD, relaxed SIMD in runs, SIMD, portable");
+    assert_eq!(
+        browser.call(run, json!(true)).await,
+        "relaxed SIMD, relaxed SIMD in runs, SIMD, portable"
+    );
     assert_eq!(browser.call(run, json!(false)).await, "SIMD, portable");
-    for module in ["starsight_worker_bg.wasm.br", "starsight_worker_relaxed_bg.wasm.br"] {
-        let size = std::fs::metadata(dir.path().join("site/engine").join(module)).expect("packed").len();
+    for module in [
+        "starsight_worker_bg.wasm.br",
+        "starsight_worker_relaxed_bg.wasm.br",
+    ] {
+        let size = std::fs::metadata(dir.path().join("site/engine").join(module))
+            .expect("packed")
+            .len();
         assert!(size < LARGEST_ENGINE, "{module}: {size} bytes");
     }
     browser.close().await;
@@ -200,12 +230,25 @@ async fn one_worker_begins_and_others_come_when_there_is_much_to_do() {
         rater.free();
         return { loaded, working, ended, after }";
     let found = browser.call(run, json!({ "navigator": { "hardwareConcurrency": 3, "userAgentData": { "mobile": false } }, "rounds": 150 })).await;
-    assert_eq!(found, json!({ "loaded": 1, "working": 2, "ended": "AbortError", "after": found["after"] }));
+    assert_eq!(
+        found,
+        json!({ "loaded": 1, "working": 2, "ended": "AbortError", "after": found["after"] })
+    );
     // Not on two cores, of which the page has one; nor on a phone, or on what calls itself a Mac and has a touch screen.
     let pad = json!({ "hardwareConcurrency": 8, "userAgentData": null, "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)", "maxTouchPoints": 5 });
-    for device in [json!({ "hardwareConcurrency": 2 }), json!({ "hardwareConcurrency": 8, "userAgentData": { "mobile": true } }), pad] {
-        let found = browser.call(run, json!({ "navigator": device, "rounds": 25 })).await;
-        assert_eq!((&found["loaded"], &found["working"]), (&json!(1), &json!(1)), "{device}: {found}");
+    for device in [
+        json!({ "hardwareConcurrency": 2 }),
+        json!({ "hardwareConcurrency": 8, "userAgentData": { "mobile": true } }),
+        pad,
+    ] {
+        let found = browser
+            .call(run, json!({ "navigator": device, "rounds": 25 }))
+            .await;
+        assert_eq!(
+            (&found["loaded"], &found["working"]),
+            (&json!(1), &json!(1)),
+            "{device}: {found}"
+        );
     }
     browser.close().await;
 }
@@ -253,7 +296,10 @@ async fn another_worker_is_kept_if_all_together_are_faster_and_only_then() {
         globalThis.Worker = Watched;
         return { most, end }";
     for cores in [1, 2] {
-        assert_eq!(browser.call(run, json!({ "cores": cores })).await, json!({ "most": 2, "end": cores }));
+        assert_eq!(
+            browser.call(run, json!({ "cores": cores })).await,
+            json!({ "most": 2, "end": cores })
+        );
     }
     browser.close().await;
 }
@@ -282,7 +328,10 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
         return { rows, heard, wrong, none, stopped, rated, measured: batches }";
     let found = browser.call(run, Value::Null).await;
     let rows = found["rows"].as_array().expect("rows");
-    let ways: Vec<_> = rows.iter().map(|row| (row["batch"].clone(), row["lag"].clone())).collect();
+    let ways: Vec<_> = rows
+        .iter()
+        .map(|row| (row["batch"].clone(), row["lag"].clone()))
+        .collect();
     let wanted = [
         (json!(1), json!(0)),
         (json!(32), json!(0)),
@@ -294,19 +343,43 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
     assert_eq!(ways, wanted);
     for row in rows {
         let rate = |name: &str| row[name].as_f64().expect("a rate");
-        assert!(0.0 < rate("slowest") && rate("slowest") <= rate("samplesPerSecond") && rate("samplesPerSecond") <= rate("fastest"), "{row}");
+        assert!(
+            0.0 < rate("slowest")
+                && rate("slowest") <= rate("samplesPerSecond")
+                && rate("samplesPerSecond") <= rate("fastest"),
+            "{row}"
+        );
         assert!(rate("tokensPerSecond") > rate("samplesPerSecond"), "{row}");
         let lag = rate("lag");
         // No more than the lag leaves room for.
-        assert!(lag == 0.0 || rate("fastest") <= row["batch"].as_f64().expect("a number") * 1000.0 / lag, "{row}");
+        assert!(
+            lag == 0.0
+                || rate("fastest") <= row["batch"].as_f64().expect("a number") * 1000.0 / lag,
+            "{row}"
+        );
     }
     assert_eq!(found["heard"], json!([1, 32, 64, "all", 1, 32]));
-    assert!(found["wrong"].as_str().is_some_and(|error| error.starts_with("RangeError") && error.contains("0")), "{found}");
-    assert_eq!((&found["none"], &found["stopped"]), (&json!("RangeError"), &json!("AbortError")));
+    assert!(
+        found["wrong"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("RangeError") && error.contains("0")),
+        "{found}"
+    );
+    assert_eq!(
+        (&found["none"], &found["stopped"]),
+        (&json!("RangeError"), &json!("AbortError"))
+    );
     let number = |value: &Value| value.as_u64().expect("a number");
     let (rated, tokens) = (&found["rated"], number(&found["rated"]["tokens"]));
     // One batch for each portion of the texts; and of 512 tokens each, where all are computed.
-    assert_eq!((&rated["samples"], tokens % 600), (&json!(600), 0), "{found}");
-    assert!(number(&rated["batches"]) < tokens / 1024 && number(&found["measured"]) >= tokens / 512, "{found}");
+    assert_eq!(
+        (&rated["samples"], tokens % 600),
+        (&json!(600), 0),
+        "{found}"
+    );
+    assert!(
+        number(&rated["batches"]) < tokens / 1024 && number(&found["measured"]) >= tokens / 512,
+        "{found}"
+    );
     browser.close().await;
 }

@@ -27,7 +27,11 @@ pub fn text(bytes: &[u8]) -> String {
 /// Runs what should work; its standard output.
 pub fn good(dir: &Path, args: &[&str]) -> String {
     let output = starsight(dir, args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -47,14 +51,25 @@ pub fn json(output: &str) -> Value {
     serde_json::from_str(output).unwrap_or_else(|e| panic!("{e}: {output}"))
 }
 
-const TEXTS: [&str; 5] = ["terrible, crashes all day", "bad and slow", "it is okay", "good but needs work 👍", "great app, love it 😍"];
+const TEXTS: [&str; 5] = [
+    "terrible, crashes all day",
+    "bad and slow",
+    "it is okay",
+    "good but needs work 👍",
+    "great app, love it 😍",
+];
 
 /// A file of `rows` reviews whose words tell their stars, in four formats' common columns.
 pub fn csv(rows: usize) -> String {
     let mut out = String::from("package_name,review,date,star\n");
     for i in 0..rows {
         let star = [5, 1, 5, 4, 2, 5, 3, 1][i % 8];
-        out += &format!("org.example,\"{} {}\",2024-01-{:02},{star}\n", TEXTS[star - 1], "really ".repeat(i % 3), i % 28 + 1);
+        out += &format!(
+            "org.example,\"{} {}\",2024-01-{:02},{star}\n",
+            TEXTS[star - 1],
+            "really ".repeat(i % 3),
+            i % 28 + 1
+        );
     }
     out
 }
@@ -75,16 +90,36 @@ pub const TRAIN: [&str; 22] = [
 /// A folder with reviews.csv (320 rows), base/ and the model/ trained from it.
 pub fn trained() -> TempDir {
     let dir = folder_with("reviews.csv", csv(320));
-    let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+    let init = [
+        "init",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "base",
+        "--layers",
+        "1",
+        "--hidden",
+        "32",
+        "--vocab-size",
+        "200",
+        "--max-length",
+        "32",
+    ];
     assert!(good(dir.path(), &init).contains("a fresh model of"));
     let outcome = json(&good(dir.path(), &TRAIN));
-    assert!(outcome["test"]["accuracy"].as_f64().expect("a number") > 0.8, "learnable reviews are learned: {outcome}");
+    assert!(
+        outcome["test"]["accuracy"].as_f64().expect("a number") > 0.8,
+        "learnable reviews are learned: {outcome}"
+    );
     dir
 }
 
 /// Changes the prior of the bundle `model` in `dir` into its probabilities for `review`: its rating becomes a guess.
 pub fn unknown(dir: &Path, model: &str, review: &str) {
-    let rated = json(&good(dir, &["rate", "--model", model, "--int8", "--json", review]));
+    let rated = json(&good(
+        dir,
+        &["rate", "--model", model, "--int8", "--json", review],
+    ));
     let path = dir.join(model).join("starsight.json");
     let mut manifest = json(&std::fs::read_to_string(&path).expect("a manifest"));
     manifest["prior"] = rated["ratings"][0]["probabilities"].clone();

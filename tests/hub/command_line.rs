@@ -13,7 +13,14 @@ use crate::scene::{REPO, Scene, TOKEN, assert_says, to};
 /// Runs the program in `home`, as one who set the Hub's variables.
 fn starsight(home: &Path, hub: &LoopbackHub, token: Option<&str>, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starsight"));
-    for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"] {
+    for name in [
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+    ] {
         command.env_remove(name);
     }
     if let Some(token) = token {
@@ -28,7 +35,11 @@ fn starsight(home: &Path, hub: &LoopbackHub, token: Option<&str>, args: &[&str])
         .output()
         .expect("the program starts");
     for said in [&output.stdout, &output.stderr] {
-        assert!(!text(said).contains(TOKEN) && !text(said).contains("panicked"), "{}", text(said));
+        assert!(
+            !text(said).contains(TOKEN) && !text(said).contains("panicked"),
+            "{}",
+            text(said)
+        );
     }
     output
 }
@@ -42,50 +53,156 @@ fn done(output: &Output) -> String {
 #[test]
 fn training_fetches_the_defaults() {
     let home = folder_with("reviews.csv", csv(320));
-    let init = ["init", "--data", "reviews.csv", "--out", "base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32"];
+    let init = [
+        "init",
+        "--data",
+        "reviews.csv",
+        "--out",
+        "base",
+        "--layers",
+        "1",
+        "--hidden",
+        "32",
+        "--vocab-size",
+        "200",
+        "--max-length",
+        "32",
+    ];
     good(home.path(), &init);
-    good(home.path(), &["split", "--data", "reviews.csv", "--out", "parts"]);
+    good(
+        home.path(),
+        &["split", "--data", "reviews.csv", "--out", "parts"],
+    );
     let hub = LoopbackHub::start(&home.path().join("hub"), 0, TOKEN).unwrap();
     let read = |path: &str| fs::read(home.path().join(path)).unwrap();
     let card: &[u8] = b"---\nlanguage: en\nlicense: apache-2.0\n---\n# DistilBERT\n";
-    let base = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
-        .map(|name| (name, read(&format!("base/{name}"))));
-    let mut files: Vec<(&str, &[u8])> = base.iter().map(|(name, content)| (*name, &content[..])).collect();
-    files.extend([("README.md", card), ("pytorch_model.bin", b"\x80\x02not read"), ("tf_model.h5", b"nor this")]);
+    let base = [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    .map(|name| (name, read(&format!("base/{name}"))));
+    let mut files: Vec<(&str, &[u8])> = base
+        .iter()
+        .map(|(name, content)| (*name, &content[..]))
+        .collect();
+    files.extend([
+        ("README.md", card),
+        ("pytorch_model.bin", b"\x80\x02not read"),
+        ("tf_model.h5", b"nor this"),
+    ]);
     hub.commit(Kind::Model, "distilbert/distilbert-base-cased", &files);
-    let data = [("README.md", b"# reviews".to_vec()), ("data/train-00000-of-00001.parquet", read("parts/train.parquet"))];
-    hub.commit(Kind::Dataset, "sealuzh/app_reviews", &data.each_ref().map(|(name, content)| (*name, &content[..])));
+    let data = [
+        ("README.md", b"# reviews".to_vec()),
+        (
+            "data/train-00000-of-00001.parquet",
+            read("parts/train.parquet"),
+        ),
+    ];
+    hub.commit(
+        Kind::Dataset,
+        "sealuzh/app_reviews",
+        &data.each_ref().map(|(name, content)| (*name, &content[..])),
+    );
 
     // On the way the connection breaks.
     hub.spoil(1, "GET", "/lfs/", Fault::Cut(1000));
-    let train = ["train", "--out", "model", "--max-steps", "3", "--batch", "16", "--accum", "1", "--max-length", "24", "--json"];
+    let train = [
+        "train",
+        "--out",
+        "model",
+        "--max-steps",
+        "3",
+        "--batch",
+        "16",
+        "--accum",
+        "1",
+        "--max-length",
+        "24",
+        "--json",
+    ];
     let outcome = json(&done(&starsight(home.path(), &hub, None, &train)));
     assert_eq!(outcome["steps"], 3);
     let traffic = hub.take_traffic();
-    assert_eq!(to(&traffic, "GET", "/lfs/").len(), 3, "the weights, the rest of the data, and the data's beginning: {traffic:?}");
-    assert!(!traffic.iter().any(|request| request.path.contains("pytorch_model") || request.path.contains("tf_model")), "{traffic:?}");
-    assert!(home.path().join("hf/hub/datasets--sealuzh--app_reviews/refs/main").is_file());
+    assert_eq!(
+        to(&traffic, "GET", "/lfs/").len(),
+        3,
+        "the weights, the rest of the data, and the data's beginning: {traffic:?}"
+    );
+    assert!(
+        !traffic
+            .iter()
+            .any(|request| request.path.contains("pytorch_model")
+                || request.path.contains("tf_model")),
+        "{traffic:?}"
+    );
+    assert!(
+        home.path()
+            .join("hf/hub/datasets--sealuzh--app_reviews/refs/main")
+            .is_file()
+    );
     let card = fs::read_to_string(home.path().join("model/README.md")).unwrap();
-    let front = ["license: \"apache-2.0\"", "base_model: \"distilbert/distilbert-base-cased\"", "datasets:\n- \"sealuzh/app_reviews\""];
+    let front = [
+        "license: \"apache-2.0\"",
+        "base_model: \"distilbert/distilbert-base-cased\"",
+        "datasets:\n- \"sealuzh/app_reviews\"",
+    ];
     assert_says(&card, &front);
 
     // The same again, from the cache alone.
     let mut again = Command::new(env!("CARGO_BIN_EXE_starsight"));
-    again.args(train).arg("--overwrite").current_dir(home.path()).env("HF_HOME", home.path().join("hf")).env("HF_HUB_OFFLINE", "1");
-    let output = again.env("HF_ENDPOINT", hub.endpoint()).stdin(Stdio::null()).output().expect("the program starts");
+    again
+        .args(train)
+        .arg("--overwrite")
+        .current_dir(home.path())
+        .env("HF_HOME", home.path().join("hf"))
+        .env("HF_HUB_OFFLINE", "1");
+    let output = again
+        .env("HF_ENDPOINT", hub.endpoint())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
     assert_eq!(json(&done(&output))["test"], outcome["test"]);
     assert_eq!(hub.take_traffic().len(), 0);
 
     // Its integers alone: on the Hub, and from the cache.
-    good(home.path(), &["publish", "--model", "model", "--integers", "--out", "light"]);
+    good(
+        home.path(),
+        &[
+            "publish",
+            "--model",
+            "model",
+            "--integers",
+            "--out",
+            "light",
+        ],
+    );
     let card = fs::read_to_string(home.path().join("light/README.md")).unwrap();
-    assert!(card.contains("integers of 8 bits") && !card.contains("from transformers"), "{card}");
-    done(&starsight(home.path(), &hub, Some(TOKEN), &["publish", "--model", "light", "--to", REPO]));
+    assert!(
+        card.contains("integers of 8 bits") && !card.contains("from transformers"),
+        "{card}"
+    );
+    done(&starsight(
+        home.path(),
+        &hub,
+        Some(TOKEN),
+        &["publish", "--model", "light", "--to", REPO],
+    ));
     let rate = ["rate", "--model", REPO, "--json", "great app"];
     let online = done(&starsight(home.path(), &hub, None, &rate));
     let mut offline = Command::new(env!("CARGO_BIN_EXE_starsight"));
-    offline.args(rate).current_dir(home.path()).env("HF_HOME", home.path().join("hf")).env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());
-    assert_eq!(json(&done(&offline.output().expect("the program starts")))["ratings"], json(&online)["ratings"]);
+    offline
+        .args(rate)
+        .current_dir(home.path())
+        .env("HF_HOME", home.path().join("hf"))
+        .env("HF_HUB_OFFLINE", "1")
+        .stdin(Stdio::null());
+    assert_eq!(
+        json(&done(&offline.output().expect("the program starts")))["ratings"],
+        json(&online)["ratings"]
+    );
 }
 
 #[test]
@@ -100,40 +217,102 @@ fn publishing_says_what_it_does() {
     let table = done(&publish(None, &["--dry-run", "--private"]));
     assert_says(
         &table,
-        &["someone/reviews at http://127.0.0.1", "branch main, which would be made, private", "vocab.txt", "new", "in the commit", "7 of 7 files"],
+        &[
+            "someone/reviews at http://127.0.0.1",
+            "branch main, which would be made, private",
+            "vocab.txt",
+            "new",
+            "in the commit",
+            "7 of 7 files",
+        ],
     );
     let plan = json(&done(&publish(Some(TOKEN), &["--dry-run", "--json"])));
-    assert_eq!((&plan["repository_exists"], &plan["files"][1]["state"], &plan["files"][1]["size"]), (&false.into(), &"new".into(), &17.into()));
+    assert_eq!(
+        (
+            &plan["repository_exists"],
+            &plan["files"][1]["state"],
+            &plan["files"][1]["size"]
+        ),
+        (&false.into(), &"new".into(), &17.into())
+    );
     assert_eq!(hub.commits(Kind::Model, REPO), 0);
 
     let refused = publish(None, &[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_says(&text(&refused.stderr), &["401", "--token-file, HF_TOKEN or `hf auth login`"]);
+    assert_says(
+        &text(&refused.stderr),
+        &["401", "--token-file, HF_TOKEN or `hf auth login`"],
+    );
 
     fs::write(home.join("token"), format!("{TOKEN}\n")).unwrap();
     let published = json(&done(&publish(None, &["--token-file", "token", "--json"])));
-    assert_eq!((&published["files"], published["commit"].as_str().map(str::len)), (&7.into(), Some(40)));
+    assert_eq!(
+        (
+            &published["files"],
+            published["commit"].as_str().map(str::len)
+        ),
+        (&7.into(), Some(40))
+    );
     let again = publish(Some(TOKEN), &[]);
-    assert_says(&done(&again), &[published["commit"].as_str().unwrap(), REPO]);
+    assert_says(
+        &done(&again),
+        &[published["commit"].as_str().unwrap(), REPO],
+    );
     assert_says(&text(&again.stderr), &["nothing had changed"]);
-    assert_says(&done(&publish(Some(TOKEN), &["--dry-run"])), &["nothing would go", "same"]);
+    assert_says(
+        &done(&publish(Some(TOKEN), &["--dry-run"])),
+        &["nothing would go", "same"],
+    );
 
     // What the version before had, and this one has not.
     fs::remove_file(home.join("bundle/model.safetensors")).unwrap();
     scene.write_bundle_with(("web/weights.safetensors", b"integers"));
-    assert_says(&done(&publish(Some(TOKEN), &["--dry-run"])), &["model.safetensors", "stale", "would be deleted", "2 of 7 files"]);
+    assert_says(
+        &done(&publish(Some(TOKEN), &["--dry-run"])),
+        &[
+            "model.safetensors",
+            "stale",
+            "would be deleted",
+            "2 of 7 files",
+        ],
+    );
 
     // `hf auth login` leaves it here.
     fs::create_dir_all(home.join("hf")).unwrap();
     fs::write(home.join("hf/token"), TOKEN).unwrap();
     scene.write_bundle(b"better weights");
-    assert_says(&done(&publish(None, &["--revision", "next"])), &["someone/reviews/tree/next (commit "]);
+    assert_says(
+        &done(&publish(None, &["--revision", "next"])),
+        &["someone/reviews/tree/next (commit "],
+    );
     scene.write_bundle(b"the best weights");
-    assert_says(&done(&publish(None, &["--pull-request"])), &["/someone/reviews/discussions/1 (commit "]);
-    assert_eq!(hub.read(Kind::Model, REPO, "model.safetensors").unwrap(), b"these are weights");
+    assert_says(
+        &done(&publish(None, &["--pull-request"])),
+        &["/someone/reviews/discussions/1 (commit "],
+    );
+    assert_eq!(
+        hub.read(Kind::Model, REPO, "model.safetensors").unwrap(),
+        b"these are weights"
+    );
 
-    let both = starsight(home, hub, None, &["publish", "--model", "bundle", "--to", "someone/reviews@one", "--revision", "two"]);
+    let both = starsight(
+        home,
+        hub,
+        None,
+        &[
+            "publish",
+            "--model",
+            "bundle",
+            "--to",
+            "someone/reviews@one",
+            "--revision",
+            "two",
+        ],
+    );
     assert_eq!(both.status.code(), Some(2));
     assert_says(&text(&both.stderr), &["one", "two", "name one"]);
-    assert_eq!(publish(None, &["--revision", "a..b"]).status.code(), Some(1));
+    assert_eq!(
+        publish(None, &["--revision", "a..b"]).status.code(),
+        Some(1)
+    );
 }

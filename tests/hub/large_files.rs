@@ -9,14 +9,19 @@ use starsight::{
 use starsight_model::bundle::{self, FileEntry, MANIFEST};
 
 use crate::loopback_hub::{Fault, Kind, Uploads};
-use crate::scene::{PATIENCE, REPO, Scene, assert_same_files, assert_says, is_hubs, message, repo, to};
+use crate::scene::{
+    PATIENCE, REPO, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
+};
 
 const MIB: usize = 1 << 20;
 
 /// What was published is what is here.
 #[track_caller]
 fn assert_published(scene: &Scene) {
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(REPO)).unwrap().folder);
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(REPO)).unwrap().folder,
+    );
 }
 
 #[test]
@@ -25,11 +30,19 @@ fn large_weights_go_by_lfs_and_not_in_the_commit() {
     scene.write_large_bundle(24 * MIB);
     scene.publish().unwrap();
     let traffic = scene.loopback.take_traffic();
-    let [put] = to(&traffic, "PUT", "/lfs/")[..] else { panic!("{traffic:?}") };
-    assert!(put.received == 24 * MIB as u64 && !put.authorized && !is_hubs(&scene, put), "to another host, without our token: {put:?}");
+    let [put] = to(&traffic, "PUT", "/lfs/")[..] else {
+        panic!("{traffic:?}")
+    };
+    assert!(
+        put.received == 24 * MIB as u64 && !put.authorized && !is_hubs(&scene, put),
+        "to another host, without our token: {put:?}"
+    );
     assert_eq!(to(&traffic, "POST", "/info/lfs/verify").len(), 1);
     assert!(to(&traffic, "POST", "/commit/")[0].received < MIB as u64);
-    assert_says(&scene.said(), &["Transfer { done: 25165824, total: 25165824 }"]);
+    assert_says(
+        &scene.said(),
+        &["Transfer { done: 25165824, total: 25165824 }"],
+    );
     assert_published(&scene);
     // The Hub has this content: it is not sent to another repository either.
     scene.publish_to(&scene.hub(), "someone/else").unwrap();
@@ -42,15 +55,27 @@ fn in_parts_only_the_part_that_failed_goes_again() {
     scene.loopback.take_uploads(Uploads::Parts(MIB as u64));
     scene.write_large_bundle(3 * MIB + 100);
     scene.loopback.fail(1, "PUT", "/parts/2", 500);
-    scene.loopback.spoil(1, "PUT", "/parts/3", Fault::HangUp(1000));
+    scene
+        .loopback
+        .spoil(1, "PUT", "/parts/3", Fault::HangUp(1000));
     scene.loopback.fail(1, "POST", "/complete", 503);
     scene.publish().unwrap();
     let traffic = scene.loopback.take_traffic();
-    let sent: Vec<_> = to(&traffic, "PUT", "/parts/").iter().map(|put| put.path.rsplit('/').next().unwrap().to_owned()).collect();
+    let sent: Vec<_> = to(&traffic, "PUT", "/parts/")
+        .iter()
+        .map(|put| put.path.rsplit('/').next().unwrap().to_owned())
+        .collect();
     assert_eq!(sent, ["1", "2", "2", "3", "3", "4"]);
     assert_eq!(to(&traffic, "PUT", "/parts/4")[0].received, 100);
-    assert!(to(&traffic, "PUT", "/parts/").iter().all(|put| !put.authorized));
-    assert_says(&scene.said(), &["Transfer { done: 3145828, total: 3145828 }"]);
+    assert!(
+        to(&traffic, "PUT", "/parts/")
+            .iter()
+            .all(|put| !put.authorized)
+    );
+    assert_says(
+        &scene.said(),
+        &["Transfer { done: 3145828, total: 3145828 }"],
+    );
     assert_published(&scene);
 }
 
@@ -71,8 +96,14 @@ fn an_upload_that_breaks_is_tried_again() {
         scene.write_bundle(format!("weights after {fault:?}").as_bytes());
         scene.loopback.take_traffic();
         scene.loopback.spoil(1, method, path, fault);
-        scene.publish().unwrap_or_else(|error| panic!("{fault:?}: {error:#}"));
-        assert_eq!(to(&scene.loopback.take_traffic(), "PUT", "/lfs/").len(), puts, "{fault:?}");
+        scene
+            .publish()
+            .unwrap_or_else(|error| panic!("{fault:?}: {error:#}"));
+        assert_eq!(
+            to(&scene.loopback.take_traffic(), "PUT", "/lfs/").len(),
+            puts,
+            "{fault:?}"
+        );
         assert_published(&scene);
     }
 }
@@ -80,12 +111,23 @@ fn an_upload_that_breaks_is_tried_again() {
 #[test]
 fn an_upload_that_stands_still_is_given_up() {
     let scene = Scene::new();
-    let patience = Patience { stall: Duration::from_secs(1), ..PATIENCE };
-    let hub = Hub::with(Settings { patience, ..scene.settings() }).unwrap();
+    let patience = Patience {
+        stall: Duration::from_secs(1),
+        ..PATIENCE
+    };
+    let hub = Hub::with(Settings {
+        patience,
+        ..scene.settings()
+    })
+    .unwrap();
     scene.loopback.spoil(1, "PUT", "/lfs/", Fault::Stall(0));
     scene.publish_to(&hub, REPO).unwrap();
     assert_says(&scene.said(), &["it stood still"]);
-    assert_eq!(to(&scene.loopback.take_traffic(), "PUT", "/lfs/").len(), 1, "the Hub has it, and says so when it is asked again");
+    assert_eq!(
+        to(&scene.loopback.take_traffic(), "PUT", "/lfs/").len(),
+        1,
+        "the Hub has it, and says so when it is asked again"
+    );
     assert_published(&scene);
 }
 
@@ -101,25 +143,40 @@ fn an_upload_that_fails_for_good_makes_no_commit() {
     ] {
         scene.write_bundle(format!("weights for {path} {code}").as_bytes());
         scene.loopback.fail(20, method, path, code);
-        assert_says(&message(scene.publish()), &["publishing to someone/reviews", says]);
+        assert_says(
+            &message(scene.publish()),
+            &["publishing to someone/reviews", says],
+        );
         scene.loopback.forget_faults();
-        assert_eq!(scene.loopback.commits(Kind::Model, REPO), 2, "{path} {code}");
+        assert_eq!(
+            scene.loopback.commits(Kind::Model, REPO),
+            2,
+            "{path} {code}"
+        );
     }
 }
 
 #[test]
 fn by_xet_where_the_hub_takes_it() {
     let scene = Scene::new();
-    scene.loopback.take_uploads(Uploads::Xet(scene.home().join("xet")));
+    scene
+        .loopback
+        .take_uploads(Uploads::Xet(scene.home().join("xet")));
     scene.write_large_bundle(24 * MIB);
     let published = scene.publish().unwrap();
     let traffic = scene.loopback.take_traffic();
     assert_eq!(to(&traffic, "PUT", "").len(), 0, "not by git-lfs");
-    assert!(to(&traffic, "POST", "/commit/")[0].received < MIB as u64, "nor in the commit");
+    assert!(
+        to(&traffic, "POST", "/commit/")[0].received < MIB as u64,
+        "nor in the commit"
+    );
     assert_eq!(to(&traffic, "GET", "/xet-write-token/").len(), 1);
     assert!(scene.home().join("xet/xet/xorbs").is_dir());
     assert_says(&scene.said(), &["Transfer"]);
-    assert_eq!(scene.hub().fetch_model(&repo(REPO)).unwrap().commit, published.commit);
+    assert_eq!(
+        scene.hub().fetch_model(&repo(REPO)).unwrap().commit,
+        published.commit
+    );
     assert_published(&scene);
 
     // A commit whose answer is lost is found here too, and one that fails is made again.
@@ -139,12 +196,24 @@ fn a_hub_that_changes_its_mind_about_xet_gets_no_large_file_in_the_commit() {
     let scene = Scene::new();
     scene.publish().unwrap();
     scene.loopback.take_traffic();
-    scene.loopback.take_uploads(Uploads::Xet(scene.home().join("xet")));
+    scene
+        .loopback
+        .take_uploads(Uploads::Xet(scene.home().join("xet")));
     scene.loopback.change_mind(Uploads::Whole);
     scene.write_large_bundle(24 * MIB);
-    assert_says(&message(scene.publish()), &["publishing to someone/reviews", "404"]);
+    assert_says(
+        &message(scene.publish()),
+        &["publishing to someone/reviews", "404"],
+    );
     let traffic = scene.loopback.take_traffic();
-    assert_eq!((to(&traffic, "POST", "/objects/batch").len(), to(&traffic, "POST", "/commit/").len()), (1, 0), "{traffic:?}");
+    assert_eq!(
+        (
+            to(&traffic, "POST", "/objects/batch").len(),
+            to(&traffic, "POST", "/commit/").len()
+        ),
+        (1, 0),
+        "{traffic:?}"
+    );
     // Asked again, it goes as the Hub wants it by now.
     scene.publish().unwrap();
     let traffic = scene.loopback.take_traffic();
@@ -159,8 +228,23 @@ fn a_file_without_content_is_no_large_file() {
     let mut manifest = verify::manifest(scene.bundle()).unwrap();
     fs::write(scene.bundle().join("empty.safetensors"), b"").unwrap();
     manifest.files.push(FileEntry::of("empty.safetensors", b""));
-    fs::write(scene.bundle().join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    fs::write(
+        scene.bundle().join(MANIFEST),
+        serde_json::to_vec(&manifest).unwrap(),
+    )
+    .unwrap();
     scene.publish().unwrap();
     assert_published(&scene);
-    assert_eq!(fs::read(scene.hub().fetch_model(&repo(REPO)).unwrap().folder.join(bundle::WEIGHTS)).unwrap(), b"these are weights");
+    assert_eq!(
+        fs::read(
+            scene
+                .hub()
+                .fetch_model(&repo(REPO))
+                .unwrap()
+                .folder
+                .join(bundle::WEIGHTS)
+        )
+        .unwrap(),
+        b"these are weights"
+    );
 }

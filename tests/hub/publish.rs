@@ -16,10 +16,21 @@ use crate::scene::{REPO, Scene, assert_same_files, assert_says, message, repo, t
 fn a_bundle_is_published_in_one_commit_and_fetched_back() {
     let scene = Scene::new();
     let published = scene.publish().unwrap();
-    assert_eq!(published.url, format!("{}/{REPO}", scene.loopback.endpoint()));
+    assert_eq!(
+        published.url,
+        format!("{}/{REPO}", scene.loopback.endpoint())
+    );
     assert_eq!(published.files, 7);
-    assert_eq!(scene.loopback.commits(Kind::Model, REPO), 2, "the first, empty one, and ours");
-    assert_eq!(scene.loopback.paths(Kind::Model, REPO).len(), 8, "seven files and .gitattributes");
+    assert_eq!(
+        scene.loopback.commits(Kind::Model, REPO),
+        2,
+        "the first, empty one, and ours"
+    );
+    assert_eq!(
+        scene.loopback.paths(Kind::Model, REPO).len(),
+        8,
+        "seven files and .gitattributes"
+    );
 
     let snapshot = scene.hub().fetch_model(&repo(REPO)).unwrap();
     assert_eq!(snapshot.commit, published.commit);
@@ -31,9 +42,18 @@ fn a_bundle_is_published_in_one_commit_and_fetched_back() {
     scene.write_bundle(b"better weights");
     let second = scene.publish().unwrap();
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 3);
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(REPO)).unwrap().folder);
-    let first = scene.hub().fetch_model(&repo(&format!("{REPO}@{}", published.commit))).unwrap();
-    assert_eq!(fs::read(first.folder.join(bundle::WEIGHTS)).unwrap(), b"these are weights");
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(REPO)).unwrap().folder,
+    );
+    let first = scene
+        .hub()
+        .fetch_model(&repo(&format!("{REPO}@{}", published.commit)))
+        .unwrap();
+    assert_eq!(
+        fs::read(first.folder.join(bundle::WEIGHTS)).unwrap(),
+        b"these are weights"
+    );
     assert_ne!(first.commit, second.commit);
 }
 
@@ -44,42 +64,91 @@ fn only_what_changed_goes() {
     // Nothing changed: nothing is sent, and there is no commit.
     scene.loopback.take_traffic();
     let again = scene.publish().unwrap();
-    assert_eq!((again.commit, again.files, again.bytes), (first.commit, 0, 0));
+    assert_eq!(
+        (again.commit, again.files, again.bytes),
+        (first.commit, 0, 0)
+    );
     let traffic = scene.loopback.take_traffic();
-    assert!(traffic.iter().all(|request| request.method == "GET" || request.path.contains("/paths-info/")), "{traffic:?}");
+    assert!(
+        traffic
+            .iter()
+            .all(|request| request.method == "GET" || request.path.contains("/paths-info/")),
+        "{traffic:?}"
+    );
     // A file that git itself keeps, and the manifest that names it.
-    fs::write(scene.bundle().join(bundle::CONFIG), br#"{"model_type":"bert"}"#).unwrap();
+    fs::write(
+        scene.bundle().join(bundle::CONFIG),
+        br#"{"model_type":"bert"}"#,
+    )
+    .unwrap();
     let manifest = fs::read_to_string(scene.bundle().join(MANIFEST)).unwrap();
     let mut manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    manifest["files"][0] = serde_json::to_value(bundle::FileEntry::of(bundle::CONFIG, br#"{"model_type":"bert"}"#)).unwrap();
+    manifest["files"][0] = serde_json::to_value(bundle::FileEntry::of(
+        bundle::CONFIG,
+        br#"{"model_type":"bert"}"#,
+    ))
+    .unwrap();
     fs::write(scene.bundle().join(MANIFEST), manifest.to_string()).unwrap();
     let second = scene.publish().unwrap();
     assert_eq!(second.files, 2);
     let traffic = scene.loopback.take_traffic();
-    assert_eq!(to(&traffic, "PUT", "").len(), 0, "the weights stay where they are");
+    assert_eq!(
+        to(&traffic, "PUT", "").len(),
+        0,
+        "the weights stay where they are"
+    );
     assert!(to(&traffic, "POST", "/commit/")[0].received < 4000);
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(REPO)).unwrap().folder);
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(REPO)).unwrap().folder,
+    );
 }
 
 #[test]
 fn a_dry_run_shows_what_would_go() {
     let scene = Scene::new();
-    let states = |plan: &starsight::hub::Plan| plan.files.iter().map(|file| (file.entry.path.clone(), file.state, file.way)).collect::<Vec<_>>();
+    let states = |plan: &starsight::hub::Plan| {
+        plan.files
+            .iter()
+            .map(|file| (file.entry.path.clone(), file.state, file.way))
+            .collect::<Vec<_>>()
+    };
     let plan = scene.plan().unwrap();
     assert!(!plan.repository_exists && !plan.revision_exists && plan.parent.is_none());
-    assert!(states(&plan).iter().all(|(_, state, way)| (*state, *way) == (State::New, Some(Way::Commit))), "{plan:?}");
-    assert_eq!(scene.loopback.commits(Kind::Model, REPO), 0, "and none is made");
+    assert!(
+        states(&plan)
+            .iter()
+            .all(|(_, state, way)| (*state, *way) == (State::New, Some(Way::Commit))),
+        "{plan:?}"
+    );
+    assert_eq!(
+        scene.loopback.commits(Kind::Model, REPO),
+        0,
+        "and none is made"
+    );
 
     let published = scene.publish().unwrap();
     assert_eq!(scene.plan().unwrap().going().count(), 0);
     scene.write_bundle(b"better weights");
     let plan = scene.plan().unwrap();
     assert_eq!(plan.parent, Some(published.commit));
-    let changed = states(&plan).into_iter().filter(|(_, state, _)| *state != State::Same).collect::<Vec<_>>();
-    let wanted = [(bundle::WEIGHTS, Way::Lfs), (MANIFEST, Way::Commit)].map(|(path, way)| (path.to_owned(), State::Changed, Some(way)));
+    let changed = states(&plan)
+        .into_iter()
+        .filter(|(_, state, _)| *state != State::Same)
+        .collect::<Vec<_>>();
+    let wanted = [(bundle::WEIGHTS, Way::Lfs), (MANIFEST, Way::Commit)]
+        .map(|(path, way)| (path.to_owned(), State::Changed, Some(way)));
     assert_eq!(changed, wanted);
-    assert_eq!(scene.loopback.commits(Kind::Model, REPO), 2, "and none is made");
-    assert_eq!(to(&scene.loopback.traffic(), "PUT", "").len(), 1, "the first weights");
+    assert_eq!(
+        scene.loopback.commits(Kind::Model, REPO),
+        2,
+        "and none is made"
+    );
+    assert_eq!(
+        to(&scene.loopback.traffic(), "PUT", "").len(),
+        1,
+        "the first weights"
+    );
 }
 
 #[test]
@@ -89,13 +158,39 @@ fn a_branch_is_made_where_main_is() {
     scene.write_bundle(b"better weights");
     let name = format!("{REPO}@next/try");
     let published = scene.publish_to(&scene.hub(), &name).unwrap();
-    assert_eq!((published.files, published.url), (2, format!("{}/{REPO}/tree/next/try", scene.loopback.endpoint())));
-    assert_eq!(scene.loopback.read(Kind::Model, REPO, bundle::WEIGHTS).unwrap(), b"these are weights");
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(&name)).unwrap().folder);
+    assert_eq!(
+        (published.files, published.url),
+        (
+            2,
+            format!("{}/{REPO}/tree/next/try", scene.loopback.endpoint())
+        )
+    );
+    assert_eq!(
+        scene
+            .loopback
+            .read(Kind::Model, REPO, bundle::WEIGHTS)
+            .unwrap(),
+        b"these are weights"
+    );
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(&name)).unwrap().folder,
+    );
     // In a repository that is not there either.
     scene.publish_to(&scene.hub(), "someone/new@next").unwrap();
-    assert_eq!(scene.loopback.paths(Kind::Model, "someone/new").len(), 1, "main has .gitattributes alone");
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo("someone/new@next")).unwrap().folder);
+    assert_eq!(
+        scene.loopback.paths(Kind::Model, "someone/new").len(),
+        1,
+        "main has .gitattributes alone"
+    );
+    assert_same_files(
+        scene.bundle(),
+        &scene
+            .hub()
+            .fetch_model(&repo("someone/new@next"))
+            .unwrap()
+            .folder,
+    );
     // A branch that would be the same as main.
     let same = scene.publish_to(&scene.hub(), "someone/new@other").unwrap();
     assert_eq!(same.files, 7);
@@ -105,47 +200,115 @@ fn a_branch_is_made_where_main_is() {
 fn a_pull_request_leaves_the_branch_alone() {
     let scene = Scene::new();
     let (hub, repo_id) = (scene.hub(), repo(REPO));
-    let propose = || hub.publish(&Publication { pull_request: true, ..scene.publication(&repo_id) });
+    let propose = || {
+        hub.publish(&Publication {
+            pull_request: true,
+            ..scene.publication(&repo_id)
+        })
+    };
     assert_says(&message(propose()), &["no branch main", "--pull-request"]);
     let first = scene.publish().unwrap();
     scene.write_bundle(b"better weights");
     let proposed = propose().unwrap();
-    assert_eq!(proposed.pull_request, Some(format!("{}/{REPO}/discussions/1", scene.loopback.endpoint())));
-    assert_eq!(scene.hub().fetch_model(&repo(REPO)).unwrap().commit, first.commit);
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(&format!("{REPO}@refs/pr/1"))).unwrap().folder);
+    assert_eq!(
+        proposed.pull_request,
+        Some(format!(
+            "{}/{REPO}/discussions/1",
+            scene.loopback.endpoint()
+        ))
+    );
+    assert_eq!(
+        scene.hub().fetch_model(&repo(REPO)).unwrap().commit,
+        first.commit
+    );
+    assert_same_files(
+        scene.bundle(),
+        &scene
+            .hub()
+            .fetch_model(&repo(&format!("{REPO}@refs/pr/1")))
+            .unwrap()
+            .folder,
+    );
     // The answer is lost: the proposal is found, and not made again.
     scene.write_bundle(b"the best weights");
     scene.loopback.spoil(1, "POST", "/commit/", Fault::Cut(0));
     let second = propose().unwrap();
-    assert_eq!(second.pull_request, Some(format!("{}/{REPO}/discussions/2", scene.loopback.endpoint())));
-    assert!(scene.loopback.read_at(Kind::Model, REPO, "refs/pr/3", bundle::WEIGHTS).is_none());
+    assert_eq!(
+        second.pull_request,
+        Some(format!(
+            "{}/{REPO}/discussions/2",
+            scene.loopback.endpoint()
+        ))
+    );
+    assert!(
+        scene
+            .loopback
+            .read_at(Kind::Model, REPO, "refs/pr/3", bundle::WEIGHTS)
+            .is_none()
+    );
 }
 
 #[test]
 fn an_answer_that_was_lost_makes_no_second_pull_request() {
     let scene = Scene::new();
     let (hub, repo_id) = (scene.hub(), repo(REPO));
-    let propose = || hub.publish(&Publication { pull_request: true, ..scene.publication(&repo_id) });
+    let propose = || {
+        hub.publish(&Publication {
+            pull_request: true,
+            ..scene.publication(&repo_id)
+        })
+    };
     let posts = || to(&scene.loopback.take_traffic(), "POST", "/commit/").len();
     scene.publish().unwrap();
     scene.loopback.take_traffic();
     // Done, and found.
     scene.write_bundle(b"better weights");
     scene.loopback.lose_answer("POST", "/commit/", 503);
-    assert!(propose().unwrap().pull_request.unwrap().ends_with("/discussions/1"));
+    assert!(
+        propose()
+            .unwrap()
+            .pull_request
+            .unwrap()
+            .ends_with("/discussions/1")
+    );
     assert_eq!(posts(), 1);
     // Not done, which nobody can know: it is not sent again, and told.
     scene.write_bundle(b"the best weights");
-    let discussions = format!("look at {}/{REPO}/discussions before you publish again", scene.loopback.endpoint());
-    for (fault, words) in [(Fault::HangUp(10), "the connection broke"), (Fault::Refuse(502), "the Hub answered 502")] {
+    let discussions = format!(
+        "look at {}/{REPO}/discussions before you publish again",
+        scene.loopback.endpoint()
+    );
+    for (fault, words) in [
+        (Fault::HangUp(10), "the connection broke"),
+        (Fault::Refuse(502), "the Hub answered 502"),
+    ] {
         scene.loopback.spoil(1, "POST", "/commit/", fault);
-        assert_says(&message(propose()), &["publishing to someone/reviews", words, "is not known", &discussions]);
+        assert_says(
+            &message(propose()),
+            &[
+                "publishing to someone/reviews",
+                words,
+                "is not known",
+                &discussions,
+            ],
+        );
         assert_eq!(posts(), 1, "{fault:?}");
     }
-    assert!(scene.loopback.read_at(Kind::Model, REPO, "refs/pr/2", bundle::WEIGHTS).is_none());
+    assert!(
+        scene
+            .loopback
+            .read_at(Kind::Model, REPO, "refs/pr/2", bundle::WEIGHTS)
+            .is_none()
+    );
     // Refused before anything was done: that may be sent again.
     scene.loopback.fail(1, "POST", "/commit/", 429);
-    assert!(propose().unwrap().pull_request.unwrap().ends_with("/discussions/2"));
+    assert!(
+        propose()
+            .unwrap()
+            .pull_request
+            .unwrap()
+            .ends_with("/discussions/2")
+    );
     assert_eq!(posts(), 2);
 }
 
@@ -153,26 +316,44 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
 fn what_only_the_version_before_had_is_deleted() {
     let scene = Scene::new();
     scene.publish().unwrap();
-    scene.loopback.commit(Kind::Model, REPO, &[("notes.txt", b"by someone else")]);
+    scene
+        .loopback
+        .commit(Kind::Model, REPO, &[("notes.txt", b"by someone else")]);
     fs::remove_file(scene.bundle().join(bundle::WEIGHTS)).unwrap();
     scene.write_bundle_with((bundle::INT8_WEIGHTS, b"integers"));
     assert_eq!(scene.plan().unwrap().stale, [bundle::WEIGHTS]);
     // The answer is lost: found by what is gone, too.
     scene.loopback.lose_answer("POST", "/commit/", 504);
     let published = scene.publish().unwrap();
-    assert_eq!((published.files, published.deleted), (2, vec![bundle::WEIGHTS.to_owned()]));
+    assert_eq!(
+        (published.files, published.deleted),
+        (2, vec![bundle::WEIGHTS.to_owned()])
+    );
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 4);
     let paths = scene.loopback.paths(Kind::Model, REPO);
     assert!(!paths.contains(&bundle::WEIGHTS.to_owned()), "{paths:?}");
     for stays in [bundle::INT8_WEIGHTS, "notes.txt", ".gitattributes"] {
-        assert!(paths.contains(&stays.to_owned()), "{stays}: no manifest named it: {paths:?}");
+        assert!(
+            paths.contains(&stays.to_owned()),
+            "{stays}: no manifest named it: {paths:?}"
+        );
     }
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(REPO)).unwrap().folder);
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(REPO)).unwrap().folder,
+    );
     assert_eq!(scene.publish().unwrap().deleted, Vec::<String>::new());
     // Nothing goes by a manifest that cannot be read.
-    scene.loopback.commit(Kind::Model, REPO, &[(MANIFEST, b"{ \"files\": [{ \"path\": \"notes.txt\" }] }")]);
+    scene.loopback.commit(
+        Kind::Model,
+        REPO,
+        &[(MANIFEST, b"{ \"files\": [{ \"path\": \"notes.txt\" }] }")],
+    );
     assert_eq!(scene.publish().unwrap().deleted, Vec::<String>::new());
-    assert_says(&scene.said(), &["cannot be read", "no file of that version is deleted"]);
+    assert_says(
+        &scene.said(),
+        &["cannot be read", "no file of that version is deleted"],
+    );
 }
 
 #[test]
@@ -180,14 +361,26 @@ fn what_was_made_for_a_bundle_that_did_not_come_is_named() {
     let scene = Scene::new();
     let (main, next) = (REPO.to_owned(), format!("{REPO}@next"));
     scene.loopback.fail(9, "POST", "/commit/", 500);
-    let made = format!("made for it at {}: the repository {REPO}; publish again", scene.loopback.endpoint());
-    assert_says(&message(scene.publish_to(&scene.hub(), &main)), &[&made, "delete it there", "the Hub answered 500"]);
+    let made = format!(
+        "made for it at {}: the repository {REPO}; publish again",
+        scene.loopback.endpoint()
+    );
+    assert_says(
+        &message(scene.publish_to(&scene.hub(), &main)),
+        &[&made, "delete it there", "the Hub answered 500"],
+    );
     // Now it is there.
     let text = message(scene.publish_to(&scene.hub(), &main));
     assert!(!text.contains("made for it"), "{text}");
-    assert_says(&message(scene.publish_to(&scene.hub(), &next)), &["the branch next; publish again", "500"]);
+    assert_says(
+        &message(scene.publish_to(&scene.hub(), &next)),
+        &["the branch next; publish again", "500"],
+    );
     scene.loopback.fail(9, "POST", "/branch/", 403);
-    assert_says(&message(scene.publish_to(&scene.hub(), "someone/new@next")), &["the repository someone/new; publish again", "403"]);
+    assert_says(
+        &message(scene.publish_to(&scene.hub(), "someone/new@next")),
+        &["the repository someone/new; publish again", "403"],
+    );
     scene.loopback.forget_faults();
     scene.publish().expect("and it goes well when the Hub does");
 }
@@ -200,17 +393,30 @@ fn a_branch_whose_answer_was_lost_is_there() {
     scene.loopback.lose_answer("POST", "/branch/", 503);
     let name = format!("{REPO}@next");
     assert_eq!(scene.publish_to(&scene.hub(), &name).unwrap().files, 2);
-    assert_same_files(scene.bundle(), &scene.hub().fetch_model(&repo(&name)).unwrap().folder);
+    assert_same_files(
+        scene.bundle(),
+        &scene.hub().fetch_model(&repo(&name)).unwrap().folder,
+    );
 }
 
 #[test]
 fn a_bundle_that_is_not_what_it_says_is_not_published() {
     let scene = Scene::new();
     fs::write(scene.bundle().join(bundle::WEIGHTS), b"these are").unwrap();
-    assert_says(&message(scene.publish()), &["model.safetensors: 9 bytes, but starsight.json says 17"]);
-    assert_eq!(scene.loopback.requests(), Vec::<String>::new(), "the Hub was not asked");
+    assert_says(
+        &message(scene.publish()),
+        &["model.safetensors: 9 bytes, but starsight.json says 17"],
+    );
+    assert_eq!(
+        scene.loopback.requests(),
+        Vec::<String>::new(),
+        "the Hub was not asked"
+    );
     fs::remove_file(scene.bundle().join(MANIFEST)).unwrap();
-    assert_says(&message(scene.publish()), &["is not a bundle: it holds no starsight.json"]);
+    assert_says(
+        &message(scene.publish()),
+        &["is not a bundle: it holds no starsight.json"],
+    );
 }
 
 #[test]
@@ -232,10 +438,25 @@ fn a_hub_that_refuses_is_quoted_and_left_as_it_was() {
     ] {
         scene.loopback.fail(9, method, path, code);
         let text = message(scene.publish());
-        assert_says(&text, &["publishing to someone/reviews", &scene.loopback.endpoint(), &code.to_string(), "was told to answer so", advice]);
+        assert_says(
+            &text,
+            &[
+                "publishing to someone/reviews",
+                &scene.loopback.endpoint(),
+                &code.to_string(),
+                "was told to answer so",
+                advice,
+            ],
+        );
         scene.loopback.forget_faults();
         assert_eq!(scene.loopback.commits(Kind::Model, REPO), 2, "{code}");
-        assert_eq!(scene.loopback.read(Kind::Model, REPO, bundle::WEIGHTS).unwrap(), b"these are weights");
+        assert_eq!(
+            scene
+                .loopback
+                .read(Kind::Model, REPO, bundle::WEIGHTS)
+                .unwrap(),
+            b"these are weights"
+        );
     }
     scene.publish().expect("and it goes well when the Hub does");
 }
@@ -248,19 +469,37 @@ fn a_passing_fault_is_tried_again_and_makes_one_commit() {
     scene.publish().unwrap();
     assert_says(&scene.said(), &["the Hub answered 503", "trying again in"]);
     // Done, though the answer was lost, in one way or another: the commit is found, and not made again.
-    let faults = [Fault::Lose(500), Fault::Lose(504), Fault::Cut(0), Fault::Cut(20)];
+    let faults = [
+        Fault::Lose(500),
+        Fault::Lose(504),
+        Fault::Cut(0),
+        Fault::Cut(20),
+    ];
     for (fault, commits) in faults.into_iter().zip(3..) {
         scene.write_bundle(format!("weights number {commits}").as_bytes());
         scene.loopback.take_traffic();
         scene.loopback.spoil(1, "POST", "/commit/", fault);
         let published = scene.publish().unwrap();
-        assert_eq!(scene.loopback.commits(Kind::Model, REPO), commits, "{fault:?}");
-        assert_eq!(to(&scene.loopback.take_traffic(), "POST", "/commit/").len(), 1, "{fault:?}");
-        assert_eq!(scene.hub().fetch_model(&repo(REPO)).unwrap().commit, published.commit);
+        assert_eq!(
+            scene.loopback.commits(Kind::Model, REPO),
+            commits,
+            "{fault:?}"
+        );
+        assert_eq!(
+            to(&scene.loopback.take_traffic(), "POST", "/commit/").len(),
+            1,
+            "{fault:?}"
+        );
+        assert_eq!(
+            scene.hub().fetch_model(&repo(REPO)).unwrap().commit,
+            published.commit
+        );
     }
     // Not done: the request broke off.
     scene.write_bundle(b"weights at last");
-    scene.loopback.spoil(1, "POST", "/commit/", Fault::HangUp(10));
+    scene
+        .loopback
+        .spoil(1, "POST", "/commit/", Fault::HangUp(10));
     scene.publish().unwrap();
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 7);
 }
@@ -274,26 +513,54 @@ fn a_branch_that_moved_is_not_overwritten() {
     let moved = Mutex::new(false);
     let other = scene.clone();
     let report = move |event: Event<'_>| {
-        if matches!(event, Event::Transfer { .. }) && !std::mem::replace(&mut *moved.lock().unwrap(), true) {
-            other.loopback.commit(Kind::Model, REPO, &[("notes.txt", b"by someone else")]);
+        if matches!(event, Event::Transfer { .. })
+            && !std::mem::replace(&mut *moved.lock().unwrap(), true)
+        {
+            other
+                .loopback
+                .commit(Kind::Model, REPO, &[("notes.txt", b"by someone else")]);
         }
     };
     let hub = scene.hub().watched_by(Arc::new(report));
-    assert_says(&message(scene.publish_to(&hub, REPO)), &["412", "the branch moved", "publish again"]);
+    assert_says(
+        &message(scene.publish_to(&hub, REPO)),
+        &["412", "the branch moved", "publish again"],
+    );
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 3);
-    assert_eq!(scene.loopback.read(Kind::Model, REPO, bundle::WEIGHTS).unwrap(), b"these are weights");
+    assert_eq!(
+        scene
+            .loopback
+            .read(Kind::Model, REPO, bundle::WEIGHTS)
+            .unwrap(),
+        b"these are weights"
+    );
 }
 
 #[test]
 fn who_may_do_what_is_said() {
     let scene = Scene::new();
-    let stranger = Hub::with(Settings { token: Some(Token::new("hf_other", "test").unwrap()), ..scene.settings() }).unwrap();
-    assert_says(&message(scene.publish_to(&stranger, REPO)), &["401", "does not know the token", "write permission"]);
+    let stranger = Hub::with(Settings {
+        token: Some(Token::new("hf_other", "test").unwrap()),
+        ..scene.settings()
+    })
+    .unwrap();
+    assert_says(
+        &message(scene.publish_to(&stranger, REPO)),
+        &["401", "does not know the token", "write permission"],
+    );
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 0);
 
-    let private = |name| scene.hub().publish(&Publication { private: true, ..scene.publication(&repo(name)) });
+    let private = |name| {
+        scene.hub().publish(&Publication {
+            private: true,
+            ..scene.publication(&repo(name))
+        })
+    };
     private("someone/secret").unwrap();
-    assert_says(&message(stranger.fetch_model(&repo("someone/secret"))), &["fetching someone/secret", "401", "read permission"]);
+    assert_says(
+        &message(stranger.fetch_model(&repo("someone/secret"))),
+        &["fetching someone/secret", "401", "read permission"],
+    );
     scene.hub().fetch_model(&repo("someone/secret")).unwrap();
 
     // What was to be private does not go to a public repository.
@@ -305,17 +572,40 @@ fn who_may_do_what_is_said() {
 #[test]
 fn a_hub_that_is_not_there_is_named() {
     let scene = Scene::new();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let endpoint = format!("http://127.0.0.1:{port}");
-    let hub = Hub::with(Settings { endpoint: Some(endpoint.clone()), ..scene.settings() }).unwrap();
-    assert_says(&message(scene.publish_to(&hub, REPO)), &[&endpoint, "no connection", "refused"]);
-    assert_says(&message(hub.fetch_model(&repo(REPO))), &[&endpoint, "no connection", "refused", "HF_HUB_OFFLINE=1"]);
+    let hub = Hub::with(Settings {
+        endpoint: Some(endpoint.clone()),
+        ..scene.settings()
+    })
+    .unwrap();
+    assert_says(
+        &message(scene.publish_to(&hub, REPO)),
+        &[&endpoint, "no connection", "refused"],
+    );
+    assert_says(
+        &message(hub.fetch_model(&repo(REPO))),
+        &[&endpoint, "no connection", "refused", "HF_HUB_OFFLINE=1"],
+    );
 }
 
 #[test]
 fn what_the_hub_lost_is_noticed() {
     let scene = Scene::new();
     // Read back, the first file has another hash: a digit of it is changed on the way.
-    scene.loopback.spoil(1, "POST", "/paths-info/", Fault::Flip(40));
-    assert_says(&message(scene.publish()), &["published to someone/reviews", "config.json is not there as it is here", "publish again"]);
+    scene
+        .loopback
+        .spoil(1, "POST", "/paths-info/", Fault::Flip(40));
+    assert_says(
+        &message(scene.publish()),
+        &[
+            "published to someone/reviews",
+            "config.json is not there as it is here",
+            "publish again",
+        ],
+    );
 }

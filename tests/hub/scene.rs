@@ -20,8 +20,12 @@ pub const TOKEN: &str = "hf_loopbackSecret";
 pub const REPO: &str = "someone/reviews";
 
 /// Patience that does not try a test's.
-pub const PATIENCE: Patience =
-    Patience { tries: 3, wait: Duration::from_millis(20), connect: Duration::from_secs(5), stall: Duration::from_secs(20) };
+pub const PATIENCE: Patience = Patience {
+    tries: 3,
+    wait: Duration::from_millis(20),
+    connect: Duration::from_secs(5),
+    stall: Duration::from_secs(20),
+};
 
 pub struct Scene {
     home: tempfile::TempDir,
@@ -34,7 +38,12 @@ impl Scene {
     pub fn new() -> Scene {
         let home = tempfile::tempdir().unwrap();
         let loopback = LoopbackHub::start(&home.path().join("hub"), 0, TOKEN).unwrap();
-        let scene = Scene { bundle: home.path().join("bundle"), home, loopback, events: Arc::default() };
+        let scene = Scene {
+            bundle: home.path().join("bundle"),
+            home,
+            loopback,
+            events: Arc::default(),
+        };
         scene.write_bundle(b"these are weights");
         scene
     }
@@ -64,7 +73,10 @@ impl Scene {
             (bundle::TOKENIZER, br#"{"version":"1.0"}"#),
             (bundle::TOKENIZER_CONFIG, br#"{"do_lower_case":true}"#),
             (bundle::VOCAB, vocabulary.as_bytes()),
-            (bundle::CARD, "---\nlicense: mit\n---\n# Rates reviews \u{2b50}\n".as_bytes()),
+            (
+                bundle::CARD,
+                "---\nlicense: mit\n---\n# Rates reviews \u{2b50}\n".as_bytes(),
+            ),
         ];
         fs::create_dir_all(self.bundle().join("web")).unwrap();
         for (name, content) in files {
@@ -73,20 +85,33 @@ impl Scene {
         let manifest = Manifest {
             format: bundle::FORMAT,
             name: "test".into(),
-            files: files.map(|(name, content)| FileEntry::of(name, content)).to_vec(),
-            probes: vec![Probe { text: "great".into(), logits: [0.0, 0.0, 0.0, 0.0, 1.0], int8_logits: None }],
+            files: files
+                .map(|(name, content)| FileEntry::of(name, content))
+                .to_vec(),
+            probes: vec![Probe {
+                text: "great".into(),
+                logits: [0.0, 0.0, 0.0, 0.0, 1.0],
+                int8_logits: None,
+            }],
             metrics: None,
             temperature: 1.0,
             decoding: Decoding::Likeliest,
             prior: None,
             provenance: serde_json::Value::Null,
         };
-        fs::write(self.bundle().join(MANIFEST), serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
+        fs::write(
+            self.bundle().join(MANIFEST),
+            serde_json::to_vec_pretty(&manifest).unwrap(),
+        )
+        .unwrap();
     }
 
     /// A bundle with weights of so many bytes, none like another; these weights.
     pub fn write_large_bundle(&self, bytes: usize) -> Vec<u8> {
-        let weights: Vec<u8> = (0..bytes.div_ceil(4) as u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).take(bytes).collect();
+        let weights: Vec<u8> = (0..bytes.div_ceil(4) as u32)
+            .flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes())
+            .take(bytes)
+            .collect();
         self.write_bundle(&weights);
         weights
     }
@@ -99,7 +124,9 @@ impl Scene {
             cache: Some(self.cache()),
             offline: false,
             patience: PATIENCE,
-            report: Some(Arc::new(move |event: Event<'_>| events.lock().unwrap().push(format!("{event:?}")))),
+            report: Some(Arc::new(move |event: Event<'_>| {
+                events.lock().unwrap().push(format!("{event:?}"))
+            })),
         }
     }
 
@@ -108,7 +135,11 @@ impl Scene {
     }
 
     pub fn offline(&self) -> Hub {
-        Hub::with(Settings { offline: true, ..self.settings() }).unwrap()
+        Hub::with(Settings {
+            offline: true,
+            ..self.settings()
+        })
+        .unwrap()
     }
 
     pub fn publish(&self) -> anyhow::Result<Published> {
@@ -124,7 +155,13 @@ impl Scene {
     }
 
     pub fn publication<'a>(&'a self, repo: &'a RepoId) -> Publication<'a> {
-        Publication { bundle: &self.bundle, repo, private: false, message: "Publish", pull_request: false }
+        Publication {
+            bundle: &self.bundle,
+            repo,
+            private: false,
+            message: "Publish",
+            pull_request: false,
+        }
     }
 
     /// Everything that was said to whoever watched.
@@ -140,7 +177,10 @@ impl Drop for Scene {
             assert!(!self.said().contains(TOKEN));
             for request in self.loopback.traffic() {
                 assert!(!request.path.contains(TOKEN));
-                assert!(!request.authorized || is_hubs(self, &request), "the token went elsewhere: {request:?}");
+                assert!(
+                    !request.authorized || is_hubs(self, &request),
+                    "the token went elsewhere: {request:?}"
+                );
             }
         }
     }
@@ -157,9 +197,14 @@ pub fn repo(text: &str) -> RepoId {
 
 /// The message of an error as the program prints it.
 pub fn message<T>(result: anyhow::Result<T>) -> String {
-    let Err(error) = result else { panic!("it went well") };
+    let Err(error) = result else {
+        panic!("it went well")
+    };
     let text = format!("{error:#}");
-    assert!(!text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN), "the token shows");
+    assert!(
+        !text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN),
+        "the token shows"
+    );
     text
 }
 
@@ -173,12 +218,24 @@ pub fn assert_says(text: &str, parts: &[&str]) {
 #[track_caller]
 pub fn assert_same_files(folder: &Path, other: &Path) {
     let manifest = verify::bundle(folder).unwrap();
-    for path in manifest.files.iter().map(|file| file.path.as_str()).chain([MANIFEST]) {
-        assert_eq!(fs::read(folder.join(path)).unwrap(), fs::read(other.join(path)).unwrap(), "{path}");
+    for path in manifest
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .chain([MANIFEST])
+    {
+        assert_eq!(
+            fs::read(folder.join(path)).unwrap(),
+            fs::read(other.join(path)).unwrap(),
+            "{path}"
+        );
     }
 }
 
 /// The requests of this method whose path holds this.
 pub fn to<'a>(traffic: &'a [Traffic], method: &'a str, path_part: &'a str) -> Vec<&'a Traffic> {
-    traffic.iter().filter(|request| request.method.as_str() == method && request.path.contains(path_part)).collect()
+    traffic
+        .iter()
+        .filter(|request| request.method.as_str() == method && request.path.contains(path_part))
+        .collect()
 }

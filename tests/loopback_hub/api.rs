@@ -25,13 +25,28 @@ use super::{
 pub fn router() -> Router<Arc<Hub>> {
     Router::new()
         .route("/api/repos/create", post(create))
-        .route("/api/validate-yaml", post(async || Json(json!({ "errors": [], "warnings": [] }))))
+        .route(
+            "/api/validate-yaml",
+            post(async || Json(json!({ "errors": [], "warnings": [] }))),
+        )
         .route("/api/{kind}/{owner}/{name}", get(info_of_head))
         .route("/api/{kind}/{owner}/{name}/revision/{revision}", get(info))
-        .route("/api/{kind}/{owner}/{name}/tree/{revision}", get(tree_of_root))
-        .route("/api/{kind}/{owner}/{name}/tree/{revision}/{*folder}", get(tree))
-        .route("/api/{kind}/{owner}/{name}/paths-info/{revision}", post(paths_info))
-        .route("/api/{kind}/{owner}/{name}/preupload/{revision}", post(preupload))
+        .route(
+            "/api/{kind}/{owner}/{name}/tree/{revision}",
+            get(tree_of_root),
+        )
+        .route(
+            "/api/{kind}/{owner}/{name}/tree/{revision}/{*folder}",
+            get(tree),
+        )
+        .route(
+            "/api/{kind}/{owner}/{name}/paths-info/{revision}",
+            post(paths_info),
+        )
+        .route(
+            "/api/{kind}/{owner}/{name}/preupload/{revision}",
+            post(preupload),
+        )
         .route("/api/{kind}/{owner}/{name}/commit/{revision}", post(commit))
         .route("/api/{kind}/{owner}/{name}/refs", get(refs))
         .route("/api/{kind}/{owner}/{name}/branch/{branch}", post(branch))
@@ -54,20 +69,49 @@ struct Create {
     kind: Option<String>,
 }
 
-async fn create(State(hub): State<Arc<Hub>>, headers: HeaderMap, Json(request): Json<Create>) -> Answer {
-    let kind = if request.kind.as_deref() == Some("dataset") { Kind::Dataset } else { Kind::Model };
-    let id = format!("{}/{}", request.organization.unwrap_or_else(|| "me".into()), request.name);
-    let new = hub.store.lock().unwrap().create(kind, &id, request.private.unwrap_or(false)).map_err(failed)?;
-    let prefix = if kind == Kind::Dataset { "datasets/" } else { "" };
+async fn create(
+    State(hub): State<Arc<Hub>>,
+    headers: HeaderMap,
+    Json(request): Json<Create>,
+) -> Answer {
+    let kind = if request.kind.as_deref() == Some("dataset") {
+        Kind::Dataset
+    } else {
+        Kind::Model
+    };
+    let id = format!(
+        "{}/{}",
+        request.organization.unwrap_or_else(|| "me".into()),
+        request.name
+    );
+    let new = hub
+        .store
+        .lock()
+        .unwrap()
+        .create(kind, &id, request.private.unwrap_or(false))
+        .map_err(failed)?;
+    let prefix = if kind == Kind::Dataset {
+        "datasets/"
+    } else {
+        ""
+    };
     let url = format!("{}/{prefix}{id}", base(&headers));
     if !new {
         // With the address: Python's client reads it.
-        return Ok((StatusCode::CONFLICT, Json(json!({ "error": "You already created this repo", "url": url }))).into_response());
+        return Ok((
+            StatusCode::CONFLICT,
+            Json(json!({ "error": "You already created this repo", "url": url })),
+        )
+            .into_response());
     }
     Ok(Json(json!({ "url": url, "name": id, "id": id })).into_response())
 }
 
-async fn info_of_head(hub: State<Arc<Hub>>, Path((kind, owner, name)): Path<(String, String, String)>, query: Query<Blobs>) -> Answer {
+async fn info_of_head(
+    hub: State<Arc<Hub>>,
+    Path((kind, owner, name)): Path<(String, String, String)>,
+    query: Query<Blobs>,
+) -> Answer {
     info(hub, Path((kind, owner, name, "main".into())), query).await
 }
 
@@ -76,7 +120,11 @@ struct Blobs {
     blobs: Option<String>,
 }
 
-async fn info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, Query(query): Query<Blobs>) -> Answer {
+async fn info(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name, revision)): AtRevision,
+    Query(query): Query<Blobs>,
+) -> Answer {
     let (kind, id) = (kind_of(&kind)?, format!("{owner}/{name}"));
     let store = hub.store.lock().unwrap();
     let repo = store.repo(kind, &id).ok_or_else(no_repository)?;
@@ -108,8 +156,17 @@ fn entry(path: &str, file: &File) -> Value {
     entry
 }
 
-async fn tree_of_root(hub: State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, query: Query<Recursive>) -> Answer {
-    tree(hub, Path((kind, owner, name, revision, String::new())), query).await
+async fn tree_of_root(
+    hub: State<Arc<Hub>>,
+    Path((kind, owner, name, revision)): AtRevision,
+    query: Query<Recursive>,
+) -> Answer {
+    tree(
+        hub,
+        Path((kind, owner, name, revision, String::new())),
+        query,
+    )
+    .await
 }
 
 #[derive(Deserialize)]
@@ -124,14 +181,25 @@ async fn tree(
     Query(query): Query<Recursive>,
 ) -> Answer {
     let store = hub.store.lock().unwrap();
-    let repo = store.repo(kind_of(&kind)?, &format!("{owner}/{name}")).ok_or_else(no_repository)?;
+    let repo = store
+        .repo(kind_of(&kind)?, &format!("{owner}/{name}"))
+        .ok_or_else(no_repository)?;
     let (_, commit) = repo.at(&revision).ok_or_else(|| no_revision(&revision))?;
     let recursive = matches!(query.recursive.to_lowercase().as_str(), "true" | "1");
-    let prefix = if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) };
+    let prefix = if folder.is_empty() {
+        String::new()
+    } else {
+        format!("{}/", folder.trim_end_matches('/'))
+    };
     let (mut folders, mut entries) = (BTreeSet::new(), Vec::new());
     for (path, file) in &commit.files {
-        let Some(below) = path.strip_prefix(&prefix) else { continue };
-        for (end, _) in below.match_indices('/').take(if recursive { usize::MAX } else { 1 }) {
+        let Some(below) = path.strip_prefix(&prefix) else {
+            continue;
+        };
+        for (end, _) in below
+            .match_indices('/')
+            .take(if recursive { usize::MAX } else { 1 })
+        {
             folders.insert(format!("{prefix}{}", &below[..end]));
         }
         if recursive || !below.contains('/') {
@@ -139,7 +207,11 @@ async fn tree(
         }
     }
     let oid = "0".repeat(40);
-    entries.extend(folders.iter().map(|path| json!({ "type": "directory", "path": path, "oid": oid, "size": 0 })));
+    entries.extend(
+        folders
+            .iter()
+            .map(|path| json!({ "type": "directory", "path": path, "oid": oid, "size": 0 })),
+    );
     Ok(Json(entries).into_response())
 }
 
@@ -148,16 +220,26 @@ struct Paths {
     paths: Vec<String>,
 }
 
-async fn paths_info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, request: Request) -> Answer {
+async fn paths_info(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name, revision)): AtRevision,
+    request: Request,
+) -> Answer {
     let wanted = paths_of(request).await?;
     let store = hub.store.lock().unwrap();
-    let repo = store.repo(kind_of(&kind)?, &format!("{owner}/{name}")).ok_or_else(no_repository)?;
+    let repo = store
+        .repo(kind_of(&kind)?, &format!("{owner}/{name}"))
+        .ok_or_else(no_repository)?;
     let (_, commit) = repo.at(&revision).ok_or_else(|| no_revision(&revision))?;
     let entries: Vec<Value> = wanted
         .iter()
         .filter_map(|path| match commit.files.get(path) {
             Some(file) => Some(entry(path, file)),
-            None if commit.files.keys().any(|file| file.starts_with(&format!("{path}/"))) => {
+            None if commit
+                .files
+                .keys()
+                .any(|file| file.starts_with(&format!("{path}/"))) =>
+            {
                 Some(json!({ "type": "directory", "path": path, "oid": "0".repeat(40), "size": 0 }))
             }
             None => None,
@@ -168,18 +250,39 @@ async fn paths_info(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revisi
 
 /// The paths asked for: in JSON, or, as Python's client sends them, in a form.
 async fn paths_of(request: Request) -> Result<Vec<String>, Refusal> {
-    let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.map_err(failed)?;
+    let is_form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20)
+        .await
+        .map_err(failed)?;
     if is_form {
-        let fields = reqwest::Url::parse(&format!("form:?{}", String::from_utf8_lossy(&body))).map_err(failed)?;
-        return Ok(fields.query_pairs().filter(|(name, _)| name == "paths").map(|(_, path)| path.into_owned()).collect());
+        let fields = reqwest::Url::parse(&format!("form:?{}", String::from_utf8_lossy(&body)))
+            .map_err(failed)?;
+        return Ok(fields
+            .query_pairs()
+            .filter(|(name, _)| name == "paths")
+            .map(|(_, path)| path.into_owned())
+            .collect());
     }
-    serde_json::from_slice::<Paths>(&body).map(|request| request.paths).map_err(bad)
+    serde_json::from_slice::<Paths>(&body)
+        .map(|request| request.paths)
+        .map_err(bad)
 }
 
-async fn preupload(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revision)): AtRevision, Json(request): Json<Value>) -> Answer {
+async fn preupload(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name, revision)): AtRevision,
+    Json(request): Json<Value>,
+) -> Answer {
     let store = hub.store.lock().unwrap();
-    let repo = store.repo(kind_of(&kind)?, &format!("{owner}/{name}")).ok_or_else(no_repository)?;
+    let repo = store
+        .repo(kind_of(&kind)?, &format!("{owner}/{name}"))
+        .ok_or_else(no_repository)?;
     repo.at(&revision).ok_or_else(|| no_revision(&revision))?;
     let files: Vec<Value> = request["files"]
         .as_array()
@@ -193,13 +296,25 @@ async fn preupload(State(hub): State<Arc<Hub>>, Path((kind, owner, name, revisio
     Ok(Json(json!({ "files": files })).into_response())
 }
 
-async fn refs(State(hub): State<Arc<Hub>>, Path((kind, owner, name)): Path<(String, String, String)>) -> Answer {
+async fn refs(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name)): Path<(String, String, String)>,
+) -> Answer {
     let store = hub.store.lock().unwrap();
-    let repo = store.repo(kind_of(&kind)?, &format!("{owner}/{name}")).ok_or_else(no_repository)?;
+    let repo = store
+        .repo(kind_of(&kind)?, &format!("{owner}/{name}"))
+        .ok_or_else(no_repository)?;
     let shown = |of_pull_requests: bool| -> Vec<Value> {
-        let tips = repo.branches.iter().filter(|(name, _)| name.starts_with("refs/pr/") == of_pull_requests);
+        let tips = repo
+            .branches
+            .iter()
+            .filter(|(name, _)| name.starts_with("refs/pr/") == of_pull_requests);
         tips.map(|(name, tip)| {
-            let full = if of_pull_requests { name.clone() } else { format!("refs/heads/{name}") };
+            let full = if of_pull_requests {
+                name.clone()
+            } else {
+                format!("refs/heads/{name}")
+            };
             json!({ "name": name, "ref": full, "targetCommit": tip })
         })
         .collect()
@@ -207,7 +322,11 @@ async fn refs(State(hub): State<Arc<Hub>>, Path((kind, owner, name)): Path<(Stri
     Ok(Json(json!({ "branches": shown(false), "tags": [], "converts": [], "pullRequests": shown(true) })).into_response())
 }
 
-async fn branch(State(hub): State<Arc<Hub>>, Path((kind, owner, name, branch)): AtRevision, body: Bytes) -> Answer {
+async fn branch(
+    State(hub): State<Arc<Hub>>,
+    Path((kind, owner, name, branch)): AtRevision,
+    body: Bytes,
+) -> Answer {
     let request: Value = serde_json::from_slice(&body).map_err(bad)?;
     let start = request["startingPoint"].as_str().unwrap_or(MAIN);
     let (kind, id) = (kind_of(&kind)?, format!("{owner}/{name}"));
@@ -216,7 +335,11 @@ async fn branch(State(hub): State<Arc<Hub>>, Path((kind, owner, name, branch)): 
     let (tip, _) = repo.at(start).ok_or_else(|| no_revision(start))?;
     let tip = tip.to_owned();
     if repo.branches.contains_key(&branch) {
-        return Err(refuse(StatusCode::CONFLICT, "Exists", "Reference already exists"));
+        return Err(refuse(
+            StatusCode::CONFLICT,
+            "Exists",
+            "Reference already exists",
+        ));
     }
     store.set_branch(kind, &id, &branch, &tip).map_err(failed)?;
     Ok(StatusCode::OK.into_response())
@@ -240,30 +363,59 @@ async fn commit(
     let (kind, id) = (kind_of(&kind)?, format!("{owner}/{name}"));
     let mut store = hub.store.lock().unwrap();
     let repo = store.repo(kind, &id).ok_or_else(no_repository)?;
-    let tip = repo.branches.get(&revision).ok_or_else(|| no_revision(&revision))?;
+    let tip = repo
+        .branches
+        .get(&revision)
+        .ok_or_else(|| no_revision(&revision))?;
     let (mut title, mut changes) = (None, Vec::<Change>::new());
-    for line in body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in body
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         let line: Value = serde_json::from_slice(line).map_err(bad)?;
         let value = &line["value"];
-        let text = |field: &str| value[field].as_str().ok_or_else(|| bad(format!("{}: no {field}", line["key"])));
+        let text = |field: &str| {
+            value[field]
+                .as_str()
+                .ok_or_else(|| bad(format!("{}: no {field}", line["key"])))
+        };
         match line["key"].as_str().unwrap_or_default() {
             "header" => {
-                if value["parentCommit"].as_str().is_some_and(|parent| parent != tip) {
-                    return Err(refuse(StatusCode::PRECONDITION_FAILED, "Moved", "A commit has happened since. Please refresh and try again."));
+                if value["parentCommit"]
+                    .as_str()
+                    .is_some_and(|parent| parent != tip)
+                {
+                    return Err(refuse(
+                        StatusCode::PRECONDITION_FAILED,
+                        "Moved",
+                        "A commit has happened since. Please refresh and try again.",
+                    ));
                 }
                 title = Some(text("summary")?.to_owned());
             }
             "file" => {
                 let content = BASE64_STANDARD.decode(text("content")?).map_err(bad)?;
                 if is_large(text("path")?, content.len() as u64) {
-                    return Err(bad(format!("{}: a large file does not go into the commit itself", text("path")?)));
+                    return Err(bad(format!(
+                        "{}: a large file does not go into the commit itself",
+                        text("path")?
+                    )));
                 }
-                changes.push((text("path")?.to_owned(), Some(store.keep(text("path")?, &content).map_err(failed)?)));
+                changes.push((
+                    text("path")?.to_owned(),
+                    Some(store.keep(text("path")?, &content).map_err(failed)?),
+                ));
             }
             "lfsFile" => {
                 let sha256 = text("oid")?;
-                let blob = if is_sha256(sha256) { std::fs::metadata(store.blob(sha256)).ok() } else { None };
-                let size = blob.ok_or_else(|| bad(format!("{sha256} was not uploaded")))?.len();
+                let blob = if is_sha256(sha256) {
+                    std::fs::metadata(store.blob(sha256)).ok()
+                } else {
+                    None
+                };
+                let size = blob
+                    .ok_or_else(|| bad(format!("{sha256} was not uploaded")))?
+                    .len();
                 changes.push((text("path")?.to_owned(), Some(File::large(size, sha256))));
             }
             "deletedFile" => changes.push((text("path")?.to_owned(), None)),
@@ -271,7 +423,13 @@ async fn commit(
         }
     }
     let title = title.ok_or_else(|| bad("no header"))?;
-    let proposal = (query.create_pr == "1").then(|| 1 + repo.branches.keys().filter(|name| name.starts_with("refs/pr/")).count());
+    let proposal = (query.create_pr == "1").then(|| {
+        1 + repo
+            .branches
+            .keys()
+            .filter(|name| name.starts_with("refs/pr/"))
+            .count()
+    });
     let base = base(&headers);
     let mut answer = json!({ "success": true, "hookOutput": "" });
     let branch = match proposal {
@@ -283,7 +441,9 @@ async fn commit(
             branch
         }
     };
-    let oid = store.commit(kind, &id, &branch, &title, changes).map_err(failed)?;
+    let oid = store
+        .commit(kind, &id, &branch, &title, changes)
+        .map_err(failed)?;
     answer["commitUrl"] = format!("{base}/{id}/commit/{oid}").into();
     answer["commitOid"] = oid.into();
     Ok(Json(answer).into_response())

@@ -52,7 +52,8 @@ impl Fault {
                 request.headers_mut().remove(header::RANGE);
             }
             Fault::HangUp(after) => {
-                let (mut body, mut read) = (std::mem::take(request.body_mut()).into_data_stream(), 0);
+                let (mut body, mut read) =
+                    (std::mem::take(request.body_mut()).into_data_stream(), 0);
                 while let (true, Some(Ok(bytes))) = (read < after, body.next().await) {
                     read += bytes.len() as u64;
                 }
@@ -68,9 +69,14 @@ impl Fault {
             return response;
         }
         let (mut parts, body) = response.into_parts();
-        let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        let whole = axum::body::to_bytes(body, usize::MAX)
+            .await
+            .unwrap_or_default();
         // An answer without content cannot break off.
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len().max(1)));
+        parts.headers.insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(whole.len().max(1)),
+        );
         let first = |bytes: u64| whole.slice(..whole.len().min(bytes as usize));
         // What came before has left by then.
         let broken = || {
@@ -82,23 +88,33 @@ impl Fault {
         let some = |bytes: Bytes| stream::iter([Ok::<_, io::Error>(bytes)]);
         let body = match self {
             Fault::Cut(after) => Body::from_stream(some(first(after)).chain(broken())),
-            Fault::HangUp(_) => Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))])),
+            Fault::HangUp(_) => Body::from_stream(stream::iter([Err::<Bytes, _>(
+                io::Error::from(io::ErrorKind::ConnectionReset),
+            )])),
             Fault::Stall(after) => Body::from_stream(some(first(after)).chain(stream::pending())),
             Fault::Slow(pause) => {
-                let pieces: Vec<Bytes> = whole.chunks(whole.len().div_ceil(4).max(1)).map(Bytes::copy_from_slice).collect();
+                let pieces: Vec<Bytes> = whole
+                    .chunks(whole.len().div_ceil(4).max(1))
+                    .map(Bytes::copy_from_slice)
+                    .collect();
                 Body::from_stream(stream::iter(pieces).then(move |piece| async move {
                     tokio::time::sleep(pause).await;
                     Ok::<_, io::Error>(piece)
                 }))
             }
             Fault::Held(go) => {
-                let pieces: Vec<Bytes> = whole.chunks(whole.len().div_ceil(2).max(1)).map(Bytes::copy_from_slice).collect();
-                Body::from_stream(stream::iter(pieces.into_iter().enumerate()).then(move |(i, piece)| async move {
-                    while i > 0 && !go.load(Ordering::Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    Ok::<_, io::Error>(piece)
-                }))
+                let pieces: Vec<Bytes> = whole
+                    .chunks(whole.len().div_ceil(2).max(1))
+                    .map(Bytes::copy_from_slice)
+                    .collect();
+                Body::from_stream(stream::iter(pieces.into_iter().enumerate()).then(
+                    move |(i, piece)| async move {
+                        while i > 0 && !go.load(Ordering::Relaxed) {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                        Ok::<_, io::Error>(piece)
+                    },
+                ))
             }
             Fault::Flip(at) => {
                 let mut bytes = whole.to_vec();

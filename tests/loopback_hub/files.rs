@@ -20,7 +20,10 @@ use super::{
 
 pub fn router() -> Router<Arc<Hub>> {
     Router::new()
-        .route("/{owner}/{name}/resolve/{revision}/{*path}", get(async |hub, path, request| resolve(hub, Kind::Model, path, request).await))
+        .route(
+            "/{owner}/{name}/resolve/{revision}/{*path}",
+            get(async |hub, path, request| resolve(hub, Kind::Model, path, request).await),
+        )
         .route(
             "/datasets/{owner}/{name}/resolve/{revision}/{*path}",
             get(async |hub, path, request| resolve(hub, Kind::Dataset, path, request).await),
@@ -32,11 +35,20 @@ pub fn router() -> Router<Arc<Hub>> {
 type InRepo = Path<(String, String, String, String)>;
 
 /// A file: a small one at once; for a large one the address where it lies, as on the public Hub.
-async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, revision, path)): InRepo, request: Request) -> Response {
+async fn resolve(
+    State(hub): State<Arc<Hub>>,
+    kind: Kind,
+    Path((owner, name, revision, path)): InRepo,
+    request: Request,
+) -> Response {
     let (commit, file, blob) = {
         let store = hub.store.lock().unwrap();
-        let Some(repo) = store.repo(kind, &format!("{owner}/{name}")) else { return no_repository().into_response() };
-        let Some((id, commit)) = repo.at(&revision) else { return no_revision(&revision).into_response() };
+        let Some(repo) = store.repo(kind, &format!("{owner}/{name}")) else {
+            return no_repository().into_response();
+        };
+        let Some((id, commit)) = repo.at(&revision) else {
+            return no_revision(&revision).into_response();
+        };
         let Some(file) = commit.files.get(&path) else {
             let mut response = no_entry().into_response();
             insert(&mut response, "x-repo-commit", id);
@@ -45,11 +57,19 @@ async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, rev
         (id.to_owned(), file.clone(), store.blob(&file.sha256))
     };
     let tag = format!("\"{}\"", if file.lfs { &file.sha256 } else { &file.oid });
-    let mut response = if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    let mut response = if request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         StatusCode::NOT_MODIFIED.into_response()
     } else if file.lfs {
         let there = elsewhere(request.headers());
-        let mut moved = (StatusCode::FOUND, [(header::LOCATION, format!("{there}/lfs/{}", file.sha256))]).into_response();
+        let mut moved = (
+            StatusCode::FOUND,
+            [(header::LOCATION, format!("{there}/lfs/{}", file.sha256))],
+        )
+            .into_response();
         insert(&mut moved, "x-linked-size", &file.size.to_string());
         insert(&mut moved, "x-linked-etag", &tag);
         moved
@@ -62,7 +82,11 @@ async fn resolve(State(hub): State<Arc<Hub>>, kind: Kind, Path((owner, name, rev
 }
 
 /// A large file, read or brought.
-async fn large(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, request: Request) -> Response {
+async fn large(
+    State(hub): State<Arc<Hub>>,
+    Path(sha256): Path<String>,
+    request: Request,
+) -> Response {
     if !is_sha256(&sha256) {
         return no_entry().into_response();
     }
@@ -96,11 +120,21 @@ fn insert(response: &mut Response, name: &'static str, value: &str) {
 
 /// The address under which the client knows this Hub.
 pub fn base(headers: &HeaderMap) -> String {
-    format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1"))
+    format!(
+        "http://{}",
+        headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("127.0.0.1")
+    )
 }
 
 /// Where large files lie. On the public Hub that is another host. So it is here: loopback's other name.
 pub fn elsewhere(headers: &HeaderMap) -> String {
     let here = base(headers);
-    if here.contains("localhost") { here.replace("localhost", "127.0.0.1") } else { here.replace("127.0.0.1", "localhost") }
+    if here.contains("localhost") {
+        here.replace("localhost", "127.0.0.1")
+    } else {
+        here.replace("127.0.0.1", "localhost")
+    }
 }

@@ -79,14 +79,22 @@ pub struct Traffic {
 
 impl Traffic {
     fn of(request: &Request) -> Traffic {
-        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: HeaderName| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
         Traffic {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             host: header(header::HOST).unwrap_or_default(),
             range: header(header::RANGE),
             authorized: header(header::AUTHORIZATION).is_some(),
-            received: header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or_default(),
+            received: header(header::CONTENT_LENGTH)
+                .and_then(|length| length.parse().ok())
+                .unwrap_or_default(),
             status: StatusCode::OK,
             sent: 0,
         }
@@ -107,7 +115,10 @@ impl LoopbackHub {
             faults: Mutex::default(),
             log: Mutex::default(),
         });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
         let address = listener.local_addr()?;
         let expose = [
@@ -121,7 +132,11 @@ impl LoopbackHub {
             "x-error-code",
             "x-error-message",
         ];
-        let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(Any).expose_headers(expose.map(HeaderName::from_static));
+        let cors = CorsLayer::new()
+            .allow_origin(Any)
+            .allow_methods(Any)
+            .allow_headers(Any)
+            .expose_headers(expose.map(HeaderName::from_static));
         let service = api::router()
             .merge(files::router())
             .merge(uploads::router())
@@ -137,7 +152,12 @@ impl LoopbackHub {
                 }
             });
         });
-        Ok(LoopbackHub { address, hub, stop: Some(stop), thread: Some(thread) })
+        Ok(LoopbackHub {
+            address,
+            hub,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// Its address, as clients want it.
@@ -157,7 +177,12 @@ impl LoopbackHub {
 
     /// The next `times` requests of this method whose path holds `path_part` meet with a fault.
     pub fn spoil(&self, times: usize, method: &'static str, path_part: &str, fault: Fault) {
-        self.hub.faults.lock().unwrap().push(Coming { times, method, path_part: path_part.into(), fault });
+        self.hub.faults.lock().unwrap().push(Coming {
+            times,
+            method,
+            path_part: path_part.into(),
+            fault,
+        });
     }
 
     /// The next `times` such requests are answered with `status`, and not done.
@@ -178,14 +203,31 @@ impl LoopbackHub {
     /// Commits files as someone else would; makes the repository when there is none.
     pub fn commit(&self, kind: Kind, id: &str, files: &[(&str, &[u8])]) -> String {
         let mut store = self.hub.store.lock().unwrap();
-        store.create(kind, id, false).expect("creating a repository");
-        let files = files.iter().map(|(path, content)| ((*path).to_owned(), Some(store.keep(path, content).expect("keeping a file")))).collect();
-        store.commit(kind, id, MAIN, "by someone else", files).expect("committing")
+        store
+            .create(kind, id, false)
+            .expect("creating a repository");
+        let files = files
+            .iter()
+            .map(|(path, content)| {
+                (
+                    (*path).to_owned(),
+                    Some(store.keep(path, content).expect("keeping a file")),
+                )
+            })
+            .collect();
+        store
+            .commit(kind, id, MAIN, "by someone else", files)
+            .expect("committing")
     }
 
     /// How many commits the repository has, its first, empty one included; 0 when there is no such repository.
     pub fn commits(&self, kind: Kind, id: &str) -> usize {
-        self.hub.store.lock().unwrap().repo(kind, id).map_or(0, |repo| repo.commits.len())
+        self.hub
+            .store
+            .lock()
+            .unwrap()
+            .repo(kind, id)
+            .map_or(0, |repo| repo.commits.len())
     }
 
     /// The content of a file at the tip of `main`.
@@ -196,19 +238,32 @@ impl LoopbackHub {
     /// The content of a file at a revision.
     pub fn read_at(&self, kind: Kind, id: &str, revision: &str, path: &str) -> Option<Vec<u8>> {
         let store = self.hub.store.lock().unwrap();
-        let file = store.repo(kind, id)?.at(revision)?.1.files.get(path)?.clone();
+        let file = store
+            .repo(kind, id)?
+            .at(revision)?
+            .1
+            .files
+            .get(path)?
+            .clone();
         std::fs::read(store.blob(&file.sha256)).ok()
     }
 
     /// The paths at the tip of `main`.
     pub fn paths(&self, kind: Kind, id: &str) -> Vec<String> {
         let store = self.hub.store.lock().unwrap();
-        store.repo(kind, id).and_then(|repo| repo.at(MAIN)).map(|(_, commit)| commit.files.keys().cloned().collect()).unwrap_or_default()
+        store
+            .repo(kind, id)
+            .and_then(|repo| repo.at(MAIN))
+            .map(|(_, commit)| commit.files.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// All requests so far, as `METHOD path`.
     pub fn requests(&self) -> Vec<String> {
-        self.traffic().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+        self.traffic()
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
     }
 
     /// All requests so far that were answered, or broken off.
@@ -236,7 +291,11 @@ async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Resp
     let mut traffic = Traffic::of(&request);
     let fault = {
         let mut faults = hub.faults.lock().unwrap();
-        let found = faults.iter_mut().find(|fault| fault.times > 0 && request.method() == fault.method && traffic.path.contains(&fault.path_part));
+        let found = faults.iter_mut().find(|fault| {
+            fault.times > 0
+                && request.method() == fault.method
+                && traffic.path.contains(&fault.path_part)
+        });
         found.map(|fault| {
             fault.times -= 1;
             fault.fault
@@ -246,7 +305,11 @@ async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Resp
     traffic.status = response.status();
     traffic.sent = match fault {
         Some(Fault::Cut(bytes) | Fault::Stall(bytes)) => bytes,
-        _ => match response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()) {
+        _ => match response
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok())
+        {
             Some(length) => length.parse().unwrap_or_default(),
             None => response.body().size_hint().exact().unwrap_or_default(),
         },
@@ -255,22 +318,41 @@ async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Resp
     response
 }
 
-async fn answer(hub: &Hub, path: &str, fault: Option<Fault>, request: Request, next: Next) -> Response {
+async fn answer(
+    hub: &Hub,
+    path: &str,
+    fault: Option<Fault>,
+    request: Request,
+    next: Next,
+) -> Response {
     let status = |code| StatusCode::from_u16(code).expect("a status");
     if let Some(Fault::Refuse(code)) = fault {
         return refuse(status(code), "Fault", "this Hub was told to answer so").into_response();
     }
-    let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(|value| value.to_str().unwrap_or_default().to_owned());
     let known = sent.as_deref() == Some(&format!("Bearer {}", hub.token));
     // A large file's address carries its own permission, as a signed address does.
     let presigned = path.starts_with("/lfs/");
     // These are asked by POST, but change nothing.
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD) || path.contains("/paths-info/") || path == "/api/validate-yaml";
-    let open = presigned || (sent.is_none() && reads && !hub.store.lock().unwrap().is_private(path));
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD)
+        || path.contains("/paths-info/")
+        || path == "/api/validate-yaml";
+    let open =
+        presigned || (sent.is_none() && reads && !hub.store.lock().unwrap().is_private(path));
     if !known && !open {
-        return refuse(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid username or password.").into_response();
+        return refuse(
+            StatusCode::UNAUTHORIZED,
+            "Unauthorized",
+            "Invalid username or password.",
+        )
+        .into_response();
     }
-    let Some(fault) = fault else { return next.run(request).await };
+    let Some(fault) = fault else {
+        return next.run(request).await;
+    };
     let request = fault.before(request).await;
     let response = match fault {
         // What was not read whole is not done.
@@ -278,7 +360,12 @@ async fn answer(hub: &Hub, path: &str, fault: Option<Fault>, request: Request, n
         _ => next.run(request).await,
     };
     match fault {
-        Fault::Lose(code) => refuse(status(code), "Fault", "this Hub was told to lose its answer").into_response(),
+        Fault::Lose(code) => refuse(
+            status(code),
+            "Fault",
+            "this Hub was told to lose its answer",
+        )
+        .into_response(),
         _ => fault.after(response).await,
     }
 }
@@ -292,8 +379,14 @@ struct Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(serde_json::json!({ "error": self.words }))).into_response();
-        response.headers_mut().insert("x-error-code", HeaderValue::from_static(self.code));
+        let mut response = (
+            self.status,
+            Json(serde_json::json!({ "error": self.words })),
+        )
+            .into_response();
+        response
+            .headers_mut()
+            .insert("x-error-code", HeaderValue::from_static(self.code));
         if let Ok(words) = HeaderValue::from_str(&self.words) {
             response.headers_mut().insert("x-error-message", words);
         }
@@ -302,15 +395,27 @@ impl IntoResponse for Refusal {
 }
 
 fn refuse(status: StatusCode, code: &'static str, words: impl std::fmt::Display) -> Refusal {
-    Refusal { status, code, words: words.to_string() }
+    Refusal {
+        status,
+        code,
+        words: words.to_string(),
+    }
 }
 
 fn no_repository() -> Refusal {
-    refuse(StatusCode::NOT_FOUND, "RepoNotFound", "Repository not found")
+    refuse(
+        StatusCode::NOT_FOUND,
+        "RepoNotFound",
+        "Repository not found",
+    )
 }
 
 fn no_revision(revision: &str) -> Refusal {
-    refuse(StatusCode::NOT_FOUND, "RevisionNotFound", format!("Invalid rev id: {revision}"))
+    refuse(
+        StatusCode::NOT_FOUND,
+        "RevisionNotFound",
+        format!("Invalid rev id: {revision}"),
+    )
 }
 
 fn no_entry() -> Refusal {

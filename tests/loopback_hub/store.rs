@@ -53,19 +53,37 @@ pub type Change = (String, Option<File>);
 
 impl File {
     pub fn large(size: u64, sha256: &str) -> File {
-        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
-        File { size, sha256: sha256.to_owned(), lfs: true, oid: git_oid(pointer.as_bytes()) }
+        let pointer = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+        );
+        File {
+            size,
+            sha256: sha256.to_owned(),
+            lfs: true,
+            oid: git_oid(pointer.as_bytes()),
+        }
     }
 
     fn of(path: &str, content: &[u8]) -> File {
         let (size, sha256) = (content.len() as u64, sha256_hex(content));
-        if is_large(path, size) { File::large(size, &sha256) } else { File { size, sha256, lfs: false, oid: git_oid(content) } }
+        if is_large(path, size) {
+            File::large(size, &sha256)
+        } else {
+            File {
+                size,
+                sha256,
+                lfs: false,
+                oid: git_oid(content),
+            }
+        }
     }
 }
 
 /// As `git hash-object`.
 fn git_oid(content: &[u8]) -> String {
-    hex(&Sha1::new_with_prefix(format!("blob {}\0", content.len())).chain_update(content).finalize())
+    hex(&Sha1::new_with_prefix(format!("blob {}\0", content.len()))
+        .chain_update(content)
+        .finalize())
 }
 
 #[derive(Serialize, Deserialize, Clone, Default)]
@@ -86,7 +104,9 @@ impl Repo {
     /// The commit that a revision means: a branch, or a commit's own id.
     pub fn at(&self, revision: &str) -> Option<(&str, &Commit)> {
         let id = self.branches.get(revision).map_or(revision, String::as_str);
-        self.commits.get_key_value(id).map(|(id, commit)| (id.as_str(), commit))
+        self.commits
+            .get_key_value(id)
+            .map(|(id, commit)| (id.as_str(), commit))
     }
 }
 
@@ -103,7 +123,10 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Store { folder: folder.to_owned(), repos })
+        Ok(Store {
+            folder: folder.to_owned(),
+            repos,
+        })
     }
 
     pub fn repo(&self, kind: Kind, id: &str) -> Option<&Repo> {
@@ -112,10 +135,19 @@ impl Store {
 
     /// Whether the address is that of a private repository, or of something in it.
     pub fn is_private(&self, path: &str) -> bool {
-        let path = path.strip_prefix("/api").unwrap_or(path).trim_start_matches('/');
-        let typed = if path.starts_with("models/") || path.starts_with("datasets/") { path.to_owned() } else { format!("models/{path}") };
+        let path = path
+            .strip_prefix("/api")
+            .unwrap_or(path)
+            .trim_start_matches('/');
+        let typed = if path.starts_with("models/") || path.starts_with("datasets/") {
+            path.to_owned()
+        } else {
+            format!("models/{path}")
+        };
         let key: Vec<_> = typed.split('/').take(3).collect();
-        self.repos.get(&key.join("/")).is_some_and(|repo| repo.private)
+        self.repos
+            .get(&key.join("/"))
+            .is_some_and(|repo| repo.private)
     }
 
     /// Makes a repository with a first commit; whether there was none before.
@@ -127,9 +159,18 @@ impl Store {
         let head = sha256_hex(key.as_bytes())[..40].to_owned();
         let attributes =
             self.keep(".gitattributes", b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.parquet filter=lfs diff=lfs merge=lfs -text\n")?;
-        let first = Commit { title: "initial commit".into(), files: BTreeMap::from([(".gitattributes".to_owned(), attributes)]) };
-        self.repos
-            .insert(key, Repo { private, commits: BTreeMap::from([(head.clone(), first)]), branches: BTreeMap::from([(MAIN.to_owned(), head)]) });
+        let first = Commit {
+            title: "initial commit".into(),
+            files: BTreeMap::from([(".gitattributes".to_owned(), attributes)]),
+        };
+        self.repos.insert(
+            key,
+            Repo {
+                private,
+                commits: BTreeMap::from([(head.clone(), first)]),
+                branches: BTreeMap::from([(MAIN.to_owned(), head)]),
+            },
+        );
         self.save()?;
         Ok(true)
     }
@@ -150,16 +191,28 @@ impl Store {
 
     /// Lets a branch point to a commit.
     pub fn set_branch(&mut self, kind: Kind, id: &str, branch: &str, tip: &str) -> io::Result<()> {
-        self.repo_mut(kind, id)?.branches.insert(branch.to_owned(), tip.to_owned());
+        self.repo_mut(kind, id)?
+            .branches
+            .insert(branch.to_owned(), tip.to_owned());
         self.save()
     }
 
     /// Commits to a branch.
-    pub fn commit(&mut self, kind: Kind, id: &str, branch: &str, title: &str, changes: Vec<Change>) -> io::Result<String> {
+    pub fn commit(
+        &mut self,
+        kind: Kind,
+        id: &str,
+        branch: &str,
+        title: &str,
+        changes: Vec<Change>,
+    ) -> io::Result<String> {
         let repo = self.repo_mut(kind, id)?;
         let (tip, parent) = repo.at(branch).ok_or(io::ErrorKind::NotFound)?;
         let oid = sha256_hex(format!("{tip} {}", repo.commits.len()).as_bytes())[..40].to_owned();
-        let mut commit = Commit { title: title.to_owned(), files: parent.files.clone() };
+        let mut commit = Commit {
+            title: title.to_owned(),
+            files: parent.files.clone(),
+        };
         for (path, file) in changes {
             match file {
                 Some(file) => commit.files.insert(path, file),
@@ -173,7 +226,9 @@ impl Store {
     }
 
     fn repo_mut(&mut self, kind: Kind, id: &str) -> io::Result<&mut Repo> {
-        self.repos.get_mut(&format!("{}/{id}", kind.plural())).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.repos
+            .get_mut(&format!("{}/{id}", kind.plural()))
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn save(&self) -> io::Result<()> {

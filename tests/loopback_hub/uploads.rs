@@ -39,18 +39,33 @@ pub type Parts = BTreeMap<u64, (String, Bytes)>;
 pub fn router() -> Router<Arc<Hub>> {
     Router::new()
         .route("/{owner}/{name}/info/lfs/objects/batch", post(batch))
-        .route("/datasets/{owner}/{name}/info/lfs/objects/batch", post(batch))
+        .route(
+            "/datasets/{owner}/{name}/info/lfs/objects/batch",
+            post(batch),
+        )
         .route("/{owner}/{name}/info/lfs/verify", post(verify))
-        .route("/api/{kind}/{owner}/{name}/xet-write-token/{revision}", get(xet_token))
+        .route(
+            "/api/{kind}/{owner}/{name}/xet-write-token/{revision}",
+            get(xet_token),
+        )
         .route("/lfs/{sha256}/parts/{number}", put(part))
         .route("/lfs/{sha256}/complete", post(complete))
         .layer(DefaultBodyLimit::disable())
 }
 
 /// Where large files go; nowhere when they are here already. On the public Hub that is another host, and so it is here.
-async fn batch(State(hub): State<Arc<Hub>>, Path(repo): Path<BTreeMap<String, String>>, headers: HeaderMap, body: Bytes) -> Answer {
+async fn batch(
+    State(hub): State<Arc<Hub>>,
+    Path(repo): Path<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     let request: Value = serde_json::from_slice(&body).map_err(bad)?;
-    let offered = |transfer: &str| request["transfers"].as_array().is_some_and(|all| all.iter().any(|one| one == transfer));
+    let offered = |transfer: &str| {
+        request["transfers"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == transfer))
+    };
     let uploads = hub.uploads.lock().unwrap().clone();
     if let Some(afterwards) = hub.afterwards.lock().unwrap().take() {
         *hub.uploads.lock().unwrap() = afterwards;
@@ -64,7 +79,10 @@ async fn batch(State(hub): State<Arc<Hub>>, Path(repo): Path<BTreeMap<String, St
     let store = hub.store.lock().unwrap();
     let mut objects = Vec::new();
     for object in request["objects"].as_array().into_iter().flatten() {
-        let oid = object["oid"].as_str().filter(|oid| is_sha256(oid)).ok_or_else(|| bad("oid: wanted a SHA-256"))?;
+        let oid = object["oid"]
+            .as_str()
+            .filter(|oid| is_sha256(oid))
+            .ok_or_else(|| bad("oid: wanted a SHA-256"))?;
         let size = object["size"].as_u64().ok_or_else(|| bad("no size"))?;
         let mut answer = json!({ "oid": oid, "size": size });
         if !store.blob(oid).exists() && transfer != "xet" {
@@ -72,18 +90,25 @@ async fn batch(State(hub): State<Arc<Hub>>, Path(repo): Path<BTreeMap<String, St
                 Uploads::Parts(chunk) if transfer == "multipart" => {
                     let mut header = json!({ "chunk_size": chunk.to_string() });
                     for number in 1..=size.div_ceil(chunk) {
-                        header[format!("{number:05}")] = format!("{there}/lfs/{oid}/parts/{number}").into();
+                        header[format!("{number:05}")] =
+                            format!("{there}/lfs/{oid}/parts/{number}").into();
                     }
                     json!({ "href": format!("{here}/lfs/{oid}/complete"), "header": header })
                 }
-                _ => json!({ "href": format!("{there}/lfs/{oid}"), "header": { "x-upload": "as told" } }),
+                _ => {
+                    json!({ "href": format!("{there}/lfs/{oid}"), "header": { "x-upload": "as told" } })
+                }
             };
             let verify = format!("{here}/{}/{}/info/lfs/verify", repo["owner"], repo["name"]);
             answer["actions"] = json!({ "upload": upload, "verify": { "href": verify } });
         }
         objects.push(answer);
     }
-    Ok(([(header::CONTENT_TYPE, "application/vnd.git-lfs+json")], Json(json!({ "transfer": transfer, "objects": objects }))).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "application/vnd.git-lfs+json")],
+        Json(json!({ "transfer": transfer, "objects": objects })),
+    )
+        .into_response())
 }
 
 /// One piece of a large file.
@@ -104,31 +129,75 @@ fn keep(hub: &Hub, sha256: &str, body: &[u8]) -> Response {
     }
 }
 
-async fn part(State(hub): State<Arc<Hub>>, Path((sha256, number)): Path<(String, u64)>, body: Bytes) -> Response {
+async fn part(
+    State(hub): State<Arc<Hub>>,
+    Path((sha256, number)): Path<(String, u64)>,
+    body: Bytes,
+) -> Response {
     let tag = format!("\"{}\"", &sha256_hex(&body)[..32]);
-    hub.parts.lock().unwrap().entry(sha256).or_default().insert(number, (tag.clone(), body));
+    hub.parts
+        .lock()
+        .unwrap()
+        .entry(sha256)
+        .or_default()
+        .insert(number, (tag.clone(), body));
     [(header::ETAG, tag)].into_response()
 }
 
-async fn complete(State(hub): State<Arc<Hub>>, Path(sha256): Path<String>, body: Bytes) -> Response {
+async fn complete(
+    State(hub): State<Arc<Hub>>,
+    Path(sha256): Path<String>,
+    body: Bytes,
+) -> Response {
     let request: Value = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return bad(error).into_response(),
     };
-    let parts = hub.parts.lock().unwrap().remove(&sha256).unwrap_or_default();
-    let named: Vec<_> = request["parts"].as_array().into_iter().flatten().map(|part| (part["partNumber"].as_u64(), part["etag"].as_str())).collect();
-    if named != parts.iter().map(|(number, (tag, _))| (Some(*number), Some(tag.as_str()))).collect::<Vec<_>>() {
+    let parts = hub
+        .parts
+        .lock()
+        .unwrap()
+        .remove(&sha256)
+        .unwrap_or_default();
+    let named: Vec<_> = request["parts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|part| (part["partNumber"].as_u64(), part["etag"].as_str()))
+        .collect();
+    if named
+        != parts
+            .iter()
+            .map(|(number, (tag, _))| (Some(*number), Some(tag.as_str())))
+            .collect::<Vec<_>>()
+    {
         return bad("these are not the parts that arrived").into_response();
     }
-    keep(&hub, &sha256, &parts.into_values().flat_map(|(_, bytes)| bytes).collect::<Vec<u8>>())
+    keep(
+        &hub,
+        &sha256,
+        &parts
+            .into_values()
+            .flat_map(|(_, bytes)| bytes)
+            .collect::<Vec<u8>>(),
+    )
 }
 
 async fn verify(State(hub): State<Arc<Hub>>, Json(object): Json<Value>) -> Answer {
-    let oid = object["oid"].as_str().filter(|oid| is_sha256(oid)).ok_or_else(|| bad("oid: wanted a SHA-256"))?;
+    let oid = object["oid"]
+        .as_str()
+        .filter(|oid| is_sha256(oid))
+        .ok_or_else(|| bad("oid: wanted a SHA-256"))?;
     let blob = hub.store.lock().unwrap().blob(oid);
     match std::fs::metadata(blob) {
-        Ok(blob) if Some(blob.len()) == object["size"].as_u64() => Ok(StatusCode::OK.into_response()),
-        Ok(blob) => Err(refuse(StatusCode::CONFLICT, "Size", format!("{} bytes arrived", blob.len()))),
+        Ok(blob) if Some(blob.len()) == object["size"].as_u64() => {
+            Ok(StatusCode::OK.into_response())
+        }
+        Ok(blob) => Err(refuse(
+            StatusCode::CONFLICT,
+            "Size",
+            format!("{} bytes arrived", blob.len()),
+        )),
         Err(_) => Err(no_entry()),
     }
 }
@@ -146,7 +215,9 @@ async fn xet_token(State(hub): State<Arc<Hub>>) -> Answer {
 
 /// Keeps under its SHA-256 what Xet's store holds: the commit names files so.
 pub async fn bring_from_xet(hub: &Hub) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let Uploads::Xet(folder) = hub.uploads.lock().unwrap().clone() else { return Ok(()) };
+    let Uploads::Xet(folder) = hub.uploads.lock().unwrap().clone() else {
+        return Ok(());
+    };
     // Where Xet keeps it within the folder that it is given.
     let xet = LocalClient::new(XetContext::default()?, folder.join("xet/xorbs")).await?;
     for (file, _) in xet.list_file_shard_entries().await? {

@@ -33,7 +33,11 @@ impl Address {
     pub fn read() -> Address {
         let (view, wanted) = current();
         let is_narrowed = !wanted.is_elsewhere();
-        let address = Address { view: RwSignal::new(view), wanted: RwSignal::new(wanted), is_narrowed };
+        let address = Address {
+            view: RwSignal::new(view),
+            wanted: RwSignal::new(wanted),
+            is_narrowed,
+        };
         window_event_listener(leptos::ev::popstate, move |_| address.follow());
         Effect::new(move |_| document().set_title(&words::title(address.view.get())));
         address
@@ -57,7 +61,9 @@ impl Address {
     }
 
     fn enter(self, href: &str) {
-        let entered = window().history().and_then(|history| history.push_state_with_url(&JsValue::NULL, "", Some(href)));
+        let entered = window()
+            .history()
+            .and_then(|history| history.push_state_with_url(&JsValue::NULL, "", Some(href)));
         drop(entered);
         self.follow();
     }
@@ -68,7 +74,8 @@ impl Address {
             // Only a page that is opened anew may fetch that.
             return drop(window().location().reload());
         }
-        self.view.maybe_update(|now| std::mem::replace(now, view) != view);
+        self.view
+            .maybe_update(|now| std::mem::replace(now, view) != view);
         self.wanted.maybe_update(|now| {
             let changed = *now != wanted;
             *now = wanted;
@@ -81,45 +88,81 @@ impl Address {
 pub fn review() -> Option<String> {
     let fragment = window().location().hash().ok()?;
     let text = fragment.strip_prefix(FRAGMENT)?;
-    js_sys::decode_uri_component(text).ok().map(String::from).filter(|text| !text.trim().is_empty())
+    js_sys::decode_uri_component(text)
+        .ok()
+        .map(String::from)
+        .filter(|text| !text.trim().is_empty())
 }
 
 /// Takes the review out of the address.
 pub fn drop_review() {
     let location = window().location();
-    let without = format!("{}{}", location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
-    let replaced = window().history().and_then(|history| history.replace_state_with_url(&JsValue::NULL, "", Some(&without)));
+    let without = format!(
+        "{}{}",
+        location.pathname().unwrap_or_default(),
+        location.search().unwrap_or_default()
+    );
+    let replaced = window()
+        .history()
+        .and_then(|history| history.replace_state_with_url(&JsValue::NULL, "", Some(&without)));
     drop(replaced);
 }
 
 /// The whole address of the page at `href` with this review in it.
 pub fn link_to_review(href: &str, review: &str) -> String {
     let base = document().base_uri().ok().flatten().unwrap_or_default();
-    let page = web_sys::Url::new_with_base(href, &base).map(|url| url.href()).unwrap_or_default();
+    let page = web_sys::Url::new_with_base(href, &base)
+        .map(|url| url.href())
+        .unwrap_or_default();
     format!("{page}{FRAGMENT}{}", js_sys::encode_uri_component(review))
 }
 
 /// What the address asks for. An empty parameter counts as none.
 fn current() -> (View, Wanted) {
     let search = window().location().search().unwrap_or_default();
-    let Ok(parameters) = UrlSearchParams::new_with_str(&search) else { return (View::One, Wanted::default()) };
+    let Ok(parameters) = UrlSearchParams::new_with_str(&search) else {
+        return (View::One, Wanted::default());
+    };
     let get = |name| parameters.get(name).filter(|value| !value.is_empty());
     let tab = get(TAB);
-    let view = View::ALL.into_iter().find(|view| tab.as_deref() == Some(view.name())).unwrap_or(View::One);
-    (view, Wanted { model: get(MODEL), endpoint: get(ENDPOINT), workers: get(WORKERS) })
+    let view = View::ALL
+        .into_iter()
+        .find(|view| tab.as_deref() == Some(view.name()))
+        .unwrap_or(View::One);
+    (
+        view,
+        Wanted {
+            model: get(MODEL),
+            endpoint: get(ENDPOINT),
+            workers: get(WORKERS),
+        },
+    )
 }
 
 fn link(view: View, wanted: &Wanted) -> String {
-    let Ok(parameters) = UrlSearchParams::new() else { return "./".into() };
+    let Ok(parameters) = UrlSearchParams::new() else {
+        return "./".into();
+    };
     if view != View::ALL[0] {
         parameters.set(TAB, view.name());
     }
-    for (name, value) in [(MODEL, &wanted.model), (ENDPOINT, &wanted.endpoint), (WORKERS, &wanted.workers)] {
+    for (name, value) in [
+        (MODEL, &wanted.model),
+        (ENDPOINT, &wanted.endpoint),
+        (WORKERS, &wanted.workers),
+    ] {
         if let Some(value) = value {
             parameters.set(name, value);
         }
     }
     // What no query needs to escape stays readable.
-    let query = String::from(parameters.to_string()).replace("%2F", "/").replace("%40", "@").replace("%3A", ":");
-    if query.is_empty() { "./".into() } else { format!("./?{query}") }
+    let query = String::from(parameters.to_string())
+        .replace("%2F", "/")
+        .replace("%40", "@")
+        .replace("%3A", ":");
+    if query.is_empty() {
+        "./".into()
+    } else {
+        format!("./?{query}")
+    }
 }

@@ -23,7 +23,9 @@ pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfe
     let address = expect_context::<Address>();
     let in_sight = move || address.view.get_untracked() == view;
     let hang = move |now: bool| is_over.maybe_update(|over| std::mem::replace(over, now) != now);
-    window_event_listener(ev::dragover, move |event| hang(in_sight() && files_of(&event).is_some()));
+    window_event_listener(ev::dragover, move |event| {
+        hang(in_sight() && files_of(&event).is_some())
+    });
     // Towards nothing: out of the window.
     window_event_listener(ev::dragleave, move |event| {
         if event.related_target().is_none() {
@@ -40,5 +42,7 @@ pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfe
 
 /// What is dragged, if that is files: text may be dragged into a box as ever.
 fn files_of(event: &DragEvent) -> Option<DataTransfer> {
-    event.data_transfer().filter(|transfer| transfer.types().includes(&"Files".into(), 0))
+    event
+        .data_transfer()
+        .filter(|transfer| transfer.types().includes(&"Files".into(), 0))
 }

@@ -15,7 +15,11 @@ pub fn whole(number: f64) -> String {
 
 /// A speed: one decimal below 10, whole above.
 pub fn speed(number: f64) -> String {
-    if number < 9.95 { format!("{:.1}", number.max(0.0)) } else { whole(number) }
+    if number < 9.95 {
+        format!("{:.1}", number.max(0.0))
+    } else {
+        whole(number)
+    }
 }
 
 /// Bytes as megabytes: `91.2`.
@@ -25,7 +29,11 @@ pub fn megabytes(bytes: f64) -> String {
 
 /// A count of weights: `22.7 million`.
 pub fn millions(number: f64) -> String {
-    if number < 999_500.0 { whole(number) } else { format!("{:.1} million", number / 1e6) }
+    if number < 999_500.0 {
+        whole(number)
+    } else {
+        format!("{:.1} million", number / 1e6)
+    }
 }
 
 /// Dollars: `$0.97`.

@@ -21,7 +21,9 @@ use wasm_bindgen::JsCast;
 
 fn main() {
     console_error_panic_hook::set_once();
-    let Some(place) = document().get_element_by_id("page") else { return };
+    let Some(place) = document().get_element_by_id("page") else {
+        return;
+    };
     // What stood there while this program was on its way.
     place.set_inner_html("");
     mount_to(place.unchecked_into(), app::App).forget();
@@ -33,7 +35,8 @@ fn keep_for_offline() {
     let navigator = window().navigator();
     // Without HTTPS there is no such thing, though web-sys promises one.
     if js_sys::Reflect::has(&navigator, &"serviceWorker".into()).unwrap_or(false) {
-        let registered = wasm_bindgen_futures::JsFuture::from(navigator.service_worker().register("./sw.js"));
+        let registered =
+            wasm_bindgen_futures::JsFuture::from(navigator.service_worker().register("./sw.js"));
         leptos::task::spawn_local(async move { drop(registered.await) });
     }
 }

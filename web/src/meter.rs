@@ -69,9 +69,16 @@ impl Meter {
         let at = now();
         if self.ticking.with_value(Option::is_none) {
             self.begun.set_value(at);
-            self.ticking.set_value(set_interval_with_handle(move || self.tick(), STEP).ok());
+            self.ticking
+                .set_value(set_interval_with_handle(move || self.tick(), STEP).ok());
         }
-        self.recent.update_value(|recent| recent.push_back(Rated { at, samples, tokens }));
+        self.recent.update_value(|recent| {
+            recent.push_back(Rated {
+                at,
+                samples,
+                tokens,
+            })
+        });
     }
 
     /// The same of reviews that the visitor asked for: not of variants of one that explain its rating, nor of a benchmark's.
@@ -89,18 +96,25 @@ impl Meter {
                 while recent.front().is_some_and(|rated| at - rated.at > WINDOW) {
                     recent.pop_front();
                 }
-                let sum = recent.iter().fold((0.0, 0.0), |sum, rated| (sum.0 + rated.samples, sum.1 + rated.tokens));
+                let sum = recent.iter().fold((0.0, 0.0), |sum, rated| {
+                    (sum.0 + rated.samples, sum.1 + rated.tokens)
+                });
                 (sum.0, sum.1, recent.is_empty())
             })
             .unwrap_or_default();
         // At the beginning there is less to look back on.
         let window = (at - self.begun.get_value()).clamp(STEP.as_secs_f64(), WINDOW);
         self.points.update(|points| {
-            points.push(Point { at, samples: samples / window, tokens: tokens / window });
+            points.push(Point {
+                at,
+                samples: samples / window,
+                tokens: tokens / window,
+            });
             points.retain(|point| at - point.at <= SPAN);
         });
         let asked = self.asked.get_value();
-        self.total.maybe_update(|total| std::mem::replace(total, asked) != asked);
+        self.total
+            .maybe_update(|total| std::mem::replace(total, asked) != asked);
         if rests && let Some(handle) = self.ticking.try_update_value(Option::take).flatten() {
             handle.clear();
         }
@@ -109,5 +123,8 @@ impl Meter {
 
 /// Seconds on a clock that never jumps.
 fn now() -> f64 {
-    window().performance().map_or_else(js_sys::Date::now, |clock| clock.now()) / 1000.0
+    window()
+        .performance()
+        .map_or_else(js_sys::Date::now, |clock| clock.now())
+        / 1000.0
 }

@@ -10,12 +10,18 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::{AbortController, AbortSignal};
 
 use crate::meter::Meter;
-use crate::starsight::{self, Arriving, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble, Wanted, Ways, is_folder};
+use crate::starsight::{
+    self, Arriving, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble,
+    Wanted, Ways, is_folder,
+};
 use crate::words;
 
 /// Where the model stands.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved when a model comes")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and it is moved when a model comes"
+)]
 pub enum ModelState {
     /// On its way.
     Loading,
@@ -100,7 +106,8 @@ impl Model {
 
     /// Takes the token for private models, if there is one.
     pub fn set_token(self, token: &str) {
-        self.token.set_value(Some(token.to_owned()).filter(|token| !token.is_empty()));
+        self.token
+            .set_value(Some(token.to_owned()).filter(|token| !token.is_empty()));
     }
 
     /// Loads it with an access token.
@@ -111,9 +118,15 @@ impl Model {
 
     /// Whether a token may be what is missing, or wrong: a Hub refused to give the model, or the token is none.
     pub fn wants_token(self, trouble: &Trouble) -> bool {
-        let is_on_a_hub =
-            self.wanted.with_untracked(|wanted| wanted.model.as_deref().is_some_and(|model| !is_folder(model) && !model.contains("://")));
-        is_on_a_hub && self.files.with_untracked(Option::is_none) && (trouble.may_be_private() || trouble.is_about_token())
+        let is_on_a_hub = self.wanted.with_untracked(|wanted| {
+            wanted
+                .model
+                .as_deref()
+                .is_some_and(|model| !is_folder(model) && !model.contains("://"))
+        });
+        is_on_a_hub
+            && self.files.with_untracked(Option::is_none)
+            && (trouble.may_be_private() || trouble.is_about_token())
     }
 
     /// Loads the newest version of it.
@@ -122,7 +135,9 @@ impl Model {
     }
 
     fn begin(self, update: bool) {
-        let Ok(controller) = AbortController::new() else { return };
+        let Ok(controller) = AbortController::new() else {
+            return;
+        };
         let signal = controller.signal();
         self.cancel();
         self.loading.set_value(Some(controller));
@@ -136,13 +151,20 @@ impl Model {
         self.is_outdated.set(false);
         self.state.set(ModelState::Loading);
         let listeners = Rc::new(Listeners {
-            on_progress: Closure::new(move |progress: LoadProgress| self.arriving.set(Arriving::of(&progress))),
+            on_progress: Closure::new(move |progress: LoadProgress| {
+                self.arriving.set(Arriving::of(&progress))
+            }),
             on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
             on_newer: Closure::new(move || self.is_outdated.set(true)),
         });
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
-            let source = Source { wanted: self.wanted.get_untracked(), files: self.files.get_untracked(), token: self.token.get_value(), update };
+            let source = Source {
+                wanted: self.wanted.get_untracked(),
+                files: self.files.get_untracked(),
+                token: self.token.get_value(),
+                update,
+            };
             let loaded = starsight::load(&source, &signal, &listeners).await;
             if self.attempts.get_value() != attempt {
                 // Another model was asked for meanwhile.
@@ -173,17 +195,28 @@ impl Model {
     /// Rates one text; also tells how much work it was.
     pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
         let attempt = self.attempts.get_value();
-        let rated = self.rater()?.rate_one(text).await.map_err(|trouble| self.hear(attempt, trouble))?;
+        let rated = self
+            .rater()?
+            .rate_one(text)
+            .await
+            .map_err(|trouble| self.hear(attempt, trouble))?;
         self.meter.count_asked(1.0, rated.1.tokens());
         Ok(rated)
     }
 
     /// Rates variants of a text, an array of strings; their ratings in order.
-    pub async fn rate_variants(self, texts: &Array, signal: &AbortSignal) -> Result<Vec<Rating>, Trouble> {
+    pub async fn rate_variants(
+        self,
+        texts: &Array,
+        signal: &AbortSignal,
+    ) -> Result<Vec<Rating>, Trouble> {
         let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
         let found = Rc::clone(&ratings);
-        let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating));
-        self.rate(texts, signal, Meter::count, |_| {}, gather).await?;
+        let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| {
+            some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating))
+        };
+        self.rate(texts, signal, Meter::count, |_| {}, gather)
+            .await?;
         Ok(ratings.take().into_iter().flatten().collect())
     }
 
@@ -195,7 +228,8 @@ impl Model {
         on_progress: impl FnMut(Speed) + 'static,
         on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
     ) -> Result<Speed, Trouble> {
-        self.rate(texts, signal, Meter::count_asked, on_progress, on_ratings).await
+        self.rate(texts, signal, Meter::count_asked, on_progress, on_ratings)
+            .await
     }
 
     async fn rate(
@@ -214,18 +248,30 @@ impl Model {
             on_progress(speed);
         };
         let attempt = self.attempts.get_value();
-        self.rater()?.rate_many(texts, signal, heard, on_ratings).await.map_err(|trouble| self.hear(attempt, trouble))
+        self.rater()?
+            .rate_many(texts, signal, heard, on_ratings)
+            .await
+            .map_err(|trouble| self.hear(attempt, trouble))
     }
 
     /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known.
-    pub async fn bench(self, texts: &Array, ways: &Ways, signal: &AbortSignal, on_row: impl FnMut(Row) + 'static) -> Result<(), Trouble> {
+    pub async fn bench(
+        self,
+        texts: &Array,
+        ways: &Ways,
+        signal: &AbortSignal,
+        on_row: impl FnMut(Row) + 'static,
+    ) -> Result<(), Trouble> {
         let mut counted = (0.0, 0.0);
         let on_rated = move |rated, tokens| {
             self.meter.count(rated - counted.0, tokens - counted.1);
             counted = (rated, tokens);
         };
         let attempt = self.attempts.get_value();
-        self.rater()?.bench(texts, ways, signal, on_row, on_rated).await.map_err(|trouble| self.hear(attempt, trouble))
+        self.rater()?
+            .bench(texts, ways, signal, on_row, on_rated)
+            .await
+            .map_err(|trouble| self.hear(attempt, trouble))
     }
 
     /// What an error in rating means. An engine that broke down rates no more; one that was freed because another model took its place did not fail, and says nothing of that other.
@@ -245,12 +291,19 @@ impl Model {
 
     /// Whether it rates. Reactive.
     pub fn is_ready(self) -> bool {
-        self.state.with(|state| matches!(state, ModelState::Ready(_)))
+        self.state
+            .with(|state| matches!(state, ModelState::Ready(_)))
     }
 
     /// Its name, once it is loaded. Reactive.
     pub fn name(self) -> Option<String> {
-        self.state.with(|state| if let ModelState::Ready(info) = state { Some(info.name.clone()) } else { None })
+        self.state.with(|state| {
+            if let ModelState::Ready(info) = state {
+                Some(info.name.clone())
+            } else {
+                None
+            }
+        })
     }
 
     /// Takes note that what was to be loaded could not even be looked at.
@@ -261,10 +314,16 @@ impl Model {
 
 /// There is no model to rate with yet.
 fn not_ready() -> Trouble {
-    Trouble { name: "NotReady".into(), message: words::NOT_READY.into() }
+    Trouble {
+        name: "NotReady".into(),
+        message: words::NOT_READY.into(),
+    }
 }
 
 /// What was asked for is not wanted any more: something else took its place.
 pub fn superseded() -> Trouble {
-    Trouble { name: "AbortError".into(), message: words::SUPERSEDED.into() }
+    Trouble {
+        name: "AbortError".into(),
+        message: words::SUPERSEDED.into(),
+    }
 }

@@ -26,9 +26,13 @@ pub fn get(cache: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
     }
     fs::create_dir_all(&folder).map_err(at(&folder))?;
-    let npm = Cmd::new("npm").words("install --no-save --no-audit --no-fund --ignore-scripts --prefix").arg(&folder);
+    let npm = Cmd::new("npm")
+        .words("install --no-save --no-audit --no-fund --ignore-scripts --prefix")
+        .arg(&folder);
     let package = format!("axe-core@{}", versions::AXE);
-    npm.arg(package).hint("It needs the network. Run the command again: what is done is kept.").run()?;
+    npm.arg(package)
+        .hint("It needs the network. Run the command again: what is done is kept.")
+        .run()?;
     find(cache).ok_or_else(|| {
         let (folder, version, wanted) = (folder.display(), versions::AXE, versions::AXE_SHA256);
         format!("{folder}/{SCRIPT} is not axe-core {version} as it is known here: its SHA-256 is not {wanted}.")

@@ -6,7 +6,8 @@ use crate::toolchain::TARGET;
 use crate::tools::{self, Wants};
 
 /// The crates that are built for WebAssembly alone.
-const NOT_NATIVE: &str = "--exclude starsight-page --exclude starsight-worker --exclude starsight-table-worker";
+const NOT_NATIVE: &str =
+    "--exclude starsight-page --exclude starsight-worker --exclude starsight-table-worker";
 
 /// The crates that are built for WebAssembly.
 const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-table-worker --package starsight-page";
@@ -15,29 +16,52 @@ const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --
 pub fn quick() -> Result {
     format()?;
     lints()?;
-    step("Unit tests", || cargo("test --locked --release --lib --bins --workspace").words(NOT_NATIVE).run())
+    step("Unit tests", || {
+        cargo("test --locked --release --lib --bins --workspace")
+            .words(NOT_NATIVE)
+            .run()
+    })
 }
 
 fn format() -> Result {
-    step("Format", || cargo("fmt --all --check").hint("`cargo fmt --all` sets it right.").run())
+    step("Format", || {
+        cargo("fmt --all --check")
+            .hint("`cargo fmt --all` sets it right.")
+            .run()
+    })
 }
 
 fn lints() -> Result {
-    step("Lints", || cargo("clippy --locked --release --all-targets -- --deny warnings").run())
+    step("Lints", || {
+        cargo("clippy --locked --release --all-targets -- --deny warnings").run()
+    })
 }
 
 /// Runs every check, up to the first that fails.
 pub fn run() -> Result {
-    let tools = tools::set_up(Wants { browser: true, linter: true, hosts: false })?;
+    let tools = tools::set_up(Wants {
+        browser: true,
+        linter: true,
+        hosts: false,
+    })?;
     format()?;
     let kit = crate::web_with(tools)?;
     lints()?;
-    step("Without the feature `cuda`", || cargo("check --locked --release --package starsight --no-default-features").run())?;
+    step("Without the feature `cuda`", || {
+        cargo("check --locked --release --package starsight --no-default-features").run()
+    })?;
     step("Lints of the WebAssembly side", || {
-        let clippy = kit.cmd("cargo").words("clippy --locked --profile wasm --target").arg(TARGET);
+        let clippy = kit
+            .cmd("cargo")
+            .words("clippy --locked --profile wasm --target")
+            .arg(TARGET);
         clippy.words(WASM_SIDE).words("-- --deny warnings").run()
     })?;
-    step("Documentation", || cargo("doc --locked --release --no-deps").env("RUSTDOCFLAGS", "--deny warnings").run())?;
+    step("Documentation", || {
+        cargo("doc --locked --release --no-deps")
+            .env("RUSTDOCFLAGS", "--deny warnings")
+            .run()
+    })?;
     step("What goes by the clock, with nothing beside it", || {
         cargo("test --locked --release --test browser -- --ignored --nocapture --test-threads=1 measured::").run()
     })?;
@@ -47,9 +71,14 @@ pub fn run() -> Result {
 
 /// Sees the site work on servers that know nothing of it. Slow, and no part of the checks above.
 pub fn hosts() -> Result {
-    crate::web(Wants { browser: true, linter: false, hosts: true })?;
+    crate::web(Wants {
+        browser: true,
+        linter: false,
+        hosts: true,
+    })?;
     eprintln!("==> The site on other hosts");
-    cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do").run()
+    cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do")
+        .run()
 }
 
 #[cfg(test)]
@@ -59,31 +88,54 @@ mod tests {
 
     /// What a Markdown file links to in this repository: `](...)` and `src="..."`, less what stands behind a `#`.
     fn links(text: &str) -> impl Iterator<Item = &str> {
-        let targets =
-            [("](", ')'), ("src=\"", '"')].map(|(before, after)| text.split(before).skip(1).filter_map(move |rest| rest.split(after).next()));
-        targets.into_iter().flatten().filter_map(|target| target.split('#').next()).filter(|target| !target.is_empty() && !target.contains("://"))
+        let targets = [("](", ')'), ("src=\"", '"')].map(|(before, after)| {
+            text.split(before)
+                .skip(1)
+                .filter_map(move |rest| rest.split(after).next())
+        });
+        targets
+            .into_iter()
+            .flatten()
+            .filter_map(|target| target.split('#').next())
+            .filter(|target| !target.is_empty() && !target.contains("://"))
     }
 
     /// The Markdown files in `folder`, those in its folders too.
     fn texts(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).expect("a folder is read").map(|entry| entry.expect("an entry").path());
-        let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
-        let own = files.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "md"));
-        own.chain(folders.iter().flat_map(|folder| texts(folder))).collect()
+        let entries = fs::read_dir(folder)
+            .expect("a folder is read")
+            .map(|entry| entry.expect("an entry").path());
+        let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+            entries.partition(|path| path.is_dir());
+        let own = files
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|kind| kind == "md"));
+        own.chain(folders.iter().flat_map(|folder| texts(folder)))
+            .collect()
     }
 
     #[test]
     fn every_local_link_leads_somewhere() {
-        let own = fs::read_dir(crate::root()).expect("the root is read").map(|entry| entry.expect("an entry").path());
+        let own = fs::read_dir(crate::root())
+            .expect("the root is read")
+            .map(|entry| entry.expect("an entry").path());
         let own = own.filter(|file| file.extension().is_some_and(|kind| kind == "md"));
         let files: Vec<_> = own.chain(texts(&crate::root().join("docs"))).collect();
         let mut dead = Vec::new();
         for file in &files {
             let text = fs::read_to_string(file).expect("a text is read");
             let folder = file.parent().unwrap_or(Path::new("."));
-            dead.extend(links(&text).filter(|target| !folder.join(target).exists()).map(|target| format!("{}: {target}", file.display())));
+            dead.extend(
+                links(&text)
+                    .filter(|target| !folder.join(target).exists())
+                    .map(|target| format!("{}: {target}", file.display())),
+            );
         }
         assert!(dead.is_empty(), "{dead:?}");
-        assert_eq!(links("[a](b.md#c) ![d](e.svg) <img src=\"f.png\"> [g](https://h/i.md) [j](#k)").collect::<Vec<_>>(), ["b.md", "e.svg", "f.png"]);
+        assert_eq!(
+            links("[a](b.md#c) ![d](e.svg) <img src=\"f.png\"> [g](https://h/i.md) [j](#k)")
+                .collect::<Vec<_>>(),
+            ["b.md", "e.svg", "f.png"]
+        );
     }
 }

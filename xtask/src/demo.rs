@@ -13,7 +13,10 @@ const STEPS: [(&str, &str); 2] = [
         "Fine-tuning the starter on the sample reviews, and testing what it learned",
         "train --model starter --data samples/reviews.csv --out out/demo/demo-stars",
     ),
-    ("Building the site around it", "site --model out/demo/demo-stars --out out/demo/site"),
+    (
+        "Building the site around it",
+        "site --model out/demo/demo-stars --out out/demo/site",
+    ),
 ];
 const SERVE: &str = "serve out/demo/site";
 
@@ -23,7 +26,9 @@ pub fn run(port: u16, serve: bool) -> Result {
         check_free(port)?;
     }
     crate::web(Wants::default())?;
-    step("Compiling the trainer (8 minutes the first time)", || crate::cargo("build --locked --release --package starsight").run())?;
+    step("Compiling the trainer (8 minutes the first time)", || {
+        crate::cargo("build --locked --release --package starsight").run()
+    })?;
 
     // Made anew each time, from the same seeds: what an earlier run left has no part in it.
     let out = crate::root().join(OUT);
@@ -34,9 +39,14 @@ pub fn run(port: u16, serve: bool) -> Result {
         step(what, || starsight(line).run())?;
     }
     // Said first, for serving does not come back.
-    eprintln!("The site is in {OUT}/site. To see it{}: cargo run --release -p starsight -- {SERVE}", if serve { " again" } else { "" });
+    eprintln!(
+        "The site is in {OUT}/site. To see it{}: cargo run --release -p starsight -- {SERVE}",
+        if serve { " again" } else { "" }
+    );
     if serve {
-        return starsight(SERVE).words(&format!("--port {port}")).become_it();
+        return starsight(SERVE)
+            .words(&format!("--port {port}"))
+            .become_it();
     }
     Ok(())
 }
@@ -44,7 +54,9 @@ pub fn run(port: u16, serve: bool) -> Result {
 /// Whether the site can be served at this port: better told now than after the training.
 fn check_free(port: u16) -> Result {
     let another = "Name another one with `--port N`, or 0 for any that is free.";
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|error| format!("Port {port} cannot be served at: {error}. {another}"))
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map(drop)
+        .map_err(|error| format!("Port {port} cannot be served at: {error}. {another}"))
 }
 
 fn starsight(line: &str) -> Cmd {
@@ -59,7 +71,10 @@ mod tests {
     fn a_taken_port_is_told() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let port = taken.local_addr().expect("it has an address").port();
-        assert!(check_free(port).is_err_and(|why| why.contains(&port.to_string()) && why.contains("--port")));
+        assert!(
+            check_free(port)
+                .is_err_and(|why| why.contains(&port.to_string()) && why.contains("--port"))
+        );
         drop(taken);
         assert!(check_free(port).is_ok() && check_free(0).is_ok());
     }

@@ -49,7 +49,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
     let task = match parse(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
         Ok(task) => task,
         Err(why) => {
@@ -58,7 +61,11 @@ fn main() -> ExitCode {
         }
     };
     let done = match task {
-        Task::SetUp { browser } => tools::set_up(Wants { browser, ..Wants::default() }).map(drop),
+        Task::SetUp { browser } => tools::set_up(Wants {
+            browser,
+            ..Wants::default()
+        })
+        .map(drop),
         Task::Web => web(Wants::default()).map(drop),
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Check => checks::quick(),
@@ -81,21 +88,36 @@ fn main() -> ExitCode {
 }
 
 fn parse(args: &[&str]) -> Result<Task> {
-    if args.iter().any(|arg| ["-h", "--help", "help"].contains(arg)) {
+    if args
+        .iter()
+        .any(|arg| ["-h", "--help", "help"].contains(arg))
+    {
         return Ok(Task::Help);
     }
     let (command, mut rest) = args.split_first().ok_or("A command is missing.")?;
     let mut task = match *command {
         "starter" => match rest {
             [play, multilingual, encoder] => {
-                let [play, multilingual, encoder] = [play, multilingual, encoder].map(|path| path.to_string());
-                return Ok(Task::Starter(starter::Sources { play, multilingual, encoder }));
+                let [play, multilingual, encoder] =
+                    [play, multilingual, encoder].map(|path| path.to_string());
+                return Ok(Task::Starter(starter::Sources {
+                    play,
+                    multilingual,
+                    encoder,
+                }));
             }
-            _ => return Err("`starter` needs two files of reviews and the folder of an encoder.".to_owned()),
+            _ => {
+                return Err(
+                    "`starter` needs two files of reviews and the folder of an encoder.".to_owned(),
+                );
+            }
         },
         "setup" => Task::SetUp { browser: false },
         "web" => Task::Web,
-        "demo" => Task::Demo { port: 8080, serve: true },
+        "demo" => Task::Demo {
+            port: 8080,
+            serve: true,
+        },
         "check" => Task::Check,
         "test" => Task::Test,
         "hosts" => Task::Hosts,
@@ -121,7 +143,8 @@ fn parse(args: &[&str]) -> Result<Task> {
 fn write_samples() -> Result {
     let path = root().join("samples/reviews.csv");
     let fresh = path.with_extension("csv.part");
-    std::fs::write(&fresh, samples::generate(samples::ROWS, samples::SEED)).map_err(sh::at(&fresh))?;
+    std::fs::write(&fresh, samples::generate(samples::ROWS, samples::SEED))
+        .map_err(sh::at(&fresh))?;
     std::fs::rename(&fresh, &path).map_err(sh::at(&path))?;
     eprintln!("{}: {} reviews", path.display(), samples::ROWS);
     Ok(())
@@ -131,7 +154,10 @@ fn write_samples() -> Result {
 fn root() -> &'static Path {
     static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
         // As cargo says now: since this was built, the whole folder may have been moved, and its target folder with it.
-        let xtask = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
+        let xtask = PathBuf::from(
+            std::env::var_os("CARGO_MANIFEST_DIR")
+                .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()),
+        );
         xtask.parent().map(Path::to_path_buf).unwrap_or(xtask)
     });
     &ROOT
@@ -160,9 +186,24 @@ mod tests {
 
     #[test]
     fn arguments_are_understood_or_named() {
-        assert!(matches!(parse(&["setup", "--browser"]), Ok(Task::SetUp { browser: true })));
-        assert!(matches!(parse(&["demo"]), Ok(Task::Demo { port: 8080, serve: true })));
-        assert!(matches!(parse(&["demo", "--no-serve", "--port", "0"]), Ok(Task::Demo { port: 0, serve: false })));
+        assert!(matches!(
+            parse(&["setup", "--browser"]),
+            Ok(Task::SetUp { browser: true })
+        ));
+        assert!(matches!(
+            parse(&["demo"]),
+            Ok(Task::Demo {
+                port: 8080,
+                serve: true
+            })
+        ));
+        assert!(matches!(
+            parse(&["demo", "--no-serve", "--port", "0"]),
+            Ok(Task::Demo {
+                port: 0,
+                serve: false
+            })
+        ));
         assert!(matches!(parse(&["check"]), Ok(Task::Check)));
         assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
         assert!(

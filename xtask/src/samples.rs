@@ -43,8 +43,16 @@ const APPS: [(&str, &str); 16] = [
 /// The share of each star among the reviews, in percent, as lopsided as in app stores.
 const STARS: [(u8, u32); 5] = [(1, 19), (2, 7), (3, 8), (4, 10), (5, 56)];
 /// How many sentences follow the first one, in percent. `None` is a review of a word or two.
-const LENGTHS: [(Option<u32>, u32); 8] =
-    [(None, 21), (Some(0), 46), (Some(1), 18), (Some(2), 6), (Some(3), 3), (Some(4), 3), (Some(8), 2), (Some(16), 1)];
+const LENGTHS: [(Option<u32>, u32); 8] = [
+    (None, 21),
+    (Some(0), 46),
+    (Some(1), 18),
+    (Some(2), 6),
+    (Some(3), 3),
+    (Some(4), 3),
+    (Some(8), 2),
+    (Some(16), 1),
+];
 /// The share of reviews whose stars do not fit what they say: people misclick, and some take one star for the best.
 const MISLABELLED: f64 = 0.025;
 /// The share of reviewers who are a star milder or harsher than their words.
@@ -82,7 +90,11 @@ fn given_stars(star: u8, random: &mut Random) -> u8 {
     if random.chance(MISLABELLED) {
         random.weighted(&STARS)
     } else if random.chance(MILDER_OR_HARSHER) {
-        if random.chance(0.5) { star.min(4) + 1 } else { star.max(2) - 1 }
+        if random.chance(0.5) {
+            star.min(4) + 1
+        } else {
+            star.max(2) - 1
+        }
     } else {
         star
     }
@@ -106,7 +118,11 @@ fn write_review(grammar: &Grammar, kind: &str, star: u8, random: &mut Random) ->
             }
         }
     }
-    voice.say(&sentences, &mut |random| grammar.raw(&format!("{star}.emoji"), random).to_owned(), random)
+    voice.say(
+        &sentences,
+        &mut |random| grammar.raw(&format!("{star}.emoji"), random).to_owned(),
+        random,
+    )
 }
 
 fn words(text: &str) -> usize {
@@ -115,7 +131,11 @@ fn words(text: &str) -> usize {
 
 /// A CSV field: in quotes if it holds a comma, a quote or a line break.
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The days from 2023-01-01 to 2025-12-31.
@@ -125,7 +145,10 @@ const DAYS: usize = 365 + 366 + 365;
 fn iso_date(mut day: usize) -> String {
     for year in 2023.. {
         let february = if year == 2024 { 29 } else { 28 };
-        for (month, days) in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].into_iter().enumerate() {
+        for (month, days) in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+            .into_iter()
+            .enumerate()
+        {
             if day < days {
                 return format!("{year}-{:02}-{:02}", month + 1, day + 1);
             }
@@ -165,8 +188,12 @@ mod tests {
 
     #[test]
     fn the_committed_file_is_what_the_generator_writes() {
-        let committed = std::fs::read_to_string(COMMITTED).expect("samples/reviews.csv is there; `cargo xtask samples` writes it");
-        assert!(committed == generate(ROWS, SEED), "samples/reviews.csv is out of date: run `cargo xtask samples`");
+        let committed = std::fs::read_to_string(COMMITTED)
+            .expect("samples/reviews.csv is there; `cargo xtask samples` writes it");
+        assert!(
+            committed == generate(ROWS, SEED),
+            "samples/reviews.csv is out of date: run `cargo xtask samples`"
+        );
     }
 
     #[test]
@@ -183,10 +210,18 @@ mod tests {
         let mut with_emoji = 0;
         let mut longer = Vec::new();
         for record in reviews {
-            let [package, review, date, star] = &record[..] else { panic!("four fields, found {record:?}") };
+            let [package, review, date, star] = &record[..] else {
+                panic!("four fields, found {record:?}")
+            };
             assert!(APPS.iter().any(|(name, _)| name == package), "{package}");
-            assert!(!review.trim().is_empty() && review.trim() == review, "{review:?}");
-            assert!(("2023-01-01".."2026-01-01").contains(&date.as_str()) && date.len() == 10, "{date}");
+            assert!(
+                !review.trim().is_empty() && review.trim() == review,
+                "{review:?}"
+            );
+            assert!(
+                ("2023-01-01".."2026-01-01").contains(&date.as_str()) && date.len() == 10,
+                "{date}"
+            );
             stars[star.parse::<usize>().expect("a number") - 1] += 1;
             lengths.push(words(review));
             with_emoji += usize::from(review.chars().any(|c| c >= '\u{2190}'));
@@ -195,13 +230,29 @@ mod tests {
             }
         }
         assert!(stars.iter().all(|&count| count > ROWS / 25), "{stars:?}");
-        assert!((ROWS * 55 / 100..ROWS * 62 / 100).contains(&stars[4]), "{stars:?}");
+        assert!(
+            (ROWS * 55 / 100..ROWS * 62 / 100).contains(&stars[4]),
+            "{stars:?}"
+        );
         assert!(with_emoji * 5 >= ROWS, "{with_emoji} of {ROWS} with emoji");
         lengths.sort_unstable();
-        assert!((6..=8).contains(&lengths[ROWS / 2]), "median of {} words", lengths[ROWS / 2]);
-        assert!((80..=LONGEST_IN_WORDS + 10).contains(&lengths[ROWS - 1]), "at most {} words", lengths[ROWS - 1]);
+        assert!(
+            (6..=8).contains(&lengths[ROWS / 2]),
+            "median of {} words",
+            lengths[ROWS / 2]
+        );
+        assert!(
+            (80..=LONGEST_IN_WORDS + 10).contains(&lengths[ROWS - 1]),
+            "at most {} words",
+            lengths[ROWS - 1]
+        );
         let distinct: HashSet<_> = longer.iter().collect();
-        assert!(distinct.len() * 100 >= longer.len() * 97, "{} of {} are distinct", distinct.len(), longer.len());
+        assert!(
+            distinct.len() * 100 >= longer.len() * 97,
+            "{} of {} are distinct",
+            distinct.len(),
+            longer.len()
+        );
     }
 
     #[test]
@@ -221,6 +272,9 @@ mod tests {
     #[test]
     fn fields_are_quoted_only_when_they_must_be() {
         assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("it says \"error\", always"), "\"it says \"\"error\"\", always\"");
+        assert_eq!(
+            quoted("it says \"error\", always"),
+            "\"it says \"\"error\"\", always\""
+        );
     }
 }

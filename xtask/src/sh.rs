@@ -25,11 +25,17 @@ impl Cmd {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            if text == "CARGO" || text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            if text == "CARGO"
+                || text.starts_with("CARGO_PKG_")
+                || text.starts_with("CARGO_MANIFEST_")
+            {
                 command.env_remove(&name);
             }
         }
-        Cmd { command, hint: None }
+        Cmd {
+            command,
+            hint: None,
+        }
     }
 
     /// Adds an argument.
@@ -82,14 +88,20 @@ impl Cmd {
     /// Runs it with its output shown, and wants it to succeed.
     pub fn run(mut self) -> Result {
         self.show();
-        let status = self.command.status().map_err(|e| self.failed(&e.to_string()))?;
+        let status = self
+            .command
+            .status()
+            .map_err(|e| self.failed(&e.to_string()))?;
         self.succeeded(status)
     }
 
     /// Runs it with its output shown, and ends it when it takes longer than `limit`.
     pub fn run_within(mut self, limit: Duration) -> Result {
         self.show();
-        let mut child = self.command.spawn().map_err(|e| self.failed(&e.to_string()))?;
+        let mut child = self
+            .command
+            .spawn()
+            .map_err(|e| self.failed(&e.to_string()))?;
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = child.try_wait().map_err(|e| self.failed(&e.to_string()))? {
@@ -108,7 +120,10 @@ impl Cmd {
     /// Runs it unseen; its standard output if it succeeds.
     pub fn read(mut self) -> Option<String> {
         let output = self.command.stdin(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Becomes it: a signal meant for this program reaches the other. Comes back only to say why it could not.
@@ -127,17 +142,29 @@ impl Cmd {
         let quoted = words.map(|word| {
             let word = word.to_string_lossy();
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c);
-            if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{word}'") }
+            if !word.is_empty() && word.chars().all(plain) {
+                word.into_owned()
+            } else {
+                format!("'{word}'")
+            }
         });
         quoted.collect::<Vec<_>>().join(" ")
     }
 
     fn succeeded(&self, status: ExitStatus) -> Result {
-        if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.failed(&status.to_string()))
+        }
     }
 
     fn failed(&self, why: &str) -> String {
-        let hint = self.hint.as_ref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+        let hint = self
+            .hint
+            .as_ref()
+            .map(|hint| format!("\n{hint}"))
+            .unwrap_or_default();
         format!("`{}` failed: {why}{hint}", self.line())
     }
 }
@@ -146,7 +173,10 @@ impl Cmd {
 pub fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = env::split_paths(&path).collect();
-    folders.into_iter().map(move |folder| folder.join(program)).filter(|file| file.is_file())
+    folders
+        .into_iter()
+        .map(move |folder| folder.join(program))
+        .filter(|file| file.is_file())
 }
 
 /// Does one step: says what it is, then how long it took.
@@ -165,9 +195,16 @@ pub fn at(path: &Path) -> impl Fn(std::io::Error) -> String {
 
 /// Holds the file's lock as long as what it gives back lives; waits while another run holds it.
 pub fn lock(path: &Path) -> Result<File> {
-    let file = File::options().create(true).append(true).open(path).map_err(at(path))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(at(path))?;
     if file.try_lock().is_err() {
-        eprintln!("    Another run is at work here; this one waits for it ({}).", path.display());
+        eprintln!(
+            "    Another run is at work here; this one waits for it ({}).",
+            path.display()
+        );
         file.lock().map_err(at(path))?;
     }
     Ok(file)

@@ -11,7 +11,8 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Flags for every crate of that target: 128-bit SIMD; loops left as they are written, for LLVM's "loop strength reduction" makes addresses of them that V8 cannot fold into its loads
 /// (the integer product loses a tenth); and random numbers from the browser.
-const FLAGS: &str = "-C target-feature=+simd128 -C llvm-args=-disable-lsr --cfg getrandom_backend=\"wasm_js\"";
+const FLAGS: &str =
+    "-C target-feature=+simd128 -C llvm-args=-disable-lsr --cfg getrandom_backend=\"wasm_js\"";
 
 /// Debian's compiler, cargo, source of std, and linker of wasm.
 const DEBIAN: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
@@ -39,9 +40,14 @@ impl Toolchain {
         }
         if on_path("rustup").next().is_some() {
             let limit = RUSTUP_LIMIT.as_secs();
-            let added = step(&format!("rustup gets {TARGET} (20 MB; given up after {limit} s)"), || {
-                Cmd::new("rustup").args(["target", "add", TARGET]).run_within(RUSTUP_LIMIT)
-            });
+            let added = step(
+                &format!("rustup gets {TARGET} (20 MB; given up after {limit} s)"),
+                || {
+                    Cmd::new("rustup")
+                        .args(["target", "add", TARGET])
+                        .run_within(RUSTUP_LIMIT)
+                },
+            );
             match added {
                 Ok(()) if own_has_target() => return Ok(Toolchain::Own),
                 Ok(()) => eprintln!("    rustup has it, but not for the `rustc` on PATH."),
@@ -64,7 +70,10 @@ impl Toolchain {
     pub fn packages(self, linter: bool) -> Vec<&'static str> {
         match self {
             Toolchain::Own => Vec::new(),
-            Toolchain::Debian => DEBIAN.into_iter().chain(linter.then_some("rust-web-clippy")).collect(),
+            Toolchain::Debian => DEBIAN
+                .into_iter()
+                .chain(linter.then_some("rust-web-clippy"))
+                .collect(),
         }
     }
 
@@ -74,7 +83,9 @@ impl Toolchain {
             Toolchain::Own => &[],
             Toolchain::Debian => &["cargo", "rustc", "rustdoc", "cargo-clippy"],
         };
-        names.iter().map(|name| PathBuf::from("/usr/bin").join(name))
+        names
+            .iter()
+            .map(|name| PathBuf::from("/usr/bin").join(name))
     }
 
     /// Sets a command up to build for WebAssembly.
@@ -99,8 +110,11 @@ impl Toolchain {
 /// Sees to it that the workspace's own cargo can check format and lints: rustup brings what is missing.
 pub fn add_checkers() -> Result {
     let lacks = |command: &str| crate::cargo(command).arg("--version").read().is_none();
-    let missing: Vec<&str> =
-        [("fmt", "rustfmt"), ("clippy", "clippy")].into_iter().filter(|(command, _)| lacks(command)).map(|(_, name)| name).collect();
+    let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(command, _)| lacks(command))
+        .map(|(_, name)| name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -112,15 +126,30 @@ pub fn add_checkers() -> Result {
         ));
     }
     let limit = RUSTUP_LIMIT.as_secs();
-    step(&format!("rustup gets {names} (10 MB; given up after {limit} s)"), || {
-        let add = Cmd::new("rustup").args(["component", "add"]).args(&missing).dir(crate::root());
-        add.hint("It needs the network. Run the command again: what is done is kept.").run_within(RUSTUP_LIMIT)
-    })
+    step(
+        &format!("rustup gets {names} (10 MB; given up after {limit} s)"),
+        || {
+            let add = Cmd::new("rustup")
+                .args(["component", "add"])
+                .args(&missing)
+                .dir(crate::root());
+            add.hint("It needs the network. Run the command again: what is done is kept.")
+                .run_within(RUSTUP_LIMIT)
+        },
+    )
 }
 
 /// Whether the `rustc` on PATH has the target's standard library.
 fn own_has_target() -> bool {
-    let folder = Cmd::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).read().unwrap_or_default();
-    let files = std::fs::read_dir(folder.trim()).into_iter().flatten().flatten();
-    files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    let folder = Cmd::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .read()
+        .unwrap_or_default();
+    let files = std::fs::read_dir(folder.trim())
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .into_iter()
+        .any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
 }

@@ -48,7 +48,10 @@ const TRUNK: Tool = Tool {
     program: "trunk",
     version: versions::TRUNK,
     package: "trunk",
-    registry: Registry::Crates { locked: true, opt_level: "0" },
+    registry: Registry::Crates {
+        locked: true,
+        opt_level: "0",
+    },
     takes: "about 5 minutes on 2 cores",
 };
 
@@ -58,17 +61,30 @@ const WASM_BINDGEN: Tool = Tool {
     version: versions::WASM_BINDGEN,
     package: "wasm-bindgen-cli",
     // A dependency that its lock file names is gone; and it reads and writes megabytes of code.
-    registry: Registry::Crates { locked: false, opt_level: "1" },
+    registry: Registry::Crates {
+        locked: false,
+        opt_level: "1",
+    },
     takes: "about 2 minutes on 2 cores",
 };
 
 /// Makes a wasm module smaller and faster.
-const WASM_OPT: Tool =
-    Tool { program: "wasm-opt", version: versions::BINARYEN, package: "binaryen", registry: Registry::Npm, takes: "23 MB, some seconds" };
+const WASM_OPT: Tool = Tool {
+    program: "wasm-opt",
+    version: versions::BINARYEN,
+    package: "binaryen",
+    registry: Registry::Npm,
+    takes: "23 MB, some seconds",
+};
 
 /// Makes one file of several of JavaScript.
-const ESBUILD: Tool =
-    Tool { program: "esbuild", version: versions::ESBUILD, package: "esbuild", registry: Registry::Npm, takes: "12 MB, some seconds" };
+const ESBUILD: Tool = Tool {
+    program: "esbuild",
+    version: versions::ESBUILD,
+    package: "esbuild",
+    registry: Registry::Npm,
+    takes: "12 MB, some seconds",
+};
 
 const CHROMIUM: [&str; 2] = ["chromium", "chromium-driver"];
 /// Where Debian puts nginx: not on everybody's PATH.
@@ -98,7 +114,10 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
 
     let mut packages = toolchain.packages(wants.linter);
     let script = axe::find(&cache);
-    let npm = (wants.browser && script.is_none()) || tools.iter().any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
+    let npm = (wants.browser && script.is_none())
+        || tools
+            .iter()
+            .any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
     if npm && on_path("npm").next().is_none() {
         packages.extend(NPM);
     }
@@ -136,15 +155,24 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     if build.is_dir() {
         fs::remove_dir_all(&build).map_err(at(&build))?;
     }
-    eprintln!("Set-up: all is there ({}; tools in {}).", toolchain.name(), cache.display());
-    Ok(Tools { toolchain, programs })
+    eprintln!(
+        "Set-up: all is there ({}; tools in {}).",
+        toolchain.name(),
+        cache.display()
+    );
+    Ok(Tools {
+        toolchain,
+        programs,
+    })
 }
 
 impl Tool {
     /// The program in the wanted version, from our own folder or from PATH.
     fn find(&self, cache: &Path) -> Option<PathBuf> {
         let ours = self.folder(cache).join(self.bin()).join(self.program);
-        std::iter::once(ours).chain(on_path(self.program)).find(|file| self.is(file))
+        std::iter::once(ours)
+            .chain(on_path(self.program))
+            .find(|file| self.is(file))
     }
 
     /// Whether this file is the program in the wanted version. Binaryen's programs say 132 where its package says 132.0.0.
@@ -193,18 +221,30 @@ impl Tool {
     }
 
     fn folder(&self, cache: &Path) -> PathBuf {
-        let name = if self.registry == Registry::Npm { self.package } else { self.program };
+        let name = if self.registry == Registry::Npm {
+            self.package
+        } else {
+            self.program
+        };
         cache.join(format!("{name}-{}", self.version))
     }
 
     fn bin(&self) -> &'static str {
-        if self.registry == Registry::Npm { "node_modules/.bin" } else { "bin" }
+        if self.registry == Registry::Npm {
+            "node_modules/.bin"
+        } else {
+            "bin"
+        }
     }
 }
 
 /// Where tools are kept, for all checkouts.
 fn cache() -> Result<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let folder = set("STARSIGHT_TOOLS")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("starsight")))
         .or_else(|| set("HOME").map(|folder| folder.join(".cache/starsight")))
@@ -219,6 +259,7 @@ fn build_dir(cache: &Path) -> PathBuf {
 
 /// Whether the tests find a browser and its driver: on PATH, or where these variables say.
 fn has_browser() -> bool {
-    let there = |variable, program| env::var_os(variable).is_some() || on_path(program).next().is_some();
+    let there =
+        |variable, program| env::var_os(variable).is_some() || on_path(program).next().is_some();
     there("STARSIGHT_CHROMIUM", "chromium") && there("STARSIGHT_CHROMEDRIVER", "chromedriver")
 }

@@ -22,8 +22,11 @@ pub const AXE_SHA256: &str = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d53
 mod tests {
     #[test]
     fn wasm_bindgen_is_the_one_that_the_crates_are_built_with() {
-        let lock = std::fs::read_to_string(crate::root().join("Cargo.lock")).expect("Cargo.lock is read");
-        let (_, package) = lock.split_once("name = \"wasm-bindgen\"\n").expect("Cargo.lock has wasm-bindgen");
+        let lock =
+            std::fs::read_to_string(crate::root().join("Cargo.lock")).expect("Cargo.lock is read");
+        let (_, package) = lock
+            .split_once("name = \"wasm-bindgen\"\n")
+            .expect("Cargo.lock has wasm-bindgen");
         let version = package.lines().next().expect("a line follows the name");
         assert_eq!(version, format!("version = \"{}\"", super::WASM_BINDGEN));
     }

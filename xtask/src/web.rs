@@ -46,16 +46,31 @@ impl Kit {
         }
         let path = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths(std::iter::once(bin.clone()).chain(env::split_paths(&path)))
-            .map_err(|e| format!("{} cannot be on PATH: {e}. Move the checkout.", bin.display()))?;
-        Ok(Kit { toolchain: tools.toolchain, target, bin, path })
+            .map_err(|e| {
+                format!(
+                    "{} cannot be on PATH: {e}. Move the checkout.",
+                    bin.display()
+                )
+            })?;
+        Ok(Kit {
+            toolchain: tools.toolchain,
+            target,
+            bin,
+            path,
+        })
     }
 
     /// A program, ours before others of its name, in the environment that builds for WebAssembly.
     pub fn cmd(&self, program: &str) -> Cmd {
         let ours = self.bin.join(program);
-        let cmd = if ours.exists() { Cmd::new(ours) } else { Cmd::new(program) };
+        let cmd = if ours.exists() {
+            Cmd::new(ours)
+        } else {
+            Cmd::new(program)
+        };
         let cmd = self.toolchain.prepare(cmd).dir(crate::root());
-        cmd.env("PATH", &self.path).env("CARGO_TARGET_DIR", &self.target)
+        cmd.env("PATH", &self.path)
+            .env("CARGO_TARGET_DIR", &self.target)
     }
 }
 
@@ -63,27 +78,49 @@ impl Kit {
 pub fn build(kit: &Kit) -> Result {
     let web = crate::root().join("web");
     let _alone = lock(&kit.target.join("lock"))?;
-    step("Fetching the crates of the page", || kit.cmd("cargo").words("fetch --locked --quiet").run())?;
+    step("Fetching the crates of the page", || {
+        kit.cmd("cargo").words("fetch --locked --quiet").run()
+    })?;
     let mut parts = Vec::new();
     for part in PARTS {
-        step(&format!("Compiling {} (2 minutes the first time)", part.what), || compile(kit, part.package, part.features))?;
-        let bound = step("Binding it to JavaScript, optimising it", || bind(kit, &part))?;
+        step(
+            &format!("Compiling {} (2 minutes the first time)", part.what),
+            || compile(kit, part.package, part.features),
+        )?;
+        let bound = step("Binding it to JavaScript, optimising it", || {
+            bind(kit, &part)
+        })?;
         parts.push((part, bound));
     }
     step("Bundling the modules", || lay_out(kit, &web, &parts))?;
     // Trunk would compile it too, but keeps cargo's progress to itself.
-    step("Compiling the page (2 minutes the first time)", || compile(kit, "starsight-page", ""))?;
+    step("Compiling the page (2 minutes the first time)", || {
+        compile(kit, "starsight-page", "")
+    })?;
     step("Bundling the page", || {
         let new = kit.target.join("dist");
         renew(&new)?;
-        kit.cmd("trunk").words("build --offline --dist").arg(&new).dir(&web).run()?;
+        kit.cmd("trunk")
+            .words("build --offline --dist")
+            .arg(&new)
+            .dir(&web)
+            .run()?;
         replace(&web.join("dist"), &new)
     })
 }
 
 fn compile(kit: &Kit, package: &str, features: &str) -> Result {
     let cargo = kit.cmd("cargo").words("build --locked --profile wasm");
-    cargo.args(["--target", TARGET, "--package", package, "--features", features]).run()
+    cargo
+        .args([
+            "--target",
+            TARGET,
+            "--package",
+            package,
+            "--features",
+            features,
+        ])
+        .run()
 }
 
 /// A module that a worker runs.
@@ -105,7 +142,13 @@ const TABLE: &str = "table";
 /// There are two engines, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all
 /// that others wrote are compiled once.
 const PARTS: [Part; 3] = [
-    Part { what: "the worker", package: "starsight-worker", features: "", name: "starsight_worker", folder: ENGINE },
+    Part {
+        what: "the worker",
+        package: "starsight-worker",
+        features: "",
+        name: "starsight_worker",
+        folder: ENGINE,
+    },
     Part {
         what: "the worker with relaxed SIMD",
         package: "starsight-worker",
@@ -113,12 +156,22 @@ const PARTS: [Part; 3] = [
         name: "starsight_worker_relaxed",
         folder: ENGINE,
     },
-    Part { what: "the reader of files", package: "starsight-table-worker", features: "", name: "starsight_table", folder: TABLE },
+    Part {
+        what: "the reader of files",
+        package: "starsight-table-worker",
+        features: "",
+        name: "starsight_table",
+        folder: TABLE,
+    },
 ];
 
 /// The JavaScript and the module of the part that was compiled last, in a folder named after all that they are made from.
 fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
-    let raw = kit.target.join(TARGET).join("wasm").join(format!("{}.wasm", part.package.replace('-', "_")));
+    let raw = kit
+        .target
+        .join(TARGET)
+        .join("wasm")
+        .join(format!("{}.wasm", part.package.replace('-', "_")));
     let mut hasher = DefaultHasher::new();
     fs::read(&raw).map_err(at(&raw))?.hash(&mut hasher);
     (versions::WASM_BINDGEN, BIND, versions::BINARYEN, OPTIMISE).hash(&mut hasher);
@@ -130,9 +183,19 @@ fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
 
     renew(&bound)?;
     let new = bound.join("new");
-    kit.cmd("wasm-bindgen").words(BIND).arg("--out-dir").arg(&new).arg(&raw).run()?;
+    kit.cmd("wasm-bindgen")
+        .words(BIND)
+        .arg("--out-dir")
+        .arg(&new)
+        .arg(&raw)
+        .run()?;
     let module = new.join(MODULE);
-    kit.cmd("wasm-opt").arg(OPTIMISE).arg(&module).arg("-o").arg(&module).run()?;
+    kit.cmd("wasm-opt")
+        .arg(OPTIMISE)
+        .arg(&module)
+        .arg("-o")
+        .arg(&module)
+        .run()?;
     fs::rename(&new, &latest).map_err(at(&new))?;
     Ok(latest)
 }
@@ -144,7 +207,11 @@ fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
     let [engine, table] = [ENGINE, TABLE].map(|folder| glue(parts, folder));
     let (engine, table) = (engine?, table?);
     let bundle = |entry: &str, format: &str, more: &[&str], out: &Path| {
-        let esbuild = kit.cmd("esbuild").arg(web.join(entry)).words(BUNDLE).args(more);
+        let esbuild = kit
+            .cmd("esbuild")
+            .arg(web.join(entry))
+            .words(BUNDLE)
+            .args(more);
         esbuild
             .arg(format!("--format={format}"))
             .arg(format!("--alias:starsight-engine={}", engine.display()))
@@ -157,30 +224,64 @@ fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
         parts
             .iter()
             .filter(|(part, _)| part.folder == of)
-            .try_for_each(|(part, bound)| copy(&bound.join(MODULE), &folder.join(of).join(format!("{}_bg.wasm", part.name))))
+            .try_for_each(|(part, bound)| {
+                copy(
+                    &bound.join(MODULE),
+                    &folder.join(of).join(format!("{}_bg.wasm", part.name)),
+                )
+            })
     };
     // Bundlers give files names of their own.
-    for (folder, more) in [(&module, &[][..]), (&package, &["--define:__STARSIGHT_ENGINE__=null"])] {
+    for (folder, more) in [
+        (&module, &[][..]),
+        (&package, &["--define:__STARSIGHT_ENGINE__=null"]),
+    ] {
         renew(folder)?;
         modules(folder, ENGINE)?;
         bundle("starsight.js", "esm", more, &folder.join("starsight.js"))?;
-        bundle("worker/worker.js", "esm", more, &folder.join("engine/worker.js"))?;
+        bundle(
+            "worker/worker.js",
+            "esm",
+            more,
+            &folder.join("engine/worker.js"),
+        )?;
         for file in ["element.js", "element.d.ts", "starsight.d.ts"] {
             copy(&web.join(file), &folder.join(file))?;
         }
     }
     modules(&module, TABLE)?;
-    bundle("table/worker/desk.js", "esm", &[], &module.join("table/desk.js"))?;
-    bundle("table/worker/worker.js", "esm", &[], &module.join("table/worker.js"))?;
+    bundle(
+        "table/worker/desk.js",
+        "esm",
+        &[],
+        &module.join("table/desk.js"),
+    )?;
+    bundle(
+        "table/worker/worker.js",
+        "esm",
+        &[],
+        &module.join("table/worker.js"),
+    )?;
     bundle("sw.js", "iife", &[], &module.join("sw.js"))?;
     let about = package.join("package.json");
-    fs::write(&about, PACKAGE.replace("VERSION", env!("CARGO_PKG_VERSION"))).map_err(at(&about))
+    fs::write(
+        &about,
+        PACKAGE.replace("VERSION", env!("CARGO_PKG_VERSION")),
+    )
+    .map_err(at(&about))
 }
 
 /// The JavaScript around the module of `folder`'s worker, which must be one for all of its builds.
 fn glue(parts: &[(Part, PathBuf)], folder: &str) -> Result<PathBuf> {
-    let paths: Vec<PathBuf> = parts.iter().filter(|(part, _)| part.folder == folder).map(|(_, bound)| bound.join(GLUE)).collect();
-    let texts = paths.iter().map(|path| fs::read(path).map_err(at(path))).collect::<Result<Vec<_>>>()?;
+    let paths: Vec<PathBuf> = parts
+        .iter()
+        .filter(|(part, _)| part.folder == folder)
+        .map(|(_, bound)| bound.join(GLUE))
+        .collect();
+    let texts = paths
+        .iter()
+        .map(|path| fs::read(path).map_err(at(path)))
+        .collect::<Result<Vec<_>>>()?;
     match texts.windows(2).all(|pair| pair[0] == pair[1]) {
         true => paths.into_iter().next().ok_or_else(|| format!("Nothing was built for {folder}.")),
         false => Err("wasm-bindgen wrote other JavaScript for one build of the worker than for the other: worker.js can import only one.".to_owned()),
@@ -234,7 +335,11 @@ fn replace(folder: &Path, new: &Path) -> Result {
 
 /// Whether two folders hold the same.
 fn same(one: &Path, other: &Path) -> io::Result<bool> {
-    let names = |folder| -> io::Result<BTreeSet<OsString>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect() };
+    let names = |folder| -> io::Result<BTreeSet<OsString>> {
+        fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    };
     let inside = names(one)?;
     if inside != names(other)? {
         return Ok(false);
@@ -275,7 +380,10 @@ mod tests {
         assert_eq!(identity(), first);
         fill("two");
         assert_ne!(identity(), first);
-        assert_eq!(fs::read_to_string(folder.join("engine/worker.js")).expect("the file is there"), "two");
+        assert_eq!(
+            fs::read_to_string(folder.join("engine/worker.js")).expect("the file is there"),
+            "two"
+        );
         fs::remove_dir_all(&work).expect("the folder is removed");
     }
 }

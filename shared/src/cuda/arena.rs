@@ -20,7 +20,10 @@ pub(super) struct Placement {
 impl Placement {
     pub fn new(layout: &Arc<Layout>) -> Placement {
         let words = layout.words().start;
-        Placement { layout: layout.clone(), gap: words.next_multiple_of(ALIGNED) - words }
+        Placement {
+            layout: layout.clone(),
+            gap: words.next_multiple_of(ALIGNED) - words,
+        }
     }
 
     /// Number of elements, the gap included.
@@ -36,7 +39,11 @@ impl Placement {
 
     /// Where what lies at `range` in the layout lies here.
     pub fn place(&self, range: &Range<usize>) -> Range<usize> {
-        let gap = if range.start >= self.layout.words().start { self.gap } else { 0 };
+        let gap = if range.start >= self.layout.words().start {
+            self.gap
+        } else {
+            0
+        };
         range.start + gap..range.end + gap
     }
 
@@ -55,7 +62,10 @@ pub(super) struct Arena {
 impl Arena {
     /// All zero.
     pub fn zeroed(device: &Arc<dyn Device>, placement: &Placement) -> Result<Arena, Error> {
-        Ok(Arena { placement: placement.clone(), buffer: Buffer::zeroed(device, placement.len())? })
+        Ok(Arena {
+            placement: placement.clone(),
+            buffer: Buffer::zeroed(device, placement.len())?,
+        })
     }
 
     /// The address of what lies at `index` in the layout.

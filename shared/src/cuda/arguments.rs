@@ -3,7 +3,10 @@
 use std::marker::PhantomData;
 
 use super::device::Address;
-use super::program::{ATTENTION_THREADS, CLIP_THREADS, COLUMN_THREADS, GROUP_THREADS, HEAD_THREADS, ROW_THREADS, UPDATE_THREADS};
+use super::program::{
+    ATTENTION_THREADS, CLIP_THREADS, COLUMN_THREADS, GROUP_THREADS, HEAD_THREADS, ROW_THREADS,
+    UPDATE_THREADS,
+};
 
 /// What C calls a type.
 pub(super) trait CType {

@@ -72,25 +72,53 @@ impl Sender {
     pub fn new(device: &Arc<dyn Device>, capacity: Capacity) -> Result<Sender, Error> {
         let most = most(capacity);
         let slot = |_| Ok((Locked::new(device, most)?, Mark::new(device)?));
-        Ok(Sender { room: Buffer::new(device, most)?, slots: (0..SLOTS).map(slot).collect::<Result<_, Error>>()?, turn: 0 })
+        Ok(Sender {
+            room: Buffer::new(device, most)?,
+            slots: (0..SLOTS).map(slot).collect::<Result<_, Error>>()?,
+            turn: 0,
+        })
     }
 
     /// Sends a batch, in tiles of `tile` tokens, with what training needs of it.
-    pub fn send(&mut self, batch: &PackedBatch, tile: usize, lesson: Option<LessonPlan<'_>>) -> Result<Sent, Error> {
+    pub fn send(
+        &mut self,
+        batch: &PackedBatch,
+        tile: usize,
+        lesson: Option<LessonPlan<'_>>,
+    ) -> Result<Sent, Error> {
         let (slot, copied) = &mut self.slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
         // Long done, unless the device lies that many batches behind.
         copied.wait()?;
-        let mut packer = Packer { to: slot.as_mut_slice(), len: 0, room: &self.room };
+        let mut packer = Packer {
+            to: slot.as_mut_slice(),
+            len: 0,
+            room: &self.room,
+        };
         // Keys first: they are twice as wide as the rest, and so aligned.
         let keys = lesson.as_ref().map_or(&[][..], |lesson| lesson.keys);
-        let keys = if keys.is_empty() { 0 } else { packer.put(keys.iter().flat_map(|key| [*key as u32, (key >> 32) as u32])) };
+        let keys = if keys.is_empty() {
+            0
+        } else {
+            packer.put(
+                keys.iter()
+                    .flat_map(|key| [*key as u32, (key >> 32) as u32]),
+            )
+        };
         let ids = packer.put(batch.token_ids.iter().copied());
         let positions = packer.put(batch.lengths().flat_map(|n| 0..n as u32));
-        let review_of = packer.put((0u32..).zip(batch.lengths()).flat_map(|(review, n)| std::iter::repeat_n(review, n)));
+        let review_of = packer.put(
+            (0u32..)
+                .zip(batch.lengths())
+                .flat_map(|(review, n)| std::iter::repeat_n(review, n)),
+        );
         let starts = packer.put(batch.cu_seqlens.iter().copied());
         let (tiles, tile_numbers) =
-            packer.count((0u32..).zip(batch.lengths()).flat_map(|(review, n)| (0..n as u32).step_by(tile).flat_map(move |first| [review, first])));
+            packer.count((0u32..).zip(batch.lengths()).flat_map(|(review, n)| {
+                (0..n as u32)
+                    .step_by(tile)
+                    .flat_map(move |first| [review, first])
+            }));
         let lesson = lesson.map(|lesson| {
             let labels = packer.put(lesson.labels.iter().copied());
             let mut order: Vec<u32> = (0..batch.tokens() as u32).collect();
@@ -100,7 +128,11 @@ impl Sender {
             let groups = || order.chunk_by(|a, b| id(a) == id(b));
             let mark = |group: &[u32]| {
                 let id = id(&group[0]);
-                if lesson.seen.insert(id) { id | FIRST } else { id }
+                if lesson.seen.insert(id) {
+                    id | FIRST
+                } else {
+                    id
+                }
             };
             let (word_ids, words) = packer.count(groups().map(mark));
             let ends = groups().scan(0, |end, group| {
@@ -108,7 +140,13 @@ impl Sender {
                 Some(*end)
             });
             let word_starts = packer.put(std::iter::once(0).chain(ends));
-            Lesson { labels, word_ids, word_order, word_starts, words }
+            Lesson {
+                labels,
+                word_ids,
+                word_order,
+                word_starts,
+                words,
+            }
         });
         let len = packer.len;
         self.room.send(slot, len)?;

@@ -56,19 +56,62 @@ pub struct Product {
 impl Product {
     /// What the result is stored in.
     pub fn result_precision(&self) -> Precision {
-        if self.wide { Precision::F32 } else { self.precision }
+        if self.wide {
+            Precision::F32
+        } else {
+            self.precision
+        }
     }
 
     /// The product as BLAS wants it. To BLAS a matrix lies by columns: what is (m, n) by rows is (n, m) to it. So the transpose of each product is asked for, its operands
     /// exchanged.
     pub(super) fn by_columns(&self) -> Gemm {
-        let Product { form, rows, outputs, inputs, operands: [a, b], result, add, .. } = *self;
-        let operand = |at, stride, transposed| Operand { at, stride, transposed };
-        let gemm = |m, n, k, left, right| Gemm { m, n, k, left, right, result, add };
+        let Product {
+            form,
+            rows,
+            outputs,
+            inputs,
+            operands: [a, b],
+            result,
+            add,
+            ..
+        } = *self;
+        let operand = |at, stride, transposed| Operand {
+            at,
+            stride,
+            transposed,
+        };
+        let gemm = |m, n, k, left, right| Gemm {
+            m,
+            n,
+            k,
+            left,
+            right,
+            result,
+            add,
+        };
         match form {
-            Form::Output => gemm(outputs, rows, inputs, operand(b, inputs, true), operand(a, inputs, false)),
-            Form::Input => gemm(inputs, rows, outputs, operand(b, inputs, false), operand(a, outputs, false)),
-            Form::Weight => gemm(inputs, outputs, rows, operand(b, inputs, false), operand(a, outputs, true)),
+            Form::Output => gemm(
+                outputs,
+                rows,
+                inputs,
+                operand(b, inputs, true),
+                operand(a, inputs, false),
+            ),
+            Form::Input => gemm(
+                inputs,
+                rows,
+                outputs,
+                operand(b, inputs, false),
+                operand(a, outputs, false),
+            ),
+            Form::Weight => gemm(
+                inputs,
+                outputs,
+                rows,
+                operand(b, inputs, false),
+                operand(a, outputs, true),
+            ),
         }
     }
 }
@@ -161,7 +204,13 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// As [`Device::zero`].
-    unsafe fn launch(&self, function: Function, blocks: [u32; 3], threads: u32, arguments: &[MaybeUninit<u8>]) -> Result<(), Error>;
+    unsafe fn launch(
+        &self,
+        function: Function,
+        blocks: [u32; 3],
+        threads: u32,
+        arguments: &[MaybeUninit<u8>],
+    ) -> Result<(), Error>;
 
     /// A matrix product.
     ///
@@ -209,7 +258,10 @@ pub(super) struct Mark {
 impl Mark {
     /// A mark, not yet set: nothing has to be waited for.
     pub fn new(device: &Arc<dyn Device>) -> Result<Mark, Error> {
-        Ok(Mark { id: device.mark()?, device: device.clone() })
+        Ok(Mark {
+            id: device.mark()?,
+            device: device.clone(),
+        })
     }
 
     /// Sets it after all that was sent so far.
@@ -254,7 +306,12 @@ impl<T: Plain> Buffer<T> {
     pub fn new(device: &Arc<dyn Device>, len: usize) -> Result<Buffer<T>, Error> {
         // No device gives an empty piece.
         let address = device.allocate((len * size_of::<T>()).max(1))?;
-        Ok(Buffer { device: device.clone(), address, len, of: PhantomData })
+        Ok(Buffer {
+            device: device.clone(),
+            address,
+            len,
+            of: PhantomData,
+        })
     }
 
     /// The same, all bits zero.
@@ -266,9 +323,16 @@ impl<T: Plain> Buffer<T> {
 
     /// Sets the bits of some elements to zero.
     pub fn zero(&self, range: Range<usize>) -> Result<(), Error> {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "{range:?} of {}",
+            self.len
+        );
         // SAFETY: the range lies within the buffer.
-        unsafe { self.device.zero(self.at(range.start), range.len() * size_of::<T>()) }
+        unsafe {
+            self.device
+                .zero(self.at(range.start), range.len() * size_of::<T>())
+        }
     }
 
     /// The address of an element.
@@ -289,32 +353,64 @@ impl<T: Plain> Buffer<T> {
 
     /// Copies `from` to the elements from `first` on, and waits until that is done.
     pub fn write(&self, first: usize, from: &[T]) -> Result<(), Error> {
-        assert!(first + from.len() <= self.len, "{} elements from {first} on of {}", from.len(), self.len);
+        assert!(
+            first + from.len() <= self.len,
+            "{} elements from {first} on of {}",
+            from.len(),
+            self.len
+        );
         // SAFETY: the range lies within the buffer, and the slice outlives the wait.
-        unsafe { self.device.upload(from.as_ptr().cast(), self.at(first), size_of_val(from))? };
+        unsafe {
+            self.device
+                .upload(from.as_ptr().cast(), self.at(first), size_of_val(from))?
+        };
         finish(&self.device)
     }
 
     /// Copies elements, from `first` on, once all that was sent is done.
     pub fn read(&self, first: usize, to: &mut [T]) -> Result<(), Error> {
-        assert!(first + to.len() <= self.len, "{} elements from {first} on of {}", to.len(), self.len);
+        assert!(
+            first + to.len() <= self.len,
+            "{} elements from {first} on of {}",
+            to.len(),
+            self.len
+        );
         // SAFETY: as in `write`.
-        unsafe { self.device.download(self.at(first), to.as_mut_ptr().cast(), size_of_val(to))? };
+        unsafe {
+            self.device
+                .download(self.at(first), to.as_mut_ptr().cast(), size_of_val(to))?
+        };
         finish(&self.device)
     }
 
     /// Sends a copy of the first elements of `from`, which must stay as they are until it is done.
     pub fn send(&self, from: &Locked<T>, len: usize) -> Result<(), Error> {
-        assert!(len <= self.len && len <= from.len, "{len} elements of {} to {}", from.len, self.len);
+        assert!(
+            len <= self.len && len <= from.len,
+            "{len} elements of {} to {}",
+            from.len,
+            self.len
+        );
         // SAFETY: so many elements are there on both sides.
-        unsafe { self.device.upload(from.pointer.cast(), self.address, len * size_of::<T>()) }
+        unsafe {
+            self.device
+                .upload(from.pointer.cast(), self.address, len * size_of::<T>())
+        }
     }
 
     /// Asks for a copy of the first elements, which is there when a mark set after this is done.
     pub fn fetch(&self, to: &mut Locked<T>, len: usize) -> Result<(), Error> {
-        assert!(len <= self.len && len <= to.len, "{len} elements of {} to {}", self.len, to.len);
+        assert!(
+            len <= self.len && len <= to.len,
+            "{len} elements of {} to {}",
+            self.len,
+            to.len
+        );
         // SAFETY: as in `send`.
-        unsafe { self.device.download(self.address, to.pointer.cast(), len * size_of::<T>()) }
+        unsafe {
+            self.device
+                .download(self.address, to.pointer.cast(), len * size_of::<T>())
+        }
     }
 }
 
@@ -352,7 +448,11 @@ impl<T: Plain> Locked<T> {
             // SAFETY: so many elements are there.
             unsafe { pointer.add(i).write(T::default()) };
         }
-        Ok(Locked { device: device.clone(), pointer, len })
+        Ok(Locked {
+            device: device.clone(),
+            pointer,
+            len,
+        })
     }
 
     /// The elements. No copy may be under way: the mark after it says so.
@@ -373,6 +473,9 @@ impl<T> Drop for Locked<T> {
         // A copy may be under way; when waiting fails, the device is lost and copies nothing.
         let _ = finish(&self.device);
         // SAFETY: it came from the same device with as many bytes.
-        unsafe { self.device.unlock(self.pointer.cast(), (self.len * size_of::<T>()).max(1)) };
+        unsafe {
+            self.device
+                .unlock(self.pointer.cast(), (self.len * size_of::<T>()).max(1))
+        };
     }
 }

@@ -4,10 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Precision;
 use super::arena::{Arena, Placement};
-use super::arguments::{Activate, AddNorm, Attention, AttentionForward, Classify, Embed, GatherFirst, NONE, RoundMatrices, Rows};
+use super::arguments::{
+    Activate, AddNorm, Attention, AttentionForward, Classify, Embed, GatherFirst, NONE,
+    RoundMatrices, Rows,
+};
 use super::batch::{Sender, Sent};
 use super::device::{Address, Buffer, Device, Form, Locked, Mark, Product};
-use super::program::{COLUMN_THREADS, HEAD_WARPS, Program, ROW_WARPS, UPDATE_THREADS, tile, vector};
+use super::program::{
+    COLUMN_THREADS, HEAD_WARPS, Program, ROW_WARPS, UPDATE_THREADS, tile, vector,
+};
 use super::tape::{Capacity, LayerTape, Normed, Tape};
 use crate::batch::{PackedBatch, pack_in_order};
 use crate::config::Architecture;
@@ -58,7 +63,11 @@ pub(super) struct Losses {
 }
 
 /// Calls `make` with `budget`, and as long as the device's memory does not suffice with half as much, down to the model's longest review.
-pub(super) fn fitting<T>(config: &EncoderConfig, budget: usize, make: impl Fn(usize) -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn fitting<T>(
+    config: &EncoderConfig,
+    budget: usize,
+    make: impl Fn(usize) -> Result<T, Error>,
+) -> Result<T, Error> {
     let least = config.max_positions;
     let mut budget = budget.max(least);
     loop {
@@ -86,7 +95,10 @@ impl Encoder {
         let core = Core::new(device, config, &layout, &layout.gather(weights)?, precision)?;
         let room = fitting(config, token_budget, |tokens| {
             // Each review has at least its two special tokens.
-            let capacity = Capacity { tokens, reviews: tokens.div_ceil(2) };
+            let capacity = Capacity {
+                tokens,
+                reviews: tokens.div_ceil(2),
+            };
             Ok(Room {
                 capacity,
                 sender: Sender::new(device, capacity)?,
@@ -94,24 +106,42 @@ impl Encoder {
                 logits: Locked::new(device, capacity.reviews * LABELS)?,
             })
         })?;
-        Ok(Encoder { core, room: Mutex::new(room) })
+        Ok(Encoder {
+            core,
+            room: Mutex::new(room),
+        })
     }
 }
 
 impl Engine for Encoder {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let Room { capacity, sender, tape, logits } = &mut *room;
+        let Room {
+            capacity,
+            sender,
+            tape,
+            logits,
+        } = &mut *room;
         self.core.rate(batch, *capacity, sender, tape, logits)
     }
 
     fn token_budget(&self) -> usize {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner).capacity.tokens
+        self.room
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .capacity
+            .tokens
     }
 }
 
 impl Core {
-    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, layout: &Arc<Layout>, values: &[f32], precision: Precision) -> Result<Core, Error> {
+    pub fn new(
+        device: &Arc<dyn Device>,
+        config: &EncoderConfig,
+        layout: &Arc<Layout>,
+        values: &[f32],
+        precision: Precision,
+    ) -> Result<Core, Error> {
         let program = Program::new(device, config, precision)?;
         let placement = Placement::new(layout);
         let arena = Arena::zeroed(device, &placement)?;
@@ -120,16 +150,32 @@ impl Core {
             Precision::F32 => None,
             Precision::Bf16 => Some(Buffer::new(device, placement.matrices())?),
         };
-        let core = Core { device: device.clone(), program, config: config.clone(), precision, values: arena, halves };
+        let core = Core {
+            device: device.clone(),
+            program,
+            config: config.clone(),
+            precision,
+            values: arena,
+            halves,
+        };
         core.round_matrices()?;
         Ok(core)
     }
 
     /// Brings the bf16 copy of the matrices up to date.
     fn round_matrices(&self) -> Result<(), Error> {
-        let Some(halves) = &self.halves else { return Ok(()) };
-        let blocks = halves.len().div_ceil(UPDATE_THREADS as usize).min(ROW_BLOCKS);
-        let arguments = RoundMatrices { values: self.values.start().into(), halves: halves.start().into(), count: halves.len() as u32 };
+        let Some(halves) = &self.halves else {
+            return Ok(());
+        };
+        let blocks = halves
+            .len()
+            .div_ceil(UPDATE_THREADS as usize)
+            .min(ROW_BLOCKS);
+        let arguments = RoundMatrices {
+            values: self.values.start().into(),
+            halves: halves.start().into(),
+            count: halves.len() as u32,
+        };
         self.program.launch([blocks, 1, 1], arguments)
     }
 
@@ -147,8 +193,13 @@ impl Core {
         let order: Vec<usize> = (0..lengths.len()).collect();
         let copied = Mark::new(&self.device)?;
         let mut out = Vec::with_capacity(lengths.len());
-        for group in pack_in_order(&order, &lengths, capacity.tokens).iter().flat_map(|group| group.chunks(capacity.reviews)) {
-            let review = |i: &usize| &batch.token_ids[batch.cu_seqlens[*i] as usize..batch.cu_seqlens[i + 1] as usize];
+        for group in pack_in_order(&order, &lengths, capacity.tokens)
+            .iter()
+            .flat_map(|group| group.chunks(capacity.reviews))
+        {
+            let review = |i: &usize| {
+                &batch.token_ids[batch.cu_seqlens[*i] as usize..batch.cu_seqlens[i + 1] as usize]
+            };
             let part = PackedBatch::new(&group.iter().map(review).collect::<Vec<_>>())?;
             let sent = sender.send(&part, tile(&self.config), None)?;
             self.forward(&sent, tape, None)?;
@@ -180,29 +231,65 @@ impl Core {
     }
 
     /// A product of a linear layer, of which the operands and the result lie at these addresses.
-    pub fn multiply(&self, form: Form, at: &LinearAt, rows: usize, operands: [Address; 2], result: Address, write: Write) -> Result<(), Error> {
-        let LinearAt { outputs, inputs, .. } = *at;
+    pub fn multiply(
+        &self,
+        form: Form,
+        at: &LinearAt,
+        rows: usize,
+        operands: [Address; 2],
+        result: Address,
+        write: Write,
+    ) -> Result<(), Error> {
+        let LinearAt {
+            outputs, inputs, ..
+        } = *at;
         let (wide, add) = match write {
             Write::Stored => (false, false),
             Write::Wide { add } => (true, add),
         };
         // SAFETY: the addresses are those of buffers for the most rows that a batch may have, and of the layer's weight.
-        unsafe { self.device.multiply(&Product { form, rows, outputs, inputs, operands, result, precision: self.precision, wide, add }) }
+        unsafe {
+            self.device.multiply(&Product {
+                form,
+                rows,
+                outputs,
+                inputs,
+                operands,
+                result,
+                precision: self.precision,
+                wide,
+                add,
+            })
+        }
     }
 
     /// y = x wᵀ
     fn linear(&self, at: &LinearAt, rows: usize, x: Address, y: Address) -> Result<(), Error> {
-        self.multiply(Form::Output, at, rows, [x, self.matrix(at)], y, Write::Stored)
+        self.multiply(
+            Form::Output,
+            at,
+            rows,
+            [x, self.matrix(at)],
+            y,
+            Write::Stored,
+        )
     }
 
     /// The rows of a batch, or of its first tokens.
     pub fn rows(batch: &Sent, first: bool) -> Rows {
-        Rows { keys: batch.keys.into(), reviews: batch.review_of.into(), positions: batch.positions.into(), first: first.into() }
+        Rows {
+            keys: batch.keys.into(),
+            reviews: batch.review_of.into(),
+            positions: batch.positions.into(),
+            first: first.into(),
+        }
     }
 
     /// Threshold and scale of a dropout, which is in force when a batch has streams.
     pub fn dropout(batch: &Sent, rate: f32) -> (u32, f32) {
-        Dropout::new(rate).filter(|_| batch.keys != NONE).map_or((0, 1.0), Dropout::parts)
+        Dropout::new(rate)
+            .filter(|_| batch.keys != NONE)
+            .map_or((0, 1.0), Dropout::parts)
     }
 
     /// Blocks of a kernel that takes `rows` rows, a warp each.
@@ -222,7 +309,12 @@ impl Core {
         for (i, at) in layout.layers.iter().enumerate() {
             self.layer(batch, tape, i, at)?;
         }
-        self.linear(&layout.pooler, batch.reviews, tape.first.start(), tape.pooler.start())?;
+        self.linear(
+            &layout.pooler,
+            batch.reviews,
+            tape.first.start(),
+            tape.pooler.start(),
+        )?;
         let (threshold, drop_scale) = Core::dropout(batch, self.config.classifier_dropout);
         let of = |address: fn(&Losses) -> Address| losses.map_or(NONE, address);
         let arguments = Classify {
@@ -242,7 +334,10 @@ impl Core {
             threshold,
             drop_scale,
         };
-        self.program.launch([batch.reviews.div_ceil(HEAD_WARPS as usize), 1, 1], arguments)
+        self.program.launch(
+            [batch.reviews.div_ceil(HEAD_WARPS as usize), 1, 1],
+            arguments,
+        )
     }
 
     fn embed(&self, batch: &Sent, tape: &Tape) -> Result<(), Error> {
@@ -254,7 +349,11 @@ impl Core {
             words: self.values.words().into(),
             position_table: self.values.at(layout.positions.start).into(),
             // A review is always the first segment.
-            segment: layout.segments.as_ref().map_or(NONE, |segments| self.values.at(segments.start)).into(),
+            segment: layout
+                .segments
+                .as_ref()
+                .map_or(NONE, |segments| self.values.at(segments.start))
+                .into(),
             scale: self.values.at(layout.embedding_norm.scale.start).into(),
             bias: self.values.at(layout.embedding_norm.bias.start).into(),
             sum: tape.embedded.sum.start().into(),
@@ -266,11 +365,18 @@ impl Core {
             threshold,
             drop_scale,
         };
-        self.program.launch(Core::row_blocks(batch.tokens), arguments)
+        self.program
+            .launch(Core::row_blocks(batch.tokens), arguments)
     }
 
     /// What attention of a layer reads.
-    pub fn attention(&self, batch: &Sent, here: &LayerTape, index: usize, at: &LayerAt) -> Attention {
+    pub fn attention(
+        &self,
+        batch: &Sent,
+        here: &LayerTape,
+        index: usize,
+        at: &LayerAt,
+    ) -> Attention {
         let h = self.config.hidden_size;
         let last = index + 1 == self.config.layers;
         let (threshold, drop_scale) = Core::dropout(batch, self.config.attention_dropout);
@@ -307,7 +413,12 @@ impl Core {
         let x = here.x.start();
         let asked = match &here.first {
             Some([first, query]) if last => {
-                let arguments = GatherFirst { x: x.into(), starts: batch.starts.into(), first: first.start().into(), rows: rows as u32 };
+                let arguments = GatherFirst {
+                    x: x.into(),
+                    starts: batch.starts.into(),
+                    first: first.start().into(),
+                    rows: rows as u32,
+                };
                 self.program.launch(Core::row_blocks(rows), arguments)?;
                 self.linear(&at.query, rows, first.start(), query.start())?;
                 self.linear(&at.key_value, batch.tokens, x, here.projected.start())?;
@@ -318,30 +429,117 @@ impl Core {
                 x
             }
         };
-        let blocks = [if last { batch.reviews } else { batch.tile_count }, config.heads, 1];
+        let blocks = [
+            if last {
+                batch.reviews
+            } else {
+                batch.tile_count
+            },
+            config.heads,
+            1,
+        ];
         let of = self.attention(batch, here, index, at);
-        self.program.launch(blocks, AttentionForward { of, context: here.context.start().into(), log_sums: here.log_sums.start().into() })?;
+        self.program.launch(
+            blocks,
+            AttentionForward {
+                of,
+                context: here.context.start().into(),
+                log_sums: here.log_sums.start().into(),
+            },
+        )?;
 
-        self.linear(&at.attention_output, rows, here.context.start(), tape.added.start())?;
+        self.linear(
+            &at.attention_output,
+            rows,
+            here.context.start(),
+            tape.added.start(),
+        )?;
         // BERT drops here; DistilBERT does not.
-        let rate = if config.architecture == Architecture::Bert { config.hidden_dropout } else { 0.0 };
-        let added = Added { x: tape.added.start(), by: &at.attention_output, rate, site: site::attention_output(index) };
-        self.add_norm(batch, last, added, asked, &at.attention_norm, &here.attention, here.attended.start())?;
+        let rate = if config.architecture == Architecture::Bert {
+            config.hidden_dropout
+        } else {
+            0.0
+        };
+        let added = Added {
+            x: tape.added.start(),
+            by: &at.attention_output,
+            rate,
+            site: site::attention_output(index),
+        };
+        self.add_norm(
+            batch,
+            last,
+            added,
+            asked,
+            &at.attention_norm,
+            &here.attention,
+            here.attended.start(),
+        )?;
 
-        self.linear(&at.feed_forward_in, rows, here.attended.start(), here.inner.start())?;
-        let blocks = [self.column_blocks(config.intermediate_size), rows.min(ROW_BLOCKS), 1];
+        self.linear(
+            &at.feed_forward_in,
+            rows,
+            here.attended.start(),
+            here.inner.start(),
+        )?;
+        let blocks = [
+            self.column_blocks(config.intermediate_size),
+            rows.min(ROW_BLOCKS),
+            1,
+        ];
         let bias = self.bias(&at.feed_forward_in);
-        self.program
-            .launch(blocks, Activate { x: here.inner.start().into(), bias: bias.into(), y: tape.active.start().into(), rows: rows as u32 })?;
-        self.linear(&at.feed_forward_out, rows, tape.active.start(), tape.added.start())?;
-        let added = Added { x: tape.added.start(), by: &at.feed_forward_out, rate: config.hidden_dropout, site: site::output(index) };
-        let next = if last { tape.first.start() } else { tape.layers[(index + 1) % buffers].x.start() };
-        self.add_norm(batch, last, added, here.attended.start(), &at.output_norm, &here.output, next)
+        self.program.launch(
+            blocks,
+            Activate {
+                x: here.inner.start().into(),
+                bias: bias.into(),
+                y: tape.active.start().into(),
+                rows: rows as u32,
+            },
+        )?;
+        self.linear(
+            &at.feed_forward_out,
+            rows,
+            tape.active.start(),
+            tape.added.start(),
+        )?;
+        let added = Added {
+            x: tape.added.start(),
+            by: &at.feed_forward_out,
+            rate: config.hidden_dropout,
+            site: site::output(index),
+        };
+        let next = if last {
+            tape.first.start()
+        } else {
+            tape.layers[(index + 1) % buffers].x.start()
+        };
+        self.add_norm(
+            batch,
+            last,
+            added,
+            here.attended.start(),
+            &at.output_norm,
+            &here.output,
+            next,
+        )
     }
 
     /// y = LayerNorm(residual + what is added), its sum and moments kept.
-    #[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
-    fn add_norm(&self, batch: &Sent, first: bool, added: Added<'_>, residual: Address, at: &NormAt, kept: &Normed, y: Address) -> Result<(), Error> {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a kernel takes its operands one by one"
+    )]
+    fn add_norm(
+        &self,
+        batch: &Sent,
+        first: bool,
+        added: Added<'_>,
+        residual: Address,
+        at: &NormAt,
+        kept: &Normed,
+        y: Address,
+    ) -> Result<(), Error> {
         let rows = if first { batch.reviews } else { batch.tokens };
         let (threshold, drop_scale) = Core::dropout(batch, added.rate);
         let arguments = AddNorm {

@@ -114,17 +114,34 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(device: &Arc<dyn Device>, placement: &Placement, trained: &[bool]) -> Result<Pieces, Error> {
+    fn new(
+        device: &Arc<dyn Device>,
+        placement: &Placement,
+        trained: &[bool],
+    ) -> Result<Pieces, Error> {
         let (mut table, mut starts) = (Vec::new(), vec![0]);
-        for ((tensor, placed), _) in (0u32..).zip(placement.layout.tensors()).zip(trained).filter(|(_, trained)| **trained) {
+        for ((tensor, placed), _) in (0u32..)
+            .zip(placement.layout.tensors())
+            .zip(trained)
+            .filter(|(_, trained)| **trained)
+        {
             let range = placement.place(&placed.range);
             starts.resize(tensor as usize + 1, table.len() as u32 / 3);
-            table.extend(range.clone().step_by(PIECE).flat_map(|start| [start as u32, PIECE.min(range.end - start) as u32, tensor]));
+            table.extend(
+                range
+                    .clone()
+                    .step_by(PIECE)
+                    .flat_map(|start| [start as u32, PIECE.min(range.end - start) as u32, tensor]),
+            );
         }
         starts.resize(placement.layout.tensors().len() + 1, table.len() as u32 / 3);
         let count = table.len() / 3;
-        let pieces =
-            Pieces { table: Buffer::new(device, table.len())?, count, starts: Buffer::new(device, starts.len())?, sums: Buffer::new(device, count)? };
+        let pieces = Pieces {
+            table: Buffer::new(device, table.len())?,
+            count,
+            starts: Buffer::new(device, starts.len())?,
+            sums: Buffer::new(device, count)?,
+        };
         pieces.table.write(0, &table)?;
         pieces.starts.write(0, &starts)?;
         Ok(pieces)
@@ -137,9 +154,20 @@ impl Learner {
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks; [`Error::Device`] for a model that the kernels do not compute;
     /// [`Error::DeviceMemory`] when the memory does not suffice for the model and its longest review.
-    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, weights: &Weights, settings: &Settings<'_>) -> Result<Learner, Error> {
+    pub fn new(
+        device: &Arc<dyn Device>,
+        config: &EncoderConfig,
+        weights: &Weights,
+        settings: &Settings<'_>,
+    ) -> Result<Learner, Error> {
         let layout = Arc::new(Layout::of(config));
-        let core = Core::new(device, config, &layout, &layout.gather(weights)?, settings.precision)?;
+        let core = Core::new(
+            device,
+            config,
+            &layout,
+            &layout.gather(weights)?,
+            settings.precision,
+        )?;
         let placement = core.values.placement.clone();
         let stride = layout.vectors.len() + config.hidden_size;
         let sums = Sums {
@@ -149,14 +177,20 @@ impl Learner {
             marks: Buffer::zeroed(device, config.vocab_size)?,
             depth: settings.depth,
         };
-        let [first_moment, second_moment] = [Arena::zeroed(device, &placement)?, Arena::zeroed(device, &placement)?];
+        let [first_moment, second_moment] = [
+            Arena::zeroed(device, &placement)?,
+            Arena::zeroed(device, &placement)?,
+        ];
         let pieces = Pieces::new(device, &placement, settings.trained)?;
         let tensors = layout.tensors().len();
         let numbers = 2 * tensors + LABELS * LABELS;
         let slot = |_| Ok((Locked::new(device, numbers)?, Mark::new(device)?));
         let (room, capacity) = fitting(config, settings.token_budget, |tokens| {
             // More than a step's: evaluations take more reviews at once.
-            let capacity = Capacity { tokens, reviews: settings.reviews.max(tokens / 8).min(tokens) };
+            let capacity = Capacity {
+                tokens,
+                reviews: settings.reviews.max(tokens / 8).min(tokens),
+            };
             let room = Room {
                 sender: Sender::new(device, capacity)?,
                 tape: Tape::new(device, config, settings.precision, capacity, true)?,
@@ -204,14 +238,24 @@ impl Learner {
     /// device fails.
     pub fn step(&mut self, step: &Step<'_>) -> Result<(), Error> {
         if step.reviews.len() > self.most_reviews {
-            return Err(Error::Input(format!("a step of {} reviews; the learner was made for {}", step.reviews.len(), self.most_reviews)));
+            return Err(Error::Input(format!(
+                "a step of {} reviews; the learner was made for {}",
+                step.reviews.len(),
+                self.most_reviews
+            )));
         }
         let lengths: Vec<usize> = step.reviews.iter().map(|ids| ids.len()).collect();
         let groups = plan(&lengths, self.capacity.tokens);
-        let batches: Vec<PackedBatch> =
-            groups.iter().map(|group| PackedBatch::new(&group.iter().map(|i| step.reviews[*i]).collect::<Vec<_>>())).collect::<Result<_, Error>>()?;
+        let batches: Vec<PackedBatch> = groups
+            .iter()
+            .map(|group| {
+                PackedBatch::new(&group.iter().map(|i| step.reviews[*i]).collect::<Vec<_>>())
+            })
+            .collect::<Result<_, Error>>()?;
         // Before anything is sent: a step is done as a whole or not at all.
-        batches.iter().try_for_each(|batch| self.core.config.check(batch))?;
+        batches
+            .iter()
+            .try_for_each(|batch| self.core.config.check(batch))?;
         self.send_numbers(step)?;
         // Marks of rows begin at 1: fresh ones are 0.
         self.steps += 1;
@@ -229,21 +273,50 @@ impl Learner {
         let (slot, copied) = &mut self.number_slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
         copied.wait()?;
-        let rates = step.updates.iter().flat_map(|update| update.map_or([1.0, 0.0], |update| [update.shrink, update.size]));
+        let rates = step
+            .updates
+            .iter()
+            .flat_map(|update| update.map_or([1.0, 0.0], |update| [update.shrink, update.size]));
         let numbers = rates.chain(step.targets.as_flattened().iter().copied());
-        slot.as_mut_slice().iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
+        slot.as_mut_slice()
+            .iter_mut()
+            .zip(numbers)
+            .for_each(|(to, number)| *to = number);
         self.numbers.send(slot, self.numbers.len())?;
         copied.set()
     }
 
     /// Forward and backward pass of a batch: the reviews `group` of the step, after `before` others.
-    fn batch(&mut self, step: &Step<'_>, group: &[usize], batch: &PackedBatch, before: usize) -> Result<(), Error> {
-        let Learner { core, room, sums, numbers, seen, .. } = self;
+    fn batch(
+        &mut self,
+        step: &Step<'_>,
+        group: &[usize],
+        batch: &PackedBatch,
+        before: usize,
+    ) -> Result<(), Error> {
+        let Learner {
+            core,
+            room,
+            sums,
+            numbers,
+            seen,
+            ..
+        } = self;
         let room = room.get_mut().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<u64> = group.iter().map(|i| step.keys[*i]).collect();
         let labels: Vec<u32> = group.iter().map(|i| step.labels[*i] as u32).collect();
-        let sent = room.sender.send(batch, tile(&core.config), Some(LessonPlan { keys: &keys, labels: &labels, seen }))?;
-        let Some(lesson) = sent.lesson else { return Ok(()) };
+        let sent = room.sender.send(
+            batch,
+            tile(&core.config),
+            Some(LessonPlan {
+                keys: &keys,
+                labels: &labels,
+                seen,
+            }),
+        )?;
+        let Some(lesson) = sent.lesson else {
+            return Ok(());
+        };
         let losses = Losses {
             labels: lesson.labels,
             targets: numbers.at(numbers.len() - LABELS * LABELS),
@@ -253,7 +326,17 @@ impl Learner {
         };
         core.forward(&sent, &room.tape, Some(&losses))?;
         let (tape, grad, mark) = (&room.tape, &room.grad, self.steps);
-        Backward { core, batch: &sent, lesson: &lesson, tape, grad, sums, add: before > 0, mark }.run()
+        Backward {
+            core,
+            batch: &sent,
+            lesson: &lesson,
+            tape,
+            grad,
+            sums,
+            add: before > 0,
+            mark,
+        }
+        .run()
     }
 
     /// Clips, updates, and asks for the report.
@@ -267,12 +350,25 @@ impl Learner {
             mark: self.steps,
             words: placement.words().start as u32,
         };
-        program.launch(blocks, SquareSums { of, pieces: self.pieces.table.start().into(), sums: self.pieces.sums.start().into() })?;
+        program.launch(
+            blocks,
+            SquareSums {
+                of,
+                pieces: self.pieces.table.start().into(),
+                sums: self.pieces.sums.start().into(),
+            },
+        )?;
         let tensors = placement.layout.tensors().len();
         let arguments = Clip {
             sums: self.pieces.sums.start().into(),
             piece_starts: self.pieces.starts.start().into(),
-            losses: self.room.get_mut().unwrap_or_else(PoisonError::into_inner).losses.start().into(),
+            losses: self
+                .room
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .losses
+                .start()
+                .into(),
             state: self.state.start().into(),
             report: self.report.start().into(),
             tensors: tensors as u32,
@@ -290,13 +386,21 @@ impl Learner {
             second: self.second_moment.start().into(),
             halves: self.core.halves.as_ref().map_or(NONE, Buffer::start).into(),
             // The same for all: it depends on the number of updates alone.
-            root: step.updates.iter().flatten().next().map_or(1.0, |update| update.root),
+            root: step
+                .updates
+                .iter()
+                .flatten()
+                .next()
+                .map_or(1.0, |update| update.root),
             matrices: placement.matrices() as u32,
         };
         program.launch(blocks, arguments)?;
         let (mut slot, arrived) = match self.idle.pop() {
             Some(slot) => slot,
-            None => (Locked::new(&self.core.device, 2 + tensors)?, Mark::new(&self.core.device)?),
+            None => (
+                Locked::new(&self.core.device, 2 + tensors)?,
+                Mark::new(&self.core.device)?,
+            ),
         };
         self.report.fetch(&mut slot, 2 + tensors)?;
         arrived.set()?;
@@ -318,7 +422,11 @@ impl Learner {
                 break;
             }
             let numbers = slot.as_slice();
-            out.push(Report { loss: f64::from(numbers[0]), norm: f64::from(numbers[1]), squares: numbers[2..].to_vec() });
+            out.push(Report {
+                loss: f64::from(numbers[0]),
+                norm: f64::from(numbers[1]),
+                squares: numbers[2..].to_vec(),
+            });
             self.idle.push((slot, arrived));
         }
         Ok(out)
@@ -358,7 +466,10 @@ impl Learner {
         let mut marks = vec![0; self.sums.marks.len()];
         self.sums.marks.read(0, &mut marks)?;
         let layout = self.layout();
-        for (row, mark) in gradients[layout.words()].chunks_exact_mut(layout.width()).zip(marks) {
+        for (row, mark) in gradients[layout.words()]
+            .chunks_exact_mut(layout.width())
+            .zip(marks)
+        {
             if mark != self.steps {
                 row.fill(0.0);
             }
@@ -371,7 +482,12 @@ impl Learner {
 impl Engine for Learner {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let Room { sender, tape, logits, .. } = &mut *room;
+        let Room {
+            sender,
+            tape,
+            logits,
+            ..
+        } = &mut *room;
         self.core.rate(batch, self.capacity, sender, tape, logits)
     }
 

@@ -22,8 +22,17 @@ pub fn peak(device: &Arc<dyn Device>, precision: Precision, side: usize) -> Resu
         operand.write(0, &vec![0x3c; side * side * precision.bytes()])?;
     }
     let operands = [a.start(), b.start()];
-    let product =
-        Product { form: Form::Output, rows: side, outputs: side, inputs: side, operands, result: c.start(), precision, wide: false, add: false };
+    let product = Product {
+        form: Form::Output,
+        rows: side,
+        outputs: side,
+        inputs: side,
+        operands,
+        result: c.start(),
+        precision,
+        wide: false,
+        add: false,
+    };
     let (done, mut best) = (Mark::new(device)?, f64::INFINITY);
     for _ in 0..5 {
         let clock = Instant::now();

@@ -40,7 +40,11 @@ pub(super) fn tile(config: &EncoderConfig) -> usize {
 
 /// Elements that a thread of a column kernel takes at once.
 pub(super) fn vector(config: &EncoderConfig) -> usize {
-    if config.hidden_size.is_multiple_of(8) && config.intermediate_size.is_multiple_of(8) { 8 } else { 1 }
+    if config.hidden_size.is_multiple_of(8) && config.intermediate_size.is_multiple_of(8) {
+        8
+    } else {
+        1
+    }
 }
 
 /// The source for a model: its constants, the kernels' arguments, the kernels.
@@ -50,7 +54,9 @@ pub(super) fn vector(config: &EncoderConfig) -> usize {
 pub(super) fn source(config: &EncoderConfig, precision: Precision) -> Result<String, Error> {
     let head = config.head_size();
     if head > WIDEST_HEAD {
-        return Err(Error::Device(format!("attention heads are {head} wide; on a GPU at most {WIDEST_HEAD} are computed: use the processor")));
+        return Err(Error::Device(format!(
+            "attention heads are {head} wide; on a GPU at most {WIDEST_HEAD} are computed: use the processor"
+        )));
     }
     let flag = usize::from;
     let constants = [
@@ -72,7 +78,10 @@ pub(super) fn source(config: &EncoderConfig, precision: Precision) -> Result<Str
         ("TANH", flag(config.architecture == Architecture::Bert)),
         ("BF16", flag(precision == Precision::Bf16)),
     ];
-    let mut out: String = constants.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    let mut out: String = constants
+        .iter()
+        .map(|(name, value)| format!("#define {name} {value}\n"))
+        .collect();
     out += match precision {
         Precision::Bf16 => "typedef unsigned short stored;\n",
         Precision::F32 => "typedef float stored;\n",
@@ -103,9 +112,16 @@ impl Program {
     ///
     /// # Errors
     /// As [`source`], and when the device's compiler refuses them.
-    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, precision: Precision) -> Result<Program, Error> {
+    pub fn new(
+        device: &Arc<dyn Device>,
+        config: &EncoderConfig,
+        precision: Precision,
+    ) -> Result<Program, Error> {
         let functions = device.load(&source(config, precision)?, KERNELS)?;
-        Ok(Program { device: device.clone(), functions: KERNELS.iter().copied().zip(functions).collect() })
+        Ok(Program {
+            device: device.clone(),
+            functions: KERNELS.iter().copied().zip(functions).collect(),
+        })
     }
 
     /// Launches a kernel on `blocks` blocks; with none, nothing.
@@ -117,9 +133,17 @@ impl Program {
             return Ok(());
         }
         // SAFETY: `K` is plain data; its bytes, padding among them, are read as the struct that the kernel was compiled with.
-        let bytes = unsafe { std::slice::from_raw_parts((&raw const arguments).cast::<MaybeUninit<u8>>(), size_of::<K>()) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                (&raw const arguments).cast::<MaybeUninit<u8>>(),
+                size_of::<K>(),
+            )
+        };
         let blocks = blocks.map(|n| n as u32);
-        let function = self.functions.get(K::NAME).ok_or_else(|| Error::Device(format!("no kernel {}", K::NAME)))?;
+        let function = self
+            .functions
+            .get(K::NAME)
+            .ok_or_else(|| Error::Device(format!("no kernel {}", K::NAME)))?;
         // SAFETY: the arguments' addresses are those of buffers that the caller owns, of the sizes that the kernel's documentation says.
         unsafe { self.device.launch(*function, blocks, K::THREADS, bytes) }
     }

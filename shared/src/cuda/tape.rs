@@ -95,17 +95,34 @@ impl Maker<'_> {
     }
 
     fn normed(&self, width: usize) -> Result<Normed, Error> {
-        Ok(Normed { sum: self.stored(self.capacity.tokens, width)?, moments: self.wide(self.capacity.tokens, 2)? })
+        Ok(Normed {
+            sum: self.stored(self.capacity.tokens, width)?,
+            moments: self.wide(self.capacity.tokens, 2)?,
+        })
     }
 }
 
 impl Tape {
     /// For batches of at most `capacity`; with `keep`, for a backward pass.
-    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, precision: Precision, capacity: Capacity, keep: bool) -> Result<Tape, Error> {
-        let make = Maker { device, precision, capacity };
+    pub fn new(
+        device: &Arc<dyn Device>,
+        config: &EncoderConfig,
+        precision: Precision,
+        capacity: Capacity,
+        keep: bool,
+    ) -> Result<Tape, Error> {
+        let make = Maker {
+            device,
+            precision,
+            capacity,
+        };
         let Capacity { tokens, reviews } = capacity;
         let (h, f) = (config.hidden_size, config.intermediate_size);
-        let layers = if keep { config.layers } else { config.layers.min(2) };
+        let layers = if keep {
+            config.layers
+        } else {
+            config.layers.min(2)
+        };
         let last = (config.layers - 1) % layers;
         let layer = |i| {
             Ok(LayerTape {
@@ -117,7 +134,11 @@ impl Tape {
                 attended: make.stored(tokens, h)?,
                 inner: make.stored(tokens, f)?,
                 output: make.normed(h)?,
-                first: if i == last { Some([make.stored(reviews, h)?, make.stored(reviews, h)?]) } else { None },
+                first: if i == last {
+                    Some([make.stored(reviews, h)?, make.stored(reviews, h)?])
+                } else {
+                    None
+                },
             })
         };
         Ok(Tape {
@@ -134,8 +155,17 @@ impl Tape {
 
 impl GradientTape {
     /// For batches of at most `capacity`.
-    pub fn new(device: &Arc<dyn Device>, config: &EncoderConfig, precision: Precision, capacity: Capacity) -> Result<GradientTape, Error> {
-        let make = Maker { device, precision, capacity };
+    pub fn new(
+        device: &Arc<dyn Device>,
+        config: &EncoderConfig,
+        precision: Precision,
+        capacity: Capacity,
+    ) -> Result<GradientTape, Error> {
+        let make = Maker {
+            device,
+            precision,
+            capacity,
+        };
         let Capacity { tokens, reviews } = capacity;
         let (h, f) = (config.hidden_size, config.intermediate_size);
         Ok(GradientTape {

@@ -26,7 +26,11 @@ const TASK: usize = 64;
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-    if bits & 0x7fff_ffff > 0x7f80_0000 { (bits >> 16) as u16 | 0x40 } else { nearest }
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        (bits >> 16) as u16 | 0x40
+    } else {
+        nearest
+    }
 }
 
 /// Two neighbours along the summed dimension, the first in the lower half.
@@ -84,7 +88,9 @@ impl Panels {
 
     /// Its panels, and the first column of each.
     fn parts(&mut self) -> impl Iterator<Item = (usize, &mut [u32])> {
-        (0..self.columns).step_by(COLUMNS).zip(self.pairs.chunks_exact_mut(self.steps * COLUMNS))
+        (0..self.columns)
+            .step_by(COLUMNS)
+            .zip(self.pairs.chunks_exact_mut(self.steps * COLUMNS))
     }
 }
 
@@ -128,7 +134,14 @@ impl Rounded {
         parts
             .collect::<Vec<_>>()
             .into_par_iter()
-            .for_each(|(at, first, panel)| pack_panel(at.operand(values, direction), at.shape(direction), first, panel));
+            .for_each(|(at, first, panel)| {
+                pack_panel(
+                    at.operand(values, direction),
+                    at.shape(direction),
+                    first,
+                    panel,
+                )
+            });
         let fresh = Arc::new(panels);
         state().fresh = Some(Arc::clone(&fresh));
         fresh
@@ -147,11 +160,20 @@ thread_local! {
 }
 
 /// y (m, n) = a (m, k) b (k, n), or y += a b: a and b strided along one dimension, y row-major, none empty. With `alone`, all threads share in the product.
-pub(super) fn product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
+pub(super) fn product(
+    write: Write,
+    y: &mut [f32],
+    (m, n, k): (usize, usize, usize),
+    a: View<'_>,
+    b: View<'_>,
+    alone: bool,
+) {
     // Taken out: a thread that waits for others may be given another product meanwhile.
     let mut room = ROOM.take();
     room.right.size(k, n);
-    room.right.parts().for_each(|(first, panel)| pack_panel(b, (k, n), first, panel));
+    room.right
+        .parts()
+        .for_each(|(first, panel)| pack_panel(b, (k, n), first, panel));
     pack_left(&mut room.left, a, m, k);
     by_panels(Bf16Kernel::best(), write, y, &room.left, &room.right, alone);
     ROOM.set(room);
@@ -165,17 +187,40 @@ pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, a
     ROOM.set(room);
 }
 
-fn by_panels(kernel: Bf16Kernel, write: Write, y: &mut [f32], left: &Left, right: &Panels, alone: bool) {
+fn by_panels(
+    kernel: Bf16Kernel,
+    write: Write,
+    y: &mut [f32],
+    left: &Left,
+    right: &Panels,
+    alone: bool,
+) {
     let n = right.columns;
     let rows = |first: usize, y: &mut [f32]| {
-        for (panel, columns) in right.pairs.chunks_exact(right.steps * COLUMNS).zip((0..n).step_by(COLUMNS)) {
+        for (panel, columns) in right
+            .pairs
+            .chunks_exact(right.steps * COLUMNS)
+            .zip((0..n).step_by(COLUMNS))
+        {
             for (block, y) in y.chunks_mut(ROWS * n).enumerate() {
-                tile(kernel, left, first + block * ROWS, panel, write, y, columns, n);
+                tile(
+                    kernel,
+                    left,
+                    first + block * ROWS,
+                    panel,
+                    write,
+                    y,
+                    columns,
+                    n,
+                );
             }
         }
     };
     match alone {
-        true => y.par_chunks_mut(TASK * n).enumerate().for_each(|(i, y)| rows(i * TASK, y)),
+        true => y
+            .par_chunks_mut(TASK * n)
+            .enumerate()
+            .for_each(|(i, y)| rows(i * TASK, y)),
         false => rows(0, y),
     }
 }
@@ -251,17 +296,34 @@ fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u3
             *to = pair(*x, *y);
         }
     } else {
-        to.iter_mut().zip(one).for_each(|(to, x)| *to = pair(*x, 0.0));
+        to.iter_mut()
+            .zip(one)
+            .for_each(|(to, x)| *to = pair(*x, 0.0));
     }
 }
 
 /// Computes up to `ROWS` rows of y, from the `first` row of the left operand on, in the columns of one panel.
-#[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
-fn tile(kernel: Bf16Kernel, left: &Left, first: usize, panel: &[u32], write: Write, y: &mut [f32], columns: usize, n: usize) {
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel takes its operands one by one"
+)]
+fn tile(
+    kernel: Bf16Kernel,
+    left: &Left,
+    first: usize,
+    panel: &[u32],
+    write: Write,
+    y: &mut [f32],
+    columns: usize,
+    n: usize,
+) {
     let rows = y.len() / n;
     let (row, step, left) = (left.row, left.step, &left.pairs[first * left.row..]);
     let steps = panel.len() / COLUMNS;
-    assert!(rows <= ROWS && (rows - 1) * row + (steps - 1) * step < left.len(), "a tile lies in its operand");
+    assert!(
+        rows <= ROWS && (rows - 1) * row + (steps - 1) * step < left.len(),
+        "a tile lies in its operand"
+    );
     let mut sums = [[0f32; COLUMNS]; ROWS];
     match kernel {
         // SAFETY: the processor has what the function was compiled for, and the last pair that it reads of the left operand lies within it, as asserted.
@@ -291,8 +353,20 @@ fn tile(kernel: Bf16Kernel, left: &Left, first: usize, panel: &[u32], write: Wri
 }
 
 /// The sums of a tile, on any processor.
-fn plain(rows: usize, left: &[u32], row: usize, step: usize, panel: &[u32], sums: &mut [[f32; COLUMNS]; ROWS]) {
-    let halves = |pair: u32| [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)];
+fn plain(
+    rows: usize,
+    left: &[u32],
+    row: usize,
+    step: usize,
+    panel: &[u32],
+    sums: &mut [[f32; COLUMNS]; ROWS],
+) {
+    let halves = |pair: u32| {
+        [
+            f32::from_bits(pair << 16),
+            f32::from_bits(pair & 0xffff_0000),
+        ]
+    };
     for (at, right) in panel.chunks_exact(COLUMNS).enumerate() {
         for (r, sums) in sums[..rows].iter_mut().enumerate() {
             let [first, second] = halves(left[r * row + at * step]);
@@ -310,8 +384,17 @@ fn plain(rows: usize, left: &[u32], row: usize, step: usize, panel: &[u32], sums
 /// The processor must have AVX512-BF16, and `left` reach to `(R - 1) * row + (steps - 1) * step`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn avx512<const R: usize>(left: &[u32], row: usize, step: usize, panel: &[u32], sums: &mut [[f32; COLUMNS]; ROWS]) {
-    use std::arch::x86_64::{__m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps};
+unsafe fn avx512<const R: usize>(
+    left: &[u32],
+    row: usize,
+    step: usize,
+    panel: &[u32],
+    sums: &mut [[f32; COLUMNS]; ROWS],
+) {
+    use std::arch::x86_64::{
+        __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+        _mm512_setzero_ps, _mm512_storeu_ps,
+    };
     use std::mem::transmute;
 
     let mut acc = [[_mm512_setzero_ps(); 2]; R];
@@ -319,9 +402,12 @@ unsafe fn avx512<const R: usize>(left: &[u32], row: usize, step: usize, panel: &
         // SAFETY: a step of a panel is 32 pairs; the left operand reaches as far as the caller says. A register of 16 pairs is one of 32 bf16.
         unsafe {
             let x = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().cast()));
-            let y = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().add(16).cast()));
+            let y =
+                transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().add(16).cast()));
             for (r, [first, second]) in acc.iter_mut().enumerate() {
-                let a = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(left.get_unchecked(r * row + at * step).cast_signed()));
+                let a = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(
+                    left.get_unchecked(r * row + at * step).cast_signed(),
+                ));
                 *first = _mm512_dpbf16_ps(*first, a, x);
                 *second = _mm512_dpbf16_ps(*second, a, y);
             }
@@ -357,34 +443,71 @@ mod tests {
         ] {
             assert_eq!(rounded(x), wanted, "{x}");
         }
-        assert_eq!((rounded(f32::INFINITY), rounded(f32::MAX)), (f64::INFINITY, f64::INFINITY));
+        assert_eq!(
+            (rounded(f32::INFINITY), rounded(f32::MAX)),
+            (f64::INFINITY, f64::INFINITY)
+        );
         assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7f80_0001)).is_nan());
     }
 
     /// Each way in which a linear layer multiplies, in sizes that leave rests on all sides.
     #[test]
     fn products_are_the_sums_of_rounded_operands() {
-        for (m, n, k) in [(1, 1, 1), (8, 32, 2), (3, 5, 7), (17, 70, 33), (130, 96, 65), (9, 33, 384)] {
-            let (a, b, before) = (rng::normals(1, m * k, 1.0), rng::normals(2, k * n, 1.0), rng::normals(3, m * n, 1.0));
+        for (m, n, k) in [
+            (1, 1, 1),
+            (8, 32, 2),
+            (3, 5, 7),
+            (17, 70, 33),
+            (130, 96, 65),
+            (9, 33, 384),
+        ] {
+            let (a, b, before) = (
+                rng::normals(1, m * k, 1.0),
+                rng::normals(2, k * n, 1.0),
+                rng::normals(3, m * n, 1.0),
+            );
             for (a_by_rows, b_by_rows) in [(true, false), (true, true), (false, true)] {
                 let view = |data, by_rows, height: usize, width: usize| {
-                    if by_rows { View { data, columns: 1, rows: width } } else { View { data, columns: height, rows: 1 } }
+                    if by_rows {
+                        View {
+                            data,
+                            columns: 1,
+                            rows: width,
+                        }
+                    } else {
+                        View {
+                            data,
+                            columns: height,
+                            rows: 1,
+                        }
+                    }
                 };
                 let (left, right) = (view(&a, a_by_rows, m, k), view(&b, b_by_rows, k, n));
-                let at = |v: View<'_>, i: usize, j: usize| rounded(v.data[i * v.rows + j * v.columns]);
+                let at =
+                    |v: View<'_>, i: usize, j: usize| rounded(v.data[i * v.rows + j * v.columns]);
                 for (write, alone) in [(Write::Set, false), (Write::Add, true)] {
                     for kernel in [Bf16Kernel::Plain, Bf16Kernel::best()] {
                         let mut y = before.clone();
                         let mut room = Room::default();
                         room.right.size(k, n);
-                        room.right.parts().for_each(|(first, panel)| pack_panel(right, (k, n), first, panel));
+                        room.right
+                            .parts()
+                            .for_each(|(first, panel)| pack_panel(right, (k, n), first, panel));
                         pack_left(&mut room.left, left, m, k);
                         by_panels(kernel, write, &mut y, &room.left, &room.right, alone);
                         for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                             let sum: f64 = (0..k).map(|l| at(left, i, l) * at(right, l, j)).sum();
-                            let wanted = sum + if write == Write::Add { f64::from(before[i * n + j]) } else { 0.0 };
+                            let wanted = sum
+                                + if write == Write::Add {
+                                    f64::from(before[i * n + j])
+                                } else {
+                                    0.0
+                                };
                             let found = f64::from(y[i * n + j]);
-                            assert!((found - wanted).abs() < 1e-4, "{kernel:?}, {m} x {n} x {k}: {found}, wanted {wanted}");
+                            assert!(
+                                (found - wanted).abs() < 1e-4,
+                                "{kernel:?}, {m} x {n} x {k}: {found}, wanted {wanted}"
+                            );
                         }
                     }
                 }

@@ -20,14 +20,26 @@ pub(super) fn run(pass: &Pass<'_>, shard: &mut Shard, keep: bool) {
     }
     embed(pass, shard);
     for (i, at) in pass.layout.layers.iter().enumerate() {
-        layer(pass, shard, i, at, i % buffers, (i + 1) % buffers, i + 1 == layers);
+        layer(
+            pass,
+            shard,
+            i,
+            at,
+            i % buffers,
+            (i + 1) % buffers,
+            i + 1 == layers,
+        );
     }
     head(pass, shard);
 }
 
 impl Pass<'_> {
     pub(super) fn norm(&self, at: &NormAt) -> Norm<'_> {
-        Norm { scale: &self.values[at.scale.clone()], bias: &self.values[at.bias.clone()], eps: self.config.layer_norm_eps }
+        Norm {
+            scale: &self.values[at.scale.clone()],
+            bias: &self.values[at.bias.clone()],
+            eps: self.config.layer_norm_eps,
+        }
     }
 }
 
@@ -35,14 +47,27 @@ impl Pass<'_> {
 fn embed(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let tokens = shard.tokens();
-    let (words, positions) = (&pass.values[pass.layout.words()], &pass.values[pass.layout.positions.clone()]);
-    let segment = pass.layout.segments.clone().map(|range| &pass.values[range][..h]);
+    let (words, positions) = (
+        &pass.values[pass.layout.words()],
+        &pass.values[pass.layout.positions.clone()],
+    );
+    let segment = pass
+        .layout
+        .segments
+        .clone()
+        .map(|range| &pass.values[range][..h]);
     let sum = shard.embedded.sum.sized(tokens * h);
     for (_, span) in spans(&shard.boundaries) {
         let rows = sum[span.start * h..span.end * h].chunks_exact_mut(h);
-        for ((row, id), position) in rows.zip(&shard.token_ids[span]).zip(positions.chunks_exact(h)) {
+        for ((row, id), position) in rows
+            .zip(&shard.token_ids[span])
+            .zip(positions.chunks_exact(h))
+        {
             let word = &words[*id as usize * h..][..h];
-            row.iter_mut().zip(word).zip(position).for_each(|((x, w), p)| *x = w + p);
+            row.iter_mut()
+                .zip(word)
+                .zip(position)
+                .for_each(|((x, w), p)| *x = w + p);
             // A review is always the first segment.
             if let Some(segment) = segment {
                 add(row, segment);
@@ -50,17 +75,35 @@ fn embed(pass: &Pass<'_>, shard: &mut Shard) {
         }
     }
     let x = shard.layers[0].x.sized(tokens * h);
-    norm::forward(pass.norm(&pass.layout.embedding_norm), sum, x, shard.embedded.moments.sized(tokens));
-    drop_tokens(x, pass.config.hidden_dropout, &shard.keys, site::EMBEDDINGS, &shard.boundaries);
+    norm::forward(
+        pass.norm(&pass.layout.embedding_norm),
+        sum,
+        x,
+        shard.embedded.moments.sized(tokens),
+    );
+    drop_tokens(
+        x,
+        pass.config.hidden_dropout,
+        &shard.keys,
+        site::EMBEDDINGS,
+        &shard.boundaries,
+    );
 }
 
 /// Drops elements of x (tokens, width), each token from a stream of its own; nothing when `keys` is empty. The gradient is dropped by the same call.
 pub(super) fn drop_tokens(x: &mut [f32], rate: f32, keys: &[u64], site: u64, boundaries: &[usize]) {
-    let Some(dropout) = Dropout::new(rate) else { return };
-    let Some(tokens) = boundaries.last().filter(|n| **n > 0) else { return };
+    let Some(dropout) = Dropout::new(rate) else {
+        return;
+    };
+    let Some(tokens) = boundaries.last().filter(|n| **n > 0) else {
+        return;
+    };
     let width = x.len() / tokens;
     for (key, (_, span)) in keys.iter().zip(spans(boundaries)) {
-        for (i, row) in x[span.start * width..span.end * width].chunks_exact_mut(width).enumerate() {
+        for (i, row) in x[span.start * width..span.end * width]
+            .chunks_exact_mut(width)
+            .enumerate()
+        {
             dropout.apply(row, token_stream(*key, site, i));
         }
     }
@@ -72,12 +115,29 @@ pub(super) fn single_tokens(reviews: usize) -> Vec<usize> {
 }
 
 /// One layer, from the x of buffer `here` to that of buffer `next`; the last one, from the first token of each review to the shard's `first`.
-fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: usize, next: usize, last: bool) {
+fn layer(
+    pass: &Pass<'_>,
+    shard: &mut Shard,
+    index: usize,
+    at: &LayerAt,
+    here: usize,
+    next: usize,
+    last: bool,
+) {
     let config = pass.config;
-    let (h, f, values, by) = (config.hidden_size, config.intermediate_size, pass.values, pass.arithmetic);
+    let (h, f, values, by) = (
+        config.hidden_size,
+        config.intermediate_size,
+        pass.values,
+        pass.arithmetic,
+    );
     let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
     let rows = if last { reviews } else { tokens };
-    let mut result = std::mem::take(if last { &mut shard.first } else { &mut shard.layers[next].x });
+    let mut result = std::mem::take(if last {
+        &mut shard.first
+    } else {
+        &mut shard.layers[next].x
+    });
     let singles;
     let row_boundaries = if last {
         singles = single_tokens(reviews);
@@ -111,9 +171,18 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
             kv: &key_value[span.start * 2 * h..span.end * 2 * h],
             heads: config.heads,
             size: h / config.heads,
-            dropout: dropout.zip(shard.keys.get(review).map(|key| rng::stream(*key, site::attention(index)))),
+            dropout: dropout.zip(
+                shard
+                    .keys
+                    .get(review)
+                    .map(|key| rng::stream(*key, site::attention(index))),
+            ),
         };
-        attention::forward(operands, &mut context[asked.start * h..asked.end * h], &mut shard.attention);
+        attention::forward(
+            operands,
+            &mut context[asked.start * h..asked.end * h],
+            &mut shard.attention,
+        );
     }
 
     let attended = tape.attended.sized(rows * h);
@@ -122,9 +191,21 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     add_bias(sum, &values[at.attention_output.bias.clone()]);
     // BERT drops here; DistilBERT does not.
     if config.architecture == Architecture::Bert {
-        drop_tokens(sum, config.hidden_dropout, &shard.keys, site::attention_output(index), row_boundaries);
+        drop_tokens(
+            sum,
+            config.hidden_dropout,
+            &shard.keys,
+            site::attention_output(index),
+            row_boundaries,
+        );
     }
-    add_and_norm(pass, &at.attention_norm, &mut tape.attention, asked, attended);
+    add_and_norm(
+        pass,
+        &at.attention_norm,
+        &mut tape.attention,
+        asked,
+        attended,
+    );
 
     let inner = tape.inner.sized(rows * f);
     product::linear(&at.feed_forward_in, attended, inner, by);
@@ -134,9 +215,25 @@ fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, at: &LayerAt, here: u
     let sum = tape.output.sum.sized(rows * h);
     product::linear(&at.feed_forward_out, active, sum, by);
     add_bias(sum, &values[at.feed_forward_out.bias.clone()]);
-    drop_tokens(sum, config.hidden_dropout, &shard.keys, site::output(index), row_boundaries);
-    add_and_norm(pass, &at.output_norm, &mut tape.output, attended, result.sized(rows * h));
-    *(if last { &mut shard.first } else { &mut shard.layers[next].x }) = result;
+    drop_tokens(
+        sum,
+        config.hidden_dropout,
+        &shard.keys,
+        site::output(index),
+        row_boundaries,
+    );
+    add_and_norm(
+        pass,
+        &at.output_norm,
+        &mut tape.output,
+        attended,
+        result.sized(rows * h),
+    );
+    *(if last {
+        &mut shard.first
+    } else {
+        &mut shard.layers[next].x
+    }) = result;
 }
 
 /// y = LayerNorm(sum + x), the sum kept.
@@ -151,15 +248,29 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let reviews = shard.boundaries.len() - 1;
     let pooled_in = shard.pooled_in.sized(reviews * h);
-    product::linear(&pass.layout.pooler, &shard.first, pooled_in, pass.arithmetic);
+    product::linear(
+        &pass.layout.pooler,
+        &shard.first,
+        pooled_in,
+        pass.arithmetic,
+    );
     add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
     let pooled = shard.pooled.sized(reviews * h);
     let act = match pass.config.architecture {
         Architecture::DistilBert => activation::relu,
         Architecture::Bert => f32::tanh,
     };
-    pooled.iter_mut().zip(pooled_in).for_each(|(y, x)| *y = act(*x));
-    drop_tokens(pooled, pass.config.classifier_dropout, &shard.keys, site::HEAD, &single_tokens(reviews));
+    pooled
+        .iter_mut()
+        .zip(pooled_in)
+        .for_each(|(y, x)| *y = act(*x));
+    drop_tokens(
+        pooled,
+        pass.config.classifier_dropout,
+        &shard.keys,
+        site::HEAD,
+        &single_tokens(reviews),
+    );
     let classifier = &pass.layout.classifier;
     shard.logits.resize(reviews, [0.0; LABELS]);
     let logits = shard.logits.as_flattened_mut();

@@ -81,8 +81,15 @@ impl Gradients {
     pub(super) fn begin(&mut self) -> bool {
         let first = std::mem::replace(&mut self.empty, false);
         if first {
-            let added = [Some(self.layout.positions.clone()), self.layout.segments.clone(), Some(self.layout.vectors.clone())];
-            added.into_iter().flatten().for_each(|range| self.dense[range].fill(0.0));
+            let added = [
+                Some(self.layout.positions.clone()),
+                self.layout.segments.clone(),
+                Some(self.layout.vectors.clone()),
+            ];
+            added
+                .into_iter()
+                .flatten()
+                .for_each(|range| self.dense[range].fill(0.0));
         }
         first
     }

@@ -66,7 +66,13 @@ pub(crate) struct LayerAt {
 
 impl LayerAt {
     fn linears(&self) -> [&LinearAt; 5] {
-        [&self.query, &self.key_value, &self.attention_output, &self.feed_forward_in, &self.feed_forward_out]
+        [
+            &self.query,
+            &self.key_value,
+            &self.attention_output,
+            &self.feed_forward_in,
+            &self.feed_forward_out,
+        ]
     }
 
     /// Query, key and value as one layer of three times the outputs: they are neighbours.
@@ -91,24 +97,51 @@ impl Layout {
         let word_name = word_table(config.architecture);
         // Stable: within each part they stay in the order of computation, in which key and value are neighbours.
         let mut ordered = specs(config);
-        ordered.sort_by_key(|spec| if spec.name == word_name { 2 } else { usize::from(spec.shape.len() == 1) });
+        ordered.sort_by_key(|spec| {
+            if spec.name == word_name {
+                2
+            } else {
+                usize::from(spec.shape.len() == 1)
+            }
+        });
         let mut at = 0;
         let place = |spec: TensorSpec| {
             let start = at;
             at += spec.shape.iter().product::<usize>();
-            Placed { spec, range: start..at }
+            Placed {
+                spec,
+                range: start..at,
+            }
         };
         let tensors: Vec<Placed> = ordered.into_iter().map(place).collect();
-        let range = |name: &str| tensors.iter().find(|t| t.spec.name == name).map_or(0..0, |t| t.range.clone());
+        let range = |name: &str| {
+            tensors
+                .iter()
+                .find(|t| t.spec.name == name)
+                .map_or(0..0, |t| t.range.clone())
+        };
         let linears = Cell::new(0);
         let linear = |first: &str, last: &str, outputs, inputs| {
-            let span = |part: &str| range(&format!("{first}.{part}")).start..range(&format!("{last}.{part}")).end;
-            LinearAt { number: linears.replace(linears.get() + 1), weight: span("weight"), bias: span("bias"), outputs, inputs }
+            let span = |part: &str| {
+                range(&format!("{first}.{part}")).start..range(&format!("{last}.{part}")).end
+            };
+            LinearAt {
+                number: linears.replace(linears.get() + 1),
+                weight: span("weight"),
+                bias: span("bias"),
+                outputs,
+                inputs,
+            }
         };
-        let norm = |name: &str| NormAt { scale: range(&format!("{name}.weight")), bias: range(&format!("{name}.bias")) };
+        let norm = |name: &str| NormAt {
+            scale: range(&format!("{name}.weight")),
+            bias: range(&format!("{name}.bias")),
+        };
         let layer = |index| {
             let name = |module: &str| format!("{}{module}", names.layer(index));
-            let one = |module: &str, outputs, inputs| linear(&name(module), &name(module), outputs, inputs);
+            let one = |module: &str, outputs, inputs| {
+                linear(&name(module), &name(module), outputs, inputs)
+            };
             LayerAt {
                 query: one(names.query, h, h),
                 key_value: linear(&name(names.key), &name(names.value), 2 * h, h),
@@ -119,7 +152,12 @@ impl Layout {
                 output_norm: norm(&name(names.output_norm)),
             }
         };
-        let embedding = |kind: &str| range(&format!("{}embeddings.{kind}_embeddings.weight", names.prefix));
+        let embedding = |kind: &str| {
+            range(&format!(
+                "{}embeddings.{kind}_embeddings.weight",
+                names.prefix
+            ))
+        };
         Layout {
             positions: embedding("position"),
             segments: (config.architecture == Architecture::Bert).then(|| embedding("token_type")),
@@ -127,7 +165,10 @@ impl Layout {
             layers: (0..config.layers).map(layer).collect(),
             pooler: linear(names.pooler, names.pooler, h, h),
             classifier: linear("classifier", "classifier", LABELS, h),
-            vectors: tensors.iter().find(|t| t.spec.shape.len() == 1).map_or(0, |t| t.range.start)..embedding("word").start,
+            vectors: tensors
+                .iter()
+                .find(|t| t.spec.shape.len() == 1)
+                .map_or(0, |t| t.range.start)..embedding("word").start,
             words: embedding("word"),
             width: h,
             tensors,
@@ -147,7 +188,10 @@ impl Layout {
     pub fn gather(&self, weights: &Weights) -> Result<Aligned<f32>, Error> {
         let mut values = Aligned::zeros(self.len());
         for tensor in &self.tensors {
-            let from = weights.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
+            let from = weights
+                .get(&tensor.spec.name, &tensor.spec.shape)?
+                .flatten_all()?
+                .to_vec1::<f32>()?;
             values[tensor.range.clone()].copy_from_slice(&from);
         }
         Ok(values)
@@ -160,7 +204,14 @@ impl Layout {
     pub fn name(&self, values: &[f32]) -> Result<Weights, Error> {
         let mut out = Weights::default();
         for tensor in &self.tensors {
-            out.insert(tensor.spec.name.clone(), Tensor::from_slice(&values[tensor.range.clone()], tensor.spec.shape.as_slice(), &Device::Cpu)?);
+            out.insert(
+                tensor.spec.name.clone(),
+                Tensor::from_slice(
+                    &values[tensor.range.clone()],
+                    tensor.spec.shape.as_slice(),
+                    &Device::Cpu,
+                )?,
+            );
         }
         Ok(out)
     }
@@ -216,11 +267,20 @@ mod tests {
             }
             assert_eq!((end, layout.words()), (layout.len(), end - 160..end));
             for layer in &layout.layers {
-                let all = [&layer.query, &layer.key_value, &layer.attention_output, &layer.feed_forward_in, &layer.feed_forward_out];
+                let all = [
+                    &layer.query,
+                    &layer.key_value,
+                    &layer.attention_output,
+                    &layer.feed_forward_in,
+                    &layer.feed_forward_out,
+                ];
                 for linear in all.into_iter().chain([&layout.pooler, &layout.classifier]) {
                     assert_eq!(linear.weight.len(), linear.outputs * linear.inputs);
                     assert_eq!(linear.bias.len(), linear.outputs);
-                    assert!(layout.vectors.start <= linear.bias.start && linear.bias.end <= layout.vectors.end);
+                    assert!(
+                        layout.vectors.start <= linear.bias.start
+                            && linear.bias.end <= layout.vectors.end
+                    );
                 }
             }
             assert_eq!(layout.segments.is_some(), config.type_vocab_size > 0);

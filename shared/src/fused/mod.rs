@@ -120,7 +120,12 @@ impl Fused {
     ///
     /// # Errors
     /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions.
-    pub fn forward(&self, batch: &PackedBatch, dropout_keys: &[u64], tape: &mut Tape) -> Result<Vec<[f32; LABELS]>, Error> {
+    pub fn forward(
+        &self,
+        batch: &PackedBatch,
+        dropout_keys: &[u64],
+        tape: &mut Tape,
+    ) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
         let ranges = divide(batch, shard::TRAINING_TOKENS, self.config.hidden_size);
         tape.used = ranges.len();
@@ -129,30 +134,58 @@ impl Fused {
         }
         let rounded = self.rounded(Direction::Forward);
         let pass = self.pass(ranges.len(), rounded.as_deref());
-        parallel::in_turn(tape.shards.iter_mut().zip(&ranges).collect(), |(shard, reviews)| {
-            shard.load(batch, reviews.clone(), Some(dropout_keys));
-            forward::run(&pass, shard, true);
-        });
-        Ok(tape.shards[..tape.used].iter().flat_map(|shard| &shard.logits).copied().collect())
+        parallel::in_turn(
+            tape.shards.iter_mut().zip(&ranges).collect(),
+            |(shard, reviews)| {
+                shard.load(batch, reviews.clone(), Some(dropout_keys));
+                forward::run(&pass, shard, true);
+            },
+        );
+        Ok(tape.shards[..tape.used]
+            .iter()
+            .flat_map(|shard| &shard.logits)
+            .copied()
+            .collect())
     }
 
     /// Adds to `gradients` those that follow from `d_logits` (reviews, 5), the gradient of the loss with respect to the logits of the batch that `tape` holds.
     pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
         let rounded = self.rounded(Direction::Backward);
-        backward::run(&self.pass(tape.used, rounded.as_deref()), d_logits, tape, gradients);
+        backward::run(
+            &self.pass(tape.used, rounded.as_deref()),
+            d_logits,
+            tape,
+            gradients,
+        );
     }
 
     /// The matrices as a pass in bf16 multiplies by them.
     fn rounded(&self, direction: Direction) -> Option<Arc<Vec<Panels>>> {
-        let of = || self.rounded[usize::from(direction == Direction::Backward)].of(&self.layout, &self.values, direction);
+        let of = || {
+            self.rounded[usize::from(direction == Direction::Backward)].of(
+                &self.layout,
+                &self.values,
+                direction,
+            )
+        };
         (self.precision == Precision::Bf16).then(of)
     }
 
     fn pass<'a>(&'a self, shards: usize, rounded: Option<&'a Vec<Panels>>) -> Pass<'a> {
-        let matrices = rounded.map_or(Matrices::F32(&self.values), |rounded| Matrices::Bf16(rounded));
+        let matrices = rounded.map_or(Matrices::F32(&self.values), |rounded| {
+            Matrices::Bf16(rounded)
+        });
         // A batch that is one shard leaves the other cores idle, unless they take part in its products.
-        let arithmetic = Arithmetic { matrices, alone: shards < rayon::current_num_threads() };
-        Pass { config: &self.config, layout: &self.layout, values: &self.values, arithmetic }
+        let arithmetic = Arithmetic {
+            matrices,
+            alone: shards < rayon::current_num_threads(),
+        };
+        Pass {
+            config: &self.config,
+            layout: &self.layout,
+            values: &self.values,
+            arithmetic,
+        }
     }
 }
 
@@ -194,15 +227,24 @@ mod tests {
         let config = EncoderConfig::from_json(json.as_bytes()).expect("a good config");
         let batch = PackedBatch::new(&[&[1, 2, 3], &[4, 5]]).expect("a batch");
         let model = |seed| {
-            let mut model = Fused::new(&config, &Weights::fresh(&config, seed).expect("weights")).expect("a model");
+            let mut model = Fused::new(&config, &Weights::fresh(&config, seed).expect("weights"))
+                .expect("a model");
             model.set_precision(Precision::Bf16);
             model
         };
         let learned = |model: &Fused| {
-            let (mut tape, mut gradients) = (Tape::default(), Gradients::new(model.layout(), Depth::Embeddings));
+            let (mut tape, mut gradients) = (
+                Tape::default(),
+                Gradients::new(model.layout(), Depth::Embeddings),
+            );
             let logits = model.forward(&batch, &[1, 2], &mut tape).expect("logits");
             model.backward(&logits, &mut tape, &mut gradients);
-            [logits.concat(), gradients.to_dense(), model.logits(&batch).expect("logits").concat()].concat()
+            [
+                logits.concat(),
+                gradients.to_dense(),
+                model.logits(&batch).expect("logits").concat(),
+            ]
+            .concat()
         };
         let (mut changing, other) = (model(1), model(2));
         let before = learned(&changing);
@@ -211,7 +253,13 @@ mod tests {
         assert_ne!(learned(&other), before);
         assert_eq!(learned(&changing), learned(&other));
         // By the matrices alone, as a step of the optimiser moves them.
-        let matrix = other.layout().linears().next().expect("a layer").weight.clone();
+        let matrix = other
+            .layout()
+            .linears()
+            .next()
+            .expect("a layer")
+            .weight
+            .clone();
         let moved = rng::normals(3, matrix.len(), 0.1);
         let (mut one, mut another) = (other, model(2));
         one.values_mut()[matrix.clone()].copy_from_slice(&moved);

@@ -34,8 +34,16 @@ impl LinearAt {
     pub(super) fn operand<'a>(&self, values: &'a [f32], direction: Direction) -> View<'a> {
         let data = &values[self.weight.clone()];
         match direction {
-            Direction::Forward => View { data, columns: self.inputs, rows: 1 },
-            Direction::Backward => View { data, columns: 1, rows: self.inputs },
+            Direction::Forward => View {
+                data,
+                columns: self.inputs,
+                rows: 1,
+            },
+            Direction::Backward => View {
+                data,
+                columns: 1,
+                rows: self.inputs,
+            },
         }
     }
 }

@@ -26,20 +26,53 @@ pub(super) fn tiles(n: usize) -> Option<&'static Tiles> {
 ///
 /// # Safety
 /// The operands must reach as far as the shape says, and the tiles be this processor's.
-pub(super) unsafe fn product(tiles: &Tiles, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>) {
+pub(super) unsafe fn product(
+    tiles: &Tiles,
+    write: Write,
+    y: &mut [f32],
+    (m, n, k): (usize, usize, usize),
+    a: View<'_>,
+    b: Rows<&[f32]>,
+) {
     let depth = k.div_ceil(k.div_ceil(DEPTH));
     let mut room = PANEL.take();
     for from in (0..k).step_by(depth) {
         let steps = depth.min(k - from);
         let add = write == Write::Add || from > 0;
-        let a = View { data: &a.data[from * a.columns..], ..a };
+        let a = View {
+            data: &a.data[from * a.columns..],
+            ..a
+        };
         for first in (0..n).step_by(tiles.width()) {
             let columns = tiles.width().min(n - first);
             let panel = room.sized(steps * columns);
-            transpose(Rows { data: &b.data[first * b.down + from..], ..b }, columns, steps, panel, columns);
-            let y = Rows { data: y[first..].as_mut_ptr(), down: n };
+            transpose(
+                Rows {
+                    data: &b.data[first * b.down + from..],
+                    ..b
+                },
+                columns,
+                steps,
+                panel,
+                columns,
+            );
+            let y = Rows {
+                data: y[first..].as_mut_ptr(),
+                down: n,
+            };
             // SAFETY: the panel is as large as was just laid out, and the other operands are as the caller says.
-            unsafe { tiles.product((m, columns, steps), a, Rows { data: panel.as_ptr(), down: columns }, y, add) };
+            unsafe {
+                tiles.product(
+                    (m, columns, steps),
+                    a,
+                    Rows {
+                        data: panel.as_ptr(),
+                        down: columns,
+                    },
+                    y,
+                    add,
+                )
+            };
         }
     }
     PANEL.set(room);

@@ -36,10 +36,22 @@ impl Matrices<'_> {
 }
 
 /// y (m, n) = a (m, k) b (k, n), a and b strided, y row-major.
-fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
-    let last = |v: View<'_>, i: usize, j: usize| i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns;
+fn product(
+    precision: Precision,
+    write: Write,
+    y: &mut [f32],
+    (m, n, k): (usize, usize, usize),
+    a: View<'_>,
+    b: View<'_>,
+    alone: bool,
+) {
+    let last = |v: View<'_>, i: usize, j: usize| {
+        i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns
+    };
     assert!(
-        y.len() >= m * n && last(a, m, k) < a.data.len().max(1) && last(b, k, n) < b.data.len().max(1),
+        y.len() >= m * n
+            && last(a, m, k) < a.data.len().max(1)
+            && last(b, k, n) < b.data.len().max(1),
         "operands of a product of {m} x {k} x {n}"
     );
     if k == 0 && write == Write::Set {
@@ -57,7 +69,19 @@ fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize,
         && let Some(tiles) = panels::tiles(n)
     {
         // SAFETY: as asserted.
-        return unsafe { panels::product(tiles, write, y, (m, n, k), a, Rows { data: b.data, down: b.columns }) };
+        return unsafe {
+            panels::product(
+                tiles,
+                write,
+                y,
+                (m, n, k),
+                a,
+                Rows {
+                    data: b.data,
+                    down: b.columns,
+                },
+            )
+        };
     }
     // SAFETY: as asserted.
     unsafe { gemm_product(write, y, (m, n, k), a, b, alone) };
@@ -67,8 +91,19 @@ fn product(precision: Precision, write: Write, y: &mut [f32], (m, n, k): (usize,
 ///
 /// # Safety
 /// The operands must reach as far as the shape says.
-unsafe fn gemm_product(write: Write, y: &mut [f32], (m, n, k): (usize, usize, usize), a: View<'_>, b: View<'_>, alone: bool) {
-    let parallelism = if alone { Parallelism::Rayon(0) } else { Parallelism::None };
+unsafe fn gemm_product(
+    write: Write,
+    y: &mut [f32],
+    (m, n, k): (usize, usize, usize),
+    a: View<'_>,
+    b: View<'_>,
+    alone: bool,
+) {
+    let parallelism = if alone {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    };
     // SAFETY: as the caller says.
     unsafe {
         gemm::gemm(
@@ -106,18 +141,54 @@ fn is_worth_sharing(m: usize, n: usize, k: usize) -> bool {
 /// # Panics
 /// When a matrix is smaller than that.
 pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [f32]) {
-    let (a, b) = (View { data: a, columns: 1, rows: side }, View { data: b, columns: side, rows: 1 });
+    let (a, b) = (
+        View {
+            data: a,
+            columns: 1,
+            rows: side,
+        },
+        View {
+            data: b,
+            columns: side,
+            rows: 1,
+        },
+    );
     product(precision, Write::Set, y, (side, side, side), a, b, false);
 }
 
 impl LinearAt {
-    fn multiply(&self, direction: Direction, x: &[f32], write: Write, y: &mut [f32], by: Arithmetic<'_>) {
+    fn multiply(
+        &self,
+        direction: Direction,
+        x: &[f32],
+        write: Write,
+        y: &mut [f32],
+        by: Arithmetic<'_>,
+    ) {
         let (k, n) = self.shape(direction);
         let rows = x.len() / k;
-        let x = View { data: x, columns: 1, rows: k };
+        let x = View {
+            data: x,
+            columns: 1,
+            rows: k,
+        };
         match by.matrices {
-            Matrices::F32(values) => product(Precision::F32, write, y, (rows, n, k), x, self.operand(values, direction), by.alone),
-            Matrices::Bf16(panels) => bf16::product_by(write, &mut y[..rows * n], x, &panels[self.number], by.alone && is_worth_sharing(rows, n, k)),
+            Matrices::F32(values) => product(
+                Precision::F32,
+                write,
+                y,
+                (rows, n, k),
+                x,
+                self.operand(values, direction),
+                by.alone,
+            ),
+            Matrices::Bf16(panels) => bf16::product_by(
+                write,
+                &mut y[..rows * n],
+                x,
+                &panels[self.number],
+                by.alone && is_worth_sharing(rows, n, k),
+            ),
         }
     }
 }
@@ -128,15 +199,45 @@ pub(super) fn linear(at: &LinearAt, x: &[f32], y: &mut [f32], by: Arithmetic<'_>
 }
 
 /// dx (rows, inputs) = dy (rows, outputs) w: the gradient with respect to a linear layer's input.
-pub(super) fn linear_input(at: &LinearAt, dy: &[f32], write: Write, dx: &mut [f32], by: Arithmetic<'_>) {
+pub(super) fn linear_input(
+    at: &LinearAt,
+    dy: &[f32],
+    write: Write,
+    dx: &mut [f32],
+    by: Arithmetic<'_>,
+) {
     at.multiply(Direction::Backward, dy, write, dx, by);
 }
 
 /// dw (outputs', inputs) = dyᵀ x for the columns of dy (rows, outputs) from `first` on, as many as dw has rows: part of the gradient with respect to a linear layer's weight.
-pub(super) fn linear_weight(at: &LinearAt, first: usize, dy: &[f32], x: &[f32], write: Write, dw: &mut [f32], precision: Precision) {
+pub(super) fn linear_weight(
+    at: &LinearAt,
+    first: usize,
+    dy: &[f32],
+    x: &[f32],
+    write: Write,
+    dw: &mut [f32],
+    precision: Precision,
+) {
     let rows = x.len() / at.inputs;
-    let dy = View { data: dy.get(first..).unwrap_or_default(), columns: at.outputs, rows: 1 };
-    product(precision, write, dw, (dw.len() / at.inputs, at.inputs, rows), dy, View { data: x, columns: 1, rows: at.inputs }, false);
+    let dy = View {
+        data: dy.get(first..).unwrap_or_default(),
+        columns: at.outputs,
+        rows: 1,
+    };
+    product(
+        precision,
+        write,
+        dw,
+        (dw.len() / at.inputs, at.inputs, rows),
+        dy,
+        View {
+            data: x,
+            columns: 1,
+            rows: at.inputs,
+        },
+        false,
+    );
 }
 
 #[cfg(test)]
@@ -146,16 +247,40 @@ mod tests {
 
     #[test]
     fn panels_give_what_gemm_gives() {
-        for (m, n, k) in [(1, 16, 3), (7, 32, 48), (100, 384, 384), (61, 80, 1536), (20, 208, 1100)] {
-            let (x, w, before) = (rng::normals(1, m * k, 1.0), rng::normals(2, n * k, 0.1), rng::normals(3, m * n, 1.0));
-            let (a, b) = (View { data: &x, columns: 1, rows: k }, View { data: &w, columns: k, rows: 1 });
+        for (m, n, k) in [
+            (1, 16, 3),
+            (7, 32, 48),
+            (100, 384, 384),
+            (61, 80, 1536),
+            (20, 208, 1100),
+        ] {
+            let (x, w, before) = (
+                rng::normals(1, m * k, 1.0),
+                rng::normals(2, n * k, 0.1),
+                rng::normals(3, m * n, 1.0),
+            );
+            let (a, b) = (
+                View {
+                    data: &x,
+                    columns: 1,
+                    rows: k,
+                },
+                View {
+                    data: &w,
+                    columns: k,
+                    rows: 1,
+                },
+            );
             for write in [Write::Set, Write::Add] {
                 let (mut panels, mut gemm) = (before.clone(), before.clone());
                 product(Precision::F32, write, &mut panels, (m, n, k), a, b, false);
                 // SAFETY: the operands were made for the shape.
                 unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, false) };
                 for (i, (found, wanted)) in panels.iter().zip(&gemm).enumerate() {
-                    assert!((found - wanted).abs() <= 1e-5 * (1.0 + wanted.abs()), "{m} x {n} x {k}, element {i}: {found}, wanted {wanted}");
+                    assert!(
+                        (found - wanted).abs() <= 1e-5 * (1.0 + wanted.abs()),
+                        "{m} x {n} x {k}, element {i}: {found}, wanted {wanted}"
+                    );
                 }
             }
         }
@@ -164,31 +289,66 @@ mod tests {
     #[test]
     fn the_three_products_of_a_linear_layer_are_their_sums() {
         let (rows, outputs, inputs) = (7, 5, 6);
-        let at = LinearAt { number: 0, weight: 3..3 + outputs * inputs, bias: 0..0, outputs, inputs };
-        let (values, x, dy) = (rng::normals(1, 3 + outputs * inputs, 1.0), rng::normals(2, rows * inputs, 1.0), rng::normals(3, rows * outputs, 1.0));
+        let at = LinearAt {
+            number: 0,
+            weight: 3..3 + outputs * inputs,
+            bias: 0..0,
+            outputs,
+            inputs,
+        };
+        let (values, x, dy) = (
+            rng::normals(1, 3 + outputs * inputs, 1.0),
+            rng::normals(2, rows * inputs, 1.0),
+            rng::normals(3, rows * outputs, 1.0),
+        );
         let w = |o: usize, i: usize| values[3 + o * inputs + i];
-        let close = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
-        let (mut y, mut dx, mut dw) = (vec![0.0; rows * outputs], vec![1.0; rows * inputs], vec![1.0; 2 * inputs]);
-        let by = |alone| Arithmetic { matrices: Matrices::F32(&values), alone };
+        let close = |found: f32, wanted: f32| {
+            assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}")
+        };
+        let (mut y, mut dx, mut dw) = (
+            vec![0.0; rows * outputs],
+            vec![1.0; rows * inputs],
+            vec![1.0; 2 * inputs],
+        );
+        let by = |alone| Arithmetic {
+            matrices: Matrices::F32(&values),
+            alone,
+        };
         linear(&at, &x, &mut y, by(false));
         linear_input(&at, &dy, Write::Add, &mut dx, by(true));
         linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, Precision::F32);
         for r in 0..rows {
             for o in 0..outputs {
-                close(y[r * outputs + o], (0..inputs).map(|i| x[r * inputs + i] * w(o, i)).sum());
+                close(
+                    y[r * outputs + o],
+                    (0..inputs).map(|i| x[r * inputs + i] * w(o, i)).sum(),
+                );
             }
             for i in 0..inputs {
-                close(dx[r * inputs + i], 1.0 + (0..outputs).map(|o| dy[r * outputs + o] * w(o, i)).sum::<f32>());
+                close(
+                    dx[r * inputs + i],
+                    1.0 + (0..outputs)
+                        .map(|o| dy[r * outputs + o] * w(o, i))
+                        .sum::<f32>(),
+                );
             }
         }
         let mut y = [0.0; 9];
         square(Precision::F32, 3, &x[..9], &dy[..9], &mut y);
         for (r, o) in (0..3).flat_map(|r| (0..3).map(move |o| (r, o))) {
-            close(y[3 * r + o], (0..3).map(|i| x[3 * r + i] * dy[3 * o + i]).sum());
+            close(
+                y[3 * r + o],
+                (0..3).map(|i| x[3 * r + i] * dy[3 * o + i]).sum(),
+            );
         }
         for o in 0..2 {
             for i in 0..inputs {
-                close(dw[o * inputs + i], (0..rows).map(|r| dy[r * outputs + 3 + o] * x[r * inputs + i]).sum());
+                close(
+                    dw[o * inputs + i],
+                    (0..rows)
+                        .map(|r| dy[r * outputs + 3 + o] * x[r * inputs + i])
+                        .sum(),
+                );
             }
         }
     }

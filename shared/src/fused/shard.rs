@@ -107,11 +107,14 @@ impl Shard {
         let boundaries = &batch.cu_seqlens[reviews.start..=reviews.end];
         let start = boundaries[0] as usize;
         self.boundaries.clear();
-        self.boundaries.extend(boundaries.iter().map(|end| *end as usize - start));
+        self.boundaries
+            .extend(boundaries.iter().map(|end| *end as usize - start));
         self.token_ids.clear();
-        self.token_ids.extend_from_slice(&batch.token_ids[start..start + self.boundaries[reviews.len()]]);
+        self.token_ids
+            .extend_from_slice(&batch.token_ids[start..start + self.boundaries[reviews.len()]]);
         self.keys.clear();
-        self.keys.extend_from_slice(keys.map_or(&[], |keys| &keys[reviews.clone()]));
+        self.keys
+            .extend_from_slice(keys.map_or(&[], |keys| &keys[reviews.clone()]));
         self.reviews = reviews;
     }
 

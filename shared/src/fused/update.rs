@@ -50,7 +50,11 @@ pub fn sums_of_squares(parts: &[&[f32]]) -> Vec<f64> {
         add_squares(task, &mut lanes);
         (part, lanes.as_flattened().iter().sum::<f64>())
     };
-    let tasks: Vec<(usize, &[f32])> = parts.iter().enumerate().flat_map(|(i, part)| part.chunks(TASK).map(move |task| (i, task))).collect();
+    let tasks: Vec<(usize, &[f32])> = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(i, part)| part.chunks(TASK).map(move |task| (i, task)))
+        .collect();
     let mut sums = vec![0.0; parts.len()];
     for (part, squares) in tasks.into_par_iter().map(sum).collect::<Vec<_>>() {
         sums[part] += squares;
@@ -113,15 +117,29 @@ mod tests {
 
     #[test]
     fn every_square_is_summed() {
-        let parts: Vec<Vec<f32>> = [0, 1, 15, 16, 17, 100, TASK, TASK + 33].iter().map(|n| (0..*n).map(|i| (i % 7) as f32).collect()).collect();
-        let wanted: Vec<f64> = parts.iter().map(|x| (0..x.len()).map(|i| (i % 7) * (i % 7)).sum::<usize>() as f64).collect();
-        assert_eq!(sums_of_squares(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()), wanted);
+        let parts: Vec<Vec<f32>> = [0, 1, 15, 16, 17, 100, TASK, TASK + 33]
+            .iter()
+            .map(|n| (0..*n).map(|i| (i % 7) as f32).collect())
+            .collect();
+        let wanted: Vec<f64> = parts
+            .iter()
+            .map(|x| (0..x.len()).map(|i| (i % 7) * (i % 7)).sum::<usize>() as f64)
+            .collect();
+        assert_eq!(
+            sums_of_squares(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+            wanted
+        );
     }
 
     #[test]
     fn idle_weights_end_where_updates_by_zero_take_them() {
         let updates: Vec<Update> = (1..=20)
-            .map(|t| Update { clip: 0.7, shrink: 1.0 - 1e-5 * t as f32, size: 1e-3 * t as f32, root: (1.0 - BETA2.powi(t)).sqrt() })
+            .map(|t| Update {
+                clip: 0.7,
+                shrink: 1.0 - 1e-5 * t as f32,
+                size: 1e-3 * t as f32,
+                root: (1.0 - BETA2.powi(t)).sqrt(),
+            })
             .collect();
         for n in [1, 32, 71] {
             let (p, g) = (rng::normals(1, n, 1.0), rng::normals(2, n, 1.0));
@@ -131,9 +149,13 @@ mod tests {
                     apply(&updates[0], &mut one, &g, &mut m, &mut v);
                 }
                 let (mut other, mut other_m, mut other_v) = (one.clone(), m.clone(), v.clone());
-                updates.iter().for_each(|update| apply(update, &mut one, &vec![0.0; n], &mut m, &mut v));
+                updates
+                    .iter()
+                    .for_each(|update| apply(update, &mut one, &vec![0.0; n], &mut m, &mut v));
                 match moved {
-                    true => apply_without_gradient(&updates, &mut other, &mut other_m, &mut other_v),
+                    true => {
+                        apply_without_gradient(&updates, &mut other, &mut other_m, &mut other_v)
+                    }
                     false => apply_decay(&updates, &mut other),
                 }
                 assert_eq!((one, m, v), (other, other_m, other_v));

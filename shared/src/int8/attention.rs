@@ -29,9 +29,21 @@ struct Matrix<'a> {
 
 /// out (R, columns) = a (R, k) b (k, columns), where the rows of `out` are `stride` apart.
 #[inline(always)]
-fn product<const R: usize>(a: Matrix<'_>, b: Matrix<'_>, k: usize, columns: usize, out: &mut [f32], stride: usize) {
-    let reaches = |rows: usize, stride: usize, width: usize, length: usize| rows.saturating_sub(1) * stride + width <= length;
-    assert!(reaches(R, a.stride, k, a.data.len()) && reaches(k, b.stride, columns, b.data.len()), "operands of a product of attention");
+fn product<const R: usize>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    k: usize,
+    columns: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let reaches = |rows: usize, stride: usize, width: usize, length: usize| {
+        rows.saturating_sub(1) * stride + width <= length
+    };
+    assert!(
+        reaches(R, a.stride, k, a.data.len()) && reaches(k, b.stride, columns, b.data.len()),
+        "operands of a product of attention"
+    );
     let mut at = 0;
     while at + LANES <= columns {
         // SAFETY: as asserted.
@@ -50,7 +62,14 @@ fn product<const R: usize>(a: Matrix<'_>, b: Matrix<'_>, k: usize, columns: usiz
 /// # Safety
 /// `a` holds R rows of k elements, `b` k rows of `at + N`.
 #[inline(always)]
-unsafe fn block<const R: usize, const N: usize>(a: Matrix<'_>, b: Matrix<'_>, k: usize, at: usize, out: &mut [f32], stride: usize) {
+unsafe fn block<const R: usize, const N: usize>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    k: usize,
+    at: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
     let mut sums = [[0f32; N]; R];
     let (mut a_at, mut b_at) = (a.data.as_ptr(), b.data.as_ptr().wrapping_add(at));
     for _ in 0..k {
@@ -81,7 +100,9 @@ fn softmax(x: &mut [f32], tokens: usize, scale: f32) {
             largest[i] = if x[i] > largest[i] { x[i] } else { largest[i] };
         }
     }
-    let max = largest.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+    let max = largest
+        .iter()
+        .fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
     let mut sums = [0f32; LANES];
     for x in x.as_chunks_mut::<LANES>().0 {
         for i in 0..LANES {
@@ -126,11 +147,32 @@ multiversion! {
 
 /// One head of R queries.
 #[inline(always)]
-fn some<const R: usize>(q: Matrix<'_>, keys: Matrix<'_>, values: Matrix<'_>, tokens: usize, scale: f32, weights: &mut [f32], out: &mut [f32]) {
+fn some<const R: usize>(
+    q: Matrix<'_>,
+    keys: Matrix<'_>,
+    values: Matrix<'_>,
+    tokens: usize,
+    scale: f32,
+    weights: &mut [f32],
+    out: &mut [f32],
+) {
     let (padded, size) = (keys.stride, keys.data.len() / keys.stride);
     product::<R>(q, keys, size, padded, weights, padded);
-    weights.chunks_exact_mut(padded).take(R).for_each(|x| softmax(x, tokens, scale));
-    product::<R>(Matrix { data: weights, stride: padded }, values, tokens, size, out, q.stride);
+    weights
+        .chunks_exact_mut(padded)
+        .take(R)
+        .for_each(|x| softmax(x, tokens, scale));
+    product::<R>(
+        Matrix {
+            data: weights,
+            stride: padded,
+        },
+        values,
+        tokens,
+        size,
+        out,
+        q.stride,
+    );
 }
 
 #[cfg(test)]
@@ -142,18 +184,40 @@ mod tests {
     fn equals_the_sums_of_its_definition() {
         let mut scratch = Scratch::default();
         // Longer reviews first: what they leave in the scratch must not show.
-        for (queries, tokens, heads, size) in [(37, 37, 2, 12), (9, 9, 3, 32), (1, 9, 2, 8), (4, 4, 1, 5), (1, 1, 2, 3)] {
+        for (queries, tokens, heads, size) in [
+            (37, 37, 2, 12),
+            (9, 9, 3, 32),
+            (1, 9, 2, 8),
+            (4, 4, 1, 5),
+            (1, 1, 2, 3),
+        ] {
             let width = heads * size;
-            let (q, kv) = (rng::normals(1, queries * width, 1.0), rng::normals(2, tokens * 2 * width, 1.0));
+            let (q, kv) = (
+                rng::normals(1, queries * width, 1.0),
+                rng::normals(2, tokens * 2 * width, 1.0),
+            );
             let mut out = vec![f32::NAN; queries * width];
             attention(&q, &kv, heads, width, &mut out, &mut scratch);
             for (i, head) in (0..queries).flat_map(|i| (0..heads).map(move |head| (i, head))) {
                 let (q, at) = (&q[i * width..], head * size);
-                let score = |j: usize| (0..size).map(|c| f64::from(q[at + c]) * f64::from(kv[j * 2 * width + at + c])).sum::<f64>();
-                let weights: Vec<f64> = (0..tokens).map(|j| (score(j) / (size as f64).sqrt()).exp()).collect();
+                let score = |j: usize| {
+                    (0..size)
+                        .map(|c| f64::from(q[at + c]) * f64::from(kv[j * 2 * width + at + c]))
+                        .sum::<f64>()
+                };
+                let weights: Vec<f64> = (0..tokens)
+                    .map(|j| (score(j) / (size as f64).sqrt()).exp())
+                    .collect();
                 for c in 0..size {
-                    let sum: f64 = weights.iter().enumerate().map(|(j, w)| w * f64::from(kv[j * 2 * width + width + at + c])).sum();
-                    let (found, wanted) = (f64::from(out[i * width + at + c]), sum / weights.iter().sum::<f64>());
+                    let sum: f64 = weights
+                        .iter()
+                        .enumerate()
+                        .map(|(j, w)| w * f64::from(kv[j * 2 * width + width + at + c]))
+                        .sum();
+                    let (found, wanted) = (
+                        f64::from(out[i * width + at + c]),
+                        sum / weights.iter().sum::<f64>(),
+                    );
                     assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
                 }
             }

@@ -22,13 +22,23 @@ pub(super) const OFFSET: u8 = 64;
 /// Whether these are the bytes of such a file, of whatever version.
 #[cfg(feature = "native")]
 pub fn holds_integers(bytes: &[u8]) -> bool {
-    let names_version = |metadata: &Metadata| metadata.metadata().as_ref().is_some_and(|m| m.contains_key(VERSION.0));
+    let names_version = |metadata: &Metadata| {
+        metadata
+            .metadata()
+            .as_ref()
+            .is_some_and(|m| m.contains_key(VERSION.0))
+    };
     SafeTensors::read_metadata(bytes).is_ok_and(|(_, metadata)| names_version(&metadata))
 }
 
 /// The shape of a linear layer's integers.
 pub(super) fn panel_shape(outputs: usize, inputs: usize) -> [usize; 4] {
-    [outputs.div_ceil(PANEL), inputs.next_multiple_of(STEP) / 4, PANEL, 4]
+    [
+        outputs.div_ceil(PANEL),
+        inputs.next_multiple_of(STEP) / 4,
+        PANEL,
+        4,
+    ]
 }
 
 /// The file in memory.
@@ -52,25 +62,50 @@ impl File {
             Some(version) if version == VERSION.1 => {}
             Some(version) => {
                 let advice = "make the file anew with `starsight quantize`, or use the starsight that made it";
-                return Err(Error::Int8(format!("version {version} of its format; this starsight reads version {}: {advice}", VERSION.1)));
+                return Err(Error::Int8(format!(
+                    "version {version} of its format; this starsight reads version {}: {advice}",
+                    VERSION.1
+                )));
             }
-            None => return Err(Error::Int8(format!("holds no weights for the int8 engine: its metadata name no version of {}", VERSION.0))),
+            None => {
+                return Err(Error::Int8(format!(
+                    "holds no weights for the int8 engine: its metadata name no version of {}",
+                    VERSION.0
+                )));
+            }
         }
         // The length of the header stands before it.
-        Ok(File { start: header + size_of::<u64>(), bytes, metadata })
+        Ok(File {
+            start: header + size_of::<u64>(),
+            bytes,
+            metadata,
+        })
     }
 
     /// Where the integers of the tensor `name` lie among [`File::bytes`].
     ///
     /// # Errors
     /// [`Error::Int8`] when there is no such tensor, or it holds other numbers or has another shape.
-    pub fn integers(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Range<usize>, Error> {
-        let info = self.metadata.info(name).ok_or_else(|| Error::Int8(format!("no tensor `{name}`, wanted with shape {shape:?}")))?;
+    pub fn integers(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+    ) -> Result<Range<usize>, Error> {
+        let info = self.metadata.info(name).ok_or_else(|| {
+            Error::Int8(format!("no tensor `{name}`, wanted with shape {shape:?}"))
+        })?;
         if info.dtype != dtype {
-            return Err(Error::Int8(format!("tensor `{name}` holds {:?}; wanted {dtype:?}", info.dtype)));
+            return Err(Error::Int8(format!(
+                "tensor `{name}` holds {:?}; wanted {dtype:?}",
+                info.dtype
+            )));
         }
         if info.shape != shape {
-            return Err(Error::Int8(format!("tensor `{name}` has shape {:?}, but config.json asks for {shape:?}", info.shape)));
+            return Err(Error::Int8(format!(
+                "tensor `{name}` has shape {:?}, but config.json asks for {shape:?}",
+                info.shape
+            )));
         }
         Ok(self.start + info.data_offsets.0..self.start + info.data_offsets.1)
     }
@@ -81,10 +116,17 @@ impl File {
     /// As [`File::integers`], and for a number that is not finite.
     pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let bytes = &self.bytes[self.integers(name, Dtype::F32, shape)?];
-        let floats: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let floats: Vec<f32> = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect();
         match floats.iter().all(|x| x.is_finite()) {
             true => Ok(floats),
-            false => Err(Error::Int8(format!("tensor `{name}` holds a number that is not finite"))),
+            false => Err(Error::Int8(format!(
+                "tensor `{name}` holds a number that is not finite"
+            ))),
         }
     }
 
@@ -99,10 +141,19 @@ impl File {
     /// [`Error::Int8`] for a weight of more than 7 bits, with which kernels would differ.
     pub fn centre(&mut self) -> Result<(), Error> {
         for name in self.metadata.offset_keys() {
-            let Some(info) = self.metadata.info(&name).filter(|info| info.dtype == Dtype::U8) else { continue };
-            let weights = &mut self.bytes[self.start + info.data_offsets.0..self.start + info.data_offsets.1];
+            let Some(info) = self
+                .metadata
+                .info(&name)
+                .filter(|info| info.dtype == Dtype::U8)
+            else {
+                continue;
+            };
+            let weights =
+                &mut self.bytes[self.start + info.data_offsets.0..self.start + info.data_offsets.1];
             if weights.iter().fold(0, |bits, w| bits | w) > 127 {
-                return Err(Error::Int8(format!("tensor `{name}` holds a weight of more than 7 bits")));
+                return Err(Error::Int8(format!(
+                    "tensor `{name}` holds a weight of more than 7 bits"
+                )));
             }
             weights.iter_mut().for_each(|w| *w = w.wrapping_sub(OFFSET));
         }

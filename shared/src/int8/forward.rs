@@ -54,11 +54,17 @@ fn sized(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
 }
 
 /// The logits of `reviews` of `batch`.
-pub(super) fn run(model: &Int8, batch: &PackedBatch, reviews: Range<usize>, work: &mut Workspace) -> Vec<[f32; LABELS]> {
+pub(super) fn run(
+    model: &Int8,
+    batch: &PackedBatch,
+    reviews: Range<usize>,
+    work: &mut Workspace,
+) -> Vec<[f32; LABELS]> {
     let boundaries = &batch.cu_seqlens[reviews.start..=reviews.end];
     let start = boundaries[0] as usize;
     work.boundaries.clear();
-    work.boundaries.extend(boundaries.iter().map(|end| *end as usize - start));
+    work.boundaries
+        .extend(boundaries.iter().map(|end| *end as usize - start));
     let tokens = work.boundaries[reviews.len()];
     embed(model, &batch.token_ids[start..start + tokens], work);
     for (i, at) in model.layers.iter().enumerate() {
@@ -71,14 +77,28 @@ pub(super) fn run(model: &Int8, batch: &PackedBatch, reviews: Range<usize>, work
 fn embed(model: &Int8, token_ids: &[u32], work: &mut Workspace) {
     let h = model.config.hidden_size;
     let sum = sized(&mut work.sum, token_ids.len() * h);
-    let row = |table: &Table, i: usize| (table.scales[i], &model.file.bytes()[table.values.start + i * h..][..h]);
+    let row = |table: &Table, i: usize| {
+        (
+            table.scales[i],
+            &model.file.bytes()[table.values.start + i * h..][..h],
+        )
+    };
     for review in work.boundaries.windows(2) {
         let rows = sum[review[0] * h..review[1] * h].chunks_exact_mut(h);
         for (position, (sum, id)) in rows.zip(&token_ids[review[0]..review[1]]).enumerate() {
-            gather(row(&model.words, *id as usize), row(&model.positions, position), sum);
+            gather(
+                row(&model.words, *id as usize),
+                row(&model.positions, position),
+                sum,
+            );
         }
     }
-    normalise(&model.embedding_norm, sum, sized(&mut work.x, token_ids.len() * h), &mut work.moments);
+    normalise(
+        &model.embedding_norm,
+        sum,
+        sized(&mut work.x, token_ids.len() * h),
+        &mut work.moments,
+    );
 }
 
 multiversion! {
@@ -98,14 +118,19 @@ fn normalise(norm: &LayerNorm, x: &[f32], y: &mut [f32], moments: &mut Vec<Momen
 
 /// One layer, from x to x; the last one, of which only the first token of each review is asked for, leaves those alone.
 fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
-    let (h, kernel, integers) = (model.config.hidden_size, model.kernel.kernel(), model.file.bytes());
+    let (h, kernel, integers) = (
+        model.config.hidden_size,
+        model.kernel.kernel(),
+        model.file.bytes(),
+    );
     let reviews = work.boundaries.len() - 1;
     let tokens = work.boundaries[reviews];
     let rows = if last { reviews } else { tokens };
 
     work.rows.take(&work.x, h);
     let key_value = sized(&mut work.key_value, tokens * 2 * h);
-    at.key_value.apply(kernel, integers, &work.rows, key_value, &mut work.sums);
+    at.key_value
+        .apply(kernel, integers, &work.rows, key_value, &mut work.sums);
     if last {
         let first = sized(&mut work.first, reviews * h);
         for (row, start) in first.chunks_exact_mut(h).zip(&work.boundaries) {
@@ -115,19 +140,32 @@ fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
         std::mem::swap(&mut work.x, &mut work.first);
     }
     let query = sized(&mut work.query, rows * h);
-    at.query.apply(kernel, integers, &work.rows, query, &mut work.sums);
+    at.query
+        .apply(kernel, integers, &work.rows, query, &mut work.sums);
 
     let context = sized(&mut work.context, rows * h);
     for (review, span) in work.boundaries.windows(2).enumerate() {
-        let asked = if last { review..review + 1 } else { span[0]..span[1] };
+        let asked = if last {
+            review..review + 1
+        } else {
+            span[0]..span[1]
+        };
         let q = &query[asked.start * h..asked.end * h];
         let kv = &key_value[span[0] * 2 * h..span[1] * 2 * h];
-        attention(q, kv, model.config.heads, h, &mut context[asked.start * h..asked.end * h], &mut work.attention);
+        attention(
+            q,
+            kv,
+            model.config.heads,
+            h,
+            &mut context[asked.start * h..asked.end * h],
+            &mut work.attention,
+        );
     }
 
     work.rows.take(context, h);
     let sum = sized(&mut work.sum, rows * h);
-    at.attention_output.apply(kernel, integers, &work.rows, sum, &mut work.sums);
+    at.attention_output
+        .apply(kernel, integers, &work.rows, sum, &mut work.sums);
     add(sum, &work.x);
     let attended = sized(&mut work.attended, rows * h);
     normalise(&at.attention_norm, sum, attended, &mut work.moments);
@@ -138,16 +176,20 @@ fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
         let x = &attended[block.clone()];
         work.rows.take(x, h);
         let inner = sized(&mut work.inner, x.len() / h * f);
-        at.feed_forward_in.apply(kernel, integers, &work.rows, inner, &mut work.sums);
+        at.feed_forward_in
+            .apply(kernel, integers, &work.rows, inner, &mut work.sums);
         match model.config.activation {
             Activation::Gelu => work.inner_rows.take_gelu(inner, f),
             Activation::Relu => {
-                inner.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 });
+                inner
+                    .iter_mut()
+                    .for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 });
                 work.inner_rows.take(inner, f);
             }
         }
         let sum = &mut sum[block.clone()];
-        at.feed_forward_out.apply(kernel, integers, &work.inner_rows, sum, &mut work.sums);
+        at.feed_forward_out
+            .apply(kernel, integers, &work.inner_rows, sum, &mut work.sums);
         add(sum, x);
         normalise(&at.output_norm, sum, &mut work.x[block], &mut work.moments);
     }
@@ -167,7 +209,9 @@ fn head(model: &Int8, work: &mut Workspace) -> Vec<[f32; LABELS]> {
     let classify = |row: &[f32]| {
         dense(&model.pooler, row, pooled);
         match model.config.architecture {
-            Architecture::DistilBert => pooled.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
+            Architecture::DistilBert => pooled
+                .iter_mut()
+                .for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
             // Not the system's, which differs from one to the next.
             Architecture::Bert => pooled.iter_mut().for_each(|x| *x = libm::tanhf(*x)),
         }

@@ -43,12 +43,25 @@ pub(super) fn place(inputs: usize, output: usize, input: usize) -> usize {
 
 impl Linear {
     /// The layer whose panels are the bytes `range` of `integers`, each a weight of 7 bits with sign.
-    pub fn new(integers: &[u8], range: Range<usize>, (outputs, inputs): (usize, usize), scales: &[f32], bias: &[f32]) -> Linear {
+    pub fn new(
+        integers: &[u8],
+        range: Range<usize>,
+        (outputs, inputs): (usize, usize),
+        scales: &[f32],
+        bias: &[f32],
+    ) -> Linear {
         let columns = |(i, panel): (usize, &[u8])| {
-            let mut columns = Columns { scale: [0.0; PANEL], total: [0.0; PANEL], bias: [0.0; PANEL] };
+            let mut columns = Columns {
+                scale: [0.0; PANEL],
+                total: [0.0; PANEL],
+                bias: [0.0; PANEL],
+            };
             for c in 0..PANEL.min(outputs - i * PANEL) {
                 let quads = panel[4 * c..].chunks(4 * PANEL);
-                let sum: i32 = quads.flat_map(|quad| &quad[..4]).map(|w| i32::from(*w as i8)).sum();
+                let sum: i32 = quads
+                    .flat_map(|quad| &quad[..4])
+                    .map(|w| i32::from(*w as i8))
+                    .sum();
                 columns.scale[c] = scales[i * PANEL + c];
                 columns.total[c] = sum as f32 * columns.scale[c];
                 columns.bias[c] = bias[i * PANEL + c];
@@ -56,20 +69,41 @@ impl Linear {
             columns
         };
         let panels = integers[range.clone()].chunks_exact(PANEL * inputs.next_multiple_of(STEP));
-        Linear { starts: panels.clone().map(Start::of).collect(), columns: panels.enumerate().map(columns).collect(), panels: range, outputs }
+        Linear {
+            starts: panels.clone().map(Start::of).collect(),
+            columns: panels.enumerate().map(columns).collect(),
+            panels: range,
+            outputs,
+        }
     }
 
     /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
-    pub fn apply(&self, kernel: Int8Kernel, integers: &[u8], x: &Rows, y: &mut [f32], sums: &mut Vec<Sums>) {
+    pub fn apply(
+        &self,
+        kernel: Int8Kernel,
+        integers: &[u8],
+        x: &Rows,
+        y: &mut [f32],
+        sums: &mut Vec<Sums>,
+    ) {
         sums.resize(ROWS, [0; PANEL]);
-        let panels = integers[self.panels.clone()].chunks_exact(PANEL * x.width).zip(&self.starts);
+        let panels = integers[self.panels.clone()]
+            .chunks_exact(PANEL * x.width)
+            .zip(&self.starts);
         let blocks = x.values.chunks(ROWS * x.width).zip(x.spans.chunks(ROWS));
         for ((values, spans), y) in blocks.zip(y.chunks_mut(ROWS * self.outputs)) {
             let sums = &mut sums[..spans.len()];
             for (i, ((weights, start), columns)) in panels.clone().zip(&self.columns).enumerate() {
                 kernel.run(values, Panel { weights, start }, sums);
                 let first = i * PANEL;
-                results(sums, spans, columns, &mut y[first..], self.outputs, PANEL.min(self.outputs - first));
+                results(
+                    sums,
+                    spans,
+                    columns,
+                    &mut y[first..],
+                    self.outputs,
+                    PANEL.min(self.outputs - first),
+                );
             }
         }
     }
@@ -97,13 +131,17 @@ mod tests {
     #[test]
     fn a_layer_gives_what_its_integers_stand_for() {
         for (rows, outputs, inputs) in [(1, 5, 6), (9, 16, 8), (70, 37, 300)] {
-            let weight = |o: usize, i: usize| (rng::bits(5, (o * inputs + i) as u64) % 127) as i32 - 63;
+            let weight =
+                |o: usize, i: usize| (rng::bits(5, (o * inputs + i) as u64) % 127) as i32 - 63;
             // Something lies before the panels, and what fills them up stands for 0.
             let mut integers = vec![0; 3 + panel_bytes(outputs, inputs)];
             for (o, i) in (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))) {
                 integers[3 + place(inputs, o, i)] = weight(o, i) as u8;
             }
-            let (scales, bias) = (rng::normals(6, outputs, 0.01), rng::normals(7, outputs, 1.0));
+            let (scales, bias) = (
+                rng::normals(6, outputs, 0.01),
+                rng::normals(7, outputs, 1.0),
+            );
             let range = 3..integers.len();
             let layer = Linear::new(&integers, range, (outputs, inputs), &scales, &bias);
             let mut x = Rows::default();
@@ -113,10 +151,17 @@ mod tests {
                 layer.apply(kernel, &integers, &x, &mut y, &mut Vec::new());
                 for (r, o) in (0..rows).flat_map(|r| (0..outputs).map(move |o| (r, o))) {
                     let Span { scale, middle, .. } = x.spans[r];
-                    let product = |i: usize| f64::from(scale * (f32::from(x.values[r * x.width + i]) - 64.0) + middle) * f64::from(weight(o, i));
-                    let wanted = (0..inputs).map(product).sum::<f64>() * f64::from(scales[o]) + f64::from(bias[o]);
+                    let product = |i: usize| {
+                        f64::from(scale * (f32::from(x.values[r * x.width + i]) - 64.0) + middle)
+                            * f64::from(weight(o, i))
+                    };
+                    let wanted = (0..inputs).map(product).sum::<f64>() * f64::from(scales[o])
+                        + f64::from(bias[o]);
                     let found = f64::from(y[r * outputs + o]);
-                    assert!((found - wanted).abs() < 1e-4 * (1.0 + wanted.abs()), "{found}, wanted {wanted}");
+                    assert!(
+                        (found - wanted).abs() < 1e-4 * (1.0 + wanted.abs()),
+                        "{found}, wanted {wanted}"
+                    );
                 }
             }
         }

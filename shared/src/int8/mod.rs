@@ -76,7 +76,11 @@ struct LayerNorm {
 
 impl LayerNorm {
     fn get(&self) -> Norm<'_> {
-        Norm { scale: &self.scale, bias: &self.bias, eps: self.eps }
+        Norm {
+            scale: &self.scale,
+            bias: &self.bias,
+            eps: self.eps,
+        }
     }
 }
 
@@ -103,25 +107,49 @@ impl Int8 {
     ///
     /// # Errors
     /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
-    pub fn new(config: &EncoderConfig, file: Vec<u8>, kernel: impl Into<KernelChoice>) -> Result<Int8, Error> {
+    pub fn new(
+        config: &EncoderConfig,
+        file: Vec<u8>,
+        kernel: impl Into<KernelChoice>,
+    ) -> Result<Int8, Error> {
         let mut file = File::new(file)?;
         file.centre()?;
         let (h, f) = (config.hidden_size, config.intermediate_size);
         let table = |name: &str, rows| -> Result<Table, Error> {
             let values = file.integers(&format!("{name}.values"), Dtype::I8, &[rows, h])?;
-            Ok(Table { values, scales: file.floats(&format!("{name}.scales"), &[rows])? })
+            Ok(Table {
+                values,
+                scales: file.floats(&format!("{name}.scales"), &[rows])?,
+            })
         };
         let norm = |name: &str| -> Result<LayerNorm, Error> {
             let get = |part: &str| file.floats(&format!("{name}.{part}"), &[h]);
-            Ok(LayerNorm { scale: get("scale")?, bias: get("bias")?, eps: config.layer_norm_eps })
+            Ok(LayerNorm {
+                scale: get("scale")?,
+                bias: get("bias")?,
+                eps: config.layer_norm_eps,
+            })
         };
         let linear = |name: &str, outputs, inputs| -> Result<Linear, Error> {
-            let panels = file.integers(&format!("{name}.panels"), Dtype::U8, &panel_shape(outputs, inputs))?;
+            let panels = file.integers(
+                &format!("{name}.panels"),
+                Dtype::U8,
+                &panel_shape(outputs, inputs),
+            )?;
             let get = |part: &str| file.floats(&format!("{name}.{part}"), &[outputs]);
-            Ok(Linear::new(file.bytes(), panels, (outputs, inputs), &get("scales")?, &get("bias")?))
+            Ok(Linear::new(
+                file.bytes(),
+                panels,
+                (outputs, inputs),
+                &get("scales")?,
+                &get("bias")?,
+            ))
         };
         let dense = |name: &str, outputs| -> Result<Dense, Error> {
-            Ok(Dense { weight: file.floats(&format!("{name}.weight"), &[outputs, h])?, bias: file.floats(&format!("{name}.bias"), &[outputs])? })
+            Ok(Dense {
+                weight: file.floats(&format!("{name}.weight"), &[outputs, h])?,
+                bias: file.floats(&format!("{name}.bias"), &[outputs])?,
+            })
         };
         let layer = |i: usize| -> Result<Layer, Error> {
             let name = |module: &str| format!("layers.{i}.{module}");

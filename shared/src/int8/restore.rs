@@ -16,27 +16,56 @@ use crate::{EncoderConfig, Error, LABELS};
 pub fn restore(config: &EncoderConfig, file: Vec<u8>) -> Result<Weights, Error> {
     let names = Names::of(config.architecture);
     let (h, f) = (config.hidden_size, config.intermediate_size);
-    let mut out = Restored { file: File::new(file)?, weights: Weights::default() };
+    let mut out = Restored {
+        file: File::new(file)?,
+        weights: Weights::default(),
+    };
 
     let embedding = |kind: &str| format!("{}embeddings.{kind}_embeddings.weight", names.prefix);
     out.embedding("embeddings.words", embedding("word"), config.vocab_size, h)?;
-    out.embedding("embeddings.positions", embedding("position"), config.max_positions, h)?;
+    out.embedding(
+        "embeddings.positions",
+        embedding("position"),
+        config.max_positions,
+        h,
+    )?;
     if config.type_vocab_size > 0 {
-        out.insert(embedding("token_type"), vec![0.0; config.type_vocab_size * h], &[config.type_vocab_size, h])?;
+        out.insert(
+            embedding("token_type"),
+            vec![0.0; config.type_vocab_size * h],
+            &[config.type_vocab_size, h],
+        )?;
     }
-    out.norm("embeddings.norm", &format!("{}embeddings.LayerNorm", names.prefix), h)?;
+    out.norm(
+        "embeddings.norm",
+        &format!("{}embeddings.LayerNorm", names.prefix),
+        h,
+    )?;
     for i in 0..config.layers {
         let from = |module: &str| format!("layers.{i}.{module}");
         let to = |module: &str| format!("{}{module}", names.layer(i));
         out.linear(&from("query"), &[to(names.query)], h, h)?;
         out.linear(&from("key_value"), &[to(names.key), to(names.value)], h, h)?;
-        out.linear(&from("attention_output"), &[to(names.attention_output)], h, h)?;
+        out.linear(
+            &from("attention_output"),
+            &[to(names.attention_output)],
+            h,
+            h,
+        )?;
         out.norm(&from("attention_norm"), &to(names.attention_norm), h)?;
         out.linear(&from("feed_forward_in"), &[to(names.feed_forward_in)], f, h)?;
-        out.linear(&from("feed_forward_out"), &[to(names.feed_forward_out)], h, f)?;
+        out.linear(
+            &from("feed_forward_out"),
+            &[to(names.feed_forward_out)],
+            h,
+            f,
+        )?;
         out.norm(&from("output_norm"), &to(names.output_norm), h)?;
     }
-    for (from, to, outputs) in [("pooler", names.pooler, h), ("classifier", "classifier", LABELS)] {
+    for (from, to, outputs) in [
+        ("pooler", names.pooler, h),
+        ("classifier", "classifier", LABELS),
+    ] {
         for (part, shape) in [("weight", &[outputs, h][..]), ("bias", &[outputs])] {
             let values = out.file.floats(&format!("{from}.{part}"), shape)?;
             out.insert(format!("{to}.{part}"), values, shape)?;
@@ -53,29 +82,60 @@ struct Restored {
 
 impl Restored {
     fn insert(&mut self, name: String, values: Vec<f32>, shape: &[usize]) -> Result<(), Error> {
-        self.weights.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+        self.weights
+            .insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
         Ok(())
     }
 
     /// An embedding (rows, width).
-    fn embedding(&mut self, from: &str, to: String, rows: usize, width: usize) -> Result<(), Error> {
-        let range = self.file.integers(&format!("{from}.values"), Dtype::I8, &[rows, width])?;
+    fn embedding(
+        &mut self,
+        from: &str,
+        to: String,
+        rows: usize,
+        width: usize,
+    ) -> Result<(), Error> {
+        let range = self
+            .file
+            .integers(&format!("{from}.values"), Dtype::I8, &[rows, width])?;
         let scales = self.file.floats(&format!("{from}.scales"), &[rows])?;
         let table = self.file.bytes()[range].chunks_exact(width).zip(&scales);
-        let values = table.flat_map(|(row, scale)| row.iter().map(move |q| f32::from(*q as i8) * scale)).collect();
+        let values = table
+            .flat_map(|(row, scale)| row.iter().map(move |q| f32::from(*q as i8) * scale))
+            .collect();
         self.insert(to, values, &[rows, width])
     }
 
     /// The linear layers called `to`, each (outputs, inputs), that the file holds as one.
-    fn linear(&mut self, from: &str, to: &[String], outputs: usize, inputs: usize) -> Result<(), Error> {
+    fn linear(
+        &mut self,
+        from: &str,
+        to: &[String],
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<(), Error> {
         let all = to.len() * outputs;
-        let range = self.file.integers(&format!("{from}.panels"), Dtype::U8, &panel_shape(all, inputs))?;
-        let (scales, bias) = (self.file.floats(&format!("{from}.scales"), &[all])?, self.file.floats(&format!("{from}.bias"), &[all])?);
+        let range = self.file.integers(
+            &format!("{from}.panels"),
+            Dtype::U8,
+            &panel_shape(all, inputs),
+        )?;
+        let (scales, bias) = (
+            self.file.floats(&format!("{from}.scales"), &[all])?,
+            self.file.floats(&format!("{from}.bias"), &[all])?,
+        );
         for (i, name) in to.iter().enumerate() {
             let own = i * outputs..(i + 1) * outputs;
             let panels = &self.file.bytes()[range.clone()];
-            let weight = |o: usize| (0..inputs).map(move |input| (i32::from(panels[place(inputs, o, input)]) - i32::from(OFFSET)) as f32);
-            let values = own.clone().flat_map(|o| weight(o).map(|q| q * scales[o]).collect::<Vec<_>>()).collect();
+            let weight = |o: usize| {
+                (0..inputs).map(move |input| {
+                    (i32::from(panels[place(inputs, o, input)]) - i32::from(OFFSET)) as f32
+                })
+            };
+            let values = own
+                .clone()
+                .flat_map(|o| weight(o).map(|q| q * scales[o]).collect::<Vec<_>>())
+                .collect();
             self.insert(format!("{name}.weight"), values, &[outputs, inputs])?;
             self.insert(format!("{name}.bias"), bias[own].to_vec(), &[outputs])?;
         }
@@ -114,23 +174,51 @@ mod tests {
             let restored = restore(&config, file.clone()).expect("weights");
             assert_eq!(restored.parameters(), weights.parameters());
             // Quantised anew a row loses half a step at most: where its largest integer is not the largest that there is, its scale is not among those that are tried.
-            let again = restore(&config, quantize(&config, &restored).expect("a file")).expect("weights");
+            let again =
+                restore(&config, quantize(&config, &restored).expect("a file")).expect("weights");
             for (name, tensor) in restored.iter() {
-                let of = |weights: &Weights| weights.get(name, tensor.dims()).and_then(|t| Ok(t.flatten_all()?.to_vec1::<f32>()?)).expect("a tensor");
+                let of = |weights: &Weights| {
+                    weights
+                        .get(name, tensor.dims())
+                        .and_then(|t| Ok(t.flatten_all()?.to_vec1::<f32>()?))
+                        .expect("a tensor")
+                };
                 let (one, two) = (of(&restored), of(&again));
                 let width = tensor.dims().last().copied().expect("a width");
                 for (row, (one, two)) in one.chunks(width).zip(two.chunks(width)).enumerate() {
                     let largest = |row: &[f32]| row.iter().fold(0f32, |most, a| most.max(a.abs()));
-                    let far = one.iter().zip(two).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-                    let steps = if name.contains("embeddings.") { LARGEST_ELEMENT } else { LARGEST_WEIGHT };
-                    assert!(far <= 0.51 * largest(one) / (steps - 1.0), "{name}, row {row}: {far}");
+                    let far = one
+                        .iter()
+                        .zip(two)
+                        .map(|(a, b)| (a - b).abs())
+                        .fold(0f32, f32::max);
+                    let steps = if name.contains("embeddings.") {
+                        LARGEST_ELEMENT
+                    } else {
+                        LARGEST_WEIGHT
+                    };
+                    assert!(
+                        far <= 0.51 * largest(one) / (steps - 1.0),
+                        "{name}, row {row}: {far}"
+                    );
                 }
             }
             // The engine in integers rounds activations besides, and nothing else.
             let batch = PackedBatch::new(&[&[1, 2, 3, 4, 5, 6][..], &[7]]).expect("a batch");
-            let found = Fused::new(&config, &restored).expect("a model").logits(&batch).expect("logits");
-            let wanted = Int8::new(&config, file.clone(), Int8Kernel::best()).expect("a model").logits(&batch).expect("logits");
-            let far = found.iter().flatten().zip(wanted.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            let found = Fused::new(&config, &restored)
+                .expect("a model")
+                .logits(&batch)
+                .expect("logits");
+            let wanted = Int8::new(&config, file.clone(), Int8Kernel::best())
+                .expect("a model")
+                .logits(&batch)
+                .expect("logits");
+            let far = found
+                .iter()
+                .flatten()
+                .zip(wanted.iter().flatten())
+                .map(|(a, b)| (a - b).abs())
+                .fold(0f32, f32::max);
             assert!(far < 0.15, "{far}");
             assert!(restore(&config, file[..file.len() - 1].to_vec()).is_err());
         }

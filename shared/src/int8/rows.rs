@@ -56,12 +56,19 @@ fn bounds(x: &[f32]) -> (f32, f32) {
     for block in blocks {
         for i in 0..LANES {
             low[i] = if block[i] < low[i] { block[i] } else { low[i] };
-            high[i] = if block[i] > high[i] { block[i] } else { high[i] };
+            high[i] = if block[i] > high[i] {
+                block[i]
+            } else {
+                high[i]
+            };
         }
     }
     let lowest = |a: f32, b: &f32| if *b < a { *b } else { a };
     let highest = |a: f32, b: &f32| if *b > a { *b } else { a };
-    (low.iter().chain(rest).fold(f32::INFINITY, lowest), high.iter().chain(rest).fold(f32::NEG_INFINITY, highest))
+    (
+        low.iter().chain(rest).fold(f32::INFINITY, lowest),
+        high.iter().chain(rest).fold(f32::NEG_INFINITY, highest),
+    )
 }
 
 /// The integers of a row whose values lie from `low` to `high`.
@@ -78,7 +85,10 @@ fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [u8]) -> Span {
         *q = (((x - low) * inverse - MIDDLE) + (ROUND + MIDDLE)).to_bits() as u8;
     }
     let scale = extent / STEPS;
-    Span { scale, middle: low + MIDDLE * scale }
+    Span {
+        scale,
+        middle: low + MIDDLE * scale,
+    }
 }
 
 multiversion! {
@@ -99,7 +109,14 @@ fn gelu(x: f32) -> f32 {
     let z = clamp(x, -END, END);
     let t = z * z;
     let mut p = 2.702_598_7e-8;
-    for c in [-1.806_569_3e-6, 5.190_578e-5, -8.505_413_4e-4, 8.940_919e-3, -6.492_467e-2, 3.981_221_6e-1] {
+    for c in [
+        -1.806_569_3e-6,
+        5.190_578e-5,
+        -8.505_413_4e-4,
+        8.940_919e-3,
+        -6.492_467e-2,
+        3.981_221_6e-1,
+    ] {
         p = p * t + c;
     }
     x * (0.5 + z * p)
@@ -130,12 +147,22 @@ mod tests {
         x[2 * width..3 * width].iter_mut().for_each(|x| *x += 100.0);
         let mut taken = Rows::default();
         taken.take(&x, width);
-        assert_eq!((taken.width, taken.values.len(), taken.spans.len()), (48, rows * 48, rows));
-        for ((x, q), span) in x.chunks(width).zip(taken.values.chunks(48)).zip(&taken.spans) {
+        assert_eq!(
+            (taken.width, taken.values.len(), taken.spans.len()),
+            (48, rows * 48, rows)
+        );
+        for ((x, q), span) in x
+            .chunks(width)
+            .zip(taken.values.chunks(48))
+            .zip(&taken.spans)
+        {
             assert!(q.iter().all(|q| *q <= 127) && q[width..].iter().all(|q| *q == 0));
             for (x, q) in x.iter().zip(q) {
                 let stood_for = span.scale * (i32::from(*q) - HALF) as f32 + span.middle;
-                assert!((x - stood_for).abs() <= 0.501 * span.scale + 1e-5, "{x} became {stood_for}");
+                assert!(
+                    (x - stood_for).abs() <= 0.501 * span.scale + 1e-5,
+                    "{x} became {stood_for}"
+                );
             }
         }
     }
@@ -144,8 +171,14 @@ mod tests {
     fn gelu_is_close_to_the_exact_one() {
         for i in -100_000..=100_000 {
             let x = i as f32 * 1e-4;
-            let exact = f64::from(x) * 0.5 * (1.0 + libm::erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
-            assert!((f64::from(gelu(x)) - exact).abs() <= 1.5e-4f64.max(2e-5 * f64::from(x.abs())), "gelu({x}) is {}, wanted {exact}", gelu(x));
+            let exact = f64::from(x)
+                * 0.5
+                * (1.0 + libm::erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
+            assert!(
+                (f64::from(gelu(x)) - exact).abs() <= 1.5e-4f64.max(2e-5 * f64::from(x.abs())),
+                "gelu({x}) is {}, wanted {exact}",
+                gelu(x)
+            );
         }
     }
 
@@ -157,6 +190,9 @@ mod tests {
         found.take_gelu(&mut activated, 40);
         let by_hand: Vec<f32> = x.iter().map(|x| gelu(*x)).collect();
         wanted.take(&by_hand, 40);
-        assert_eq!((activated, found.values, found.spans), (by_hand, wanted.values, wanted.spans));
+        assert_eq!(
+            (activated, found.values, found.spans),
+            (by_hand, wanted.values, wanted.spans)
+        );
     }
 }

@@ -73,10 +73,22 @@ mod tests {
             assert!(y[4].is_nan(), "{activation:?}: {y:?}");
             let (mut dy, mut again) = ([1.0; 6], [1.0; 6]);
             backward(activation, &x, &mut dy, &mut again);
-            assert!(y.iter().zip(again).all(|(y, again)| *y == again || y.is_nan() && again.is_nan()), "{activation:?}: {y:?} {again:?}");
+            assert!(
+                y.iter()
+                    .zip(again)
+                    .all(|(y, again)| *y == again || y.is_nan() && again.is_nan()),
+                "{activation:?}: {y:?} {again:?}"
+            );
         }
         // To the bit what `f32::max` gives for numbers.
-        for (x, wanted) in [(-2.0, 0.0), (-0.0, 0.0), (0.0, 0.0), (3.0, 3.0), (f32::NEG_INFINITY, 0.0), (f32::INFINITY, f32::INFINITY)] {
+        for (x, wanted) in [
+            (-2.0, 0.0),
+            (-0.0, 0.0),
+            (0.0, 0.0),
+            (3.0, 3.0),
+            (f32::NEG_INFINITY, 0.0),
+            (f32::INFINITY, f32::INFINITY),
+        ] {
             assert_eq!(relu(x).to_bits(), f32::to_bits(wanted), "{x}");
         }
     }

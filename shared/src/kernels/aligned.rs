@@ -33,7 +33,11 @@ pub struct Aligned<T> {
 
 impl<T> Default for Aligned<T> {
     fn default() -> Self {
-        Aligned { lines: Vec::new(), len: 0, of: PhantomData }
+        Aligned {
+            lines: Vec::new(),
+            len: 0,
+            of: PhantomData,
+        }
     }
 }
 

@@ -38,8 +38,13 @@ pub(crate) struct Scratch {
 
 /// The lanes of `block` in each row of x (rows, blocks).
 #[inline(always)]
-fn lanes(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> impl Iterator<Item = &mut [f32; LANES]> {
-    x.chunks_exact_mut(blocks).filter_map(move |row| row.get_mut(block))
+fn lanes(
+    x: &mut [[f32; LANES]],
+    blocks: usize,
+    block: usize,
+) -> impl Iterator<Item = &mut [f32; LANES]> {
+    x.chunks_exact_mut(blocks)
+        .filter_map(move |row| row.get_mut(block))
 }
 
 /// x[i] <- f(i, x[i]). By way of values of its own: in place the compiler would have to fear that x overlaps what else is read, and take the lanes one by one.
@@ -74,7 +79,9 @@ fn softmax(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> [f32; LANES] 
 #[inline(always)]
 fn streams(key: u64, head: usize, first: usize) -> [u64; LANES] {
     let mut streams = [0; LANES];
-    streams.iter_mut().enumerate().for_each(|(i, stream)| *stream = rng::stream(key, ((head as u64) << 32) | (first + i) as u64));
+    streams.iter_mut().enumerate().for_each(|(i, stream)| {
+        *stream = rng::stream(key, ((head as u64) << 32) | (first + i) as u64)
+    });
     streams
 }
 
@@ -82,15 +89,34 @@ fn streams(key: u64, head: usize, first: usize) -> [u64; LANES] {
 #[inline(always)]
 fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], out: &mut [f32]) {
     let (d, width) = (of.size, of.heads * of.size);
-    transpose(Rows { data: &of.q[at..], down: width }, of.q.len() / width, d, q_columns, padded);
+    transpose(
+        Rows {
+            data: &of.q[at..],
+            down: width,
+        },
+        of.q.len() / width,
+        d,
+        q_columns,
+        padded,
+    );
     let scale = 1.0 / (d as f32).sqrt();
     q_columns.iter_mut().for_each(|q| *q *= scale);
     let shape = (of.kv.len() / (2 * width), padded, d);
     product(
         shape,
-        View { data: &of.kv[at..], columns: 1, rows: 2 * width },
-        Rows { data: q_columns, down: padded },
-        Rows { data: out, down: padded },
+        View {
+            data: &of.kv[at..],
+            columns: 1,
+            rows: 2 * width,
+        },
+        Rows {
+            data: q_columns,
+            down: padded,
+        },
+        Rows {
+            data: out,
+            down: padded,
+        },
     );
 }
 

@@ -19,7 +19,10 @@ impl Dropout {
     /// Dropout at `rate`, from 0 to below 1, rounded to a multiple of 2^-16; `None` when nothing is dropped.
     pub fn new(rate: f32) -> Option<Dropout> {
         let threshold = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
-        (threshold > 0).then(|| Dropout { threshold, scale: 1.0 / (1.0 - f32::from(threshold) / 65_536.0) })
+        (threshold > 0).then(|| Dropout {
+            threshold,
+            scale: 1.0 / (1.0 - f32::from(threshold) / 65_536.0),
+        })
     }
 
     /// The draws of 2^16 below which an element is dropped, and the scale of the others: for kernels elsewhere.
@@ -38,11 +41,18 @@ impl Dropout {
     pub(crate) fn factors(self, keys: &[u64; LANES], factors: &mut [[f32; LANES]]) {
         for (counter, four) in factors.chunks_mut(4).enumerate() {
             let mut draws = [0; LANES];
-            draws.iter_mut().zip(keys).for_each(|(draw, key)| *draw = rng::bits(*key, counter as u64));
+            draws
+                .iter_mut()
+                .zip(keys)
+                .for_each(|(draw, key)| *draw = rng::bits(*key, counter as u64));
             for (i, factors) in four.iter_mut().enumerate() {
                 for (factor, draw) in factors.iter_mut().zip(&draws) {
                     let draw = (draw >> (16 * i)) as u16;
-                    *factor = if draw < self.threshold { 0.0 } else { self.scale };
+                    *factor = if draw < self.threshold {
+                        0.0
+                    } else {
+                        self.scale
+                    };
                 }
             }
         }
@@ -108,7 +118,13 @@ mod tests {
             for (lane, key) in keys.iter().enumerate() {
                 let mut row = vec![1.0; n];
                 dropout.apply(&mut row, *key);
-                assert_eq!(factors.iter().map(|factors| factors[lane]).collect::<Vec<_>>(), row);
+                assert_eq!(
+                    factors
+                        .iter()
+                        .map(|factors| factors[lane])
+                        .collect::<Vec<_>>(),
+                    row
+                );
             }
         }
     }

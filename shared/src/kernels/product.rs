@@ -19,11 +19,21 @@ pub(crate) struct Rows<T> {
 }
 
 /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
-pub(crate) fn product(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>) {
+pub(crate) fn product(
+    shape: (usize, usize, usize),
+    a: View<'_>,
+    b: Rows<&[f32]>,
+    y: Rows<&mut [f32]>,
+) {
     let (m, n, k) = shape;
-    let last = |rows: usize, down: usize, columns: usize, across: usize| rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
+    let last = |rows: usize, down: usize, columns: usize, across: usize| {
+        rows.saturating_sub(1) * down + columns.saturating_sub(1) * across
+    };
     assert!(
-        m * n * k > 0 && last(m, a.rows, k, a.columns) < a.data.len() && last(k, b.down, n, 1) < b.data.len() && last(m, y.down, n, 1) < y.data.len(),
+        m * n * k > 0
+            && last(m, a.rows, k, a.columns) < a.data.len()
+            && last(k, b.down, n, 1) < b.data.len()
+            && last(m, y.down, n, 1) < y.data.len(),
         "operands of a product of {m} x {k} x {n}"
     );
     let mut done = 0;
@@ -31,7 +41,19 @@ pub(crate) fn product(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>
         done = tiles.whole(n);
         // SAFETY: as asserted.
         unsafe {
-            tiles.product((m, done, k), a, Rows { data: b.data.as_ptr(), down: b.down }, Rows { data: y.data.as_mut_ptr(), down: y.down }, false)
+            tiles.product(
+                (m, done, k),
+                a,
+                Rows {
+                    data: b.data.as_ptr(),
+                    down: b.down,
+                },
+                Rows {
+                    data: y.data.as_mut_ptr(),
+                    down: y.down,
+                },
+                false,
+            )
         };
     }
     if done < n {
@@ -60,8 +82,14 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
     while column + N <= n {
         let mut row = 0;
         while row < m {
-            let a = View { data: &a.data[row * a.rows..], ..a };
-            let b = Rows { data: &b.data[column..], ..b };
+            let a = View {
+                data: &a.data[row * a.rows..],
+                ..a
+            };
+            let b = Rows {
+                data: &b.data[column..],
+                ..b
+            };
             let y = &mut y[row * down + column..];
             // SAFETY: `product` asserted that the operands hold all that the whole result is made of.
             row += unsafe {
@@ -83,7 +111,13 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
 /// # Safety
 /// The operands must reach as far as `k` steps of so many rows and columns do.
 #[inline(always)]
-unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(k: usize, a: View<'_>, b: Rows<&[f32]>, y: &mut [f32], down: usize) -> usize {
+unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(
+    k: usize,
+    a: View<'_>,
+    b: Rows<&[f32]>,
+    y: &mut [f32],
+    down: usize,
+) -> usize {
     let mut sums = [[0f32; N]; R];
     for step in 0..k {
         // SAFETY: as the caller says.
@@ -109,15 +143,55 @@ mod tests {
 
     #[test]
     fn a_product_is_its_sums_whatever_its_operands_strides() {
-        for (m, n, k) in [(1, 1, 1), (4, 32, 16), (3, 7, 5), (21, 61, 33), (6, 24, 1), (12, 16, 4)] {
-            let (a, b) = (rng::normals(1, m * k, 1.0), rng::normals(2, k * (n + 3), 1.0));
-            for left in [View { data: &a, columns: 1, rows: k }, View { data: &a, columns: m, rows: 1 }] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (4, 32, 16),
+            (3, 7, 5),
+            (21, 61, 33),
+            (6, 24, 1),
+            (12, 16, 4),
+        ] {
+            let (a, b) = (
+                rng::normals(1, m * k, 1.0),
+                rng::normals(2, k * (n + 3), 1.0),
+            );
+            for left in [
+                View {
+                    data: &a,
+                    columns: 1,
+                    rows: k,
+                },
+                View {
+                    data: &a,
+                    columns: m,
+                    rows: 1,
+                },
+            ] {
                 let mut y = vec![7.0; m * (n + 2)];
-                product((m, n, k), left, Rows { data: &b, down: n + 3 }, Rows { data: &mut y, down: n + 2 });
+                product(
+                    (m, n, k),
+                    left,
+                    Rows {
+                        data: &b,
+                        down: n + 3,
+                    },
+                    Rows {
+                        data: &mut y,
+                        down: n + 2,
+                    },
+                );
                 for (i, row) in y.chunks(n + 2).enumerate() {
                     for (j, found) in row[..n].iter().enumerate() {
-                        let wanted: f64 = (0..k).map(|l| f64::from(a[i * left.rows + l * left.columns]) * f64::from(b[l * (n + 3) + j])).sum();
-                        assert!((f64::from(*found) - wanted).abs() < 1e-5, "{m} x {n} x {k}: {found}, wanted {wanted}");
+                        let wanted: f64 = (0..k)
+                            .map(|l| {
+                                f64::from(a[i * left.rows + l * left.columns])
+                                    * f64::from(b[l * (n + 3) + j])
+                            })
+                            .sum();
+                        assert!(
+                            (f64::from(*found) - wanted).abs() < 1e-5,
+                            "{m} x {n} x {k}: {found}, wanted {wanted}"
+                        );
                     }
                     assert_eq!(row[n..], [7.0; 2], "beyond the result nothing is written");
                 }

@@ -106,7 +106,12 @@ fn across(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f32 = x_blocks.remainder().iter().zip(y_blocks.remainder()).map(|(x, y)| f(*x, *y)).sum();
+    let rest: f32 = x_blocks
+        .remainder()
+        .iter()
+        .zip(y_blocks.remainder())
+        .map(|(x, y)| f(*x, *y))
+        .sum();
     for (x, y) in x_blocks.zip(y_blocks) {
         for i in 0..LANES {
             lanes[i] += f(x[i], y[i]);
@@ -140,7 +145,13 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = shifted - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
         p = p * r + c;
     }
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
@@ -154,11 +165,23 @@ pub(crate) fn erf(x: f32) -> f32 {
     let x = clamp(x, -4.0, 4.0);
     let t = x * x;
     let mut p = -2.726_142_3e-10;
-    for c in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_3e-5, -7.349_906_3e-4, -2.954_6e-3, -1.609_603_4e-2] {
+    for c in [
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_3e-5,
+        -7.349_906_3e-4,
+        -2.954_6e-3,
+        -1.609_603_4e-2,
+    ] {
         p = p * t + c;
     }
     let mut q = -1.456_607_2e-5;
-    for c in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
+    for c in [
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ] {
         q = q * t + c;
     }
     x * p / q
@@ -173,12 +196,21 @@ mod tests {
         for i in -400_000..=400_000 {
             let x = i as f32 * 2e-4;
             let (found, wanted) = (f64::from(exp(x)), libm::exp(f64::from(x)));
-            assert!((found - wanted).abs() <= 2.5e-7 * wanted, "exp({x}) is {found}, wanted {wanted}");
+            assert!(
+                (found - wanted).abs() <= 2.5e-7 * wanted,
+                "exp({x}) is {found}, wanted {wanted}"
+            );
             let x = x / 10.0;
             let (found, wanted) = (f64::from(erf(x)), libm::erf(f64::from(x)));
-            assert!((found - wanted).abs() <= 5e-7, "erf({x}) is {found}, wanted {wanted}");
+            assert!(
+                (found - wanted).abs() <= 5e-7,
+                "erf({x}) is {found}, wanted {wanted}"
+            );
         }
-        assert!(exp(f32::NAN).is_nan() && erf(f32::NAN).is_nan(), "a NaN must not be hidden");
+        assert!(
+            exp(f32::NAN).is_nan() && erf(f32::NAN).is_nan(),
+            "a NaN must not be hidden"
+        );
     }
 
     #[test]

@@ -9,8 +9,26 @@ pub(crate) const ROWS: usize = 6;
 
 /// Columns and rows of a tile and steps of its sums; the tile, the right operand's row and the left one's element that they begin with; strides of the tile's rows and columns, of
 /// the right operand's rows, and of the left one's columns and rows; the factors of what is there and of the product, and whether the former counts.
-type Kernel =
-    unsafe fn(usize, usize, usize, *mut f32, *const f32, *const f32, isize, isize, isize, isize, isize, f32, f32, u8, bool, bool, bool, *const f32);
+type Kernel = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut f32,
+    *const f32,
+    *const f32,
+    isize,
+    isize,
+    isize,
+    isize,
+    isize,
+    f32,
+    f32,
+    u8,
+    bool,
+    bool,
+    bool,
+    *const f32,
+);
 
 /// The tiles of a processor.
 pub(crate) struct Tiles {
@@ -26,8 +44,14 @@ impl Tiles {
         #[cfg(target_arch = "x86_64")]
         {
             use gemm_f32::microkernel::{avx512f, fma};
-            static AVX512: Tiles = Tiles { lanes: 16, kernels: &avx512f::f32::UKR };
-            static AVX2: Tiles = Tiles { lanes: 8, kernels: &fma::f32::UKR };
+            static AVX512: Tiles = Tiles {
+                lanes: 16,
+                kernels: &avx512f::f32::UKR,
+            };
+            static AVX2: Tiles = Tiles {
+                lanes: 8,
+                kernels: &fma::f32::UKR,
+            };
             match level() {
                 Level::Avx512 => Some(&AVX512),
                 Level::Avx2 => Some(&AVX2),
@@ -52,7 +76,14 @@ impl Tiles {
     ///
     /// # Safety
     /// The operands must reach as far as their shapes say, the processor be the tiles' own, and n whole registers.
-    pub unsafe fn product(&self, (m, n, k): (usize, usize, usize), a: View<'_>, b: Rows<*const f32>, y: Rows<*mut f32>, add: bool) {
+    pub unsafe fn product(
+        &self,
+        (m, n, k): (usize, usize, usize),
+        a: View<'_>,
+        b: Rows<*const f32>,
+        y: Rows<*mut f32>,
+        add: bool,
+    ) {
         for column in (0..n).step_by(self.width()) {
             let columns = self.width().min(n - column);
             let kernels = &self.kernels[columns / self.lanes - 1];

@@ -3,7 +3,13 @@
 use super::product::Rows;
 
 /// x (rows, columns) as out (columns, padded): zeros after the rows.
-pub(crate) fn transpose(x: Rows<&[f32]>, rows: usize, columns: usize, out: &mut [f32], padded: usize) {
+pub(crate) fn transpose(
+    x: Rows<&[f32]>,
+    rows: usize,
+    columns: usize,
+    out: &mut [f32],
+    padded: usize,
+) {
     let reached = rows.saturating_sub(1) * x.down + columns;
     assert!(
         rows <= padded && (rows == 0 || reached <= x.data.len()) && columns * padded <= out.len(),
@@ -18,9 +24,17 @@ pub(crate) fn transpose(x: Rows<&[f32]>, rows: usize, columns: usize, out: &mut 
 }
 
 fn plain(x: Rows<&[f32]>, rows: usize, columns: usize, out: &mut [f32], padded: usize) {
-    for (j, out) in out.chunks_exact_mut(padded.max(1)).take(columns).enumerate() {
+    for (j, out) in out
+        .chunks_exact_mut(padded.max(1))
+        .take(columns)
+        .enumerate()
+    {
         for (i, out) in out.iter_mut().enumerate() {
-            *out = if i < rows { x.data[i * x.down + j] } else { 0.0 };
+            *out = if i < rows {
+                x.data[i * x.down + j]
+            } else {
+                0.0
+            };
         }
     }
 }
@@ -42,14 +56,22 @@ mod avx512 {
     /// # Safety
     /// `x` must reach to the end of its last row, and `out` hold `columns` rows of `padded`.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn transpose(x: Rows<&[f32]>, rows: usize, columns: usize, out: *mut f32, padded: usize) {
+    pub unsafe fn transpose(
+        x: Rows<&[f32]>,
+        rows: usize,
+        columns: usize,
+        out: *mut f32,
+        padded: usize,
+    ) {
         for i in (0..padded).step_by(BLOCK) {
             for j in (0..columns).step_by(BLOCK) {
                 let mut lines = [_mm512_setzero_ps(); BLOCK];
                 let wanted = first(columns - j);
                 for (r, line) in lines.iter_mut().enumerate().take(rows.saturating_sub(i)) {
                     // SAFETY: of a row that is there, the columns that are there.
-                    *line = unsafe { _mm512_maskz_loadu_ps(wanted, x.data.as_ptr().add((i + r) * x.down + j)) };
+                    *line = unsafe {
+                        _mm512_maskz_loadu_ps(wanted, x.data.as_ptr().add((i + r) * x.down + j))
+                    };
                 }
                 let wanted = first(padded - i);
                 for (c, line) in block(lines).into_iter().enumerate().take(columns - j) {
@@ -96,19 +118,42 @@ mod tests {
 
     #[test]
     fn rows_become_columns() {
-        for (rows, columns, down, padded) in
-            [(1, 1, 1, 1), (16, 16, 16, 16), (5, 32, 40, 16), (33, 7, 9, 48), (20, 19, 19, 24), (64, 384, 400, 64), (0, 3, 3, 2)]
-        {
+        for (rows, columns, down, padded) in [
+            (1, 1, 1, 1),
+            (16, 16, 16, 16),
+            (5, 32, 40, 16),
+            (33, 7, 9, 48),
+            (20, 19, 19, 24),
+            (64, 384, 400, 64),
+            (0, 3, 3, 2),
+        ] {
             let x = rng::normals(1, rows * down, 1.0);
-            let x = Rows { data: x.get(..(rows * down + columns).saturating_sub(down)).unwrap_or(&[]), down };
-            let (mut fast, mut slow) = (vec![7.0; columns * padded + 1], vec![7.0; columns * padded + 1]);
+            let x = Rows {
+                data: x
+                    .get(..(rows * down + columns).saturating_sub(down))
+                    .unwrap_or(&[]),
+                down,
+            };
+            let (mut fast, mut slow) = (
+                vec![7.0; columns * padded + 1],
+                vec![7.0; columns * padded + 1],
+            );
             transpose(x, rows, columns, &mut fast, padded);
             plain(x, rows, columns, &mut slow, padded);
             assert_eq!(fast, slow, "{rows} x {columns}");
-            for (i, x) in x.data.iter().enumerate().filter(|(i, _)| i % down < columns) {
+            for (i, x) in x
+                .data
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| i % down < columns)
+            {
                 assert_eq!(slow[i % down * padded + i / down], *x);
             }
-            assert_eq!(slow.last(), Some(&7.0), "beyond the result nothing is written");
+            assert_eq!(
+                slow.last(),
+                Some(&7.0),
+                "beyond the result nothing is written"
+            );
         }
     }
 }

@@ -14,12 +14,33 @@ use crate::parallel;
 ///
 /// # Errors
 /// When the operands are not contiguous f32 of such shapes, or do not fit `heads` and `cu_seqlens`.
-pub fn attention(q: &Tensor, kv: &Tensor, cu_seqlens: &Arc<[u32]>, heads: usize, dropout: Option<(Dropout, Arc<[u64]>)>) -> Result<Tensor> {
+pub fn attention(
+    q: &Tensor,
+    kv: &Tensor,
+    cu_seqlens: &Arc<[u32]>,
+    heads: usize,
+    dropout: Option<(Dropout, Arc<[u64]>)>,
+) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
-    if kv.dims() != [tokens, 2 * width] || !width.is_multiple_of(heads) || cu_seqlens.last().copied().unwrap_or(0) as usize != tokens {
-        bail!("attention: q {:?}, kv {:?}, {heads} heads, boundaries up to {:?}", q.dims(), kv.dims(), cu_seqlens.last());
+    if kv.dims() != [tokens, 2 * width]
+        || !width.is_multiple_of(heads)
+        || cu_seqlens.last().copied().unwrap_or(0) as usize != tokens
+    {
+        bail!(
+            "attention: q {:?}, kv {:?}, {heads} heads, boundaries up to {:?}",
+            q.dims(),
+            kv.dims(),
+            cu_seqlens.last()
+        );
     }
-    q.apply_op2(kv, Attention { cu_seqlens: cu_seqlens.clone(), heads, dropout })
+    q.apply_op2(
+        kv,
+        Attention {
+            cu_seqlens: cu_seqlens.clone(),
+            heads,
+            dropout,
+        },
+    )
 }
 
 struct Attention {
@@ -34,10 +55,28 @@ impl Attention {
     }
 
     /// What the kernel takes of one review.
-    fn operands<'a>(&self, review: usize, q: &'a [f32], kv: &'a [f32], width: usize) -> Operands<'a> {
-        let (start, end) = (self.cu_seqlens[review] as usize * width, self.cu_seqlens[review + 1] as usize * width);
-        let dropout = self.dropout.as_ref().map(|(dropout, keys)| (*dropout, keys[review]));
-        Operands { q: &q[start..end], kv: &kv[2 * start..2 * end], heads: self.heads, size: width / self.heads, dropout }
+    fn operands<'a>(
+        &self,
+        review: usize,
+        q: &'a [f32],
+        kv: &'a [f32],
+        width: usize,
+    ) -> Operands<'a> {
+        let (start, end) = (
+            self.cu_seqlens[review] as usize * width,
+            self.cu_seqlens[review + 1] as usize * width,
+        );
+        let dropout = self
+            .dropout
+            .as_ref()
+            .map(|(dropout, keys)| (*dropout, keys[review]));
+        Operands {
+            q: &q[start..end],
+            kv: &kv[2 * start..2 * end],
+            heads: self.heads,
+            size: width / self.heads,
+            dropout,
+        }
     }
 }
 
@@ -46,8 +85,17 @@ impl CustomOp2 for Attention {
         "attention"
     }
 
-    fn cpu_fwd(&self, q: &CpuStorage, q_layout: &Layout, kv: &CpuStorage, kv_layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (q, kv) = (slice(q, q_layout, self.name())?, slice(kv, kv_layout, self.name())?);
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        kv: &CpuStorage,
+        kv_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (q, kv) = (
+            slice(q, q_layout, self.name())?,
+            slice(kv, kv_layout, self.name())?,
+        );
         let (_, width) = q_layout.shape().dims2()?;
         let mut out = vec![0f32; q.len()];
         let reviews = parallel::split(&mut out, self.lengths().map(|n| n * width));
@@ -57,17 +105,35 @@ impl CustomOp2 for Attention {
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 
-    fn bwd(&self, q: &Tensor, kv: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        q: &Tensor,
+        kv: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, width) = q.dims2()?;
         let (qs, kvs, grads) = (elements(q)?, elements(kv)?, elements(grad)?);
         let (mut dq, mut dkv) = (vec![0f32; qs.len()], vec![0f32; kvs.len()]);
         let parts = parallel::split(&mut dq, self.lengths().map(|n| n * width));
-        let parts = parts.into_iter().zip(parallel::split(&mut dkv, self.lengths().map(|n| 2 * n * width)));
+        let parts = parts.into_iter().zip(parallel::split(
+            &mut dkv,
+            self.lengths().map(|n| 2 * n * width),
+        ));
         parallel::for_each(parts.enumerate().collect(), |(i, (dq, dkv))| {
             let start = self.cu_seqlens[i] as usize * width;
-            attention::backward(self.operands(i, &qs, &kvs, width), &grads[start..start + dq.len()], dq, dkv, &mut Scratch::default());
+            attention::backward(
+                self.operands(i, &qs, &kvs, width),
+                &grads[start..start + dq.len()],
+                dq,
+                dkv,
+                &mut Scratch::default(),
+            );
         });
-        Ok((Some(Tensor::from_vec(dq, q.shape(), q.device())?), Some(Tensor::from_vec(dkv, kv.shape(), kv.device())?)))
+        Ok((
+            Some(Tensor::from_vec(dq, q.shape(), q.device())?),
+            Some(Tensor::from_vec(dkv, kv.shape(), kv.device())?),
+        ))
     }
 }
 
@@ -92,9 +158,13 @@ mod tests {
             let take = |x: &Tensor, column| x.narrow(0, start, n)?.narrow(1, column, d);
             let mut heads = Vec::new();
             for head in 0..HEADS {
-                let scores = (take(q, head * d)?.matmul(&take(kv, head * d)?.t()?)? / (d as f64).sqrt())?;
+                let scores =
+                    (take(q, head * d)?.matmul(&take(kv, head * d)?.t()?)? / (d as f64).sqrt())?;
                 let exp = scores.exp()?;
-                heads.push(exp.broadcast_div(&exp.sum_keepdim(1)?)?.matmul(&take(kv, width + head * d)?)?);
+                heads.push(
+                    exp.broadcast_div(&exp.sum_keepdim(1)?)?
+                        .matmul(&take(kv, width + head * d)?)?,
+                );
             }
             reviews.push(Tensor::cat(&heads, 1)?);
         }
@@ -103,14 +173,22 @@ mod tests {
 
     /// Heads of `d`: with whole vector blocks, and with columns left over.
     fn inputs(d: usize) -> [candle_core::Var; 2] {
-        [check::random(1, &[29, HEADS * d]), check::random(2, &[29, 2 * HEADS * d])]
+        [
+            check::random(1, &[29, HEADS * d]),
+            check::random(2, &[29, 2 * HEADS * d]),
+        ]
     }
 
     #[test]
     fn equals_the_reference_and_finite_differences() {
         for d in [4, 43] {
             let op = |q: &Tensor, kv: &Tensor| attention(q, kv, &boundaries(), HEADS, None);
-            check::same(&inputs(d), 1e-4, |x| op(&x[0], &x[1]), |x| reference(&x[0], &x[1]));
+            check::same(
+                &inputs(d),
+                1e-4,
+                |x| op(&x[0], &x[1]),
+                |x| reference(&x[0], &x[1]),
+            );
             check::finite_differences(&inputs(d), |x| op(&x[0], &x[1]));
         }
     }
@@ -118,7 +196,9 @@ mod tests {
     #[test]
     fn dropout_is_part_of_the_gradient() {
         let dropout = Dropout::new(0.4).map(|dropout| (dropout, Arc::from([5, 6, 7])));
-        check::finite_differences(&inputs(4), |x| attention(&x[0], &x[1], &boundaries(), HEADS, dropout.clone()));
+        check::finite_differences(&inputs(4), |x| {
+            attention(&x[0], &x[1], &boundaries(), HEADS, dropout.clone())
+        });
     }
 
     #[test]

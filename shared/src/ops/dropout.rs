@@ -14,7 +14,10 @@ use crate::parallel;
 /// When the tensor is not contiguous f32.
 pub fn dropout(x: &Tensor, rate: f32, keys: &Arc<[u64]>) -> Result<Tensor> {
     match Dropout::new(rate) {
-        Some(dropout) => x.apply_op1(Rows { dropout, keys: keys.clone() }),
+        Some(dropout) => x.apply_op1(Rows {
+            dropout,
+            keys: keys.clone(),
+        }),
         None => Ok(x.clone()),
     }
 }
@@ -63,11 +66,19 @@ mod tests {
     #[test]
     fn drops_its_share_and_keeps_the_mean() {
         let keys: Arc<[u64]> = (0..200).collect();
-        let ones = Tensor::ones((200, 301), candle_core::DType::F32, &candle_core::Device::Cpu).expect("ones");
+        let ones = Tensor::ones(
+            (200, 301),
+            candle_core::DType::F32,
+            &candle_core::Device::Cpu,
+        )
+        .expect("ones");
         let y = elements(&dropout(&ones, 0.2, &keys).expect("dropout")).expect("f32");
         let zeros = y.iter().filter(|x| **x == 0.0).count() as f32 / y.len() as f32;
         let mean = y.iter().sum::<f32>() / y.len() as f32;
-        assert!((zeros - 0.2).abs() < 0.01 && (mean - 1.0).abs() < 0.01, "{zeros} {mean}");
+        assert!(
+            (zeros - 0.2).abs() < 0.01 && (mean - 1.0).abs() < 0.01,
+            "{zeros} {mean}"
+        );
         assert!(y.iter().all(|x| *x == 0.0 || (x - 1.25).abs() < 1e-4));
     }
 
@@ -75,13 +86,16 @@ mod tests {
     fn a_row_draws_the_same_wherever_it_lies() {
         let x = check::random(5, &[4, 33]);
         let both = dropout(&x, 0.5, &Arc::from([9, 8, 7, 6])).expect("dropout");
-        let alone = dropout(&x.narrow(0, 2, 1).expect("a row"), 0.5, &Arc::from([7])).expect("dropout");
+        let alone =
+            dropout(&x.narrow(0, 2, 1).expect("a row"), 0.5, &Arc::from([7])).expect("dropout");
         check::close(&alone, &both.narrow(0, 2, 1).expect("a row"), 0.0, "row 2");
     }
 
     #[test]
     fn the_gradient_has_the_same_mask() {
         let keys: Arc<[u64]> = (0..9).collect();
-        check::finite_differences(&[check::random(6, &[9, 40])], |v| dropout(&v[0], 0.3, &keys));
+        check::finite_differences(&[check::random(6, &[9, 40])], |v| {
+            dropout(&v[0], 0.3, &keys)
+        });
     }
 }

@@ -33,29 +33,77 @@ impl CustomOp3 for LayerNorm {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let values = slice(x, x_layout, self.name())?;
-        let (scale, bias) = (slice(scale, scale_layout, self.name())?, slice(bias, bias_layout, self.name())?);
+        let (scale, bias) = (
+            slice(scale, scale_layout, self.name())?,
+            slice(bias, bias_layout, self.name())?,
+        );
         let (_, width) = x_layout.shape().dims2()?;
         if scale.len() != width || bias.len() != width {
-            bail!("layer_norm: rows of {width}, a scale of {} and a bias of {}", scale.len(), bias.len());
+            bail!(
+                "layer_norm: rows of {width}, a scale of {} and a bias of {}",
+                scale.len(),
+                bias.len()
+            );
         }
         let mut y = vec![0f32; values.len()];
         let rows = rows_per_task(width);
         parallel::for_each_chunk(&mut y, rows * width, |i, y| {
             let mut moments = vec![[0.0; 2]; y.len() / width];
-            norm::forward(Norm { scale, bias, eps: self.eps }, &values[i * rows * width..][..y.len()], y, &mut moments);
+            norm::forward(
+                Norm {
+                    scale,
+                    bias,
+                    eps: self.eps,
+                },
+                &values[i * rows * width..][..y.len()],
+                y,
+                &mut moments,
+            );
         });
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, scale: &Tensor, bias: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, width) = x.dims2()?;
-        let (values, scales, biases, mut dx) = (elements(x)?, elements(scale)?, elements(bias)?, elements(grad)?);
+        let (values, scales, biases, mut dx) = (
+            elements(x)?,
+            elements(scale)?,
+            elements(bias)?,
+            elements(grad)?,
+        );
         let mut moments = vec![[0.0; 2]; values.len() / width];
-        norm::forward(Norm { scale: &scales, bias: &biases, eps: self.eps }, &values, &mut elements(y)?, &mut moments);
+        norm::forward(
+            Norm {
+                scale: &scales,
+                bias: &biases,
+                eps: self.eps,
+            },
+            &values,
+            &mut elements(y)?,
+            &mut moments,
+        );
         let (mut d_scale, mut d_bias) = (vec![0f32; width], vec![0f32; width]);
-        norm::backward(&scales, &values, &moments, &mut dx, &mut d_scale, &mut d_bias);
+        norm::backward(
+            &scales,
+            &values,
+            &moments,
+            &mut dx,
+            &mut d_scale,
+            &mut d_bias,
+        );
         let vector = |values: Vec<f32>| Tensor::from_vec(values, width, x.device());
-        Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), Some(vector(d_scale)?), Some(vector(d_bias)?)))
+        Ok((
+            Some(Tensor::from_vec(dx, x.shape(), x.device())?),
+            Some(vector(d_scale)?),
+            Some(vector(d_bias)?),
+        ))
     }
 }
 
@@ -66,13 +114,25 @@ mod tests {
 
     #[test]
     fn equals_the_reference_and_finite_differences() {
-        let inputs = [check::random(1, &[21, 70]), check::random(2, &[70]), check::random(3, &[70])];
+        let inputs = [
+            check::random(1, &[21, 70]),
+            check::random(2, &[70]),
+            check::random(3, &[70]),
+        ];
         let reference = |x: &Tensor, scale: &Tensor, bias: &Tensor| {
             let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
             let deviation = (centred.sqr()?.mean_keepdim(1)? + 1e-5)?.sqrt()?;
-            centred.broadcast_div(&deviation)?.broadcast_mul(scale)?.broadcast_add(bias)
+            centred
+                .broadcast_div(&deviation)?
+                .broadcast_mul(scale)?
+                .broadcast_add(bias)
         };
-        check::same(&inputs, 1e-4, |v| layer_norm(&v[0], &v[1], &v[2], 1e-5), |v| reference(&v[0], &v[1], &v[2]));
+        check::same(
+            &inputs,
+            1e-4,
+            |v| layer_norm(&v[0], &v[1], &v[2], 1e-5),
+            |v| reference(&v[0], &v[1], &v[2]),
+        );
         check::finite_differences(&inputs, |v| layer_norm(&v[0], &v[1], &v[2], 1e-5));
     }
 }

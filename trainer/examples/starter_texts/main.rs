@@ -48,15 +48,27 @@ const SLIP_WEIGHT: f32 = 0.5;
 const NONSENSE: usize = 120;
 
 fn main() -> Result<()> {
-    let [play, multilingual, out] = &std::env::args().skip(1).map(PathBuf::from).collect::<Vec<_>>()[..] else {
+    let [play, multilingual, out] = &std::env::args()
+        .skip(1)
+        .map(PathBuf::from)
+        .collect::<Vec<_>>()[..]
+    else {
         bail!("usage: starter_texts PLAY.parquet MULTILINGUAL.parquet OUT");
     };
     let mut reviews = read(play, Some("en"))?;
     reviews.extend(read(multilingual, None)?);
     reviews.retain(|review| !review.text.trim().is_empty());
     let parts = Parts::of(&reviews);
-    let rows: Vec<Row> = reviews.iter().map(|review| Row::of(review, &parts)).collect();
-    let train: Vec<&Review> = reviews.iter().zip(&rows).filter(|(_, row)| row.part == "train").map(|(review, _)| review).collect();
+    let rows: Vec<Row> = reviews
+        .iter()
+        .map(|review| Row::of(review, &parts))
+        .collect();
+    let train: Vec<&Review> = reviews
+        .iter()
+        .zip(&rows)
+        .filter(|(_, row)| row.part == "train")
+        .map(|(review, _)| review)
+        .collect();
     let different = different(&train);
     let unlabelled = phrases::texts(&different);
     let made: Vec<Row> = slipped(&different, &parts).chain(nothing(&train)).collect();
@@ -64,10 +76,17 @@ fn main() -> Result<()> {
     write_table(&out.join("reviews.parquet"), &table(&rows)?)?;
     write_table(&out.join("made.parquet"), &table(&made)?)?;
     let texts = LargeStringArray::from_iter_values(&unlabelled);
-    write_table(&out.join("unlabelled.parquet"), &RecordBatch::try_from_iter([("review", Arc::new(texts) as ArrayRef)])?)?;
+    write_table(
+        &out.join("unlabelled.parquet"),
+        &RecordBatch::try_from_iter([("review", Arc::new(texts) as ArrayRef)])?,
+    )?;
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
-    rows.iter().chain(&made).for_each(|row| *counts.entry((row.part, &row.set)).or_default() += 1);
-    counts.iter().for_each(|((part, set), count)| println!("{part:<12}{set:<16}{count:>9}"));
+    rows.iter()
+        .chain(&made)
+        .for_each(|row| *counts.entry((row.part, &row.set)).or_default() += 1);
+    counts
+        .iter()
+        .for_each(|((part, set), count)| println!("{part:<12}{set:<16}{count:>9}"));
     println!("without stars {:>23}", unlabelled.len());
     Ok(())
 }
@@ -76,7 +95,11 @@ fn main() -> Result<()> {
 fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
     let table = Tables::open(&[path.to_owned()], None, None)?.join()?;
     let texts = table.texts("review")?;
-    let (stars, packages, dates) = (table.stars("star")?, table.shown("package_name")?, table.shown("date")?);
+    let (stars, packages, dates) = (
+        table.stars("star")?,
+        table.shown("package_name")?,
+        table.shown("date")?,
+    );
     let languages = match language {
         Some(language) => vec![language.to_owned(); table.len()],
         None => table.shown("language")?,
@@ -86,9 +109,19 @@ fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
         // Both kinds of date that the two files have.
         let date = parts::iso_date(&dates[i]).unwrap_or_else(|| dates[i].clone());
         let text = (!texts.is_null(i)).then(|| texts.value(i).to_owned())?;
-        Some(Review { text, star, package: packages[i].clone(), date, language })
+        Some(Review {
+            text,
+            star,
+            package: packages[i].clone(),
+            date,
+            language,
+        })
     };
-    Ok(languages.into_iter().enumerate().filter_map(review).collect())
+    Ok(languages
+        .into_iter()
+        .enumerate()
+        .filter_map(review)
+        .collect())
 }
 
 /// A row of what is written.
@@ -103,37 +136,69 @@ struct Row {
 impl Row {
     fn of(review: &Review, parts: &Parts) -> Row {
         let (part, set) = parts.place(review);
-        Row { set, part, weight: parts.weight(&review.language), review: review.clone() }
+        Row {
+            set,
+            part,
+            weight: parts.weight(&review.language),
+            review: review.clone(),
+        }
     }
 }
 
 fn table(rows: &[Row]) -> Result<RecordBatch> {
-    let text = |of: fn(&Row) -> &str| Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) as ArrayRef;
+    let text = |of: fn(&Row) -> &str| {
+        Arc::new(LargeStringArray::from_iter_values(rows.iter().map(of))) as ArrayRef
+    };
     Ok(RecordBatch::try_from_iter([
         ("review", text(|row| &row.review.text)),
-        ("star", Arc::new(Int8Array::from_iter_values(rows.iter().map(|row| row.review.star as i8))) as ArrayRef),
+        (
+            "star",
+            Arc::new(Int8Array::from_iter_values(
+                rows.iter().map(|row| row.review.star as i8),
+            )) as ArrayRef,
+        ),
         ("package_name", text(|row| &row.review.package)),
         ("date", text(|row| &row.review.date)),
         ("language", text(|row| &row.review.language)),
         ("set", text(|row| &row.set)),
         ("part", text(|row| row.part)),
-        ("weight", Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.weight))) as ArrayRef),
+        (
+            "weight",
+            Arc::new(Float32Array::from_iter_values(
+                rows.iter().map(|row| row.weight),
+            )) as ArrayRef,
+        ),
     ])?)
 }
 
 /// The first review of each different text.
 fn different<'a>(reviews: &[&'a Review]) -> Vec<&'a Review> {
     let mut seen = HashSet::new();
-    reviews.iter().copied().filter(|review| seen.insert(text_key(&review.text))).collect()
+    reviews
+        .iter()
+        .copied()
+        .filter(|review| seen.insert(text_key(&review.text)))
+        .collect()
 }
 
 /// Some of the reviews as someone in a hurry writes them. What is drawn depends on the text alone.
 fn slipped<'a>(different: &'a [&Review], parts: &'a Parts) -> impl Iterator<Item = Row> + 'a {
     different.iter().filter_map(|review| {
         let key = text_key(&review.text);
-        let text = rng::bits(key, 0).is_multiple_of(SLIPS).then(|| slips::slip(&review.text, key)).flatten()?;
+        let text = rng::bits(key, 0)
+            .is_multiple_of(SLIPS)
+            .then(|| slips::slip(&review.text, key))
+            .flatten()?;
         let weight = SLIP_WEIGHT * parts.weight(&review.language);
-        Some(Row { review: Review { text, ..(*review).clone() }, set: "slip".into(), part: "train", weight })
+        Some(Row {
+            review: Review {
+                text,
+                ..(*review).clone()
+            },
+            set: "slip".into(),
+            part: "train",
+            weight,
+        })
     })
 }
 
@@ -148,6 +213,11 @@ fn nothing<'a>(train: &'a [&Review]) -> impl Iterator<Item = Row> + 'a {
             date: drawn.date.clone(),
             language: NO_LANGUAGE.into(),
         };
-        Row { review, set: "nonsense".into(), part: "train", weight: 1.0 }
+        Row {
+            review,
+            set: "nonsense".into(),
+            part: "train",
+            weight: 1.0,
+        }
     })
 }

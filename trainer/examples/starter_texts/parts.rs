@@ -56,14 +56,37 @@ impl Parts {
     /// Those of `reviews`.
     pub fn of(reviews: &[Review]) -> Parts {
         let mut sizes = HashMap::<&str, usize>::new();
-        reviews.iter().for_each(|review| *sizes.entry(&review.package).or_default() += 1);
-        let aside = |(name, size): &(&str, usize)| APPS_SET_ASIDE.contains(name) || *size < SMALL && number(name.as_bytes()) % 100 < SMALL_SET_ASIDE;
-        let set_aside = sizes.into_iter().filter(aside).map(|(name, _)| name.to_owned()).collect();
-        let mut parts = Parts { set_aside, weights: HashMap::new() };
+        reviews
+            .iter()
+            .for_each(|review| *sizes.entry(&review.package).or_default() += 1);
+        let aside = |(name, size): &(&str, usize)| {
+            APPS_SET_ASIDE.contains(name)
+                || *size < SMALL && number(name.as_bytes()) % 100 < SMALL_SET_ASIDE
+        };
+        let set_aside = sizes
+            .into_iter()
+            .filter(aside)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let mut parts = Parts {
+            set_aside,
+            weights: HashMap::new(),
+        };
         let mut counts = HashMap::<&str, usize>::new();
-        reviews.iter().filter(|review| parts.place(review).0 == "train").for_each(|review| *counts.entry(&review.language).or_default() += 1);
+        reviews
+            .iter()
+            .filter(|review| parts.place(review).0 == "train")
+            .for_each(|review| *counts.entry(&review.language).or_default() += 1);
         let most = counts.values().copied().max().unwrap_or(1) as f64;
-        parts.weights = counts.into_iter().map(|(language, n)| (language.to_owned(), (most / n as f64).powf(BALANCE).min(HEAVIEST) as f32)).collect();
+        parts.weights = counts
+            .into_iter()
+            .map(|(language, n)| {
+                (
+                    language.to_owned(),
+                    (most / n as f64).powf(BALANCE).min(HEAVIEST) as f32,
+                )
+            })
+            .collect();
         parts
     }
 
@@ -90,9 +113,26 @@ impl Parts {
 
 /// `June 15 2024` as `2024-06-15`; nothing for another kind of date.
 pub fn iso_date(text: &str) -> Option<String> {
-    const MONTHS: [&str; 12] =
-        ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-    let [month, day, year] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let [month, day, year] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        return None;
+    };
     let month = 1 + MONTHS.iter().position(|name| *name == month)?;
-    Some(format!("{year}-{month:02}-{:02}", day.trim_end_matches(',').parse::<u32>().ok()?))
+    Some(format!(
+        "{year}-{month:02}-{:02}",
+        day.trim_end_matches(',').parse::<u32>().ok()?
+    ))
 }

@@ -22,7 +22,10 @@ impl Draws {
 
 /// The text with a slip, drawn by `key`; none where it would stay as it is.
 pub fn slip(text: &str, key: u64) -> Option<String> {
-    let mut draws = Draws { key: rng::stream(key, 0x511b), drawn: 0 };
+    let mut draws = Draws {
+        key: rng::stream(key, 0x511b),
+        drawn: 0,
+    };
     let slipped = match draws.below(10) {
         0..4 => mistyped(text, &mut draws),
         4 => text.to_lowercase(),
@@ -37,7 +40,9 @@ pub fn slip(text: &str, key: u64) -> Option<String> {
 /// With one letter in some words left out, doubled, changed with the next, or with its neighbour on the keyboard.
 fn mistyped(text: &str, draws: &mut Draws) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
-    let long: Vec<usize> = (0..words.len()).filter(|i| words[*i].chars().filter(|c| c.is_alphabetic()).count() >= 3).collect();
+    let long: Vec<usize> = (0..words.len())
+        .filter(|i| words[*i].chars().filter(|c| c.is_alphabetic()).count() >= 3)
+        .collect();
     if long.is_empty() {
         return text.to_owned();
     }
@@ -63,22 +68,36 @@ fn mistyped(text: &str, draws: &mut Draws) -> String {
 }
 
 fn neighbour(letter: char, draws: &mut Draws) -> char {
-    let row = KEYS.iter().find_map(|row| row.find(letter.to_ascii_lowercase()).map(|at| (row.as_bytes(), at)));
+    let row = KEYS.iter().find_map(|row| {
+        row.find(letter.to_ascii_lowercase())
+            .map(|at| (row.as_bytes(), at))
+    });
     let Some((row, at)) = row else { return letter };
-    let beside = if at == 0 || at + 1 < row.len() && draws.below(2) == 0 { at + 1 } else { at - 1 };
+    let beside = if at == 0 || at + 1 < row.len() && draws.below(2) == 0 {
+        at + 1
+    } else {
+        at - 1
+    };
     char::from(row[beside])
 }
 
 /// Without the marks on letters, as many people write.
 fn without_accents(text: &str) -> String {
     let mut normal = NormalizedString::from(text);
-    normal.nfd().filter(|c| !('\u{300}'..='\u{36f}').contains(&c)).nfc();
+    normal
+        .nfd()
+        .filter(|c| !('\u{300}'..='\u{36f}').contains(&c))
+        .nfc();
     normal.get().to_owned()
 }
 
 /// With a vowel held: `sooooo good`.
 fn stretched(text: &str, draws: &mut Draws) -> String {
-    let vowels: Vec<usize> = text.char_indices().filter(|(_, c)| VOWELS.contains(*c)).map(|(at, _)| at).collect();
+    let vowels: Vec<usize> = text
+        .char_indices()
+        .filter(|(_, c)| VOWELS.contains(*c))
+        .map(|(at, _)| at)
+        .collect();
     if vowels.is_empty() {
         return text.to_owned();
     }

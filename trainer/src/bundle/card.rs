@@ -13,7 +13,11 @@ use crate::evaluate::limits::Limit;
 use crate::hub::RepoId;
 
 /// What the Hub shows beside a box to try the model in.
-const EXAMPLES: [&str; 3] = ["Great app, I use it every day!", "Crashes every time I open it.", "It is okay, but the last update made it slow."];
+const EXAMPLES: [&str; 3] = [
+    "Great app, I use it every day!",
+    "Crashes every time I open it.",
+    "It is okay, but the last update made it slow.",
+];
 
 /// Where a model comes from, as a card tells it.
 struct Origin {
@@ -28,7 +32,13 @@ struct Origin {
 }
 
 /// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and `limits`. `license` is that of the base model, where it says one.
-pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit], license: Option<&str>) -> String {
+pub fn write(
+    name: &str,
+    outcome: &Outcome,
+    provenance: &Value,
+    limits: &[Limit],
+    license: Option<&str>,
+) -> String {
     let test = &outcome.test.metrics;
     let origin = Origin::of(provenance);
     let Origin { base, data, .. } = &origin;
@@ -73,25 +83,37 @@ pub fn write(name: &str, outcome: &Outcome, provenance: &Value, limits: &[Limit]
     let copies = match serde_json::from_value(provenance["dedup"].clone()) {
         Ok(Dedup(columns)) => format!(
             " Reviews whose {} were those of an earlier one were left out.",
-            [vec!["text".into(), "stars".into()], columns].concat().join(", ")
+            [vec!["text".into(), "stars".into()], columns]
+                .concat()
+                .join(", ")
         ),
         Err(_) => String::new(),
     };
     let repeats = match provenance["recipe"]["repeats"] == "counted" {
-        true => " Reviews with the same text were learned together, with the counts of their stars.",
+        true => {
+            " Reviews with the same text were learned together, with the counts of their stars."
+        }
         false => "",
     };
     let stars = match outcome.decoding {
         Decoding::Likeliest => "A rating's stars are the likeliest ones.",
-        Decoding::Median => "A rating's stars are the median of the five probabilities, which are the fewest stars off on average.",
-        Decoding::Expected => "A rating's stars are the mean of the five probabilities, rounded, which has the least squared error.",
+        Decoding::Median => {
+            "A rating's stars are the median of the five probabilities, which are the fewest stars off on average."
+        }
+        Decoding::Expected => {
+            "A rating's stars are the mean of the five probabilities, rounded, which has the least squared error."
+        }
         Decoding::Balanced => {
             "A rating's stars are those with the least expected cost, where any error costs 1, and 0.3 more for each star: right almost as often as the likeliest, and less far off."
         }
     };
     let folded = match outcome.temperature_apart {
-        true => "logits are divided by it for the probabilities that ratings and metrics here rest on, and other programs do not know it",
-        false => "the head's last weights are divided by it, so that every program that loads them gives these probabilities",
+        true => {
+            "logits are divided by it for the probabilities that ratings and metrics here rest on, and other programs do not know it"
+        }
+        false => {
+            "the head's last weights are divided by it, so that every program that loads them gives these probabilities"
+        }
     };
     let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
     let _ = write!(
@@ -160,11 +182,18 @@ reaches 100%. Irony, other languages and texts without an opinion are rated all 
 
 /// The card of a bundle without the weights in floating point: it tells nobody to load them.
 pub fn of_integers(card: &str) -> String {
-    let card = card.replacen("library_name: transformers\n", "library_name: starsight\n", 1);
+    let card = card.replacen(
+        "library_name: transformers\n",
+        "library_name: starsight\n",
+        1,
+    );
     // Up to what comes next, whatever an earlier version wrote there.
-    let [from, to] = [IN_PYTHON, ELSEWHERE].map(|part| part.lines().next().and_then(|line| card.find(line)));
+    let [from, to] =
+        [IN_PYTHON, ELSEWHERE].map(|part| part.lines().next().and_then(|line| card.find(line)));
     match (from, to) {
-        (Some(from), Some(to)) if from < to => format!("{}{NOT_IN_PYTHON}{}", &card[..from], &card[to..]),
+        (Some(from), Some(to)) if from < to => {
+            format!("{}{NOT_IN_PYTHON}{}", &card[..from], &card[to..])
+        }
         _ => card,
     }
 }
@@ -181,8 +210,12 @@ pub fn with_notes(card: &str, notes: &str) -> String {
 /// The card for these languages, in place of English; none where it does not name that.
 pub fn in_languages(card: &str, languages: &[String]) -> Option<String> {
     const ENGLISH: &str = "\nlanguage: en\n";
-    let list: String = languages.iter().map(|code| format!("\n- {}", quoted(code))).collect();
-    card.contains(ENGLISH).then(|| card.replacen(ENGLISH, &format!("\nlanguage:{list}\n"), 1))
+    let list: String = languages
+        .iter()
+        .map(|code| format!("\n- {}", quoted(code)))
+        .collect();
+    card.contains(ENGLISH)
+        .then(|| card.replacen(ENGLISH, &format!("\nlanguage:{list}\n"), 1))
 }
 
 /// Where the limits begin.
@@ -207,7 +240,8 @@ fn repository(source: &str) -> Option<String> {
 
 /// What the Hub reads: YAML between two lines of dashes.
 fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&str>) -> String {
-    let mut out = String::from("---\nlibrary_name: transformers\npipeline_tag: text-classification\n");
+    let mut out =
+        String::from("---\nlibrary_name: transformers\npipeline_tag: text-classification\n");
     if let Some(license) = license {
         let _ = writeln!(out, "license: {}", quoted(license));
     }
@@ -217,7 +251,9 @@ fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&st
     if !origin.data_repos.is_empty() {
         let _ = writeln!(out, "datasets:\n{}", list(&origin.data_repos));
     }
-    let examples = EXAMPLES.map(|text| format!("- text: {}", quoted(text))).join("\n");
+    let examples = EXAMPLES
+        .map(|text| format!("- text: {}", quoted(text)))
+        .join("\n");
     let data = quoted(origin.data_repos.first().unwrap_or(&origin.data));
     let _ = write!(
         out,
@@ -233,7 +269,11 @@ fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&st
         ("cohen_kappa", "Quadratic weighted kappa", test.qwk),
     ];
     for (kind, name, value) in results {
-        let _ = writeln!(out, "    - type: {kind}\n      name: {}\n      value: {value:.4}", quoted(name));
+        let _ = writeln!(
+            out,
+            "    - type: {kind}\n      name: {}\n      value: {value:.4}",
+            quoted(name)
+        );
     }
     out.push_str("---\n");
     out
@@ -245,14 +285,24 @@ fn quoted(text: &str) -> String {
 }
 
 fn list(items: &[String]) -> String {
-    items.iter().map(|item| format!("- {}", quoted(item))).collect::<Vec<_>>().join("\n")
+    items
+        .iter()
+        .map(|item| format!("- {}", quoted(item)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn metrics_table(test: &Evaluation, validation: &Metrics) -> String {
     let mut out = String::from("| | test | 95% confidence | validation |\n|---|---|---|---|\n");
     for measure in test.measures() {
-        let [test, validation] = [&test.metrics, validation].map(|metrics| measure.show((measure.of)(metrics)));
-        let _ = writeln!(out, "| {} | {test} | {} | {validation} |", measure.name, measure.show_interval());
+        let [test, validation] =
+            [&test.metrics, validation].map(|metrics| measure.show((measure.of)(metrics)));
+        let _ = writeln!(
+            out,
+            "| {} | {test} | {} | {validation} |",
+            measure.name,
+            measure.show_interval()
+        );
     }
     out
 }
@@ -262,9 +312,20 @@ fn limits_table(limits: &[Limit]) -> String {
     let mut out = String::from(
         "\n| reviews made up for the purpose | texts | at most one star off | mean of the expected stars | how sure, on average |\n|---|---|---|---|---|\n",
     );
-    for Limit { name, texts, near, expected, sure } in limits {
+    for Limit {
+        name,
+        texts,
+        near,
+        expected,
+        sure,
+    } in limits
+    {
         let near = near.map_or("nobody can tell".to_owned(), |near| near.to_string());
-        let _ = writeln!(out, "| {name} | {texts} | {near} | {expected:.2} | {:.0}% |", 100.0 * sure);
+        let _ = writeln!(
+            out,
+            "| {name} | {texts} | {near} | {expected:.2} | {:.0}% |",
+            100.0 * sure
+        );
     }
     out
 }
@@ -272,7 +333,11 @@ fn limits_table(limits: &[Limit]) -> String {
 fn confusion_table(metrics: &Metrics) -> String {
     let mut out = String::from("| | 1 | 2 | 3 | 4 | 5 |\n|---|---|---|---|---|---|\n");
     for (row, stars) in metrics.confusion.iter().zip(1..) {
-        let _ = writeln!(out, "| **{stars}** | {} |", row.map(|n| n.to_string()).join(" | "));
+        let _ = writeln!(
+            out,
+            "| **{stars}** | {} |",
+            row.map(|n| n.to_string()).join(" | ")
+        );
     }
     out
 }
@@ -288,29 +353,61 @@ mod tests {
 
     #[test]
     fn what_the_front_matter_names_is_on_the_hub() {
-        let origin = Origin::of(&json!({ "base_model": "distilbert/distilbert-base-cased@v1", "data": "sealuzh/app_reviews, more.csv" }));
+        let origin = Origin::of(
+            &json!({ "base_model": "distilbert/distilbert-base-cased@v1", "data": "sealuzh/app_reviews, more.csv" }),
+        );
         assert_eq!(
             (origin.base.as_str(), origin.base_repo.as_deref()),
-            ("distilbert/distilbert-base-cased@v1", Some("distilbert/distilbert-base-cased"))
+            (
+                "distilbert/distilbert-base-cased@v1",
+                Some("distilbert/distilbert-base-cased")
+            )
         );
-        assert_eq!((origin.data.as_str(), &origin.data_repos[..]), ("sealuzh/app_reviews, more.csv", &["sealuzh/app_reviews".to_owned()][..]));
+        assert_eq!(
+            (origin.data.as_str(), &origin.data_repos[..]),
+            (
+                "sealuzh/app_reviews, more.csv",
+                &["sealuzh/app_reviews".to_owned()][..]
+            )
+        );
     }
 
     #[test]
     fn no_name_breaks_the_front_matter() {
-        let origin = Origin { base: "base".into(), base_repo: None, data: "my: \"reviews\" #1.csv".into(), data_repos: vec![] };
+        let origin = Origin {
+            base: "base".into(),
+            base_repo: None,
+            data: "my: \"reviews\" #1.csv".into(),
+            data_repos: vec![],
+        };
         let test = starsight_model::metrics::Scores::default().metrics();
         let text = front_matter("- odd: name\n---", &test, &origin, Some("apache-2.0"));
-        assert!(text.contains(r#"- name: "- odd: name\n---""#) && text.contains(r#"type: "my: \"reviews\" #1.csv""#), "{text}");
-        assert_eq!(text.lines().filter(|line| *line == "---").count(), 2, "{text}");
+        assert!(
+            text.contains(r#"- name: "- odd: name\n---""#)
+                && text.contains(r#"type: "my: \"reviews\" #1.csv""#),
+            "{text}"
+        );
+        assert_eq!(
+            text.lines().filter(|line| *line == "---").count(),
+            2,
+            "{text}"
+        );
         assert_eq!(license(&text).as_deref(), Some("apache-2.0"));
     }
 
     /// What 60 reviews came to, of which every sixth was rated two stars too high or too low.
     fn outcome() -> Outcome {
         let labels: Vec<usize> = (0..60).map(|i| i % LABELS).collect();
-        let rated = |i: usize| if i.is_multiple_of(6) { (labels[i] + 2) % LABELS } else { labels[i] };
-        let logits: Vec<_> = (0..60).map(|i| std::array::from_fn(|label| if label == rated(i) { 2.0 } else { 0.0 })).collect();
+        let rated = |i: usize| {
+            if i.is_multiple_of(6) {
+                (labels[i] + 2) % LABELS
+            } else {
+                labels[i]
+            }
+        };
+        let logits: Vec<_> = (0..60)
+            .map(|i| std::array::from_fn(|label| if label == rated(i) { 2.0 } else { 0.0 }))
+            .collect();
         let test = Evaluation::new(&logits, &labels, Decoding::Likeliest);
         Outcome {
             unseen: None,
@@ -337,30 +434,63 @@ mod tests {
     #[test]
     fn a_card_says_what_the_model_is_worth_and_how_to_use_it() {
         let outcome = outcome();
-        let provenance =
-            json!({ "base_model": "a/base", "data": "a/data", "reviews": 504, "split_seed": 42, "recipe": { "lr": 1e-3, "best-by": "loss" } });
-        let limits = [Limit { name: "sarcastic", texts: 8, near: Some(3), expected: 3.254, sure: 0.616 }];
+        let provenance = json!({ "base_model": "a/base", "data": "a/data", "reviews": 504, "split_seed": 42, "recipe": { "lr": 1e-3, "best-by": "loss" } });
+        let limits = [Limit {
+            name: "sarcastic",
+            texts: 8,
+            near: Some(3),
+            expected: 3.254,
+            sure: 0.616,
+        }];
         let card = write("my-stars", &outcome, &provenance, &limits, Some("mit"));
         let (front_matter, body) = card.split_once("\n---\n").unwrap();
 
         // What the front matter says is what metrics.json holds, to its four digits.
         let metrics = serde_json::to_value(&outcome).unwrap()["test"].clone();
-        for (kind, name) in [("accuracy", "accuracy"), ("mae", "mae"), ("f1", "macro_f1"), ("off_by_one", "off_by_one"), ("cohen_kappa", "qwk")] {
-            let (_, result) = front_matter.split_once(&format!("- type: {kind}\n")).unwrap_or_else(|| panic!("{kind}: {front_matter}"));
-            let value = result.lines().find_map(|line| line.trim().strip_prefix("value: ")).unwrap();
+        for (kind, name) in [
+            ("accuracy", "accuracy"),
+            ("mae", "mae"),
+            ("f1", "macro_f1"),
+            ("off_by_one", "off_by_one"),
+            ("cohen_kappa", "qwk"),
+        ] {
+            let (_, result) = front_matter
+                .split_once(&format!("- type: {kind}\n"))
+                .unwrap_or_else(|| panic!("{kind}: {front_matter}"));
+            let value = result
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("value: "))
+                .unwrap();
             let wanted = metrics[name].as_f64().unwrap();
-            assert!((value.parse::<f64>().unwrap() - wanted).abs() <= 5e-5, "{kind}: {value}, and {wanted}");
+            assert!(
+                (value.parse::<f64>().unwrap() - wanted).abs() <= 5e-5,
+                "{kind}: {value}, and {wanted}"
+            );
         }
 
         // Every measure with its interval.
         for measure in outcome.test.measures() {
             let value = measure.show((measure.of)(&outcome.test.metrics));
-            assert!(body.contains(&format!("| {} | {value} | {} | {value} |", measure.name, measure.show_interval())), "{}: {body}", measure.name);
+            assert!(
+                body.contains(&format!(
+                    "| {} | {value} | {} | {value} |",
+                    measure.name,
+                    measure.show_interval()
+                )),
+                "{}: {body}",
+                measure.name
+            );
         }
         let [low, high] = outcome.test.intervals.accuracy.map(|end| 100.0 * end);
-        assert!(body.contains(&format!("| Accuracy | 83.33% | {low:.2}% to {high:.2}% |")), "{body}");
+        assert!(
+            body.contains(&format!("| Accuracy | 83.33% | {low:.2}% to {high:.2}% |")),
+            "{body}"
+        );
         // Of twelve reviews with each number of stars, two are two stars off.
-        assert!(body.contains("| **1** | 10 | 0 | 2 | 0 | 0 |\n| **2** | 0 | 10 | 0 | 2 | 0 |\n"), "{body}");
+        assert!(
+            body.contains("| **1** | 10 | 0 | 2 | 0 | 0 |\n| **2** | 0 | 10 | 0 | 2 | 0 |\n"),
+            "{body}"
+        );
         assert!(body.contains("| **5** | 0 | 2 | 0 | 0 | 10 |\n"), "{body}");
         for part in [
             "# my-stars\n",
@@ -381,15 +511,30 @@ mod tests {
         let base = json!({ "model_type": "distilbert", "vocab_size": 10, "dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 16, "max_position_embeddings": 8 });
         let config = EncoderConfig::from_json(&serde_json::to_vec(&base).unwrap()).unwrap();
         let labels: Value = serde_json::from_str(&config.to_json()).unwrap();
-        assert!(body.contains(&format!("[{{'label': '{}', ", labels["id2label"]["4"].as_str().unwrap())), "{body}");
+        assert!(
+            body.contains(&format!(
+                "[{{'label': '{}', ",
+                labels["id2label"]["4"].as_str().unwrap()
+            )),
+            "{body}"
+        );
     }
 
     #[test]
     fn notes_and_languages_find_their_place() {
         let card = write("my-stars", &outcome(), &json!({}), &[], None);
-        let noted = with_notes(&in_languages(&card, &["en".into(), "ko".into()]).expect("a language"), "## Judged\n\nWell.\n");
-        assert!(noted.contains("\nlanguage:\n- \"en\"\n- \"ko\"\nmetrics:"), "{noted}");
-        assert!(noted.contains("\n\n## Judged\n\nWell.\n\n## Limits\n"), "{noted}");
+        let noted = with_notes(
+            &in_languages(&card, &["en".into(), "ko".into()]).expect("a language"),
+            "## Judged\n\nWell.\n",
+        );
+        assert!(
+            noted.contains("\nlanguage:\n- \"en\"\n- \"ko\"\nmetrics:"),
+            "{noted}"
+        );
+        assert!(
+            noted.contains("\n\n## Judged\n\nWell.\n\n## Limits\n"),
+            "{noted}"
+        );
         assert_eq!(with_notes("# Mine\n", "More."), "# Mine\n\nMore.\n");
         assert_eq!(in_languages("# Mine\n", &["ko".into()]), None);
     }
@@ -398,11 +543,33 @@ mod tests {
     fn a_card_of_integers_says_what_can_load_them() {
         let card = write("my-stars", &outcome(), &json!({}), &[], None);
         let light = of_integers(&card);
-        for gone in ["pipeline(", "from transformers", "library_name: transformers"] {
-            assert!(card.contains(gone) && !light.contains(gone), "{gone}: {light}");
+        for gone in [
+            "pipeline(",
+            "from transformers",
+            "library_name: transformers",
+        ] {
+            assert!(
+                card.contains(gone) && !light.contains(gone),
+                "{gone}: {light}"
+            );
         }
-        assert!(light.contains("## How to use it\n\nIts weights are integers of 8 bits") && light.contains("starsight rate --model ."), "{light}");
-        assert_eq!(light.split_once("With Starsight, from the shell:").unwrap().1, card.split_once("With Starsight, from the shell:").unwrap().1);
-        assert_eq!((of_integers(&light), of_integers("# Mine")), (light, "# Mine".to_owned()));
+        assert!(
+            light.contains("## How to use it\n\nIts weights are integers of 8 bits")
+                && light.contains("starsight rate --model ."),
+            "{light}"
+        );
+        assert_eq!(
+            light
+                .split_once("With Starsight, from the shell:")
+                .unwrap()
+                .1,
+            card.split_once("With Starsight, from the shell:")
+                .unwrap()
+                .1
+        );
+        assert_eq!(
+            (of_integers(&light), of_integers("# Mine")),
+            (light, "# Mine".to_owned())
+        );
     }
 }

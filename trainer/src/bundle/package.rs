@@ -63,11 +63,23 @@ impl Package<'_> {
         let probe = |text: &str| {
             let ids = self.base.tokenizer.encode(text)?;
             let batch = PackedBatch::new(&[&ids])?;
-            Ok(Probe { text: text.into(), logits: engine.logits(&batch)?[0], int8_logits: Some(int8_engine.logits(&batch)?[0]) })
+            Ok(Probe {
+                text: text.into(),
+                logits: engine.logits(&batch)?[0],
+                int8_logits: Some(int8_engine.logits(&batch)?[0]),
+            })
         };
         let probes = PROBES.into_iter().map(probe).collect::<Result<_>>()?;
-        let temperature = if self.outcome.temperature_apart { self.outcome.temperature } else { 1.0 };
-        let reading = Reading { temperature, decoding: self.outcome.decoding, prior: Some(self.prior) };
+        let temperature = if self.outcome.temperature_apart {
+            self.outcome.temperature
+        } else {
+            1.0
+        };
+        let reading = Reading {
+            temperature,
+            decoding: self.outcome.decoding,
+            prior: Some(self.prior),
+        };
         let limits = limits::measure(&self.base.tokenizer, engine, reading)?;
         let mut vocab = self.base.tokenizer.vocabulary().join("\n");
         vocab.push('\n');
@@ -75,10 +87,26 @@ impl Package<'_> {
             (bundle::CONFIG, self.base.config.to_json().into_bytes()),
             (bundle::WEIGHTS, self.weights.to_safetensors()?),
             (bundle::INT8_WEIGHTS, self.integers),
-            (bundle::TOKENIZER, self.base.tokenizer.to_json()?.into_bytes()),
-            (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&self.base.tokenizer_config)?),
+            (
+                bundle::TOKENIZER,
+                self.base.tokenizer.to_json()?.into_bytes(),
+            ),
+            (
+                bundle::TOKENIZER_CONFIG,
+                serde_json::to_vec_pretty(&self.base.tokenizer_config)?,
+            ),
             (bundle::VOCAB, vocab.into_bytes()),
-            (bundle::CARD, card::write(&self.name, self.outcome, &self.provenance, &limits, self.base.license.as_deref()).into_bytes()),
+            (
+                bundle::CARD,
+                card::write(
+                    &self.name,
+                    self.outcome,
+                    &self.provenance,
+                    &limits,
+                    self.base.license.as_deref(),
+                )
+                .into_bytes(),
+            ),
         ];
         // A manifest of an earlier run would vouch for files that are being replaced.
         let manifest_path = out.join(MANIFEST);
@@ -111,7 +139,8 @@ impl Package<'_> {
 /// When the bundle is damaged, or cannot be written to.
 pub fn quantize(dir: &Path) -> Result<FileEntry> {
     let (rater, manifest) = rating::load(dir, &Place::Processor(Precision::F32))?;
-    let mut manifest = manifest.with_context(|| format!("{} is not a bundle: it holds no {MANIFEST}", dir.display()))?;
+    let mut manifest = manifest
+        .with_context(|| format!("{} is not a bundle: it holds no {MANIFEST}", dir.display()))?;
     let config = EncoderConfig::from_json(&files::read(&dir.join(bundle::CONFIG))?)?;
     let weights = load::weights(&files::read(&dir.join(bundle::WEIGHTS))?, &config)?;
     let integers = int8::quantize(&config, &weights)?;
@@ -122,7 +151,11 @@ pub fn quantize(dir: &Path) -> Result<FileEntry> {
         let ids = rater.encode(&probe.text)?;
         probe.int8_logits = Some(engine.logits(&PackedBatch::new(&[&ids])?)?[0]);
     }
-    match manifest.files.iter_mut().find(|file| file.path == entry.path) {
+    match manifest
+        .files
+        .iter_mut()
+        .find(|file| file.path == entry.path)
+    {
         Some(file) => *file = entry.clone(),
         None => manifest.files.push(entry.clone()),
     }
@@ -133,5 +166,8 @@ pub fn quantize(dir: &Path) -> Result<FileEntry> {
 /// A model's name from the folder that it is written to.
 pub fn name_of(out: &Path) -> String {
     let path = std::path::absolute(out).unwrap_or_else(|_| out.into());
-    path.file_name().map_or_else(|| "starsight".into(), |name| name.to_string_lossy().into_owned())
+    path.file_name().map_or_else(
+        || "starsight".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }

@@ -26,9 +26,14 @@ impl<T: Args> Configured<T> {
     ///
     /// # Errors
     /// What is wrong with them, or with the file that `--config` names.
-    pub fn parse(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Configured<T>> {
+    pub fn parse(
+        line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Configured<T>> {
         let command = Self::augment_args(Command::new("recipe").no_binary_name(true));
-        command.try_get_matches_from(line).and_then(|matches| Self::from_arg_matches(&matches)).map_err(|e| anyhow!(first_paragraph(&e)))
+        command
+            .try_get_matches_from(line)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|e| anyhow!(first_paragraph(&e)))
     }
 }
 
@@ -39,14 +44,26 @@ impl<T: Serialize> Configured<T> {
     /// When a value cannot be written as TOML.
     pub fn to_toml(&self, comment: &str) -> Result<String> {
         // A comment ends with its line.
-        Ok(format!("# {}\n{}", comment.replace(char::is_control, " "), toml::to_string(&self.0).context("writing the recipe as TOML")?))
+        Ok(format!(
+            "# {}\n{}",
+            comment.replace(char::is_control, " "),
+            toml::to_string(&self.0).context("writing the recipe as TOML")?
+        ))
     }
 }
 
 impl<T: Args> Args for Configured<T> {
     fn augment_args(command: Command) -> Command {
         let help = "TOML file of recipe flags, each under its name, such as a run's recipe.toml; those on the command line win";
-        T::augment_args(command.arg(Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)))
+        T::augment_args(
+            command.arg(
+                Arg::new("config")
+                    .long("config")
+                    .value_name("FILE")
+                    .value_parser(value_parser!(PathBuf))
+                    .help(help),
+            ),
+        )
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -56,8 +73,14 @@ impl<T: Args> Args for Configured<T> {
 
 impl<T: Args> FromArgMatches for Configured<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let (path, starts_from) = (matches.get_one::<PathBuf>("config"), matches.try_get_one::<Source>("model"));
-        let name = path.map_or_else(|| starter::NAME.to_owned(), |path| path.display().to_string());
+        let (path, starts_from) = (
+            matches.get_one::<PathBuf>("config"),
+            matches.try_get_one::<Source>("model"),
+        );
+        let name = path.map_or_else(
+            || starter::NAME.to_owned(),
+            |path| path.display().to_string(),
+        );
         let fail = |what: String| Error::raw(ErrorKind::InvalidValue, format!("{name}{what}\n"));
         let text = match (path, starts_from) {
             (Some(path), _) => std::fs::read_to_string(path).map_err(|e| fail(format!(": {e}")))?,
@@ -66,10 +89,15 @@ impl<T: Args> FromArgMatches for Configured<T> {
         };
         let table: Table = toml::from_str(&text).map_err(|e| {
             let before = text.bytes().take(e.span().map_or(0, |span| span.start));
-            fail(format!(", line {}: not TOML: {}", before.filter(|byte| *byte == b'\n').count() + 1, e.message()))
+            fail(format!(
+                ", line {}: not TOML: {}",
+                before.filter(|byte| *byte == b'\n').count() + 1,
+                e.message()
+            ))
         })?;
         let command = T::augment_args(Command::new("config").no_binary_name(true));
-        let line = command_line(&command, table, matches).map_err(|what| fail(format!(": {what}")))?;
+        let line =
+            command_line(&command, table, matches).map_err(|what| fail(format!(": {what}")))?;
         T::from_arg_matches(&command.try_get_matches_from(line)?).map(Configured)
     }
 
@@ -80,15 +108,32 @@ impl<T: Args> FromArgMatches for Configured<T> {
 }
 
 /// The flags of `table`, each checked, but for those that were given on the command line: these as they were given there.
-fn command_line(command: &Command, mut table: Table, given: &ArgMatches) -> Result<Vec<OsString>, String> {
-    let is_given = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name) && from_command_line(given, arg));
+fn command_line(
+    command: &Command,
+    mut table: Table,
+    given: &ArgMatches,
+) -> Result<Vec<OsString>, String> {
+    let is_given = |name: &str| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(name) && from_command_line(given, arg))
+    };
     let mut line = Vec::new();
     for arg in command.get_arguments() {
         let Some(name) = arg.get_long() else { continue };
         if let Some(value) = table.remove(name) {
-            let flag = OsString::from(format!("--{name}={}", plain(&value).ok_or_else(|| format!("`{name}` is {value}; wanted a single value"))?));
-            command.clone().try_get_matches_from([&flag]).map_err(|e| format!("`{name}`: {}", first_paragraph(&e)))?;
-            let decided = DECIDES.iter().any(|(decides, other)| *decides == name && is_given(other));
+            let flag = OsString::from(format!(
+                "--{name}={}",
+                plain(&value)
+                    .ok_or_else(|| format!("`{name}` is {value}; wanted a single value"))?
+            ));
+            command
+                .clone()
+                .try_get_matches_from([&flag])
+                .map_err(|e| format!("`{name}`: {}", first_paragraph(&e)))?;
+            let decided = DECIDES
+                .iter()
+                .any(|(decides, other)| *decides == name && is_given(other));
             if !from_command_line(given, arg) && !decided {
                 line.push(flag);
             }
@@ -105,7 +150,10 @@ fn command_line(command: &Command, mut table: Table, given: &ArgMatches) -> Resu
         None => Ok(line),
         Some(key) => {
             let known: Vec<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
-            Err(format!("unknown key `{key}`; known are {}", known.join(", ")))
+            Err(format!(
+                "unknown key `{key}`; known are {}",
+                known.join(", ")
+            ))
         }
     }
 }
@@ -121,7 +169,11 @@ fn plain(value: &Value) -> Option<String> {
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) => Some(number.to_string()),
         Value::Boolean(truth) => Some(truth.to_string()),
-        Value::Array(values) => values.iter().map(plain).collect::<Option<Vec<_>>>().map(|values| values.join(",")),
+        Value::Array(values) => values
+            .iter()
+            .map(plain)
+            .collect::<Option<Vec<_>>>()
+            .map(|values| values.join(",")),
         Value::Datetime(_) | Value::Table(_) => None,
     }
 }
@@ -129,7 +181,11 @@ fn plain(value: &Value) -> Option<String> {
 /// What clap says of a value, without the usage that follows.
 fn first_paragraph(error: &Error) -> String {
     let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
     lines.join(" ").trim_start_matches("error: ").into()
 }
 
@@ -160,10 +216,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("recipe.toml");
         std::fs::write(&path, text).expect("written");
-        let line = ["starsight", "train", "--config"].map(OsString::from).into_iter().chain([path.into()]).chain(flags.iter().map(OsString::from));
+        let line = ["starsight", "train", "--config"]
+            .map(OsString::from)
+            .into_iter()
+            .chain([path.into()])
+            .chain(flags.iter().map(OsString::from));
         match Program::try_parse_from(line) {
-            Ok(Program { command: Deed::Train { settings } }) => Ok(settings.0),
-            Err(error) => Err(first_paragraph(&error).replace(&format!("{}/", dir.path().display()), "")),
+            Ok(Program {
+                command: Deed::Train { settings },
+            }) => Ok(settings.0),
+            Err(error) => {
+                Err(first_paragraph(&error).replace(&format!("{}/", dir.path().display()), ""))
+            }
         }
     }
 
@@ -171,32 +235,72 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let text = "lr = 1e-3\nepochs = 3\nschedule = \"cosine\"\nfreeze-embeddings = true\nclass-weights = [1, 2, 2.5, 2, 1]\nrows = 100\n";
         let found = settings(text, &["--epochs", "5", "--drop-empty"]).expect("settings");
-        assert_eq!((found.recipe.lr, found.recipe.epochs, found.labelled.rows), (1e-3, 5, Some(100)));
-        assert_eq!(found.recipe.class_weights.as_ref().expect("weights").to_string(), "1,2,2.5,2,1");
+        assert_eq!(
+            (found.recipe.lr, found.recipe.epochs, found.labelled.rows),
+            (1e-3, 5, Some(100))
+        );
+        assert_eq!(
+            found
+                .recipe
+                .class_weights
+                .as_ref()
+                .expect("weights")
+                .to_string(),
+            "1,2,2.5,2,1"
+        );
         assert!(found.recipe.freeze_embeddings && found.labelled.drop_empty);
         assert_eq!(found.recipe.schedule, Decay::Cosine);
-        assert_eq!(found.recipe.batch, 64, "and what neither says is as it always is");
-        let found = settings(text, &["--freeze-embeddings=false", "--schedule", "linear"]).expect("settings");
+        assert_eq!(
+            found.recipe.batch, 64,
+            "and what neither says is as it always is"
+        );
+        let found = settings(text, &["--freeze-embeddings=false", "--schedule", "linear"])
+            .expect("settings");
         assert!(!found.recipe.freeze_embeddings && found.recipe.schedule == Decay::Linear);
         // A flag also wins over the one that would decide in its place.
         let steps = "max-steps = 7\nwarmup-steps = 2\n";
-        let found = settings(steps, &["--epochs", "2"]).expect("settings").recipe;
+        let found = settings(steps, &["--epochs", "2"])
+            .expect("settings")
+            .recipe;
         assert_eq!((found.max_steps, found.warmup_steps), (None, Some(2)));
-        let found = settings(steps, &["--warmup", "0.2", "--max-steps", "9"]).expect("settings").recipe;
+        let found = settings(steps, &["--warmup", "0.2", "--max-steps", "9"])
+            .expect("settings")
+            .recipe;
         assert_eq!((found.max_steps, found.warmup_steps), (Some(9), None));
     }
 
     #[test]
     fn errors_name_the_file_and_the_key() {
         for (text, wanted) in [
-            ("learning-rate = 1", "recipe.toml: unknown key `learning-rate`; known are text-column,"),
+            (
+                "learning-rate = 1",
+                "recipe.toml: unknown key `learning-rate`; known are text-column,",
+            ),
             ("[train]\nlr = 1", "recipe.toml: unknown key `train`"),
-            ("lr = -1.0", "recipe.toml: `lr`: invalid value '-1' for '--lr <LR>': wanted a number above 0"),
-            ("epochs = 1.5", "recipe.toml: `epochs`: invalid value '1.5' for '--epochs <EPOCHS>'"),
-            ("schedule = \"square\"", "[possible values: linear, cosine, constant, polynomial]"),
-            ("best-by = \"luck\"", "recipe.toml: `best-by`: invalid value 'luck'"),
-            ("class-weights = [1, 2]", "recipe.toml: `class-weights`: invalid value '1,2'"),
-            ("seed = 2024-01-01", "recipe.toml: `seed` is 2024-01-01; wanted a single value"),
+            (
+                "lr = -1.0",
+                "recipe.toml: `lr`: invalid value '-1' for '--lr <LR>': wanted a number above 0",
+            ),
+            (
+                "epochs = 1.5",
+                "recipe.toml: `epochs`: invalid value '1.5' for '--epochs <EPOCHS>'",
+            ),
+            (
+                "schedule = \"square\"",
+                "[possible values: linear, cosine, constant, polynomial]",
+            ),
+            (
+                "best-by = \"luck\"",
+                "recipe.toml: `best-by`: invalid value 'luck'",
+            ),
+            (
+                "class-weights = [1, 2]",
+                "recipe.toml: `class-weights`: invalid value '1,2'",
+            ),
+            (
+                "seed = 2024-01-01",
+                "recipe.toml: `seed` is 2024-01-01; wanted a single value",
+            ),
             ("lr = 1\n\nlr = 2", "recipe.toml, line 3: not TOML"),
             ("lr 5", "recipe.toml, line 1: not TOML"),
         ] {
@@ -206,7 +310,15 @@ mod tests {
                 assert!(error.contains(wanted), "{text:?}: {error}");
             }
         }
-        let missing = Cli::try_parse_from(["starsight", "train", "--out", "x", "--config", "nowhere.toml"]).expect_err("an error");
+        let missing = Cli::try_parse_from([
+            "starsight",
+            "train",
+            "--out",
+            "x",
+            "--config",
+            "nowhere.toml",
+        ])
+        .expect_err("an error");
         assert!(missing.to_string().contains("nowhere.toml: "), "{missing}");
         assert_eq!(missing.exit_code(), 2);
     }
@@ -214,16 +326,43 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let flags = [
-            &["--max-steps", "9", "--warmup-steps", "2", "--lr", "3.3e-5", "--dropout", "0.1", "--seed", "9223372036854775807"][..],
-            &["--class-weights", "balanced", "--freeze-embeddings", "--best-by", "macro-f1", "--patience", "2", "--rows", "50"],
+            &[
+                "--max-steps",
+                "9",
+                "--warmup-steps",
+                "2",
+                "--lr",
+                "3.3e-5",
+                "--dropout",
+                "0.1",
+                "--seed",
+                "9223372036854775807",
+            ][..],
+            &[
+                "--class-weights",
+                "balanced",
+                "--freeze-embeddings",
+                "--best-by",
+                "macro-f1",
+                "--patience",
+                "2",
+                "--rows",
+                "50",
+            ],
             &[],
         ];
         for flags in flags {
             let found = settings("", flags).expect("settings");
-            let text = Configured(found.clone()).to_toml("from `base`\nlr = 7").expect("TOML");
+            let text = Configured(found.clone())
+                .to_toml("from `base`\nlr = 7")
+                .expect("TOML");
             assert!(text.starts_with("# from `base` lr = 7\n"), "{text}");
             let again = settings(&text, &[]).expect("settings");
-            assert_eq!((&again.recipe, &again.labelled), (&found.recipe, &found.labelled), "{text}");
+            assert_eq!(
+                (&again.recipe, &again.labelled),
+                (&found.recipe, &found.labelled),
+                "{text}"
+            );
         }
     }
 }

@@ -78,7 +78,10 @@ pub struct Columns {
 pub struct Labelled {
     #[command(flatten)]
     #[serde(flatten)]
-    #[allow(missing_docs, reason = "clap would show it as the heading of the command")]
+    #[allow(
+        missing_docs,
+        reason = "clap would show it as the heading of the command"
+    )]
     pub columns: Columns,
     /// Use only the first rows of the file
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Data")]
@@ -179,7 +182,12 @@ pub struct Train {
     #[allow(missing_docs, reason = "see Labelled")]
     pub run: TrainingRun,
     /// Model to start from
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased", display_order = 0)]
+    #[arg(
+        long,
+        value_name = "DIR|OWNER/NAME[@REV]|starter",
+        default_value = "distilbert/distilbert-base-cased",
+        display_order = 0
+    )]
     pub model: Source,
     /// Fine-tuned model to learn from, besides the stars; given several times, from the mean of their log-probabilities
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", display_order = 0)]
@@ -256,7 +264,11 @@ pub struct Compare {
     #[arg(required = true, value_name = "RECIPE.toml")]
     pub recipes: Vec<PathBuf>,
     /// Model to start from
-    #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = "distilbert/distilbert-base-cased")]
+    #[arg(
+        long,
+        value_name = "DIR|OWNER/NAME[@REV]|starter",
+        default_value = "distilbert/distilbert-base-cased"
+    )]
     pub model: Source,
     /// Reviews with stars to learn from and to be tested on: files, folders of them, patterns, or a data set on the Hub
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
@@ -539,18 +551,31 @@ pub struct Serve {
 
 /// A host as a Content Security Policy takes it: scheme, name, perhaps a port; and nothing that would end the directive.
 fn model_host(text: &str) -> Result<String, String> {
-    let name = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).map(|name| name.trim_end_matches('/'));
-    let good = name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.*:[]".contains(&b)));
+    let name = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .map(|name| name.trim_end_matches('/'));
+    let good = name.is_some_and(|name| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.*:[]".contains(&b))
+    });
     if good {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err("wanted a host such as https://hub.example or http://localhost:8080, without a path".into())
+        Err(
+            "wanted a host such as https://hub.example or http://localhost:8080, without a path"
+                .into(),
+        )
     }
 }
 
 /// An address of a folder, which ends in a slash.
 fn base_url(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>?#".contains(&b));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"\"'<>?#".contains(&b));
     if !(text.starts_with("https://") || text.starts_with("http://")) || !plain {
         return Err("wanted an address such as https://you.github.io/stars/".into());
     }

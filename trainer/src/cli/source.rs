@@ -52,7 +52,10 @@ impl Source {
     /// What to call it where others read: a repository as it is named, a path by its last part, for the rest tells of this machine alone.
     pub fn title(&self) -> String {
         match self {
-            Source::Path(path) => path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+            Source::Path(path) => path.file_name().map_or_else(
+                || path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
             Source::Repo(_) | Source::Starter => self.to_string(),
         }
     }
@@ -65,9 +68,16 @@ impl Source {
         match self {
             Source::Path(path) if path.is_dir() => Ok(path.clone()),
             Source::Path(path) => {
-                bail!("{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}", path.display(), starter::NAME)
+                bail!(
+                    "{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}",
+                    path.display(),
+                    starter::NAME
+                )
             }
-            Source::Repo(repo) => Ok(hub()?.fetch_model(repo).with_context(|| format!("there is no folder {repo} here; from the Hub"))?.folder),
+            Source::Repo(repo) => Ok(hub()?
+                .fetch_model(repo)
+                .with_context(|| format!("there is no folder {repo} here; from the Hub"))?
+                .folder),
             Source::Starter => starter::folder(),
         }
     }
@@ -80,7 +90,12 @@ impl Source {
         let path = match self {
             Source::Path(path) => path.as_path(),
             Source::Repo(repo) => {
-                return Ok(hub()?.fetch_dataset(repo).with_context(|| format!("there is no file or folder {repo} here; from the Hub"))?.files);
+                return Ok(hub()?
+                    .fetch_dataset(repo)
+                    .with_context(|| {
+                        format!("there is no file or folder {repo} here; from the Hub")
+                    })?
+                    .files);
             }
             // A word like any other, where reviews are asked for.
             Source::Starter => Path::new(starter::NAME),
@@ -88,10 +103,19 @@ impl Source {
         if path.is_file() {
             return Ok(vec![path.to_owned()]);
         }
-        let pattern = if path.is_dir() { path.join("*") } else { path.to_owned() };
+        let pattern = if path.is_dir() {
+            path.join("*")
+        } else {
+            path.to_owned()
+        };
         let pattern = pattern.to_string_lossy().into_owned();
-        let found = glob::glob(&pattern).with_context(|| format!("{}: not a pattern of paths", path.display()))?;
-        let files: Vec<PathBuf> = found.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|file| file.is_file() && is_data(file)).collect();
+        let found = glob::glob(&pattern)
+            .with_context(|| format!("{}: not a pattern of paths", path.display()))?;
+        let files: Vec<PathBuf> = found
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .filter(|file| file.is_file() && is_data(file))
+            .collect();
         ensure!(
             !files.is_empty(),
             "{}: no such file; wanted a .parquet, .csv, .tsv or .jsonl file, a folder or pattern of such files, or OWNER/NAME of a data set on the Hub",
@@ -106,23 +130,38 @@ impl Source {
 /// # Errors
 /// When one of them has none, or the Hub does not give them.
 pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<Vec<PathBuf>> {
-    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source.data_files(&hub)).collect::<Result<_>>()?;
+    let files: Vec<Vec<PathBuf>> = sources
+        .iter()
+        .map(|source| source.data_files(&hub))
+        .collect::<Result<_>>()?;
     Ok(files.concat())
 }
 
 /// What to call several sources.
 pub fn names(sources: &[Source]) -> String {
-    sources.iter().map(Source::to_string).collect::<Vec<_>>().join(", ")
+    sources
+        .iter()
+        .map(Source::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What to call several sources where others read.
 pub fn titles(sources: &[Source]) -> String {
-    sources.iter().map(Source::title).collect::<Vec<_>>().join(", ")
+    sources
+        .iter()
+        .map(Source::title)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whether reviews are read from a file of this name.
 fn is_data(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ["parquet", "csv", "tsv", "jsonl", "ndjson"].iter().any(|kind| e.eq_ignore_ascii_case(kind)))
+    path.extension().is_some_and(|e| {
+        ["parquet", "csv", "tsv", "jsonl", "ndjson"]
+            .iter()
+            .any(|kind| e.eq_ignore_ascii_case(kind))
+    })
 }
 
 fn is_pattern(text: &str) -> bool {

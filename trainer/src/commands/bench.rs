@@ -22,22 +22,59 @@ const CHATGPT: (f64, f64) = (34.896, 0.5574);
 pub(super) fn run(args: &Bench) -> Result<()> {
     let place = args.hardware.open(true)?;
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
-    let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, Some(&[&args.text_column]), Some(args.rows))?.join()?;
-    ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
+    let table = Tables::open(
+        &data_files(&args.data, || hub(&args.hub))?,
+        Some(&[&args.text_column]),
+        Some(args.rows),
+    )?
+    .join()?;
+    ensure!(
+        !table.is_empty(),
+        "{}: no reviews: the file holds no rows",
+        table.name()
+    );
     let column = table.texts(&args.text_column)?;
-    let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();
+    let texts: Vec<&str> = (0..column.len())
+        .map(|i| {
+            if column.is_null(i) {
+                ""
+            } else {
+                column.value(i)
+            }
+        })
+        .collect();
     let lag = |size: Size| {
-        let notebooks = || NOTEBOOKS_LAG.iter().find(|(reviews, _)| size == Size::Reviews(*reviews)).map(|(_, lag)| *lag);
+        let notebooks = || {
+            NOTEBOOKS_LAG
+                .iter()
+                .find(|(reviews, _)| size == Size::Reviews(*reviews))
+                .map(|(_, lag)| *lag)
+        };
         args.lag_ms.or_else(notebooks)
     };
     let ways = bench::ways(&args.batch_sizes, rater.engine().token_budget());
-    let mut progress = Progress::new("measuring", "reviews", texts.len() * ways.len() * (args.repeats + 1));
-    let table = bench::measure(&rater, &texts, &ways, args.repeats, place.peak()?, lag, || progress.advance(texts.len(), ""))?;
+    let mut progress = Progress::new(
+        "measuring",
+        "reviews",
+        texts.len() * ways.len() * (args.repeats + 1),
+    );
+    let table = bench::measure(
+        &rater,
+        &texts,
+        &ways,
+        args.repeats,
+        place.peak()?,
+        lag,
+        || progress.advance(texts.len(), ""),
+    )?;
     progress.finish();
     let (samples_per_second, dollars) = CHATGPT;
     if args.json {
         let quoted = json!([{ "what": "ChatGPT, as the notebook quotes it", "measured": false, "samples_per_second": samples_per_second, "dollars": dollars }]);
-        out!("{}", json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": table, "quoted": quoted }));
+        out!(
+            "{}",
+            json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": table, "quoted": quoted })
+        );
         return Ok(());
     }
     out!(
@@ -49,28 +86,59 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         table.repeats
     );
     let (peak, numbers) = (table.peak_gflops, place.numbers());
-    out!("the peak of {}: {peak:.0} * 10^9 operations/s (the engine's own product in {numbers}, nothing else)\n", place.name());
-    out!("batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag");
+    out!(
+        "the peak of {}: {peak:.0} * 10^9 operations/s (the engine's own product in {numbers}, nothing else)\n",
+        place.name()
+    );
+    out!(
+        "batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag"
+    );
     for figure in &table.figures {
         out!("{}", line(figure));
     }
-    out!("ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set");
-    out!("\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;");
-    out!("peak: share of that peak which the products of the linear layers reach, padding included;");
-    out!("with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept");
+    out!(
+        "ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set"
+    );
+    out!(
+        "\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;"
+    );
+    out!(
+        "peak: share of that peak which the products of the linear layers reach, padding included;"
+    );
+    out!(
+        "with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept"
+    );
     Ok(())
 }
 
 fn line(figure: &Figure) -> String {
-    let Figure { way, samples_per_second, spread: [slowest, fastest], tokens_per_second, padding, peak_share, lag } = figure;
+    let Figure {
+        way,
+        samples_per_second,
+        spread: [slowest, fastest],
+        tokens_per_second,
+        padding,
+        peak_share,
+        lag,
+    } = figure;
     let batch = match way.batch {
         Size::Reviews(1) => "1 review".into(),
         Size::Reviews(n) => format!("{n} reviews"),
         Size::Tokens(n) => format!("{n} tokens"),
     };
-    let layout = if way.layout == Layout::Packed { "packed" } else { "padded" };
-    let order = if way.order == Order::AsTheyCome { "as they come" } else { "by length" };
-    let lag = lag.map(|lag| format!("{:.1} at {} ms", lag.samples_per_second, lag.milliseconds)).unwrap_or_default();
+    let layout = if way.layout == Layout::Packed {
+        "packed"
+    } else {
+        "padded"
+    };
+    let order = if way.order == Order::AsTheyCome {
+        "as they come"
+    } else {
+        "by length"
+    };
+    let lag = lag
+        .map(|lag| format!("{:.1} at {} ms", lag.samples_per_second, lag.milliseconds))
+        .unwrap_or_default();
     format!(
         "{batch:<13} {layout}  {order:<12}  {samples_per_second:>11.1}  {:>19}  {:>9}  {padding:>7.2}  {:>4.0}%   {lag}",
         format!("{slowest:.1} to {fastest:.1}"),

@@ -29,17 +29,38 @@ struct Line {
 }
 
 pub(super) fn run(args: &Compare) -> Result<()> {
-    let names: Vec<String> = args.recipes.iter().map(|path| name(path)).collect::<Result<_>>()?;
+    let names: Vec<String> = args
+        .recipes
+        .iter()
+        .map(|path| name(path))
+        .collect::<Result<_>>()?;
     let apart: BTreeSet<&String> = names.iter().collect();
-    ensure!(apart.len() == names.len(), "two of the recipes have the same name, {}; a run's folder is called after its recipe", names.join(", "));
+    ensure!(
+        apart.len() == names.len(),
+        "two of the recipes have the same name, {}; a run's folder is called after its recipe",
+        names.join(", ")
+    );
     // All are read before the first is trained, so that a mistake in the last does not cost an hour.
     let settings = |path: &PathBuf, seed: u64| {
-        let mut line = vec!["--config".into(), path.clone().into_os_string(), "--seed".into(), seed.to_string().into()];
-        line.extend(args.rows.into_iter().flat_map(|rows| ["--rows".into(), rows.to_string().into()]));
+        let mut line = vec![
+            "--config".into(),
+            path.clone().into_os_string(),
+            "--seed".into(),
+            seed.to_string().into(),
+        ];
+        line.extend(
+            args.rows
+                .into_iter()
+                .flat_map(|rows| ["--rows".into(), rows.to_string().into()]),
+        );
         Ok::<_, anyhow::Error>((seed, Configured::<Settings>::parse(line)?))
     };
     let seeds = FIRST_SEED..FIRST_SEED + args.seeds;
-    let plan: Vec<Vec<_>> = args.recipes.iter().map(|path| seeds.clone().map(|seed| settings(path, seed)).collect()).collect::<Result<_>>()?;
+    let plan: Vec<Vec<_>> = args
+        .recipes
+        .iter()
+        .map(|path| seeds.clone().map(|seed| settings(path, seed)).collect())
+        .collect::<Result<_>>()?;
 
     let mut lines = Vec::new();
     for (recipe, runs) in names.into_iter().zip(plan) {
@@ -48,15 +69,31 @@ pub(super) fn run(args: &Compare) -> Result<()> {
             say!("==> {recipe}, seed {seed}");
             let evaluations = judged(args, settings, args.out.join(format!("{recipe}-{seed}")))?;
             found.resize_with(evaluations.len(), Vec::new);
-            found.iter_mut().zip(evaluations).for_each(|(runs, evaluation)| runs.push(evaluation));
+            found
+                .iter_mut()
+                .zip(evaluations)
+                .for_each(|(runs, evaluation)| runs.push(evaluation));
         }
         let data = std::iter::once(titles(&args.data)).chain(args.also.iter().map(Source::title));
         let each = data.flat_map(|data| Decoding::ALL.map(|decoding| (data.clone(), decoding)));
-        lines.extend(each.zip(found).map(|((data, decoding), runs)| Line { recipe: recipe.clone(), data, decoding, runs }));
+        lines.extend(each.zip(found).map(|((data, decoding), runs)| Line {
+            recipe: recipe.clone(),
+            data,
+            decoding,
+            runs,
+        }));
     }
     if args.json {
-        let line = |Line { recipe, data, decoding, runs }: &Line| json!({ "recipe": recipe, "data": data, "decoding": decoding, "runs": runs });
-        out!("{}", json!({ "seeds": args.seeds, "compared": lines.iter().map(line).collect::<Vec<_>>() }));
+        let line = |Line {
+                        recipe,
+                        data,
+                        decoding,
+                        runs,
+                    }: &Line| json!({ "recipe": recipe, "data": data, "decoding": decoding, "runs": runs });
+        out!(
+            "{}",
+            json!({ "seeds": args.seeds, "compared": lines.iter().map(line).collect::<Vec<_>>() })
+        );
     } else {
         print(&lines);
     }
@@ -64,13 +101,19 @@ pub(super) fn run(args: &Compare) -> Result<()> {
 }
 
 fn name(recipe: &Path) -> Result<String> {
-    let name = recipe.file_stem().with_context(|| format!("{}: not a recipe; wanted a TOML file", recipe.display()))?;
+    let name = recipe
+        .file_stem()
+        .with_context(|| format!("{}: not a recipe; wanted a TOML file", recipe.display()))?;
     Ok(name.to_string_lossy().into_owned())
 }
 
 /// One run, trained unless it was before: held against the test split, then against each of the other sets, each time by all ways to tell stars.
 fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Result<Vec<Evaluation>> {
-    let Settings { labelled, division, recipe } = settings.0.clone();
+    let Settings {
+        labelled,
+        division,
+        recipe,
+    } = settings.0.clone();
     let run = TrainingRun {
         data: args.data.clone(),
         unlabelled: Vec::new(),
@@ -82,11 +125,27 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
         hardware: args.hardware,
         hub: args.hub.clone(),
     };
-    train::tuned(Train { model: args.model.clone(), teacher: Vec::new(), run })?;
+    train::tuned(Train {
+        model: args.model.clone(),
+        teacher: Vec::new(),
+        run,
+    })?;
     let (rater, _) = rating::load(&out, &args.hardware.open(true)?)?;
-    let own = (args.data.as_slice(), divided(labels(&labelled), &division), SplitName::Test);
-    let others =
-        args.also.iter().map(|source| (std::slice::from_ref(source), crate::data::Labels { rows: None, ..labels(&labelled) }, SplitName::All));
+    let own = (
+        args.data.as_slice(),
+        divided(labels(&labelled), &division),
+        SplitName::Test,
+    );
+    let others = args.also.iter().map(|source| {
+        (
+            std::slice::from_ref(source),
+            crate::data::Labels {
+                rows: None,
+                ..labels(&labelled)
+            },
+            SplitName::All,
+        )
+    });
     let mut found = Vec::new();
     for (data, labels, part) in std::iter::once(own).chain(others) {
         let reviews = Reviews::read(&data_files(data, || hub(&args.hub))?, &labels, Some(&[]))?;
@@ -97,7 +156,9 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
         let mut progress = Progress::new("evaluating", "reviews", rows.len());
         let mut logits = rating::logits(rater.engine(), &ids, &mut progress)?;
         progress.finish();
-        logits.iter_mut().for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
+        logits
+            .iter_mut()
+            .for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
         let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
         found.extend(Decoding::ALL.map(|decoding| Evaluation::new(&logits, &labels, decoding)));
     }
@@ -106,22 +167,36 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
 
 /// A table for each set of reviews: a line for each recipe and way to tell stars, means over the runs and how far the runs lie apart.
 fn print(lines: &[Line]) {
-    let sets: Vec<&str> = lines.iter().map(|line| line.data.as_str()).fold(Vec::new(), |mut sets, data| {
-        if !sets.contains(&data) {
-            sets.push(data);
-        }
-        sets
-    });
+    let sets: Vec<&str> =
+        lines
+            .iter()
+            .map(|line| line.data.as_str())
+            .fold(Vec::new(), |mut sets, data| {
+                if !sets.contains(&data) {
+                    sets.push(data);
+                }
+                sets
+            });
     for data in sets {
         let of_set: Vec<&Line> = lines.iter().filter(|line| line.data == data).collect();
-        let Some((samples, measures)) = of_set.first().and_then(|line| line.runs.first()).map(|run| (run.metrics.samples, run.measures())) else {
+        let Some((samples, measures)) = of_set
+            .first()
+            .and_then(|line| line.runs.first())
+            .map(|run| (run.metrics.samples, run.measures()))
+        else {
             continue;
         };
         out!("\n{data}: {samples} reviews; mean over the runs, ± half of their range\n");
         let heads: Vec<&str> = measures.iter().map(|measure| measure.name).collect();
         out!("| recipe | stars | {} |", heads.join(" | "));
         out!("|---|---|{}", "---|".repeat(heads.len()));
-        for Line { recipe, decoding, runs, .. } in of_set {
+        for Line {
+            recipe,
+            decoding,
+            runs,
+            ..
+        } in of_set
+        {
             let cells: Vec<String> = measures.iter().map(|measure| cell(measure, runs)).collect();
             out!("| {recipe} | {decoding} | {} |", cells.join(" | "));
         }
@@ -131,6 +206,14 @@ fn print(lines: &[Line]) {
 fn cell(measure: &Measure, runs: &[Evaluation]) -> String {
     let values: Vec<f64> = runs.iter().map(|run| (measure.of)(&run.metrics)).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
-    format!("{} ± {}", measure.show(mean), measure.show((high - low) / 2.0))
+    let (low, high) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
+            (low.min(*x), high.max(*x))
+        });
+    format!(
+        "{} ± {}",
+        measure.show(mean),
+        measure.show((high - low) / 2.0)
+    )
 }

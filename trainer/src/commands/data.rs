@@ -12,8 +12,16 @@ use crate::data::survey::{Leakage, OFTEN, Repeats, Spread, StarsOf, Survey};
 const APP: &str = "package_name";
 
 pub(super) fn run(args: &Data) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &Division::default(), None)?;
-    let by = args.by.as_deref().or_else(|| reviews.table.batch().column_by_name(APP).map(|_| APP));
+    let reviews = reviews(
+        &data_files(&args.data, || hub(&args.hub))?,
+        &args.labelled,
+        &Division::default(),
+        None,
+    )?;
+    let by = args
+        .by
+        .as_deref()
+        .or_else(|| reviews.table.batch().column_by_name(APP).map(|_| APP));
     let grouping = by.map(|by| reviews.table.shown(by)).transpose()?;
     let survey = Survey::of(&reviews, args.split_seed, grouping.as_deref())?;
     if args.json {
@@ -25,35 +33,100 @@ pub(super) fn run(args: &Data) -> Result<()> {
 }
 
 fn print(name: &str, by: Option<&str>, survey: &Survey) {
-    let Survey { reviews, blank, stars, mean_stars, repeats, leakage, characters, words, .. } = survey;
+    let Survey {
+        reviews,
+        blank,
+        stars,
+        mean_stars,
+        repeats,
+        leakage,
+        characters,
+        words,
+        ..
+    } = survey;
     let reviews = *reviews;
-    out!("{name}: {} reviews, {} of them without text", n(reviews), n(*blank));
+    out!(
+        "{name}: {} reviews, {} of them without text",
+        n(reviews),
+        n(*blank)
+    );
     out!("\nstars, {mean_stars:.2} on average");
     for (count, stars) in stars.iter().zip(1..) {
         out!("  {stars}  {:>9}  {:>6}", n(*count), share(*count, reviews));
     }
     print_repeats(repeats, leakage.as_ref(), reviews);
     out!("\nlength         half     90%     99%     all are at most so long");
-    for (what, Spread { median, p90, p99, max }) in [("characters", characters), ("words", words)] {
+    for (
+        what,
+        Spread {
+            median,
+            p90,
+            p99,
+            max,
+        },
+    ) in [("characters", characters), ("words", words)]
+    {
         out!("  {what:<11}{median:>6}  {p90:>6}  {p99:>6}  {max:>6}");
     }
-    out!("\n{:.1}% of the reviews have an emoji{}", 100.0 * survey.with_emoji, listed(": ", &survey.emoji));
+    out!(
+        "\n{:.1}% of the reviews have an emoji{}",
+        100.0 * survey.with_emoji,
+        listed(": ", &survey.emoji)
+    );
     out!("scripts{}", listed(": ", &survey.scripts));
-    out!("languages{}; {} are too short or too mixed to tell", listed(": ", &survey.languages), n(survey.unknown_language));
+    out!(
+        "languages{}; {} are too short or too mixed to tell",
+        listed(": ", &survey.languages),
+        n(survey.unknown_language)
+    );
     if let Some(by) = by {
         out!("\n{by}, by number of reviews");
-        let width = survey.groups.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).min(48);
-        for StarsOf { group, reviews, mean_stars, stars } in &survey.groups {
-            let shares = stars.map(|count| format!("{:>4.0}%", 100.0 * count as f64 / *reviews as f64)).join("");
-            out!("  {group:<width$}  {:>9}  {mean_stars:.2} stars  {shares}", n(*reviews));
+        let width = survey
+            .groups
+            .iter()
+            .map(|g| g.group.chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(48);
+        for StarsOf {
+            group,
+            reviews,
+            mean_stars,
+            stars,
+        } in &survey.groups
+        {
+            let shares = stars
+                .map(|count| format!("{:>4.0}%", 100.0 * count as f64 / *reviews as f64))
+                .join("");
+            out!(
+                "  {group:<width$}  {:>9}  {mean_stars:.2} stars  {shares}",
+                n(*reviews)
+            );
         }
     }
 }
 
 fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
-    let Repeats { texts, copies, copies_with_stars, frequent_texts, frequent_reviews, conflicting_texts, conflicting_reviews, ceiling } = repeats;
-    out!("\n{} different texts (but for case and white space)", n(*texts));
-    out!("  {} reviews ({}) repeat the text of an earlier one, {} its stars too", n(*copies), share(*copies, reviews), n(*copies_with_stars));
+    let Repeats {
+        texts,
+        copies,
+        copies_with_stars,
+        frequent_texts,
+        frequent_reviews,
+        conflicting_texts,
+        conflicting_reviews,
+        ceiling,
+    } = repeats;
+    out!(
+        "\n{} different texts (but for case and white space)",
+        n(*texts)
+    );
+    out!(
+        "  {} reviews ({}) repeat the text of an earlier one, {} its stars too",
+        n(*copies),
+        share(*copies, reviews),
+        n(*copies_with_stars)
+    );
     out!(
         "  {} texts stand in {OFTEN} reviews and more: {} reviews ({})",
         n(*frequent_texts),
@@ -67,7 +140,13 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
         share(*conflicting_reviews, reviews),
         100.0 * ceiling
     );
-    if let Some(Leakage { val, test, test_ceiling, unseen_ceiling }) = leakage {
+    if let Some(Leakage {
+        val,
+        test,
+        test_ceiling,
+        unseen_ceiling,
+    }) = leakage
+    {
         out!(
             "  as the notebook divides them, {:.1}% of the validation and {:.1}% of the test reviews have a text that stands in the training split too; \
              on the test split no more than {:.2}% can be right, on its texts that are new {:.2}%",
@@ -90,6 +169,13 @@ fn share(count: usize, of: usize) -> String {
 
 /// `before` and the names with their counts; nothing where there are none.
 fn listed(before: &str, counts: &[(String, usize)]) -> String {
-    let list: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", n(*count))).collect();
-    if list.is_empty() { String::new() } else { format!("{before}{}", list.join(", ")) }
+    let list: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {}", n(*count)))
+        .collect();
+    if list.is_empty() {
+        String::new()
+    } else {
+        format!("{before}{}", list.join(", "))
+    }
 }

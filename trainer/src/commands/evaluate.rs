@@ -32,25 +32,51 @@ const SHOWN: usize = 30;
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
     let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
-    let Reading { temperature, decoding, .. } = rater.reading();
+    let Reading {
+        temperature,
+        decoding,
+        ..
+    } = rater.reading();
     let decoding = args.decode.unwrap_or(decoding);
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
     // Of another part than all, what it was trained with says where that lies.
-    let provenance = manifest.filter(|_| args.split != SplitName::All).map(|manifest| manifest.provenance).unwrap_or_default();
+    let provenance = manifest
+        .filter(|_| args.split != SplitName::All)
+        .map(|manifest| manifest.provenance)
+        .unwrap_or_default();
     let args = &as_trained(args, &provenance);
-    let division =
-        Division { split_by: args.split_by.clone().filter(|_| args.split != SplitName::All).unwrap_or_default(), dedup: args.dedup.clone() };
+    let division = Division {
+        split_by: args
+            .split_by
+            .clone()
+            .filter(|_| args.split != SplitName::All)
+            .unwrap_or_default(),
+        dedup: args.dedup.clone(),
+    };
     let labels = divided(labels(&args.labelled), &division);
-    let reviews = Reviews::read(&data_files(&args.data, || hub(&args.hub))?, &labels, Some(&by))?;
+    let reviews = Reviews::read(
+        &data_files(&args.data, || hub(&args.hub))?,
+        &labels,
+        Some(&by),
+    )?;
     tell_blank(reviews.blank(), reviews.len(), &args.labelled);
-    if let Some(trained) = provenance["reviews"].as_u64().filter(|trained| *trained != reviews.len() as u64) {
+    if let Some(trained) = provenance["reviews"]
+        .as_u64()
+        .filter(|trained| *trained != reviews.len() as u64)
+    {
         say!(
             "the model was trained on {trained} reviews, and these are {}: they are divided otherwise, and it may have learned from some that are rated here",
             reviews.len()
         );
     }
-    let train_rows = provenance["recipe"]["train-rows"].as_u64().map(|n| n as usize);
-    let groupings = args.by.iter().map(|by| Grouping::new(&reviews.table, by)).collect::<Result<Vec<_>>>()?;
+    let train_rows = provenance["recipe"]["train-rows"]
+        .as_u64()
+        .map(|n| n as usize);
+    let groupings = args
+        .by
+        .iter()
+        .map(|by| Grouping::new(&reviews.table, by))
+        .collect::<Result<Vec<_>>>()?;
     let seed = args.split_seed.unwrap_or(SPLIT_SEED);
     let rows = reviews.part(args.split, seed)?;
     let clock = Instant::now();
@@ -62,23 +88,39 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     progress.finish();
     // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
-    logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
+    logits
+        .iter_mut()
+        .for_each(|logits| *logits = cooled(logits, temperature));
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
     let evaluation = Evaluation::new(&logits, &labels, decoding);
     let unseen = unseen(&reviews, args.split, seed, train_rows, &rater, &ids)?.map(|at| {
-        let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
+        let (logits, labels): (Vec<_>, Vec<_>) =
+            at.into_iter().map(|i| (logits[i], labels[i])).unzip();
         Evaluation::new(&logits, &labels, decoding)
     });
     // Only our own kernels have another engine to be compared with.
-    let by_candle = args.hardware.engine == EngineChoice::Candle && !candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str());
-    let agreement = (args.hardware.int8 || by_candle).then(|| agreement(&folder, &ids, &logits, decoding)).transpose()?;
+    let by_candle = args.hardware.engine == EngineChoice::Candle
+        && !candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str());
+    let agreement = (args.hardware.int8 || by_candle)
+        .then(|| agreement(&folder, &ids, &logits, decoding))
+        .transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
-    let groups: Vec<(&str, Vec<Group>)> =
-        groupings.iter().map(|grouping| (grouping.by.as_str(), grouping.groups(&rows, &lengths, &evaluation.reviews))).collect();
+    let groups: Vec<(&str, Vec<Group>)> = groupings
+        .iter()
+        .map(|grouping| {
+            (
+                grouping.by.as_str(),
+                grouping.groups(&rows, &lengths, &evaluation.reviews),
+            )
+        })
+        .collect();
     let rate = rows.len() as f64 / seconds;
     if args.json {
         let tokens_per_second = lengths.iter().sum::<usize>() as f64 / seconds;
-        let groups: Map<_, _> = groups.into_iter().map(|(by, groups)| (by.to_string(), json!(groups))).collect();
+        let groups: Map<_, _> = groups
+            .into_iter()
+            .map(|(by, groups)| (by.to_string(), json!(groups)))
+            .collect();
         let mut out = json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second });
         if let Some(unseen) = unseen {
             out["unseen"] = json!(unseen);
@@ -89,22 +131,48 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         out!("{out}");
     } else {
         print_metrics(&names(&args.data), &evaluation);
-        unseen.iter().for_each(|unseen| print_metrics("of these, texts that do not stand in the training split", unseen));
-        groups.iter().for_each(|(by, groups)| print_groups(by, groups));
-        if let Some(Agreement { same_star, mean_difference, largest_difference, .. }) = agreement {
+        unseen.iter().for_each(|unseen| {
+            print_metrics(
+                "of these, texts that do not stand in the training split",
+                unseen,
+            )
+        });
+        groups
+            .iter()
+            .for_each(|(by, groups)| print_groups(by, groups));
+        if let Some(Agreement {
+            same_star,
+            mean_difference,
+            largest_difference,
+            ..
+        }) = agreement
+        {
             let share = 100.0 * same_star;
             out!(
                 "\nagreement with {}: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most",
-                if by_candle { "our own engine in f32" } else { "f32" }
+                if by_candle {
+                    "our own engine in f32"
+                } else {
+                    "f32"
+                }
             );
         }
         out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
     }
     // Last: a report that cannot be written does not cost the figures.
     if let Some(path) = &args.report {
-        let mistake = |i: usize| Mistake { text: texts[i], logits: logits[i], judged: evaluation.reviews[i] };
+        let mistake = |i: usize| Mistake {
+            text: texts[i],
+            logits: logits[i],
+            judged: evaluation.reviews[i],
+        };
         let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
-        files::write_bytes(path, report(args, seed, &division, &rater, &evaluation, mistakes, rate).page().as_bytes())?;
+        files::write_bytes(
+            path,
+            report(args, seed, &division, &rater, &evaluation, mistakes, rate)
+                .page()
+                .as_bytes(),
+        )?;
         say!("the report is in {}", path.display());
     }
     Ok(())
@@ -113,9 +181,16 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
 /// The arguments, completed by what a model's training was told of the reviews and their parts.
 fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
     let mut args = args.clone();
-    args.split_by = args.split_by.or_else(|| serde_json::from_value(provenance["split_by"].clone()).ok());
-    args.split_seed = args.split_seed.or_else(|| provenance["split_seed"].as_u64());
-    args.labelled.rows = args.labelled.rows.or_else(|| provenance["rows"].as_u64()?.try_into().ok());
+    args.split_by = args
+        .split_by
+        .or_else(|| serde_json::from_value(provenance["split_by"].clone()).ok());
+    args.split_seed = args
+        .split_seed
+        .or_else(|| provenance["split_seed"].as_u64());
+    args.labelled.rows = args
+        .labelled
+        .rows
+        .or_else(|| provenance["rows"].as_u64()?.try_into().ok());
     args.labelled.drop_empty |= provenance["drop_empty"] == true;
     // An earlier version noted whether copies were left out.
     let columns = || match &provenance["dedup"] {
@@ -128,7 +203,14 @@ fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
 
 /// Which of the reviews of the part `name`, with these `ids`, have a text that does not stand in the training split, as places in that part; none where that is so of all or none, or `name` is
 /// that split or all. As in training, texts of the same token ids are one, and only the first `train_rows` count.
-fn unseen(reviews: &Reviews, name: SplitName, seed: u64, train_rows: Option<usize>, rater: &Rater, ids: &[&[u32]]) -> Result<Option<Vec<usize>>> {
+fn unseen(
+    reviews: &Reviews,
+    name: SplitName,
+    seed: u64,
+    train_rows: Option<usize>,
+    rater: &Rater,
+    ids: &[&[u32]],
+) -> Result<Option<Vec<usize>>> {
     if matches!(name, SplitName::Train | SplitName::All) {
         return Ok(None);
     }
@@ -136,17 +218,26 @@ fn unseen(reviews: &Reviews, name: SplitName, seed: u64, train_rows: Option<usiz
     train.truncate(train_rows.unwrap_or(usize::MAX));
     let texts: Vec<&str> = train.iter().map(|row| reviews.text(*row)).collect();
     let learned: HashSet<Vec<u32>> = rater.tokenizer().encode_all(&texts)?.into_iter().collect();
-    let unseen: Vec<usize> = (0..ids.len()).filter(|i| !learned.contains(ids[*i])).collect();
+    let unseen: Vec<usize> = (0..ids.len())
+        .filter(|i| !learned.contains(ids[*i]))
+        .collect();
     Ok((!unseen.is_empty() && unseen.len() < ids.len()).then_some(unseen))
 }
 
 /// How far `logits` agree with what our own engine gives for the model in `folder` in f32.
-fn agreement(folder: &Path, ids: &[&[u32]], logits: &[[f32; LABELS]], decoding: Decoding) -> Result<Agreement> {
+fn agreement(
+    folder: &Path,
+    ids: &[&[u32]],
+    logits: &[[f32; LABELS]],
+    decoding: Decoding,
+) -> Result<Agreement> {
     let (rater, _) = rating::load(folder, &Place::Processor(Precision::F32))?;
     let mut progress = Progress::new("in f32", "reviews", ids.len());
     let mut reference = rating::logits(rater.engine(), ids, &mut progress)?;
     progress.finish();
-    reference.iter_mut().for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
+    reference
+        .iter_mut()
+        .for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
     Ok(Agreement::new(logits, &reference, decoding))
 }
 
@@ -160,7 +251,11 @@ fn report<'a>(
     mistakes: Vec<Mistake<'a>>,
     rate: f64,
 ) -> Report<'a> {
-    let part = args.split.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default();
+    let part = args
+        .split
+        .to_possible_value()
+        .map(|value| value.get_name().to_string())
+        .unwrap_or_default();
     let sizes = rater.sizes();
     let facts = json!({
         "model": args.model.to_string(),
@@ -179,7 +274,11 @@ fn report<'a>(
     });
     Report {
         title: args.model.to_string(),
-        lead: format!("Held against the stars of {} reviews of {}.", HumanCount(evaluation.metrics.samples as u64), names(&args.data)),
+        lead: format!(
+            "Held against the stars of {} reviews of {}.",
+            HumanCount(evaluation.metrics.samples as u64),
+            names(&args.data)
+        ),
         speed: rate,
         speed_of: "rated, from text to stars",
         evaluation,
@@ -192,14 +291,35 @@ fn report<'a>(
 fn print_groups(by: &str, groups: &[Group]) {
     let shown = &groups[..groups.len().min(SHOWN)];
     // Wide enough for the names, but a name that is a whole review does not push the figures away.
-    let width = shown.iter().map(|g| g.group.chars().count()).max().unwrap_or(0).clamp(by.len(), 48);
+    let width = shown
+        .iter()
+        .map(|g| g.group.chars().count())
+        .max()
+        .unwrap_or(0)
+        .clamp(by.len(), 48);
     out!("\n{by:<width$}   reviews   accuracy   at most 1 off   mean abs. error      QWK      ECE");
-    for Group { group, samples, accuracy, off_by_one, mae, qwk, ece } in shown {
+    for Group {
+        group,
+        samples,
+        accuracy,
+        off_by_one,
+        mae,
+        qwk,
+        ece,
+    } in shown
+    {
         let name: String = group.chars().take(width).collect();
         let samples = HumanCount(*samples as u64).to_string();
-        out!("{name:<width$}{samples:>10}{:>10.2}%{:>15.2}%{mae:>18.4}{qwk:>9.3}{ece:>9.3}", 100.0 * accuracy, 100.0 * off_by_one);
+        out!(
+            "{name:<width$}{samples:>10}{:>10.2}%{:>15.2}%{mae:>18.4}{qwk:>9.3}{ece:>9.3}",
+            100.0 * accuracy,
+            100.0 * off_by_one
+        );
     }
     if groups.len() > SHOWN {
-        out!("and {} smaller groups; --json lists all", groups.len() - SHOWN);
+        out!(
+            "and {} smaller groups; --json lists all",
+            groups.len() - SHOWN
+        );
     }
 }

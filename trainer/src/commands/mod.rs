@@ -48,32 +48,62 @@ pub fn run(command: Command) -> Result<()> {
 
 /// The Hub, with its transfers shown on stderr.
 fn hub(args: &HubArgs) -> Result<Hub> {
-    Ok(Hub::new(args.endpoint.as_deref(), Token::find(args.token_file.as_deref())?)?.watched_by(transfer::shown()))
+    Ok(Hub::new(
+        args.endpoint.as_deref(),
+        Token::find(args.token_file.as_deref())?,
+    )?
+    .watched_by(transfer::shown()))
 }
 
 /// Which columns and rows a command wants.
 fn labels(args: &Labelled) -> Labels {
-    let Columns { text_column, label_column } = args.columns.clone();
-    let empty = if args.drop_empty { Empty::Drop } else { Empty::Keep };
-    Labels { text: text_column, star: label_column, rows: args.rows, empty, ..Labels::usual() }
+    let Columns {
+        text_column,
+        label_column,
+    } = args.columns.clone();
+    let empty = if args.drop_empty {
+        Empty::Drop
+    } else {
+        Empty::Keep
+    };
+    Labels {
+        text: text_column,
+        star: label_column,
+        rows: args.rows,
+        empty,
+        ..Labels::usual()
+    }
 }
 
 /// The same, divided as a command wants.
 fn divided(labels: Labels, division: &Division) -> Labels {
-    Labels { split_by: division.split_by.clone(), dedup: division.dedup.clone().filter(|dedup| !dedup.is_off()), ..labels }
+    Labels {
+        split_by: division.split_by.clone(),
+        dedup: division.dedup.clone().filter(|dedup| !dedup.is_off()),
+        ..labels
+    }
 }
 
 /// Says how many reviews have no text, and what becomes of them.
 fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
     match (blank, args.drop_empty) {
         (0, _) => {}
-        (n, true) => say!("{n} of {reviews} reviews have no text, and are left out after the split"),
-        (n, false) => say!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"),
+        (n, true) => {
+            say!("{n} of {reviews} reviews have no text, and are left out after the split")
+        }
+        (n, false) => {
+            say!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out")
+        }
     }
 }
 
 /// Reads reviews with their stars, and of the other columns those named, else all.
-fn reviews(files: &[PathBuf], args: &Labelled, division: &Division, columns: Option<&[&str]>) -> Result<Reviews> {
+fn reviews(
+    files: &[PathBuf],
+    args: &Labelled,
+    division: &Division,
+    columns: Option<&[&str]>,
+) -> Result<Reviews> {
     let reviews = Reviews::read(files, &divided(labels(args), division), columns)?;
     tell_blank(reviews.blank(), reviews.len(), args);
     Ok(reviews)
@@ -83,7 +113,15 @@ fn reviews(files: &[PathBuf], args: &Labelled, division: &Division, columns: Opt
 fn print_metrics(title: &str, evaluation: &Evaluation) {
     out!("{title}: {} reviews", evaluation.metrics.samples);
     for measure in evaluation.measures() {
-        let interval = if measure.interval.is_some() { format!("   95%: {}", measure.show_interval()) } else { String::new() };
-        out!("  {:<28}{:>8}{interval}", measure.name, measure.show((measure.of)(&evaluation.metrics)));
+        let interval = if measure.interval.is_some() {
+            format!("   95%: {}", measure.show_interval())
+        } else {
+            String::new()
+        };
+        out!(
+            "  {:<28}{:>8}{interval}",
+            measure.name,
+            measure.show((measure.of)(&evaluation.metrics))
+        );
     }
 }

@@ -13,9 +13,18 @@ use crate::hub::{Plan, Publication, RepoId, State, Way};
 
 pub(super) fn run(args: &Publish) -> Result<()> {
     if let Some(out) = &args.out {
-        let notes =
-            args.notes.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))).transpose()?;
-        let changes = Changes { integers: args.integers, notes, languages: args.languages.clone() };
+        let notes = args
+            .notes
+            .as_ref()
+            .map(|path| {
+                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+            })
+            .transpose()?;
+        let changes = Changes {
+            integers: args.integers,
+            notes,
+            languages: args.languages.clone(),
+        };
         let files = copy_bundle(&args.model, out, &changes)?;
         match args.json {
             true => out!("{}", json!({ "folder": out, "files": files })),
@@ -24,8 +33,13 @@ pub(super) fn run(args: &Publish) -> Result<()> {
         return Ok(());
     }
     let repo = repository(args)?;
-    let publication =
-        Publication { bundle: &args.model, repo: &repo, private: args.private, message: &args.message, pull_request: args.pull_request };
+    let publication = Publication {
+        bundle: &args.model,
+        repo: &repo,
+        private: args.private,
+        message: &args.message,
+        pull_request: args.pull_request,
+    };
     let hub = hub(&args.hub)?;
     if args.dry_run {
         let plan = hub.plan(&publication)?;
@@ -45,10 +59,16 @@ pub(super) fn run(args: &Publish) -> Result<()> {
     }
     match published.files {
         0 => say!("nothing had changed: the Hub has all of it, and there is no new commit"),
-        files => say!("{files} files of {} went; the whole bundle was read back", HumanBytes(published.bytes)),
+        files => say!(
+            "{files} files of {} went; the whole bundle was read back",
+            HumanBytes(published.bytes)
+        ),
     }
     if !published.deleted.is_empty() {
-        say!("deleted there, for the bundle has them no more: {}", published.deleted.join(", "));
+        say!(
+            "deleted there, for the bundle has them no more: {}",
+            published.deleted.join(", ")
+        );
     }
     Ok(())
 }
@@ -58,8 +78,12 @@ fn repository(args: &Publish) -> Result<RepoId> {
     let repo = args.to.as_ref().context("clap asks for --to or --out")?;
     match (&args.revision, &repo.revision) {
         (Some(revision), Some(other)) if revision != other => {
-            let conflict = format!("--to {repo} names the branch {other}, and --revision the branch {revision}: name one");
-            Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit()
+            let conflict = format!(
+                "--to {repo} names the branch {other}, and --revision the branch {revision}: name one"
+            );
+            Cli::command()
+                .error(ErrorKind::ArgumentConflict, conflict)
+                .exit()
         }
         (Some(revision), _) => repo.at(revision).context("--revision"),
         (None, _) => Ok(repo.clone()),
@@ -68,7 +92,12 @@ fn repository(args: &Publish) -> Result<RepoId> {
 
 /// The plan as a table.
 fn show(plan: &Plan, publication: &Publication<'_>) {
-    let Plan { endpoint, repository, revision, .. } = plan;
+    let Plan {
+        endpoint,
+        repository,
+        revision,
+        ..
+    } = plan;
     let made = match (plan.repository_exists, plan.revision_exists) {
         (false, _) if publication.private => ", which would be made, private",
         (false, _) => ", which would be made, public",
@@ -76,7 +105,14 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
         (true, true) => "",
     };
     out!("{repository} at {endpoint}, branch {revision}{made}\n");
-    let width = plan.files.iter().map(|file| &file.entry.path).chain(&plan.stale).map(String::len).max().unwrap_or(0);
+    let width = plan
+        .files
+        .iter()
+        .map(|file| &file.entry.path)
+        .chain(&plan.stale)
+        .map(String::len)
+        .max()
+        .unwrap_or(0);
     for file in &plan.files {
         let state = match file.state {
             State::New => "new",
@@ -90,14 +126,30 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
             Some(Way::Ahead) => "by Xet or git-lfs",
             None => "",
         };
-        out!("{:<width$}{:>14}  {state:<8}  {way}", file.entry.path, HumanBytes(file.entry.size).to_string());
+        out!(
+            "{:<width$}{:>14}  {state:<8}  {way}",
+            file.entry.path,
+            HumanBytes(file.entry.size).to_string()
+        );
     }
     for path in &plan.stale {
-        out!("{path:<width$}{:>14}  {:<8}  would be deleted: the bundle has it no more", "", "stale");
+        out!(
+            "{path:<width$}{:>14}  {:<8}  would be deleted: the bundle has it no more",
+            "",
+            "stale"
+        );
     }
-    let where_to = if publication.pull_request { "a pull request" } else { "one commit" };
+    let where_to = if publication.pull_request {
+        "a pull request"
+    } else {
+        "one commit"
+    };
     match plan.going().count() {
         0 => out!("\nnothing has changed: nothing would go"),
-        files => out!("\n{files} of {} files, {}, would go in {where_to}", plan.files.len(), HumanBytes(plan.bytes())),
+        files => out!(
+            "\n{files} of {} files, {}, would go in {where_to}",
+            plan.files.len(),
+            HumanBytes(plan.bytes())
+        ),
     }
 }

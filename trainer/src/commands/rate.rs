@@ -25,7 +25,10 @@ pub(super) fn run(args: &Rate) -> Result<()> {
     let place = args.hardware.open(args.out.is_some())?;
     let (mut rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     if let Some(decoding) = args.decode {
-        rater.set_reading(Reading { decoding, ..rater.reading() });
+        rater.set_reading(Reading {
+            decoding,
+            ..rater.reading()
+        });
     }
     match &args.out {
         Some(out) => rate_files(args, &rater, out),
@@ -43,7 +46,10 @@ fn ratings<T: AsRef<str> + Sync>(rater: &Rater, texts: &[T]) -> Result<Vec<Ratin
     let mut progress = Progress::new("rating", "reviews", ids.len());
     let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
     progress.finish();
-    Ok(logits.iter().map(|logits| Rating::from_logits(logits, rater.reading())).collect())
+    Ok(logits
+        .iter()
+        .map(|logits| Rating::from_logits(logits, rater.reading()))
+        .collect())
 }
 
 fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
@@ -54,7 +60,9 @@ fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
     let mut texts = Vec::new();
     for (line, number) in input.lock().split(b'\n').zip(1..) {
         let line = line.context("reading standard input")?;
-        let text = String::from_utf8(line).ok().with_context(|| format!("standard input, line {number}: not UTF-8"))?;
+        let text = String::from_utf8(line)
+            .ok()
+            .with_context(|| format!("standard input, line {number}: not UTF-8"))?;
         texts.push(text.trim_end_matches('\r').to_string());
     }
     print(args, &texts, &ratings(rater, &texts)?);
@@ -67,7 +75,11 @@ fn print(args: &Rate, texts: &[String], ratings: &[Rating]) {
         return;
     }
     for (text, rating) in texts.iter().zip(ratings) {
-        out!("{}  {:.2}  {text}", "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)), rating.expected);
+        out!(
+            "{}  {:.2}  {text}",
+            "★".repeat(rating.stars.into()) + &"☆".repeat(LABELS - usize::from(rating.stars)),
+            rating.expected
+        );
     }
     if let guesses @ 1.. = guesses(ratings) {
         say!("{}", of_guesses(guesses, ratings.len()));
@@ -79,21 +91,52 @@ fn guesses(ratings: &[Rating]) -> usize {
 }
 
 fn of_guesses(guesses: usize, all: usize) -> String {
-    let (are, texts) = if guesses == 1 { ("is a guess", "its text tells") } else { ("are guesses", "their texts tell") };
-    format!("{guesses} of {all} ratings {are}: {texts} the model almost nothing, so the probabilities are nearly those of the training reviews")
+    let (are, texts) = if guesses == 1 {
+        ("is a guess", "its text tells")
+    } else {
+        ("are guesses", "their texts tell")
+    };
+    format!(
+        "{guesses} of {all} ratings {are}: {texts} the model almost nothing, so the probabilities are nearly those of the training reviews"
+    )
 }
 
 /// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
 fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
-    let table = Tables::open(&data_files(&args.data, || hub(&args.hub))?, None, args.rows)?.join()?;
+    let table =
+        Tables::open(&data_files(&args.data, || hub(&args.hub))?, None, args.rows)?.join()?;
     let column = table.texts(&args.text_column)?;
-    ensure!(!table.is_empty(), "{}: no reviews: the file holds no rows", table.name());
-    let texts: Vec<&str> = (0..column.len()).map(|i| if column.is_null(i) { "" } else { column.value(i) }).collect();
+    ensure!(
+        !table.is_empty(),
+        "{}: no reviews: the file holds no rows",
+        table.name()
+    );
+    let texts: Vec<&str> = (0..column.len())
+        .map(|i| {
+            if column.is_null(i) {
+                ""
+            } else {
+                column.value(i)
+            }
+        })
+        .collect();
     let clock = Instant::now();
     let ratings = ratings(rater, &texts)?;
     let seconds = clock.elapsed().as_secs_f64();
-    let floats = |value: &dyn Fn(&Rating) -> f32| -> ArrayRef { Arc::new(ratings.iter().map(|r| Some(value(r))).collect::<Float32Array>()) };
-    let stars: ArrayRef = Arc::new(ratings.iter().map(|r| Some(r.stars)).collect::<UInt8Array>());
+    let floats = |value: &dyn Fn(&Rating) -> f32| -> ArrayRef {
+        Arc::new(
+            ratings
+                .iter()
+                .map(|r| Some(value(r)))
+                .collect::<Float32Array>(),
+        )
+    };
+    let stars: ArrayRef = Arc::new(
+        ratings
+            .iter()
+            .map(|r| Some(r.stars))
+            .collect::<UInt8Array>(),
+    );
     let mut columns = vec![("stars", stars), ("expected", floats(&|r| r.expected))];
     for (i, name) in ["p1", "p2", "p3", "p4", "p5"].into_iter().enumerate() {
         columns.push((name, floats(&|r| r.probabilities[i])));
@@ -101,9 +144,16 @@ fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
     write_table(out, &with_columns(table.batch(), columns)?)?;
     let rate = ratings.len() as f64 / seconds;
     if args.json {
-        out!("{}", json!({ "samples": ratings.len(), "guesses": guesses(&ratings), "seconds": seconds, "samples_per_second": rate }));
+        out!(
+            "{}",
+            json!({ "samples": ratings.len(), "guesses": guesses(&ratings), "seconds": seconds, "samples_per_second": rate })
+        );
     } else {
-        out!("{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s", out.display(), ratings.len());
+        out!(
+            "{}: {} reviews rated in {seconds:.1} s, {rate:.1} reviews/s",
+            out.display(),
+            ratings.len()
+        );
     }
     if let guesses @ 1.. = guesses(&ratings) {
         say!("{}", of_guesses(guesses, ratings.len()));

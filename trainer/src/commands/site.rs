@@ -10,9 +10,18 @@ use crate::site::{Options, write_site};
 
 pub(super) fn run(args: &Site) -> Result<()> {
     let bundle = args.model.model_folder(|| hub(&args.hub))?;
-    let options = Options { base_url: args.base_url.clone(), model_hosts: args.model_hosts.clone(), full: args.full };
+    let options = Options {
+        base_url: args.base_url.clone(),
+        model_hosts: args.model_hosts.clone(),
+        full: args.full,
+    };
     let written = write_site(&bundle, &args.out, &options)?;
-    out!("{}: {} files, {}; any static host can serve it", args.out.display(), written.files, HumanBytes(written.bytes));
+    out!(
+        "{}: {} files, {}; any static host can serve it",
+        args.out.display(),
+        written.files,
+        HumanBytes(written.bytes)
+    );
     Ok(())
 }
 

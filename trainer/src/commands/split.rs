@@ -10,18 +10,38 @@ use crate::data::table_beside;
 use crate::system::files::Beside;
 
 pub(super) fn run(args: &SplitArgs) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &args.division, None)?;
+    let reviews = reviews(
+        &data_files(&args.data, || hub(&args.hub))?,
+        &args.labelled,
+        &args.division,
+        None,
+    )?;
     let split = reviews.split(args.seed)?;
-    let parts = [("train", split.train), ("val", split.val), ("test", split.test)];
+    let parts = [
+        ("train", split.train),
+        ("val", split.val),
+        ("test", split.test),
+    ];
     let path = |name: &str| args.out.join(format!("{name}.parquet"));
     // None appears before all are written: parts of two divisions would share reviews.
-    let files: Vec<_> = parts.iter().map(|(name, rows)| table_beside(&path(name), &reviews.table.take(rows)?)).collect::<Result<_>>()?;
+    let files: Vec<_> = parts
+        .iter()
+        .map(|(name, rows)| table_beside(&path(name), &reviews.table.take(rows)?))
+        .collect::<Result<_>>()?;
     files.into_iter().try_for_each(Beside::put)?;
     if args.json {
-        let counts: Map<_, _> = parts.iter().map(|(name, rows)| (name.to_string(), json!(rows.len()))).collect();
-        out!("{}", json!({ "rows": counts, "seed": args.seed, "by": args.division.split_by, "dedup": args.division.dedup }));
+        let counts: Map<_, _> = parts
+            .iter()
+            .map(|(name, rows)| (name.to_string(), json!(rows.len())))
+            .collect();
+        out!(
+            "{}",
+            json!({ "rows": counts, "seed": args.seed, "by": args.division.split_by, "dedup": args.division.dedup })
+        );
     } else {
-        parts.iter().for_each(|(name, rows)| out!("{}: {} reviews", path(name).display(), rows.len()));
+        parts
+            .iter()
+            .for_each(|(name, rows)| out!("{}: {} reviews", path(name).display(), rows.len()));
     }
     Ok(())
 }

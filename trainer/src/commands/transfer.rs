@@ -16,7 +16,9 @@ pub(super) fn shown() -> Report {
                 None => say!("{text}"),
             },
             Event::Transfer { done, total } if done < total => {
-                current.get_or_insert_with(|| Progress::bytes("transfer", total).from(done)).reach(done, "");
+                current
+                    .get_or_insert_with(|| Progress::bytes("transfer", total).from(done))
+                    .reach(done, "");
             }
             // One that was over at once is not worth a line.
             Event::Transfer { total, .. } => {

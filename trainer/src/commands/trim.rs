@@ -9,10 +9,18 @@ use crate::model::pieces::distinct;
 use crate::model::trim::{self, Trimmed};
 
 pub(super) fn run(args: &Trim) -> Result<()> {
-    let reviews = reviews(&data_files(&args.data, || hub(&args.hub))?, &args.labelled, &Division::default(), Some(&[]))?;
+    let reviews = reviews(
+        &data_files(&args.data, || hub(&args.hub))?,
+        &args.labelled,
+        &Division::default(),
+        Some(&[]),
+    )?;
     let texts = distinct((0..reviews.len()).map(|i| (reviews.text(i), 1.0)));
     let model = args.model.model_folder(|| hub(&args.hub))?;
     let Trimmed { before, after } = trim::write(&model, &texts, args.least, &args.out)?;
-    out!("{}: {after} of {before} pieces are left", args.out.display());
+    out!(
+        "{}: {after} of {before} pieces are left",
+        args.out.display()
+    );
     Ok(())
 }

@@ -33,8 +33,22 @@ impl Corpus {
             origins.append(reviews.table.origins().clone());
             rows.append(reviews.rows);
         }
-        labels.check(&files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "), read, rows.stars.len())?;
-        Ok(Corpus { files, labels, origins, rows, fingerprint: fingerprint.finish() })
+        labels.check(
+            &files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+            read,
+            rows.stars.len(),
+        )?;
+        Ok(Corpus {
+            files,
+            labels,
+            origins,
+            rows,
+            fingerprint: fingerprint.finish(),
+        })
     }
 
     /// The number of reviews.
@@ -64,7 +78,10 @@ impl Corpus {
 
     /// What review `i` counts in training.
     pub fn weight(&self, i: usize) -> f64 {
-        self.rows.weights.get(i).map_or(1.0, |weight| f64::from(*weight))
+        self.rows
+            .weights
+            .get(i)
+            .map_or(1.0, |weight| f64::from(*weight))
     }
 
     /// How they are labelled and divided.
@@ -77,7 +94,9 @@ impl Corpus {
     /// # Errors
     /// When there are too few.
     pub fn split(&self, seed: u64) -> Result<Split> {
-        self.labels.split(&self.rows, seed).with_context(|| self.origins.name())
+        self.labels
+            .split(&self.rows, seed)
+            .with_context(|| self.origins.name())
     }
 
     /// How many reviews have no text but white space.
@@ -100,7 +119,11 @@ impl Corpus {
             }
             Ok(wanted.peek().is_some())
         })?;
-        ensure!(wanted.peek().is_none(), "{} was changed while it was read; start again", self.origins.name());
+        ensure!(
+            wanted.peek().is_none(),
+            "{} was changed while it was read; start again",
+            self.origins.name()
+        );
         Ok(texts)
     }
 
@@ -153,17 +176,38 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("many.csv");
         let write = |word: &str| {
-            let rows: String = (0..20_000).map(|i| if i % 100 == 7 { ",\n".into() } else { format!("{word} {i},{}\n", 1 + i % 5) }).collect();
+            let rows: String = (0..20_000)
+                .map(|i| {
+                    if i % 100 == 7 {
+                        ",\n".into()
+                    } else {
+                        format!("{word} {i},{}\n", 1 + i % 5)
+                    }
+                })
+                .collect();
             std::fs::write(&path, format!("review,star\n{rows}")).expect("written");
         };
         write("text");
-        let labels = Labels { empty: Empty::Drop, ..Labels::usual() };
+        let labels = Labels {
+            empty: Empty::Drop,
+            ..Labels::usual()
+        };
         let corpus = Corpus::read(vec![path.clone()], labels.clone()).expect("a corpus");
-        let whole = Reviews::read(std::slice::from_ref(&path), &labels, Some(&[])).expect("reviews");
-        assert_eq!((corpus.len(), corpus.stars(), corpus.blank()), (19_800, whole.stars(), 0));
+        let whole =
+            Reviews::read(std::slice::from_ref(&path), &labels, Some(&[])).expect("reviews");
+        assert_eq!(
+            (corpus.len(), corpus.stars(), corpus.blank()),
+            (19_800, whole.stars(), 0)
+        );
         let rows = [19_799, 0, 17_000, 7];
-        assert_eq!(corpus.texts(&rows).expect("texts"), rows.map(|row| whole.text(row)));
-        assert_eq!(corpus.origins().place(19_799), whole.table.origins().place(19_799));
+        assert_eq!(
+            corpus.texts(&rows).expect("texts"),
+            rows.map(|row| whole.text(row))
+        );
+        assert_eq!(
+            corpus.origins().place(19_799),
+            whole.table.origins().place(19_799)
+        );
         let mut all = Vec::new();
         let mut collect = |corpus: &Corpus| {
             corpus.for_each_text(&mut |texts| {
@@ -174,7 +218,15 @@ mod tests {
         collect(&corpus).expect("texts");
         write("other");
         let error = collect(&corpus).expect_err("an error").to_string();
-        assert!(error.contains("many.csv was changed while it was read"), "{error}");
-        assert!(all[..19_800].iter().enumerate().all(|(i, text)| text == whole.text(i)));
+        assert!(
+            error.contains("many.csv was changed while it was read"),
+            "{error}"
+        );
+        assert!(
+            all[..19_800]
+                .iter()
+                .enumerate()
+                .all(|(i, text)| text == whole.text(i))
+        );
     }
 }

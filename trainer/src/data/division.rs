@@ -29,7 +29,11 @@ pub enum SplitBy {
 }
 
 /// What a column may call the parts, in lower case, in the order of training, validation and test.
-const PART_NAMES: [&[&str]; 3] = [&["train", "training"], &["validation", "val", "valid", "dev"], &["test"]];
+const PART_NAMES: [&[&str]; 3] = [
+    &["train", "training"],
+    &["validation", "val", "valid", "dev"],
+    &["test"],
+];
 
 impl SplitBy {
     /// The column that it needs besides text and stars.
@@ -93,14 +97,23 @@ impl From<String> for Dedup {
     fn from(text: String) -> Dedup {
         match text.as_str() {
             "true" => Dedup(Vec::new()),
-            _ => Dedup(text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()),
+            _ => Dedup(
+                text.split(',')
+                    .map(|name| name.trim().to_owned())
+                    .filter(|name| !name.is_empty())
+                    .collect(),
+            ),
         }
     }
 }
 
 impl From<Dedup> for String {
     fn from(Dedup(columns): Dedup) -> String {
-        if columns.is_empty() { "true".into() } else { columns.join(",") }
+        if columns.is_empty() {
+            "true".into()
+        } else {
+            columns.join(",")
+        }
     }
 }
 
@@ -109,7 +122,10 @@ impl FromStr for Dedup {
 
     fn from_str(text: &str) -> Result<Dedup, String> {
         if text.trim().is_empty() {
-            Err("wanted names of columns with commas between them, such as package_name,date".into())
+            Err(
+                "wanted names of columns with commas between them, such as package_name,date"
+                    .into(),
+            )
         } else {
             Ok(text.to_owned().into())
         }
@@ -141,7 +157,11 @@ pub fn text_key(text: &str) -> TextKey {
 pub(super) type CopyKey = u64;
 
 /// The key of a review with this text, these stars and these values of other columns.
-pub(super) fn copy_key<'a>(text: TextKey, stars: Option<u8>, values: impl Iterator<Item = &'a str>) -> CopyKey {
+pub(super) fn copy_key<'a>(
+    text: TextKey,
+    stars: Option<u8>,
+    values: impl Iterator<Item = &'a str>,
+) -> CopyKey {
     let mut hash = Sha256::new();
     hash.update(text.to_le_bytes());
     hash.update([stars.unwrap_or(0)]);
@@ -182,11 +202,21 @@ impl Rows {
 
     /// Divides them `by` with `seed`. Then blank reviews are left out, where that is asked for, and copies of earlier ones, where they are known.
     pub fn split(&self, by: &SplitBy, seed: u64, drop_blank: bool) -> Result<Split> {
-        let texts = || self.texts.iter().map(|key| u128::from(*key)).collect::<Vec<_>>();
+        let texts = || {
+            self.texts
+                .iter()
+                .map(|key| u128::from(*key))
+                .collect::<Vec<_>>()
+        };
         let mut parts = match by {
             SplitBy::Stars => split(&self.stars, seed)?,
             SplitBy::Text => split_groups(&self.stars, &texts(), "text", seed)?,
-            SplitBy::Column(name) => split_groups(&self.stars, &self.values, &format!("value of `{name}`"), seed)?,
+            SplitBy::Column(name) => split_groups(
+                &self.stars,
+                &self.values,
+                &format!("value of `{name}`"),
+                seed,
+            )?,
             SplitBy::Date(name) => split_by_date(&self.values, name)?,
             SplitBy::Given(_) => split_as_given(&self.values, seed),
         };
@@ -201,7 +231,9 @@ impl Rows {
     pub fn kept(&self, drop_blank: bool) -> Vec<bool> {
         let mut seen = HashSet::new();
         let mut is_copy = |i: usize| self.copies.get(i).is_some_and(|key| !seen.insert(*key));
-        (0..self.stars.len()).map(|i| !(is_copy(i) || drop_blank && self.blank[i])).collect()
+        (0..self.stars.len())
+            .map(|i| !(is_copy(i) || drop_blank && self.blank[i]))
+            .collect()
     }
 }
 
@@ -217,17 +249,28 @@ pub(super) fn text_keys(texts: &[&str]) -> Vec<TextKey> {
 pub(super) fn values(by: &SplitBy, column: &[String]) -> Result<Vec<u128>, usize> {
     let beginning = |text: &String| {
         let mut bytes = [0; 16];
-        bytes.iter_mut().zip(text.trim().bytes()).for_each(|(to, from)| *to = from);
+        bytes
+            .iter_mut()
+            .zip(text.trim().bytes())
+            .for_each(|(to, from)| *to = from);
         u128::from_be_bytes(bytes)
     };
     let part = |(i, text): (usize, &String)| {
         let name = text.trim().to_lowercase();
-        PART_NAMES.iter().zip(0..).find(|(names, _)| names.contains(&name.as_str())).map(|(_, part)| part).ok_or(i)
+        PART_NAMES
+            .iter()
+            .zip(0..)
+            .find(|(names, _)| names.contains(&name.as_str()))
+            .map(|(_, part)| part)
+            .ok_or(i)
     };
     match by {
         SplitBy::Date(_) => Ok(column.iter().map(beginning).collect()),
         SplitBy::Given(_) => column.iter().enumerate().map(part).collect(),
-        _ => Ok(column.iter().map(|value| u128::from_le_bytes(std::array::from_fn(|i| Sha256::digest(value)[i]))).collect()),
+        _ => Ok(column
+            .iter()
+            .map(|value| u128::from_le_bytes(std::array::from_fn(|i| Sha256::digest(value)[i])))
+            .collect()),
     }
 }
 
@@ -237,36 +280,73 @@ mod tests {
 
     #[test]
     fn case_and_white_space_make_no_other_text() {
-        let [a, b, c, d] = text_keys(&["Great  app", " great APP\n", "greatapp", "great app!"])[..] else { panic!("four keys") };
+        let [a, b, c, d] = text_keys(&["Great  app", " great APP\n", "greatapp", "great app!"])[..]
+        else {
+            panic!("four keys")
+        };
         assert!(a == b && a != c && a != d && c != d);
         assert_eq!(text_key(""), text_key(" \t"));
     }
 
     #[test]
     fn what_a_division_goes_by_is_written_as_it_is_read() {
-        for text in ["stars", "text", "column:package_name", "date:date", "given:part"] {
+        for text in [
+            "stars",
+            "text",
+            "column:package_name",
+            "date:date",
+            "given:part",
+        ] {
             assert_eq!(text.parse::<SplitBy>().expect("one").to_string(), text);
         }
         for text in ["", "star", "column:", "column", "day:date", "given:"] {
-            assert!(text.parse::<SplitBy>().expect_err("an error").contains("column:NAME"), "{text}");
+            assert!(
+                text.parse::<SplitBy>()
+                    .expect_err("an error")
+                    .contains("column:NAME"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_makes_a_copy_is_written_as_it_is_read() {
-        for (text, columns) in [("package_name,date", &["package_name", "date"][..]), ("date", &["date"]), ("true", &[])] {
+        for (text, columns) in [
+            ("package_name,date", &["package_name", "date"][..]),
+            ("date", &["date"]),
+            ("true", &[]),
+        ] {
             let dedup: Dedup = text.parse().expect("columns");
-            assert_eq!((dedup.0.iter().map(String::as_str).collect::<Vec<_>>(), String::from(dedup.clone())), (columns.to_vec(), text.to_owned()));
+            assert_eq!(
+                (
+                    dedup.0.iter().map(String::as_str).collect::<Vec<_>>(),
+                    String::from(dedup.clone())
+                ),
+                (columns.to_vec(), text.to_owned())
+            );
         }
-        assert!("".parse::<Dedup>().is_err() && "false".parse::<Dedup>().is_ok_and(|dedup| dedup.is_off()));
+        assert!(
+            "".parse::<Dedup>().is_err()
+                && "false".parse::<Dedup>().is_ok_and(|dedup| dedup.is_off())
+        );
     }
 
     #[test]
     fn dates_sort_as_they_are_written() {
         let by = SplitBy::Date("date".into());
-        let dates = ["2023-12-31", "2024-01-01", "2024-01-01 09:30:00", "2024-01-02"].map(String::from);
+        let dates = [
+            "2023-12-31",
+            "2024-01-01",
+            "2024-01-01 09:30:00",
+            "2024-01-02",
+        ]
+        .map(String::from);
         assert!(values(&by, &dates).expect("dates").is_sorted());
-        let apps = values(&SplitBy::Column("app".into()), &["a", "b", "a"].map(String::from)).expect("keys");
+        let apps = values(
+            &SplitBy::Column("app".into()),
+            &["a", "b", "a"].map(String::from),
+        )
+        .expect("keys");
         assert!(apps[0] == apps[2] && apps[0] != apps[1]);
     }
 
@@ -274,30 +354,69 @@ mod tests {
     fn given_parts_are_taken_and_others_are_named() {
         let by = SplitBy::Given("part".into());
         let column = ["test", "train", " Dev ", "training", "val", "validation"].map(String::from);
-        let rows = Rows { stars: vec![5; 6], blank: vec![false; 6], values: values(&by, &column).expect("parts"), ..Rows::default() };
+        let rows = Rows {
+            stars: vec![5; 6],
+            blank: vec![false; 6],
+            values: values(&by, &column).expect("parts"),
+            ..Rows::default()
+        };
         let mut found = rows.split(&by, 7, false).expect("a split");
         for part in [&mut found.train, &mut found.val, &mut found.test] {
             part.sort_unstable();
         }
-        assert_eq!(found, Split { train: vec![1, 3], val: vec![2, 4, 5], test: vec![0] });
+        assert_eq!(
+            found,
+            Split {
+                train: vec![1, 3],
+                val: vec![2, 4, 5],
+                test: vec![0]
+            }
+        );
         assert_eq!(values(&by, &["train", "holdout"].map(String::from)), Err(1));
     }
 
     #[test]
     fn blank_reviews_and_copies_are_left_out_of_every_part() {
-        let texts: Vec<String> = (0..60).map(|i| if i % 10 == 9 { " ".into() } else { format!("text {}", i % 20) }).collect();
+        let texts: Vec<String> = (0..60)
+            .map(|i| {
+                if i % 10 == 9 {
+                    " ".into()
+                } else {
+                    format!("text {}", i % 20)
+                }
+            })
+            .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let stars: Vec<u8> = (0..60).map(|i| 1 + (i % 2)).collect();
-        let rows = Rows { stars, blank: texts.iter().map(|t| t.trim().is_empty()).collect(), texts: text_keys(&texts), ..Rows::default() };
+        let rows = Rows {
+            stars,
+            blank: texts.iter().map(|t| t.trim().is_empty()).collect(),
+            texts: text_keys(&texts),
+            ..Rows::default()
+        };
         let all = |split: Split| {
             let mut all = [split.train, split.val, split.test].concat();
             all.sort_unstable();
             all
         };
-        assert_eq!(all(rows.split(&SplitBy::Stars, 42, false).expect("a split")), (0..60).collect::<Vec<_>>());
-        let copies = rows.texts.iter().zip(&rows.stars).map(|(text, stars)| copy_key(*text, Some(*stars), std::iter::empty())).collect();
+        assert_eq!(
+            all(rows.split(&SplitBy::Stars, 42, false).expect("a split")),
+            (0..60).collect::<Vec<_>>()
+        );
+        let copies = rows
+            .texts
+            .iter()
+            .zip(&rows.stars)
+            .map(|(text, stars)| copy_key(*text, Some(*stars), std::iter::empty()))
+            .collect();
         let with_copies = Rows { copies, ..rows };
-        let kept = all(with_copies.split(&SplitBy::Stars, 42, true).expect("a split"));
-        assert_eq!(kept, (0..20).filter(|i| i % 10 != 9).collect::<Vec<_>>(), "the first of each");
+        let kept = all(with_copies
+            .split(&SplitBy::Stars, 42, true)
+            .expect("a split"));
+        assert_eq!(
+            kept,
+            (0..20).filter(|i| i % 10 != 9).collect::<Vec<_>>(),
+            "the first of each"
+        );
     }
 }

@@ -21,12 +21,22 @@ impl Format {
     /// # Errors
     /// When it is none of these.
     pub fn of(path: &Path, done: &str) -> Result<Format> {
-        Ok(match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-            Some("parquet") => Format::Parquet,
-            Some("csv") => Format::Delimited(b','),
-            Some("tsv") => Format::Delimited(b'\t'),
-            Some("jsonl" | "ndjson") => Format::JsonLines,
-            _ => bail!("{}: not a kind of file that is {done}; wanted .parquet, .csv, .tsv or .jsonl", path.display()),
-        })
+        Ok(
+            match path
+                .extension()
+                .and_then(|e| e.to_str())
+                .map(str::to_ascii_lowercase)
+                .as_deref()
+            {
+                Some("parquet") => Format::Parquet,
+                Some("csv") => Format::Delimited(b','),
+                Some("tsv") => Format::Delimited(b'\t'),
+                Some("jsonl" | "ndjson") => Format::JsonLines,
+                _ => bail!(
+                    "{}: not a kind of file that is {done}; wanted .parquet, .csv, .tsv or .jsonl",
+                    path.display()
+                ),
+            },
+        )
     }
 }

@@ -19,7 +19,11 @@ impl Generator {
         let words = seed_sequence(seed);
         let join = |high: u64, low: u64| (u128::from(high) << 64) | u128::from(low);
         let increment = (join(words[2], words[3]) << 1) | 1;
-        let mut rng = Generator { state: 0, increment, half: None };
+        let mut rng = Generator {
+            state: 0,
+            increment,
+            half: None,
+        };
         rng.step();
         rng.state = rng.state.wrapping_add(join(words[0], words[1]));
         rng.step();
@@ -27,7 +31,10 @@ impl Generator {
     }
 
     fn step(&mut self) {
-        self.state = self.state.wrapping_mul(MULTIPLIER).wrapping_add(self.increment);
+        self.state = self
+            .state
+            .wrapping_mul(MULTIPLIER)
+            .wrapping_add(self.increment);
     }
 
     fn next_u64(&mut self) -> u64 {
@@ -116,7 +123,9 @@ fn seed_sequence(seed: u64) -> [u64; 4] {
         value ^ (value >> 16)
     };
     let mix = |x: u32, y: u32| {
-        let value = x.wrapping_mul(MIX_LEFT).wrapping_sub(y.wrapping_mul(MIX_RIGHT));
+        let value = x
+            .wrapping_mul(MIX_LEFT)
+            .wrapping_sub(y.wrapping_mul(MIX_RIGHT));
         value ^ (value >> 16)
     };
     let entropy = [seed as u32, (seed >> 32) as u32, 0, 0];

@@ -47,7 +47,14 @@ impl Numbers {
 impl Origins {
     /// Of `len` rows of the file at `path`.
     pub(super) fn of(path: &Path, len: usize, numbers: Numbers) -> Origins {
-        Origins { parts: vec![Part { path: path.into(), len, numbers }], kept: None }
+        Origins {
+            parts: vec![Part {
+                path: path.into(),
+                len,
+                numbers,
+            }],
+            kept: None,
+        }
     }
 
     /// How many rows were read, those that were left out since included.
@@ -69,8 +76,22 @@ impl Origins {
         }
         for part in next.parts {
             match (self.parts.last_mut(), part.numbers) {
-                (Some(Part { path, len, numbers: Numbers::Rows(_) }), Numbers::Rows(_)) if *path == part.path => *len += part.len,
-                (Some(Part { path, len, numbers: Numbers::Lines(lines) }), Numbers::Lines(more)) if *path == part.path => {
+                (
+                    Some(Part {
+                        path,
+                        len,
+                        numbers: Numbers::Rows(_),
+                    }),
+                    Numbers::Rows(_),
+                ) if *path == part.path => *len += part.len,
+                (
+                    Some(Part {
+                        path,
+                        len,
+                        numbers: Numbers::Lines(lines),
+                    }),
+                    Numbers::Lines(more),
+                ) if *path == part.path => {
                     *len += part.len;
                     lines.extend(more);
                 }
@@ -125,7 +146,14 @@ impl Origins {
                 None => files.push((part, vec![number.to_string()])),
             }
         }
-        let place = |(part, numbers): &(&Part, Vec<String>)| format!("{}, {}s {}", part.path.display(), part.numbers.unit(), numbers.join(", "));
+        let place = |(part, numbers): &(&Part, Vec<String>)| {
+            format!(
+                "{}, {}s {}",
+                part.path.display(),
+                part.numbers.unit(),
+                numbers.join(", ")
+            )
+        };
         files.iter().map(place).collect::<Vec<_>>().join("; ")
     }
 }
@@ -146,8 +174,22 @@ mod tests {
         all.append(Origins::of(b, 1, Numbers::Rows(3)));
         assert_eq!(all.name(), "a.csv and 1 more");
         let places: Vec<String> = (0..7).map(|i| all.place(i)).collect();
-        assert_eq!(places[..4], ["a.csv, line 2", "a.csv, line 5", "a.csv, line 6", "a.csv, line 9"]);
-        assert_eq!(places[4..], ["b.parquet, row 1", "b.parquet, row 2", "b.parquet, row 3"]);
-        assert_eq!(all.places(&[6, 0, 2]), "b.parquet, rows 3; a.csv, lines 2, 6");
+        assert_eq!(
+            places[..4],
+            [
+                "a.csv, line 2",
+                "a.csv, line 5",
+                "a.csv, line 6",
+                "a.csv, line 9"
+            ]
+        );
+        assert_eq!(
+            places[4..],
+            ["b.parquet, row 1", "b.parquet, row 2", "b.parquet, row 3"]
+        );
+        assert_eq!(
+            all.places(&[6, 0, 2]),
+            "b.parquet, rows 3; a.csv, lines 2, 6"
+        );
     }
 }

@@ -30,13 +30,34 @@ pub struct Labels {
 impl Labels {
     /// The first column of texts and stars with their usual names, divided as the notebook does.
     pub fn usual() -> Labels {
-        Labels { text: "review".into(), star: "star".into(), rows: None, empty: Empty::Keep, split_by: SplitBy::Stars, weight: None, dedup: None }
+        Labels {
+            text: "review".into(),
+            star: "star".into(),
+            rows: None,
+            empty: Empty::Keep,
+            split_by: SplitBy::Stars,
+            weight: None,
+            dedup: None,
+        }
     }
 
     /// The columns that are read.
     pub(super) fn columns(&self) -> Vec<&str> {
-        let one = [Some(self.text.as_str()), Some(&self.star), self.split_by.column(), self.weight.as_deref()];
-        one.into_iter().flatten().chain(self.dedup.iter().flat_map(|dedup| &dedup.0).map(String::as_str)).collect()
+        let one = [
+            Some(self.text.as_str()),
+            Some(&self.star),
+            self.split_by.column(),
+            self.weight.as_deref(),
+        ];
+        one.into_iter()
+            .flatten()
+            .chain(
+                self.dedup
+                    .iter()
+                    .flat_map(|dedup| &dedup.0)
+                    .map(String::as_str),
+            )
+            .collect()
     }
 
     /// Divides `rows` with `seed` as these labels say.
@@ -45,10 +66,20 @@ impl Labels {
     /// When there are too few for a part to get any.
     pub(super) fn split(&self, rows: &Rows, seed: u64) -> Result<Split> {
         let parts = rows.split(&self.split_by, seed, self.empty == Empty::Drop)?;
-        for (part, name) in [(&parts.train, "training"), (&parts.val, "validation"), (&parts.test, "test")] {
+        for (part, name) in [
+            (&parts.train, "training"),
+            (&parts.val, "validation"),
+            (&parts.test, "test"),
+        ] {
             match &self.split_by {
-                SplitBy::Given(column) => ensure!(!part.is_empty(), "no review in the {name} split: `{column}` says {name} of none that is kept"),
-                _ => ensure!(!part.is_empty(), "no review is left in the {name} split once those without text and copies are left out"),
+                SplitBy::Given(column) => ensure!(
+                    !part.is_empty(),
+                    "no review in the {name} split: `{column}` says {name} of none that is kept"
+                ),
+                _ => ensure!(
+                    !part.is_empty(),
+                    "no review is left in the {name} split once those without text and copies are left out"
+                ),
             }
         }
         Ok(parts)
@@ -102,7 +133,12 @@ impl Reviews {
     pub(super) fn of(mut table: Table, labels: &Labels) -> Result<Reviews> {
         let mut texts = table.texts(&labels.text)?;
         let mut stars = table.stars(&labels.star)?;
-        let gap = |column: &str, i| format!("{}: `{column}` is empty; --drop-empty leaves such rows out", table.origins().place(i));
+        let gap = |column: &str, i| {
+            format!(
+                "{}: `{column}` is empty; --drop-empty leaves such rows out",
+                table.origins().place(i)
+            )
+        };
         if labels.empty == Empty::Keep {
             if let Some(i) = stars.iter().position(Option::is_none) {
                 bail!(gap(&labels.star, i));
@@ -133,20 +169,49 @@ impl Reviews {
         let text = |i| if texts.is_null(i) { "" } else { texts.value(i) };
         let all = || (0..texts.len()).map(text);
         let copies = labels.dedup.as_ref().map(|Dedup(names)| {
-            let columns = names.iter().map(|name| table.shown(name)).collect::<Result<Vec<_>>>()?;
-            let key = |(i, text): (usize, TextKey)| copy_key(text, stars[i], columns.iter().map(|column| column[i].as_str()));
-            Ok::<_, anyhow::Error>(text_keys(&all().collect::<Vec<_>>()).into_iter().enumerate().map(key).collect())
+            let columns = names
+                .iter()
+                .map(|name| table.shown(name))
+                .collect::<Result<Vec<_>>>()?;
+            let key = |(i, text): (usize, TextKey)| {
+                copy_key(
+                    text,
+                    stars[i],
+                    columns.iter().map(|column| column[i].as_str()),
+                )
+            };
+            Ok::<_, anyhow::Error>(
+                text_keys(&all().collect::<Vec<_>>())
+                    .into_iter()
+                    .enumerate()
+                    .map(key)
+                    .collect(),
+            )
         });
         let copies = copies.transpose()?;
         let rows = Rows {
             blank: all().map(|text| text.trim().is_empty()).collect(),
-            texts: if labels.split_by == SplitBy::Text { text_keys(&all().collect::<Vec<_>>()) } else { Vec::new() },
+            texts: if labels.split_by == SplitBy::Text {
+                text_keys(&all().collect::<Vec<_>>())
+            } else {
+                Vec::new()
+            },
             copies: copies.unwrap_or_default(),
             values,
-            weights: labels.weight.as_ref().map(|column| table.weights(column)).transpose()?.unwrap_or_default(),
+            weights: labels
+                .weight
+                .as_ref()
+                .map(|column| table.weights(column))
+                .transpose()?
+                .unwrap_or_default(),
             stars: stars.into_iter().flatten().collect(),
         };
-        Ok(Reviews { table, texts, labels: labels.clone(), rows })
+        Ok(Reviews {
+            table,
+            texts,
+            labels: labels.clone(),
+            rows,
+        })
     }
 
     /// Divides them with `seed`, as their labels say.
@@ -154,7 +219,9 @@ impl Reviews {
     /// # Errors
     /// When there are too few.
     pub fn split(&self, seed: u64) -> Result<Split> {
-        self.labels.split(&self.rows, seed).with_context(|| self.table.name())
+        self.labels
+            .split(&self.rows, seed)
+            .with_context(|| self.table.name())
     }
 
     /// The rows of one part of them, in the order of the split.
@@ -167,7 +234,11 @@ impl Reviews {
         }
         let kept = self.rows.kept(self.labels.empty == Empty::Drop);
         let rows: Vec<usize> = (0..self.len()).filter(|i| kept[*i]).collect();
-        ensure!(!rows.is_empty(), "{}: no review with text is left", self.table.name());
+        ensure!(
+            !rows.is_empty(),
+            "{}: no review with text is left",
+            self.table.name()
+        );
         Ok(rows)
     }
 
@@ -183,7 +254,11 @@ impl Reviews {
 
     /// The text of review `i`; empty for a gap.
     pub fn text(&self, i: usize) -> &str {
-        if self.texts.is_null(i) { "" } else { self.texts.value(i) }
+        if self.texts.is_null(i) {
+            ""
+        } else {
+            self.texts.value(i)
+        }
     }
 
     /// The label of review `i`: stars - 1.

@@ -98,16 +98,33 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
                 .iter()
                 .zip(&held)
                 .zip(&all)
-                .map(|((lacking, held), all)| if *all > 0.0 { held * lacking / (all * all * share) } else { 0.0 })
+                .map(|((lacking, held), all)| {
+                    if *all > 0.0 {
+                        held * lacking / (all * all * share)
+                    } else {
+                        0.0
+                    }
+                })
                 .sum()
         };
-        let best =
-            (1..parts.len()).fold(0, |best, part| if fits(&lacking[part], shares[part]) > fits(&lacking[best], shares[best]) { part } else { best });
-        lacking[best].iter_mut().zip(&held).for_each(|(lacking, held)| *lacking -= held);
+        let best = (1..parts.len()).fold(0, |best, part| {
+            if fits(&lacking[part], shares[part]) > fits(&lacking[best], shares[best]) {
+                part
+            } else {
+                best
+            }
+        });
+        lacking[best]
+            .iter_mut()
+            .zip(&held)
+            .for_each(|(lacking, held)| *lacking -= held);
         parts[best].append(&mut groups[i]);
     }
     for (part, name) in parts.iter_mut().zip(["training", "validation", "test"]) {
-        ensure!(!part.is_empty(), "too few reviews to divide: no {what} is left for the {name} split, since reviews with the same one stay together");
+        ensure!(
+            !part.is_empty(),
+            "too few reviews to divide: no {what} is left for the {name} split, since reviews with the same one stay together"
+        );
         rng.shuffle(part);
     }
     let [train, val, test] = parts;
@@ -120,15 +137,27 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
 /// When there are too few rows, or a row has no date in the column `name`.
 pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
     let none = dates.iter().filter(|date| **date == 0).count();
-    ensure!(none == 0, "{none} of {} reviews have nothing in `{name}`, so that they cannot be divided by it", dates.len());
+    ensure!(
+        none == 0,
+        "{none} of {} reviews have nothing in `{name}`, so that they cannot be divided by it",
+        dates.len()
+    );
     let mut order: Vec<usize> = (0..dates.len()).collect();
     order.sort_by_key(|row| dates[*row]);
     let test_rows = (TEST_SHARE * order.len() as f64).ceil() as usize;
     let test = order.split_off(order.len() - test_rows);
     let val_rows = (TEST_SHARE * order.len() as f64).ceil() as usize;
     let val = order.split_off(order.len() - val_rows);
-    ensure!(!order.is_empty(), "too few reviews: {} to divide, and none would remain to train on", dates.len());
-    Ok(Split { train: order, val, test })
+    ensure!(
+        !order.is_empty(),
+        "too few reviews: {} to divide, and none would remain to train on",
+        dates.len()
+    );
+    Ok(Split {
+        train: order,
+        val,
+        test,
+    })
 }
 
 /// Divides rows as `parts` says of each: 0 to learn from, 1 to validate, 2 to test; each part is then shuffled.
@@ -139,16 +168,25 @@ pub(super) fn split_as_given(parts: &[u128], seed: u64) -> Split {
         rng.shuffle(&mut rows);
         rows
     };
-    Split { train: of(0), val: of(1), test: of(2) }
+    Split {
+        train: of(0),
+        val: of(1),
+        test: of(2),
+    }
 }
 
 /// `datasets`' `train_test_split` of `rows`: (train, test), stratified by stars.
 fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<usize>, Vec<usize>)> {
     let test_rows = (TEST_SHARE * rows.len() as f64).ceil() as usize;
     let train_rows = rows.len() - test_rows;
-    ensure!(train_rows > 0, "too few reviews: {} to divide, and none would remain to train on once the {part} split is taken", rows.len());
+    ensure!(
+        train_rows > 0,
+        "too few reviews: {} to divide, and none would remain to train on once the {part} split is taken",
+        rows.len()
+    );
     // Positions in `rows` of each class that occurs, in order.
-    let mut classes: Vec<(usize, Vec<usize>)> = (1..=LABELS).map(|star| (star, Vec::new())).collect();
+    let mut classes: Vec<(usize, Vec<usize>)> =
+        (1..=LABELS).map(|star| (star, Vec::new())).collect();
     for (at, row) in rows.iter().enumerate() {
         classes[usize::from(stars[*row]) - 1].1.push(at);
     }
@@ -166,13 +204,29 @@ fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<us
     );
 
     let mut rng = Generator::new(seed);
-    let counts: Vec<usize> = classes.iter().map(|(_, positions)| positions.len()).collect();
+    let counts: Vec<usize> = classes
+        .iter()
+        .map(|(_, positions)| positions.len())
+        .collect();
     let train_counts = approximate_mode(&counts, train_rows, &mut rng);
-    let remaining: Vec<usize> = counts.iter().zip(&train_counts).map(|(all, train)| all - train).collect();
+    let remaining: Vec<usize> = counts
+        .iter()
+        .zip(&train_counts)
+        .map(|(all, train)| all - train)
+        .collect();
     let test_counts = approximate_mode(&remaining, test_rows, &mut rng);
-    let (mut train, mut test) = (Vec::with_capacity(train_rows), Vec::with_capacity(test_rows));
-    for (((_, positions), train_count), test_count) in classes.iter().zip(train_counts).zip(test_counts) {
-        let order: Vec<usize> = rng.permutation(positions.len()).into_iter().map(|i| rows[positions[i]]).collect();
+    let (mut train, mut test) = (
+        Vec::with_capacity(train_rows),
+        Vec::with_capacity(test_rows),
+    );
+    for (((_, positions), train_count), test_count) in
+        classes.iter().zip(train_counts).zip(test_counts)
+    {
+        let order: Vec<usize> = rng
+            .permutation(positions.len())
+            .into_iter()
+            .map(|i| rows[positions[i]])
+            .collect();
         train.extend_from_slice(&order[..train_count]);
         test.extend_from_slice(&order[train_count..train_count + test_count]);
     }
@@ -186,7 +240,10 @@ fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<us
 fn approximate_mode(counts: &[usize], draws: usize, rng: &mut Generator) -> Vec<usize> {
     let total: usize = counts.iter().sum();
     // In this order of operations, because the last bit decides what is a tie.
-    let shares: Vec<f64> = counts.iter().map(|count| (draws * count) as f64 / total as f64).collect();
+    let shares: Vec<f64> = counts
+        .iter()
+        .map(|count| (draws * count) as f64 / total as f64)
+        .collect();
     let mut drawn: Vec<usize> = shares.iter().map(|share| share.floor() as usize).collect();
     let mut missing = draws - drawn.iter().sum::<usize>();
     let remainders: Vec<f64> = shares.iter().map(|share| share - share.floor()).collect();
@@ -197,7 +254,9 @@ fn approximate_mode(counts: &[usize], draws: usize, rng: &mut Generator) -> Vec<
         if missing == 0 {
             break;
         }
-        let tied: Vec<usize> = (0..counts.len()).filter(|i| remainders[*i] == value).collect();
+        let tied: Vec<usize> = (0..counts.len())
+            .filter(|i| remainders[*i] == value)
+            .collect();
         let add = tied.len().min(missing);
         for i in rng.choice(&tied, add) {
             drawn[i] += 1;
@@ -220,17 +279,27 @@ mod tests {
     }
 
     fn usizes(value: &Value) -> Vec<usize> {
-        value.as_array().expect("a list").iter().map(|v| v.as_u64().expect("a number") as usize).collect()
+        value
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|v| v.as_u64().expect("a number") as usize)
+            .collect()
     }
 
     /// The label column of a case: `counts` of 1 to 5 stars, shuffled by Knuth's generator as tests/record/splits.py does.
     fn column(case: &Value) -> Vec<u8> {
         let counts = usizes(&case["counts"]);
-        let mut stars: Vec<u8> = (1u8..).zip(&counts).flat_map(|(star, n)| vec![star; *n]).collect();
+        let mut stars: Vec<u8> = (1u8..)
+            .zip(&counts)
+            .flat_map(|(star, n)| vec![star; *n])
+            .collect();
         if let Some(seed) = case["shuffle"].as_u64() {
             let mut state = seed;
             for i in (1..stars.len()).rev() {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
                 stars.swap(i, ((state >> 33) % (i as u64 + 1)) as usize);
             }
         }
@@ -242,11 +311,22 @@ mod tests {
         if wanted.is_array() {
             assert_eq!(found, usizes(wanted), "{what}");
         } else {
-            assert_eq!(found.len() as u64, wanted["len"].as_u64().expect("a length"), "{what}");
+            assert_eq!(
+                found.len() as u64,
+                wanted["len"].as_u64().expect("a length"),
+                "{what}"
+            );
             let head = usizes(&wanted["head"]);
             assert_eq!(found[..head.len()], head, "{what}");
-            let bytes: Vec<u8> = found.iter().flat_map(|i| (*i as u32).to_le_bytes()).collect();
-            assert_eq!(sha256_hex(&bytes), wanted["sha256"].as_str().expect("a hash"), "{what}");
+            let bytes: Vec<u8> = found
+                .iter()
+                .flat_map(|i| (*i as u32).to_le_bytes())
+                .collect();
+            assert_eq!(
+                sha256_hex(&bytes),
+                wanted["sha256"].as_str().expect("a hash"),
+                "{what}"
+            );
         }
     }
 
@@ -255,19 +335,36 @@ mod tests {
         for case in recorded()["generators"].as_array().expect("a list") {
             let seed = case["seed"].as_u64().expect("a seed");
             let fresh = || Generator::new(seed);
-            check(&fresh().permutation(10), &case["permutation_10"], "permutation(10)");
-            assert_eq!(fresh().permutation(1000)[..20], usizes(&case["permutation_1000"]));
-            check(&fresh().permutation(100_000), &case["permutation_100000"], "permutation(100000)");
+            check(
+                &fresh().permutation(10),
+                &case["permutation_10"],
+                "permutation(10)",
+            );
+            assert_eq!(
+                fresh().permutation(1000)[..20],
+                usizes(&case["permutation_1000"])
+            );
+            check(
+                &fresh().permutation(100_000),
+                &case["permutation_100000"],
+                "permutation(100000)",
+            );
             let mut rng = fresh();
             for want in case["choice_5_2"].as_array().expect("a list") {
-                assert_eq!(rng.choice(&[0, 1, 2, 3, 4], 2), usizes(want), "choice, seed {seed}");
+                assert_eq!(
+                    rng.choice(&[0, 1, 2, 3, 4], 2),
+                    usizes(want),
+                    "choice, seed {seed}"
+                );
             }
             let mut rng = fresh();
             for call in case["sequence"].as_array().expect("a list") {
                 let found = match call["permutation"].as_u64() {
                     Some(n) => rng.permutation(n as usize),
                     None => {
-                        let [n, size] = usizes(&call["choice"])[..] else { panic!("choice takes two numbers") };
+                        let [n, size] = usizes(&call["choice"])[..] else {
+                            panic!("choice takes two numbers")
+                        };
                         rng.choice(&(0..n).collect::<Vec<_>>(), size)
                     }
                 };
@@ -279,7 +376,13 @@ mod tests {
     #[test]
     fn columns_are_rebuilt_as_recorded() {
         for case in recorded()["columns"].as_array().expect("a list") {
-            assert_eq!(column(case).into_iter().map(usize::from).collect::<Vec<_>>(), usizes(&case["stars"]));
+            assert_eq!(
+                column(case)
+                    .into_iter()
+                    .map(usize::from)
+                    .collect::<Vec<_>>(),
+                usizes(&case["stars"])
+            );
         }
     }
 
@@ -289,9 +392,18 @@ mod tests {
         let cases = recorded["cases"].as_array().expect("a list");
         assert!(cases.len() >= 30);
         for case in cases {
-            let found = split(&column(case), case["seed"].as_u64().expect("a seed")).expect("a split");
-            for (part, rows) in [("train", &found.train), ("val", &found.val), ("test", &found.test)] {
-                check(rows, &case[part], &format!("{} seed {}: {part}", case["name"], case["seed"]));
+            let found =
+                split(&column(case), case["seed"].as_u64().expect("a seed")).expect("a split");
+            for (part, rows) in [
+                ("train", &found.train),
+                ("val", &found.val),
+                ("test", &found.test),
+            ] {
+                check(
+                    rows,
+                    &case[part],
+                    &format!("{} seed {}: {part}", case["name"], case["seed"]),
+                );
             }
         }
     }
@@ -304,26 +416,47 @@ mod tests {
             let size = if group == 0 { 300 } else { 1 + group * 7 % 11 };
             for i in 0..size {
                 groups.push(group * group);
-                stars.push(if group % 29 == 3 { 2 } else { [1, 5, 5, 4, 3, 5][((group + i / 4) % 6) as usize] });
+                stars.push(if group % 29 == 3 {
+                    2
+                } else {
+                    [1, 5, 5, 4, 3, 5][((group + i / 4) % 6) as usize]
+                });
             }
         }
         let found = split_groups(&stars, &groups, "text", 42).expect("a split");
-        assert_eq!(found, split_groups(&stars, &groups, "text", 42).expect("a split"));
-        assert_ne!(found, split_groups(&stars, &groups, "text", 43).expect("a split"));
+        assert_eq!(
+            found,
+            split_groups(&stars, &groups, "text", 42).expect("a split")
+        );
+        assert_ne!(
+            found,
+            split_groups(&stars, &groups, "text", 43).expect("a split")
+        );
         let mut all = [&found.train[..], &found.val, &found.test].concat();
         all.sort_unstable();
         assert_eq!(all, (0..stars.len()).collect::<Vec<_>>());
-        let of = |rows: &[usize]| rows.iter().map(|row| groups[*row]).collect::<std::collections::HashSet<_>>();
+        let of = |rows: &[usize]| {
+            rows.iter()
+                .map(|row| groups[*row])
+                .collect::<std::collections::HashSet<_>>()
+        };
         let [train, val, test] = [&found.train, &found.val, &found.test].map(|rows| of(rows));
         assert!(train.is_disjoint(&val) && train.is_disjoint(&test) && val.is_disjoint(&test));
         for (rows, share) in [(&found.train, 0.64), (&found.val, 0.16), (&found.test, 0.2)] {
             for star in 1..=5 {
-                let count = |rows: &mut dyn Iterator<Item = usize>| rows.filter(|row| stars[*row] == star).count() as f64;
+                let count = |rows: &mut dyn Iterator<Item = usize>| {
+                    rows.filter(|row| stars[*row] == star).count() as f64
+                };
                 let part = count(&mut rows.iter().copied()) / count(&mut (0..stars.len()));
-                assert!((part - share).abs() < 0.05, "{star} stars: {part:.3}, wanted {share}");
+                assert!(
+                    (part - share).abs() < 0.05,
+                    "{star} stars: {part:.3}, wanted {share}"
+                );
             }
         }
-        let error = split_groups(&[1, 5, 5], &[7, 7, 7], "text", 42).expect_err("an error").to_string();
+        let error = split_groups(&[1, 5, 5], &[7, 7, 7], "text", 42)
+            .expect_err("an error")
+            .to_string();
         assert!(error.contains("no text is left for the"), "{error}");
     }
 
@@ -331,10 +464,21 @@ mod tests {
     fn by_date_the_newest_are_tested_on() {
         let dates: Vec<u128> = (0..100).map(|i| 1 + i * 37 % 100).collect();
         let found = split_by_date(&dates, "date").expect("a split");
-        assert_eq!([found.train.len(), found.val.len(), found.test.len()], [64, 16, 20]);
+        assert_eq!(
+            [found.train.len(), found.val.len(), found.test.len()],
+            [64, 16, 20]
+        );
         let of = |rows: &[usize]| rows.iter().map(|row| dates[*row]).collect::<Vec<_>>();
-        assert_eq!([of(&found.train), of(&found.val), of(&found.test)].concat(), (1..=100).collect::<Vec<_>>());
-        assert!(split_by_date(&[5, 0, 3], "date").expect_err("an error").to_string().contains("1 of 3 reviews have nothing in `date`"));
+        assert_eq!(
+            [of(&found.train), of(&found.val), of(&found.test)].concat(),
+            (1..=100).collect::<Vec<_>>()
+        );
+        assert!(
+            split_by_date(&[5, 0, 3], "date")
+                .expect_err("an error")
+                .to_string()
+                .contains("1 of 3 reviews have nothing in `date`")
+        );
         assert!(split_by_date(&[5], "date").is_err());
     }
 
@@ -342,9 +486,15 @@ mod tests {
     fn what_datasets_refuses_is_refused() {
         for case in recorded()["errors"].as_array().expect("a list") {
             let error = split(&column(case), 42).expect_err("an error").to_string();
-            assert!(error.starts_with("too few reviews"), "{}: {error}", case["name"]);
+            assert!(
+                error.starts_with("too few reviews"),
+                "{}: {error}",
+                case["name"]
+            );
         }
-        let error = split(&[1, 5, 5, 5, 5, 5, 5, 5, 5, 5], 42).expect_err("an error").to_string();
+        let error = split(&[1, 5, 5, 5, 5, 5, 5, 5, 5, 5], 42)
+            .expect_err("an error")
+            .to_string();
         assert!(error.contains("with 1 stars"), "{error}");
     }
 }

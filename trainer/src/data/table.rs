@@ -64,7 +64,8 @@ impl Table {
     /// When an index is beyond the last row.
     pub fn take(&self, indices: &[usize]) -> Result<RecordBatch> {
         let indices: UInt64Array = indices.iter().map(|i| *i as u64).collect::<Vec<_>>().into();
-        take_record_batch(&self.batch, &indices).with_context(|| format!("selecting rows of {}", self.name()))
+        take_record_batch(&self.batch, &indices)
+            .with_context(|| format!("selecting rows of {}", self.name()))
     }
 
     fn column(&self, name: &str) -> Result<&ArrayRef> {
@@ -79,11 +80,19 @@ impl Table {
     /// # Errors
     /// When there is no such column, or its values cannot be shown as text.
     pub fn shown(&self, column: &str) -> Result<Vec<String>> {
-        let array = self.batch.column_by_name(column).with_context(|| format!("{}: no column `{column}`; it has {}", self.name(), self.columns()))?;
+        let array = self.batch.column_by_name(column).with_context(|| {
+            format!(
+                "{}: no column `{column}`; it has {}",
+                self.name(),
+                self.columns()
+            )
+        })?;
         let shown = || format!("{}: column `{column}` cannot be shown as text", self.name());
         let options = const { &FormatOptions::new().with_display_error(false) };
         let formatter = ArrayFormatter::try_new(array.as_ref(), options).with_context(shown)?;
-        (0..array.len()).map(|i| formatter.value(i).try_to_string().with_context(shown)).collect()
+        (0..array.len())
+            .map(|i| formatter.value(i).try_to_string().with_context(shown))
+            .collect()
     }
 
     /// The column of review texts, null where the file has none.
@@ -94,12 +103,24 @@ impl Table {
         let array = self.column(column)?;
         let text = match array.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-            DataType::Dictionary(_, values) => matches!(**values, DataType::Utf8 | DataType::LargeUtf8),
+            DataType::Dictionary(_, values) => {
+                matches!(**values, DataType::Utf8 | DataType::LargeUtf8)
+            }
             _ => false,
         };
-        ensure!(text, "{}: column `{column}` holds {}; wanted text", self.name(), array.data_type());
-        let array = cast(array, &DataType::LargeUtf8).with_context(|| format!("{}: column `{column}`", self.name()))?;
-        Ok(array.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone())
+        ensure!(
+            text,
+            "{}: column `{column}` holds {}; wanted text",
+            self.name(),
+            array.data_type()
+        );
+        let array = cast(array, &DataType::LargeUtf8)
+            .with_context(|| format!("{}: column `{column}`", self.name()))?;
+        Ok(array
+            .as_any()
+            .downcast_ref::<LargeStringArray>()
+            .context("a column cast to text is text")?
+            .clone())
     }
 
     /// The column of stars, 1 to 5, `None` where the file has none.
@@ -108,15 +129,30 @@ impl Table {
     /// When there is no such column, or a value is not a whole number from 1 to 5: the error names its row.
     pub fn stars(&self, column: &str) -> Result<Vec<Option<u8>>> {
         let array = self.column(column)?;
-        let text = cast(array, &DataType::LargeUtf8)
-            .with_context(|| format!("{}: column `{column}` holds {}; wanted whole numbers from 1 to 5", self.name(), array.data_type()))?;
-        let text = text.as_any().downcast_ref::<LargeStringArray>().context("a column cast to text is text")?.clone();
+        let text = cast(array, &DataType::LargeUtf8).with_context(|| {
+            format!(
+                "{}: column `{column}` holds {}; wanted whole numbers from 1 to 5",
+                self.name(),
+                array.data_type()
+            )
+        })?;
+        let text = text
+            .as_any()
+            .downcast_ref::<LargeStringArray>()
+            .context("a column cast to text is text")?
+            .clone();
         let star = |(i, value): (usize, Option<&str>)| match value.map(str::trim) {
             None | Some("") => Ok(None),
             // `5.0` too: a column with a gap is read as floats by pandas, and written so.
             Some(value) => match value.parse::<f64>() {
-                Ok(star) if star.fract() == 0.0 && (1.0..=5.0).contains(&star) => Ok(Some(star as u8)),
-                _ => bail!("{}: `{column}` is {}; wanted a whole number from 1 to 5", self.origins.place(i), quoted(value)),
+                Ok(star) if star.fract() == 0.0 && (1.0..=5.0).contains(&star) => {
+                    Ok(Some(star as u8))
+                }
+                _ => bail!(
+                    "{}: `{column}` is {}; wanted a whole number from 1 to 5",
+                    self.origins.place(i),
+                    quoted(value)
+                ),
             },
         };
         text.iter().enumerate().map(star).collect()
@@ -129,7 +165,11 @@ impl Table {
     pub fn weights(&self, column: &str) -> Result<Vec<f32>> {
         let weight = |(i, value): (usize, &String)| match value.trim().parse::<f32>() {
             Ok(weight) if weight > 0.0 && weight <= HEAVIEST => Ok(weight),
-            _ => bail!("{}: `{column}` is {}; wanted a number above 0, at most {HEAVIEST}", self.origins.place(i), quoted(value)),
+            _ => bail!(
+                "{}: `{column}` is {}; wanted a number above 0, at most {HEAVIEST}",
+                self.origins.place(i),
+                quoted(value)
+            ),
         };
         self.shown(column)?.iter().enumerate().map(weight).collect()
     }

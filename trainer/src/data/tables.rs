@@ -35,14 +35,25 @@ impl Tables {
     /// When a file is missing, of another kind, or broken. What is wrong with single rows is found on the way.
     pub fn open(paths: &[PathBuf], names: Option<&[&str]>, rows: Option<usize>) -> Result<Tables> {
         ensure!(!paths.is_empty(), "no file of reviews was named");
-        let (mut files, mut joint, mut columns) = (Vec::new(), Vec::<Field>::new(), Vec::<String>::new());
+        let (mut files, mut joint, mut columns) =
+            (Vec::new(), Vec::<Field>::new(), Vec::<String>::new());
         for path in paths {
             let all = read::schema(path)?;
-            let wanted = |field: &&Arc<Field>| names.is_none_or(|names| names.contains(&field.name().as_str()));
-            let schema = Schema::new(all.fields().iter().filter(wanted).cloned().collect::<Vec<_>>());
+            let wanted = |field: &&Arc<Field>| {
+                names.is_none_or(|names| names.contains(&field.name().as_str()))
+            };
+            let schema = Schema::new(
+                all.fields()
+                    .iter()
+                    .filter(wanted)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
             for field in schema.fields() {
                 match joint.iter_mut().find(|known| known.name() == field.name()) {
-                    Some(known) => known.set_data_type(common(known.data_type(), field.data_type())),
+                    Some(known) => {
+                        known.set_data_type(common(known.data_type(), field.data_type()))
+                    }
                     None => joint.push(field.as_ref().clone().with_nullable(true)),
                 }
             }
@@ -58,7 +69,14 @@ impl Tables {
         });
         let schema = Arc::new(Schema::new(joint));
         let empty = Origins::of(&paths[0], 0, Numbers::Rows(1));
-        Ok(Tables { files: files.into_iter(), current: None, schema, columns, left: rows.unwrap_or(usize::MAX), empty })
+        Ok(Tables {
+            files: files.into_iter(),
+            current: None,
+            schema,
+            columns,
+            left: rows.unwrap_or(usize::MAX),
+            empty,
+        })
     }
 
     /// All rows in one table.
@@ -76,13 +94,19 @@ impl Tables {
             origins = self.empty;
         }
         let batch = concat_batches(&self.schema, &batches).with_context(|| origins.name())?;
-        Ok(Table { origins, batch, columns: self.columns })
+        Ok(Table {
+            origins,
+            batch,
+            columns: self.columns,
+        })
     }
 
     fn next_table(&mut self) -> Result<Option<Table>> {
         while self.left > 0 {
             let Some((path, pieces)) = &mut self.current else {
-                let Some((path, schema)) = self.files.next() else { return Ok(None) };
+                let Some((path, schema)) = self.files.next() else {
+                    return Ok(None);
+                };
                 let pieces = read::pieces(&path, &schema)?;
                 self.current = Some((path, pieces));
                 continue;
@@ -97,7 +121,11 @@ impl Tables {
             let batch = batch.slice(0, batch.num_rows().min(self.left));
             self.left -= batch.num_rows();
             let origins = Origins::of(path, batch.num_rows(), numbers);
-            return Ok(Some(Table { origins, batch, columns: self.columns.clone() }));
+            return Ok(Some(Table {
+                origins,
+                batch,
+                columns: self.columns.clone(),
+            }));
         }
         Ok(None)
     }
@@ -124,15 +152,28 @@ fn common(one: &DataType, other: &DataType) -> DataType {
 /// `batch` with the columns of `schema`.
 fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<RecordBatch> {
     // A value that the new type cannot hold is an error, not a gap.
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     let column = |field: &Arc<Field>| -> Result<ArrayRef> {
-        let Some(column) = batch.column_by_name(field.name()) else { return Ok(new_null_array(field.data_type(), batch.num_rows())) };
-        cast_with_options(column, field.data_type(), &options)
-            .with_context(|| format!("{}: column `{}` holds {}; wanted {}", path.display(), field.name(), column.data_type(), field.data_type()))
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
+        cast_with_options(column, field.data_type(), &options).with_context(|| {
+            format!(
+                "{}: column `{}` holds {}; wanted {}",
+                path.display(),
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            )
+        })
     };
     let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).with_context(|| path.display().to_string())
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -143,11 +184,18 @@ mod tests {
     use crate::data::Table;
 
     fn read(paths: &[PathBuf]) -> Table {
-        Tables::open(paths, None, None).and_then(Tables::join).expect("a table")
+        Tables::open(paths, None, None)
+            .and_then(Tables::join)
+            .expect("a table")
     }
 
     fn column(table: &Table, name: &str) -> Vec<Option<String>> {
-        table.texts(name).expect("texts").iter().map(|text| text.map(str::to_string)).collect()
+        table
+            .texts(name)
+            .expect("texts")
+            .iter()
+            .map(|text| text.map(str::to_string))
+            .collect()
     }
 
     #[test]
@@ -158,17 +206,37 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             path
         };
-        let paths = [write("a.csv", "review,star\ngood,5\nbad,1\n"), write("b.jsonl", "{\"star\":4,\"review\":\"fine\",\"date\":\"today\"}\n")];
+        let paths = [
+            write("a.csv", "review,star\ngood,5\nbad,1\n"),
+            write(
+                "b.jsonl",
+                "{\"star\":4,\"review\":\"fine\",\"date\":\"today\"}\n",
+            ),
+        ];
         let table = read(&paths);
-        assert_eq!(table.stars("star").expect("stars"), [Some(5), Some(1), Some(4)]);
-        assert_eq!(column(&table, "review"), ["good", "bad", "fine"].map(|x| Some(x.into())));
+        assert_eq!(
+            table.stars("star").expect("stars"),
+            [Some(5), Some(1), Some(4)]
+        );
+        assert_eq!(
+            column(&table, "review"),
+            ["good", "bad", "fine"].map(|x| Some(x.into()))
+        );
         assert_eq!(column(&table, "date"), [None, None, Some("today".into())]);
         let place = |i| table.origins().place(i);
-        assert!(place(1).ends_with("a.csv, line 3") && place(2).ends_with("b.jsonl, line 1"), "{} {}", place(1), place(2));
+        assert!(
+            place(1).ends_with("a.csv, line 3") && place(2).ends_with("b.jsonl, line 1"),
+            "{} {}",
+            place(1),
+            place(2)
+        );
         assert!(table.name().ends_with("a.csv and 1 more"));
         let wrong = read(&[paths[1].clone(), write("c.csv", "review,star\nodd,seven\n")]);
         let error = wrong.stars("star").expect_err("no stars").to_string();
-        assert!(error.contains("c.csv, line 2") && error.contains("seven"), "{error}");
+        assert!(
+            error.contains("c.csv, line 2") && error.contains("seven"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -181,28 +249,61 @@ mod tests {
         };
         let paths = [
             write("a.jsonl", "\u{feff}{\"review\":\"fine\"}\n"),
-            write("b.csv", "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\""),
+            write(
+                "b.csv",
+                "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\"",
+            ),
             write("c.tsv", "review\n\"a mark \"\" in it\"\n\n"),
         ];
-        assert_eq!(column(&read(&paths), "review"), ["fine", "two\nlines", "the \"end\"", "a mark \" in it"].map(|x| Some(x.into())));
-        let endless = write("d.csv", "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\n3,more\n");
-        let error = Tables::open(&[endless], None, None).and_then(Tables::join).err().expect("an error").to_string();
-        assert!(error.contains("d.csv, line 5: a quotation mark opens a value"), "{error}");
+        assert_eq!(
+            column(&read(&paths), "review"),
+            ["fine", "two\nlines", "the \"end\"", "a mark \" in it"].map(|x| Some(x.into()))
+        );
+        let endless = write(
+            "d.csv",
+            "\u{feff}star,review\r\n5,\"two\nlines\"\r\n\r\n4,\"the \"\"end\"\"\n3,more\n",
+        );
+        let error = Tables::open(&[endless], None, None)
+            .and_then(Tables::join)
+            .err()
+            .expect("an error")
+            .to_string();
+        assert!(
+            error.contains("d.csv, line 5: a quotation mark opens a value"),
+            "{error}"
+        );
     }
 
     #[test]
     fn separators_and_encodings_are_those_that_the_page_reads() {
         let folder = tempfile::tempdir().expect("a folder");
         let plain = "review,star\n\"good, très\",5\nbad,1\n";
-        let utf16: Vec<u8> = format!("\u{feff}{plain}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> = format!("\u{feff}{plain}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         let latin: Vec<u8> = plain.chars().map(|c| c as u8).collect();
-        let other = |separator: &str| format!("review{separator}star\n\"good, très\"{separator}5\nbad{separator}1\n").into_bytes();
-        for (i, bytes) in [utf16, latin, other(";"), other("\t"), other("|")].into_iter().enumerate() {
+        let other = |separator: &str| {
+            format!("review{separator}star\n\"good, très\"{separator}5\nbad{separator}1\n")
+                .into_bytes()
+        };
+        for (i, bytes) in [utf16, latin, other(";"), other("\t"), other("|")]
+            .into_iter()
+            .enumerate()
+        {
             let path = folder.path().join(format!("{i}.csv"));
             std::fs::write(&path, bytes).expect("written");
             let table = read(&[path]);
-            assert_eq!(column(&table, "review"), ["good, très", "bad"].map(|x| Some(x.into())), "{i}");
-            assert_eq!(table.stars("star").expect("stars"), [Some(5), Some(1)], "{i}");
+            assert_eq!(
+                column(&table, "review"),
+                ["good, très", "bad"].map(|x| Some(x.into())),
+                "{i}"
+            );
+            assert_eq!(
+                table.stars("star").expect("stars"),
+                [Some(5), Some(1)],
+                "{i}"
+            );
         }
     }
 
@@ -223,7 +324,11 @@ mod tests {
         assert_eq!(all("tags"), [r#"["a","b"]"#, "[]", ""]);
         assert_eq!(
             (all("ok"), all("n"), all("late")),
-            (vec!["true".into(), "false".into(), "".into()], vec!["1.0".into(), "2.5".into(), "".into()], vec!["".into(), "".into(), "7".into()])
+            (
+                vec!["true".into(), "false".into(), "".into()],
+                vec!["1.0".into(), "2.5".into(), "".into()],
+                vec!["".into(), "".into(), "7".into()]
+            )
         );
     }
 
@@ -231,18 +336,39 @@ mod tests {
     fn a_damaged_parquet_file_is_an_error_or_another_text() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("damaged.parquet");
-        let text: String = (0..60).map(|i| format!("text {i} {},{}\n", "word ".repeat(i % 7), 1 + i % 5)).collect();
-        std::fs::write(folder.path().join("whole.csv"), format!("review,star\n{text}")).expect("written");
-        crate::data::write_table(&path, read(&[folder.path().join("whole.csv")]).batch()).expect("written");
+        let text: String = (0..60)
+            .map(|i| format!("text {i} {},{}\n", "word ".repeat(i % 7), 1 + i % 5))
+            .collect();
+        std::fs::write(
+            folder.path().join("whole.csv"),
+            format!("review,star\n{text}"),
+        )
+        .expect("written");
+        crate::data::write_table(&path, read(&[folder.path().join("whole.csv")]).batch())
+            .expect("written");
         let whole = std::fs::read(&path).expect("read");
-        let open = || Tables::open(std::slice::from_ref(&path), None, None).and_then(Tables::join).map(|table| table.len());
-        let mut file = std::fs::File::options().write(true).open(&path).expect("a file");
-        let mut put = |at: usize, byte: u8| file.seek(SeekFrom::Start(at as u64)).and_then(|_| file.write_all(&[byte])).expect("written");
+        let open = || {
+            Tables::open(std::slice::from_ref(&path), None, None)
+                .and_then(Tables::join)
+                .map(|table| table.len())
+        };
+        let mut file = std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("a file");
+        let mut put = |at: usize, byte: u8| {
+            file.seek(SeekFrom::Start(at as u64))
+                .and_then(|_| file.write_all(&[byte]))
+                .expect("written")
+        };
         // In the numbers of its metadata the lowest bit is the sign.
         for (at, byte) in whole.iter().enumerate() {
             put(at, byte ^ 1);
             if let Err(error) = open() {
-                assert!(format!("{error:#}").contains("damaged.parquet"), "byte {at}: {error:#}");
+                assert!(
+                    format!("{error:#}").contains("damaged.parquet"),
+                    "byte {at}: {error:#}"
+                );
             }
             put(at, *byte);
         }
@@ -258,18 +384,26 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("many.csv");
         let rows = 40_000;
-        let text: String = (0..rows).map(|i| format!("text {i},{},x\n", 1 + i % 5)).collect();
+        let text: String = (0..rows)
+            .map(|i| format!("text {i},{},x\n", 1 + i % 5))
+            .collect();
         std::fs::write(&path, format!("review,star,more\n{text}")).expect("written");
         let paths = [path.clone(), path];
         for (wanted, count) in [(None, 2 * rows), (Some(17_000), 17_000), (Some(0), 0)] {
             let open = || Tables::open(&paths, Some(&["star", "review"]), wanted).expect("open");
             let whole = open().join().expect("a table");
-            assert_eq!((whole.len(), whole.batch().num_columns(), whole.columns()), (count, 2, "review, star, more".into()));
+            assert_eq!(
+                (whole.len(), whole.batch().num_columns(), whole.columns()),
+                (count, 2, "review, star, more".into())
+            );
             let mut at = 0;
             for piece in open() {
                 let piece = piece.expect("a piece");
                 assert_eq!(piece.batch(), &whole.batch().slice(at, piece.len()));
-                assert_eq!(piece.origins().place(piece.len() - 1), whole.origins().place(at + piece.len() - 1));
+                assert_eq!(
+                    piece.origins().place(piece.len() - 1),
+                    whole.origins().place(at + piece.len() - 1)
+                );
                 at += piece.len();
             }
             assert_eq!(at, count);

@@ -42,7 +42,10 @@ impl Fingerprint {
     /// # Errors
     /// When the texts of `name` are no longer those of this `fingerprint`.
     pub fn check(self, fingerprint: &str, name: &str) -> Result<()> {
-        ensure!(self.finish() == fingerprint, "{name} was changed while it was read; start again");
+        ensure!(
+            self.finish() == fingerprint,
+            "{name} was changed while it was read; start again"
+        );
         Ok(())
     }
 }
@@ -61,7 +64,12 @@ impl Unlabelled {
     /// # Errors
     /// When a file is broken or has no such column, or there is no text.
     pub fn read(files: Vec<PathBuf>, column: &str) -> Result<Unlabelled> {
-        let mut texts = Unlabelled { files, column: column.into(), count: 0, fingerprint: String::new() };
+        let mut texts = Unlabelled {
+            files,
+            column: column.into(),
+            count: 0,
+            fingerprint: String::new(),
+        };
         let (mut fingerprint, mut count) = (Fingerprint::default(), 0);
         texts.pieces(&mut |piece| {
             fingerprint.add(piece);
@@ -74,13 +82,23 @@ impl Unlabelled {
     }
 
     fn name(&self) -> String {
-        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn pieces(&self, take: &mut dyn FnMut(&[&str]) -> Result<()>) -> Result<()> {
         for table in Tables::open(&self.files, Some(&[&self.column]), None)? {
             let texts = table?.texts(&self.column)?;
-            take(&texts.iter().flatten().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>())?;
+            take(
+                &texts
+                    .iter()
+                    .flatten()
+                    .filter(|text| !text.trim().is_empty())
+                    .collect::<Vec<_>>(),
+            )?;
         }
         Ok(())
     }

@@ -38,7 +38,10 @@ impl Tokens {
         if texts.count() < WORTH_KEEPING {
             return Tokens::compute(tokenizer, texts);
         }
-        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, texts))) else { return Tokens::compute(tokenizer, texts) };
+        let Some(path) = cache_folder().map(|folder| folder.join(file_name(tokenizer, texts)))
+        else {
+            return Tokens::compute(tokenizer, texts);
+        };
         if let Ok(tokens) = Tokens::read(&path)
             && tokens.len() == texts.count()
         {
@@ -46,7 +49,11 @@ impl Tokens {
             if let Ok(file) = File::options().append(true).open(&path) {
                 file.set_modified(SystemTime::now()).ok();
             }
-            say!("token ids of {} texts taken from {}", texts.count(), path.display());
+            say!(
+                "token ids of {} texts taken from {}",
+                texts.count(),
+                path.display()
+            );
             return Ok(tokens);
         }
         let tokens = Tokens::compute(tokenizer, texts)?;
@@ -57,7 +64,10 @@ impl Tokens {
     }
 
     fn compute(tokenizer: &Tokenizer, texts: &dyn Texts) -> Result<Tokens> {
-        let mut tokens = Tokens { ids: Vec::new(), ends: Vec::with_capacity(texts.count()) };
+        let mut tokens = Tokens {
+            ids: Vec::new(),
+            ends: Vec::with_capacity(texts.count()),
+        };
         let mut progress = Progress::new("tokenising", "reviews", texts.count());
         texts.for_each_text(&mut |texts| {
             for ids in tokenizer.encode_all(texts)? {
@@ -96,7 +106,10 @@ impl Tokens {
                 out.write_all(bytes)
             };
             put(MAGIC)?;
-            for n in [self.ends.len() as u64, self.ids.len() as u64].iter().chain(&self.ends) {
+            for n in [self.ends.len() as u64, self.ids.len() as u64]
+                .iter()
+                .chain(&self.ends)
+            {
                 put(&n.to_le_bytes())?;
             }
             for id in &self.ids {
@@ -123,8 +136,15 @@ impl Tokens {
         };
         let (texts, count) = (number()?, number()?);
         let rest = MAGIC.len() as u64 + 16 + Sha256::output_size() as u64;
-        let wanted = texts.checked_mul(8).zip(count.checked_mul(4)).and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(rest));
-        ensure!(&magic == MAGIC && wanted == Some(size), "{} is damaged, or something else", path.display());
+        let wanted = texts
+            .checked_mul(8)
+            .zip(count.checked_mul(4))
+            .and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(rest));
+        ensure!(
+            &magic == MAGIC && wanted == Some(size),
+            "{} is damaged, or something else",
+            path.display()
+        );
         let ends: Vec<u64> = (0..texts).map(|_| number()).collect::<Result<_>>()?;
         let mut ids = Vec::with_capacity(count as usize);
         let mut bytes = [0; 4];
@@ -136,8 +156,16 @@ impl Tokens {
         let mut noted = Vec::new();
         file.read_to_end(&mut noted)?;
         // Ids of other texts, or lengths that a flipped bit moved, would be learned from in silence.
-        ensure!(noted == hash.finalize().as_slice(), "{} is damaged", path.display());
-        ensure!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == count, "{} is damaged", path.display());
+        ensure!(
+            noted == hash.finalize().as_slice(),
+            "{} is damaged",
+            path.display()
+        );
+        ensure!(
+            ends.is_sorted() && ends.last().copied().unwrap_or(0) == count,
+            "{} is damaged",
+            path.display()
+        );
         Ok(Tokens { ids, ends })
     }
 }
@@ -160,7 +188,8 @@ fn file_name(tokenizer: &Tokenizer, texts: &dyn Texts) -> String {
 fn prune(newest: &Path) -> Result<()> {
     let folder = newest.parent().context("a file lies in a folder")?;
     let age = |entry: fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
-    let mut files: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)?.flatten().filter_map(age).collect();
+    let mut files: Vec<(SystemTime, PathBuf)> =
+        fs::read_dir(folder)?.flatten().filter_map(age).collect();
     files.sort_unstable();
     for (_, path) in files.iter().rev().skip(KEPT) {
         fs::remove_file(path)?;
@@ -174,31 +203,64 @@ mod tests {
     use crate::data::{Corpus, Labels};
 
     fn tokenizer(max_length: usize) -> Tokenizer {
-        let json = crate::model::wordpiece::tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad", true).expect("a tokeniser");
+        let json = crate::model::wordpiece::tokenizer(
+            "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad",
+            true,
+        )
+        .expect("a tokeniser");
         Tokenizer::from_json(json.as_bytes(), Some(max_length), 16).expect("a tokeniser")
     }
 
     fn corpus(folder: &Path, texts: &[&str]) -> Corpus {
         let path = folder.join("reviews.csv");
-        fs::write(&path, format!("review,star\n{}", texts.iter().map(|text| format!("{text},5\n")).collect::<String>())).expect("written");
+        fs::write(
+            &path,
+            format!(
+                "review,star\n{}",
+                texts
+                    .iter()
+                    .map(|text| format!("{text},5\n"))
+                    .collect::<String>()
+            ),
+        )
+        .expect("written");
         Corpus::read(vec![path], Labels::usual()).expect("a corpus")
     }
 
     #[test]
     fn ids_are_those_of_each_text_and_come_back_from_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
-        let tokens = Tokens::of(&tokenizer(16), &corpus(folder.path(), &["good", "", "bad good"])).expect("ids");
+        let tokens = Tokens::of(
+            &tokenizer(16),
+            &corpus(folder.path(), &["good", "", "bad good"]),
+        )
+        .expect("ids");
         let path = folder.path().join("ids.tokens");
         tokens.write(&path).expect("written");
         for tokens in [tokens, Tokens::read(&path).expect("read")] {
             assert_eq!(tokens.len(), 3);
-            assert_eq!([tokens.get(0), tokens.get(1), tokens.get(2)], [&[2, 5, 3][..], &[2, 3], &[2, 6, 5, 3]]);
+            assert_eq!(
+                [tokens.get(0), tokens.get(1), tokens.get(2)],
+                [&[2, 5, 3][..], &[2, 3], &[2, 6, 5, 3]]
+            );
         }
         let whole = fs::read(&path).expect("read");
         // Bytes of an id, of an end, and of the checksum.
-        let flip = |at: usize| -> Vec<u8> { whole.iter().enumerate().map(|(i, byte)| byte ^ u8::from(i == at)).collect() };
+        let flip = |at: usize| -> Vec<u8> {
+            whole
+                .iter()
+                .enumerate()
+                .map(|(i, byte)| byte ^ u8::from(i == at))
+                .collect()
+        };
         let flipped = [whole.len() - 33, 25, whole.len() - 1].map(flip);
-        let cut = [&b"cut"[..], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &[b"other123", &whole[8..]].concat()].map(<[u8]>::to_vec);
+        let cut = [
+            &b"cut"[..],
+            &whole[..whole.len() - 1],
+            &[&whole[..], b"x"].concat(),
+            &[b"other123", &whole[8..]].concat(),
+        ]
+        .map(<[u8]>::to_vec);
         for damaged in flipped.into_iter().chain(cut) {
             fs::write(&path, damaged).expect("written");
             assert!(Tokens::read(&path).is_err());
@@ -208,8 +270,14 @@ mod tests {
     #[test]
     fn the_name_tells_other_texts_and_another_length() {
         let folder = tempfile::tempdir().expect("a folder");
-        let name = |length, texts: [&str; 2]| file_name(&tokenizer(length), &corpus(folder.path(), &texts));
-        let names = [name(16, ["ab", "c"]), name(16, ["a", "bc"]), name(8, ["ab", "c"])];
+        let name = |length, texts: [&str; 2]| {
+            file_name(&tokenizer(length), &corpus(folder.path(), &texts))
+        };
+        let names = [
+            name(16, ["ab", "c"]),
+            name(16, ["a", "bc"]),
+            name(8, ["ab", "c"]),
+        ];
         assert!(names[0] != names[1] && names[0] != names[2]);
         assert_eq!(names[0], name(16, ["ab", "c"]));
     }

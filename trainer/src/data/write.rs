@@ -32,14 +32,18 @@ pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
 pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
     match Format::of(path, "written")? {
         Format::Parquet => files::write_beside(path, |out| {
-            let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::SNAPPY)
+                .build();
             let batch = narrow(batch)?;
             let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
             writer.write(&batch)?;
             writer.close()?;
             Ok(())
         }),
-        Format::Delimited(delimiter) => files::write_beside(path, |out| write_delimited(out, batch, delimiter)),
+        Format::Delimited(delimiter) => {
+            files::write_beside(path, |out| write_delimited(out, batch, delimiter))
+        }
         Format::JsonLines => files::write_beside(path, |out| write_json_lines(out, batch)),
     }
 }
@@ -50,10 +54,25 @@ pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
 /// When the ending is unknown, `path` is a folder, or its folder, or the nearest one above that exists, takes no file.
 pub fn check_writable(path: &Path) -> Result<()> {
     Format::of(path, "written")?;
-    ensure!(!path.is_dir(), "{} is a folder; wanted a file to write to", path.display());
-    let folder = std::path::absolute(path).with_context(|| format!("writing {}", path.display()))?;
-    let folder = folder.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    tempfile::tempfile_in(folder).map(drop).with_context(|| format!("{}: no file can be written in {}", path.display(), folder.display()))
+    ensure!(
+        !path.is_dir(),
+        "{} is a folder; wanted a file to write to",
+        path.display()
+    );
+    let folder =
+        std::path::absolute(path).with_context(|| format!("writing {}", path.display()))?;
+    let folder = folder
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"));
+    tempfile::tempfile_in(folder).map(drop).with_context(|| {
+        format!(
+            "{}: no file can be written in {}",
+            path.display(),
+            folder.display()
+        )
+    })
 }
 
 /// `batch` with more columns; one of a name that is there already replaces it.
@@ -62,8 +81,13 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// When a column has another number of rows.
 pub fn with_columns(batch: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
     let schema = batch.schema();
-    let kept = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| more.iter().all(|(name, _)| name != field.name()));
-    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) = kept.map(|(f, c)| (f.as_ref().clone(), c.clone())).unzip();
+    let kept = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .filter(|(field, _)| more.iter().all(|(name, _)| name != field.name()));
+    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) =
+        kept.map(|(f, c)| (f.as_ref().clone(), c.clone())).unzip();
     for (name, column) in more {
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);
@@ -82,7 +106,13 @@ fn narrow(batch: &RecordBatch) -> Result<RecordBatch> {
             _ => Ok((field.clone(), column.clone())),
         }
     };
-    let columns = batch.schema().fields().iter().zip(batch.columns()).map(narrow).collect::<Result<Vec<_>>>()?;
+    let columns = batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(narrow)
+        .collect::<Result<Vec<_>>>()?;
     let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }
@@ -90,11 +120,17 @@ fn narrow(batch: &RecordBatch) -> Result<RecordBatch> {
 fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
     // An error is shown rather than written into a cell.
     let options = const { &FormatOptions::new().with_display_error(false) };
-    Ok(batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), options)).collect::<Result<_, _>>()?)
+    Ok(batch
+        .columns()
+        .iter()
+        .map(|c| ArrayFormatter::try_new(c.as_ref(), options))
+        .collect::<Result<_, _>>()?)
 }
 
 fn write_delimited(out: impl Write, batch: &RecordBatch, delimiter: u8) -> Result<()> {
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(out);
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(delimiter)
+        .from_writer(out);
     writer.write_record(batch.schema().fields().iter().map(|f| f.name()))?;
     let columns = formatters(batch)?;
     for row in 0..batch.num_rows() {
@@ -110,13 +146,17 @@ fn write_json_lines(mut out: impl Write, batch: &RecordBatch) -> Result<()> {
     let schema = batch.schema();
     for row in 0..batch.num_rows() {
         let mut record = Map::new();
-        for ((field, column), formatter) in schema.fields().iter().zip(batch.columns()).zip(&columns) {
+        for ((field, column), formatter) in
+            schema.fields().iter().zip(batch.columns()).zip(&columns)
+        {
             let value = if column.is_null(row) {
                 Value::Null
             } else {
                 let text = formatter.value(row).try_to_string()?;
                 match column.data_type() {
-                    kind if kind.is_numeric() || *kind == DataType::Boolean => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                    kind if kind.is_numeric() || *kind == DataType::Boolean => {
+                        serde_json::from_str(&text).unwrap_or(Value::String(text))
+                    }
                     _ => Value::String(text),
                 }
             };

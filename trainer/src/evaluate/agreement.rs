@@ -19,7 +19,11 @@ pub struct Agreement {
 
 impl Agreement {
     /// Holds `logits` against those of a `reference`, review by review; both already divided by the calibration temperature. Stars follow from both by `decoding`.
-    pub fn new(logits: &[[f32; LABELS]], reference: &[[f32; LABELS]], decoding: Decoding) -> Agreement {
+    pub fn new(
+        logits: &[[f32; LABELS]],
+        reference: &[[f32; LABELS]],
+        decoding: Decoding,
+    ) -> Agreement {
         let (mut same, mut sum, mut largest) = (0, 0.0, 0f64);
         for (a, b) in logits.iter().zip(reference) {
             same += usize::from(decoding.label(a) == decoding.label(b));
@@ -31,7 +35,12 @@ impl Agreement {
         }
         let samples = logits.len();
         let n = samples.max(1) as f64;
-        Agreement { samples, same_star: same as f64 / n, mean_difference: sum / (n * LABELS as f64), largest_difference: largest }
+        Agreement {
+            samples,
+            same_star: same as f64 / n,
+            mean_difference: sum / (n * LABELS as f64),
+            largest_difference: largest,
+        }
     }
 }
 
@@ -42,12 +51,22 @@ mod tests {
     #[test]
     fn stars_and_probabilities_are_compared() {
         let logits = |p: [f32; LABELS]| p.map(f32::ln);
-        let reference = [logits([0.2, 0.2, 0.2, 0.3, 0.1]), logits([0.6, 0.1, 0.1, 0.1, 0.1])];
+        let reference = [
+            logits([0.2, 0.2, 0.2, 0.3, 0.1]),
+            logits([0.6, 0.1, 0.1, 0.1, 0.1]),
+        ];
         let other = [logits([0.35, 0.1, 0.3, 0.15, 0.1]), reference[1]];
         let found = Agreement::new(&other, &reference, Decoding::Likeliest);
         assert_eq!((found.samples, found.same_star), (2, 0.5));
-        assert!((found.mean_difference - 0.05).abs() < 1e-6 && (found.largest_difference - 0.15).abs() < 1e-6, "{found:?}");
+        assert!(
+            (found.mean_difference - 0.05).abs() < 1e-6
+                && (found.largest_difference - 0.15).abs() < 1e-6,
+            "{found:?}"
+        );
         // Another is the likeliest, and the median still the third.
-        assert_eq!(Agreement::new(&other, &reference, Decoding::Median).same_star, 1.0);
+        assert_eq!(
+            Agreement::new(&other, &reference, Decoding::Median).same_star,
+            1.0
+        );
     }
 }

@@ -39,7 +39,10 @@ pub struct Intervals {
 impl Intervals {
     /// The intervals over `reviews`; zeros when there are none.
     pub fn of(reviews: &[Judged]) -> Intervals {
-        let drawn: Vec<Metrics> = (0..RESAMPLES).into_par_iter().map(|i| resample(reviews, rng::stream(SEED, i))).collect();
+        let drawn: Vec<Metrics> = (0..RESAMPLES)
+            .into_par_iter()
+            .map(|i| resample(reviews, rng::stream(SEED, i)))
+            .collect();
         let interval = |metric: fn(&Metrics) -> f64| {
             let mut values: Vec<f64> = drawn.iter().map(metric).collect();
             values.sort_unstable_by(f64::total_cmp);
@@ -67,7 +70,12 @@ fn resample(reviews: &[Judged], key: u64) -> Metrics {
     for first in (0..n).step_by(LANES) {
         let pair = (first / 2) as u64;
         let bits = [rng::bits(key, pair), rng::bits(key, pair + 1)];
-        let draws = [bits[0] >> 32, bits[0] & 0xffff_ffff, bits[1] >> 32, bits[1] & 0xffff_ffff];
+        let draws = [
+            bits[0] >> 32,
+            bits[0] & 0xffff_ffff,
+            bits[1] >> 32,
+            bits[1] & 0xffff_ffff,
+        ];
         for (lane, draw) in draws.into_iter().enumerate().take(n - first) {
             // The high half of a 32 x 32 bit product: uniform to within n / 2^32.
             let review = &reviews[((draw * n as u64) >> 32) as usize];
@@ -75,7 +83,9 @@ fn resample(reviews: &[Judged], key: u64) -> Metrics {
             loss[lane] += f64::from(review.loss);
         }
     }
-    let confusion = std::array::from_fn(|t| std::array::from_fn(|p| counts.iter().map(|c| c[t * LABELS + p]).sum()));
+    let confusion = std::array::from_fn(|t| {
+        std::array::from_fn(|p| counts.iter().map(|c| c[t * LABELS + p]).sum())
+    });
     Metrics::of(&confusion, loss.iter().sum::<f64>() / n.max(1) as f64, 0.0)
 }
 
@@ -95,7 +105,11 @@ mod tests {
             .map(|i| Judged {
                 loss: (i % 4) as f32,
                 label: (i % 5) as u8,
-                rated: if i % 4 == 0 { 4 - (i % 5) as u8 } else { (i % 5) as u8 },
+                rated: if i % 4 == 0 {
+                    4 - (i % 5) as u8
+                } else {
+                    (i % 5) as u8
+                },
                 likeliest: 0,
                 confidence: 0.5,
             })
@@ -109,16 +123,30 @@ mod tests {
         // Of 20 in a row five are turned round, and one of these is the middle: 16 are right.
         let half = 1.96 * (0.8f64 * 0.2 / n as f64).sqrt();
         for (end, wanted) in intervals.accuracy.iter().zip([0.8 - half, 0.8 + half]) {
-            assert!((end - wanted).abs() < 0.1 * half, "{:?}, wanted {wanted}", intervals.accuracy);
+            assert!(
+                (end - wanted).abs() < 0.1 * half,
+                "{:?}, wanted {wanted}",
+                intervals.accuracy
+            );
         }
         // Losses 0, 1, 2 and 3 in equal shares: mean 1.5, variance 1.25.
         let half = 1.96 * (1.25 / n as f64).sqrt();
         for (end, wanted) in intervals.loss.iter().zip([1.5 - half, 1.5 + half]) {
-            assert!((end - wanted).abs() < 0.1 * half, "{:?}, wanted {wanted}", intervals.loss);
+            assert!(
+                (end - wanted).abs() < 0.1 * half,
+                "{:?}, wanted {wanted}",
+                intervals.loss
+            );
         }
         assert!(intervals.macro_f1[0] < 0.8 && 0.8 < intervals.macro_f1[1]);
         // Truth and guess are spread evenly, whose squared distance is 4 on average by chance; of 20 in a row two are four stars off and two are two off: 40 / 20 = 2.
-        assert!(intervals.qwk[0] < 0.5 && 0.5 < intervals.qwk[1] && intervals.qwk[1] - intervals.qwk[0] < 0.1, "{:?}", intervals.qwk);
+        assert!(
+            intervals.qwk[0] < 0.5
+                && 0.5 < intervals.qwk[1]
+                && intervals.qwk[1] - intervals.qwk[0] < 0.1,
+            "{:?}",
+            intervals.qwk
+        );
         assert_eq!(intervals, Intervals::of(&reviews(n)), "the same each time");
     }
 
@@ -133,7 +161,10 @@ mod tests {
     #[test]
     fn quantiles_are_those_of_numpy() {
         let values = [1.0, 2.0, 4.0, 8.0];
-        assert_eq!([0.0, 0.5, 1.0].map(|at| quantile(&values, at)), [1.0, 3.0, 8.0]);
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|at| quantile(&values, at)),
+            [1.0, 3.0, 8.0]
+        );
         assert!((quantile(&values, 0.9) - 6.8).abs() < 1e-12);
     }
 }

@@ -29,21 +29,36 @@ impl Calibration {
         if !logits.is_empty() {
             while high - low > 1e-6 {
                 let middle = 0.5 * (low + high);
-                if slope(logits, labels, middle) > 0.0 { high = middle } else { low = middle }
+                if slope(logits, labels, middle) > 0.0 {
+                    high = middle
+                } else {
+                    low = middle
+                }
             }
         } else {
             (low, high) = (1.0, 1.0);
         }
         let temperature = (2.0 / (low + high)) as f32;
         let mut scores = Scores::default();
-        logits.iter().zip(labels).for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
+        logits
+            .iter()
+            .zip(labels)
+            .for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
         let Metrics { loss, ece, .. } = scores.metrics();
-        Calibration { temperature, loss, ece }
+        Calibration {
+            temperature,
+            loss,
+            ece,
+        }
     }
 
     /// The metrics of the same reviews by calibrated probabilities: two of them change.
     pub fn applied(&self, metrics: &Metrics) -> Metrics {
-        Metrics { loss: self.loss, ece: self.ece, ..metrics.clone() }
+        Metrics {
+            loss: self.loss,
+            ece: self.ece,
+            ..metrics.clone()
+        }
     }
 }
 
@@ -58,12 +73,16 @@ fn slope(logits: &[[f32; LABELS]], labels: &[usize], s: f64) -> f64 {
         let z = logits.map(f64::from);
         let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exp = z.map(|z| (s * (z - max)).exp());
-        let expected = exp.iter().zip(&z).map(|(e, z)| e * z).sum::<f64>() / exp.iter().sum::<f64>();
+        let expected =
+            exp.iter().zip(&z).map(|(e, z)| e * z).sum::<f64>() / exp.iter().sum::<f64>();
         expected - z[*label]
     };
     // In pieces of their own, so that the sum does not depend on the number of cores.
-    let pieces: Vec<f64> =
-        logits.par_chunks(PIECE).zip(labels.par_chunks(PIECE)).map(|(logits, labels)| logits.iter().zip(labels).map(of).sum()).collect();
+    let pieces: Vec<f64> = logits
+        .par_chunks(PIECE)
+        .zip(labels.par_chunks(PIECE))
+        .map(|(logits, labels)| logits.iter().zip(labels).map(of).sum())
+        .collect();
     pieces.iter().sum::<f64>() / logits.len() as f64
 }
 
@@ -89,7 +108,11 @@ mod tests {
                 draw < sum
             })
         };
-        let labels = logits.iter().enumerate().map(|item| label(item).unwrap_or(LABELS - 1)).collect();
+        let labels = logits
+            .iter()
+            .enumerate()
+            .map(|item| label(item).unwrap_or(LABELS - 1))
+            .collect();
         (logits, labels)
     }
 
@@ -98,12 +121,17 @@ mod tests {
         for wanted in [0.5, 1.0, 1.7, 3.0] {
             let (logits, labels) = drawn(20_000, wanted);
             let found = Calibration::fit(&logits, &labels);
-            assert!((found.temperature / wanted - 1.0).abs() < 0.04, "{wanted}: {found:?}");
+            assert!(
+                (found.temperature / wanted - 1.0).abs() < 0.04,
+                "{wanted}: {found:?}"
+            );
             assert!(found.ece < 0.015, "{wanted}: {found:?}");
             // No temperature beside it has a lower loss.
             for beside in [0.97, 1.03] {
                 let mut scores = Scores::default();
-                logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(&cooled(logits, found.temperature * beside), *label));
+                logits.iter().zip(&labels).for_each(|(logits, label)| {
+                    scores.add(&cooled(logits, found.temperature * beside), *label)
+                });
                 assert!(scores.metrics().loss > found.loss, "{wanted} {beside}");
             }
         }
@@ -113,18 +141,37 @@ mod tests {
     fn only_what_depends_on_confidence_changes() {
         let (logits, labels) = drawn(500, 2.0);
         let mut scores = Scores::default();
-        logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(logits, *label));
+        logits
+            .iter()
+            .zip(&labels)
+            .for_each(|(logits, label)| scores.add(logits, *label));
         let (before, calibration) = (scores.metrics(), Calibration::fit(&logits, &labels));
         let after = calibration.applied(&before);
-        assert!(after.loss < before.loss && after.ece < before.ece, "{before:?} {after:?}");
-        assert_eq!(Metrics { loss: before.loss, ece: before.ece, ..after }, before);
+        assert!(
+            after.loss < before.loss && after.ece < before.ece,
+            "{before:?} {after:?}"
+        );
+        assert_eq!(
+            Metrics {
+                loss: before.loss,
+                ece: before.ece,
+                ..after
+            },
+            before
+        );
     }
 
     #[test]
     fn what_cannot_tell_stays_within_bounds() {
         let sure = [[0.0, 0.0, 0.0, 0.0, 9.0]; 3];
-        assert!((Calibration::fit(&sure, &[4, 4, 4]).temperature - 0.25).abs() < 1e-4, "no error at all");
-        assert!((Calibration::fit(&sure, &[0, 1, 2]).temperature - 4.0).abs() < 1e-3, "nothing but errors");
+        assert!(
+            (Calibration::fit(&sure, &[4, 4, 4]).temperature - 0.25).abs() < 1e-4,
+            "no error at all"
+        );
+        assert!(
+            (Calibration::fit(&sure, &[0, 1, 2]).temperature - 4.0).abs() < 1e-3,
+            "nothing but errors"
+        );
         assert_eq!(Calibration::fit(&[], &[]).temperature, 1.0);
     }
 }

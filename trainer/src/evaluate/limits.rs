@@ -42,7 +42,16 @@ const KINDS: [LimitKind; 11] = [
     },
     LimitKind {
         name: "one word",
-        texts: &[("bad", 1), ("good", 5), ("awful", 1), ("excellent", 5), ("useless", 1), ("perfect", 5), ("garbage", 1), ("okay", 3)],
+        texts: &[
+            ("bad", 1),
+            ("good", 5),
+            ("awful", 1),
+            ("excellent", 5),
+            ("useless", 1),
+            ("perfect", 5),
+            ("garbage", 1),
+            ("okay", 3),
+        ],
     },
     LimitKind {
         name: "misspelt",
@@ -71,7 +80,10 @@ const KINDS: [LimitKind; 11] = [
     LimitKind {
         name: "sarcastic",
         texts: &[
-            ("Great, another update that breaks everything. Well done!", 1),
+            (
+                "Great, another update that breaks everything. Well done!",
+                1,
+            ),
             ("I just love losing all my data every week.", 1),
             ("Wow, only twelve ads a minute, how generous.", 1),
             ("Perfect app if you enjoy staring at a loading screen.", 1),
@@ -111,9 +123,21 @@ const KINDS: [LimitKind; 11] = [
     },
     LimitKind {
         name: "one emoji and nothing else",
-        texts: &[("😍", 5), ("👍", 5), ("❤️", 5), ("🔥", 5), ("😡", 1), ("👎", 1), ("🤮", 1), ("💩", 1)],
+        texts: &[
+            ("😍", 5),
+            ("👍", 5),
+            ("❤️", 5),
+            ("🔥", 5),
+            ("😡", 1),
+            ("👎", 1),
+            ("🤮", 1),
+            ("💩", 1),
+        ],
     },
-    LimitKind { name: "long, with the point at the end", texts: &[(LONG_PRAISE, 5), (LONG_COMPLAINT, 1)] },
+    LimitKind {
+        name: "long, with the point at the end",
+        texts: &[(LONG_PRAISE, 5), (LONG_COMPLAINT, 1)],
+    },
     LimitKind {
         name: "without an opinion",
         texts: &[
@@ -125,7 +149,10 @@ const KINDS: [LimitKind; 11] = [
             ("1234", 0),
         ],
     },
-    LimitKind { name: "without text", texts: &[("", 0), ("   ", 0)] },
+    LimitKind {
+        name: "without text",
+        texts: &[("", 0), ("   ", 0)],
+    },
 ];
 
 const LONG_PRAISE: &str = "I have had it for a while now. My sister told me about it when we were on a train, and I put it on my phone that evening. There is a list on the left and a button \
@@ -141,21 +168,52 @@ const LONG_COMPLAINT: &str = "I have had it for a while now. My sister told me a
 ///
 /// # Errors
 /// What tokeniser or engine fail with.
-pub fn measure(tokenizer: &Tokenizer, engine: &dyn Engine, reading: Reading) -> Result<Vec<Limit>, Error> {
-    KINDS.iter().map(|kind| kind.measure(tokenizer, engine, reading)).collect()
+pub fn measure(
+    tokenizer: &Tokenizer,
+    engine: &dyn Engine,
+    reading: Reading,
+) -> Result<Vec<Limit>, Error> {
+    KINDS
+        .iter()
+        .map(|kind| kind.measure(tokenizer, engine, reading))
+        .collect()
 }
 
 impl LimitKind {
-    fn measure(&self, tokenizer: &Tokenizer, engine: &dyn Engine, reading: Reading) -> Result<Limit, Error> {
-        let ids = self.texts.iter().map(|(text, _)| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    fn measure(
+        &self,
+        tokenizer: &Tokenizer,
+        engine: &dyn Engine,
+        reading: Reading,
+    ) -> Result<Limit, Error> {
+        let ids = self
+            .texts
+            .iter()
+            .map(|(text, _)| tokenizer.encode(text))
+            .collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-        let ratings: Vec<Rating> = engine.logits(&PackedBatch::new(&ids)?)?.iter().map(|logits| Rating::from_logits(logits, reading)).collect();
-        let near = |(rating, (_, stars)): &(&Rating, &(&str, u8))| rating.stars.abs_diff(*stars) <= 1;
-        let mean = |of: fn(&Rating) -> f32| ratings.iter().map(|rating| f64::from(of(rating))).sum::<f64>() / ratings.len() as f64;
+        let ratings: Vec<Rating> = engine
+            .logits(&PackedBatch::new(&ids)?)?
+            .iter()
+            .map(|logits| Rating::from_logits(logits, reading))
+            .collect();
+        let near =
+            |(rating, (_, stars)): &(&Rating, &(&str, u8))| rating.stars.abs_diff(*stars) <= 1;
+        let mean = |of: fn(&Rating) -> f32| {
+            ratings
+                .iter()
+                .map(|rating| f64::from(of(rating)))
+                .sum::<f64>()
+                / ratings.len() as f64
+        };
         Ok(Limit {
             name: self.name,
             texts: self.texts.len(),
-            near: self.texts.iter().all(|(_, stars)| *stars > 0).then(|| ratings.iter().zip(self.texts).filter(near).count()),
+            near: self
+                .texts
+                .iter()
+                .all(|(_, stars)| *stars > 0)
+                .then(|| ratings.iter().zip(self.texts).filter(near).count()),
             expected: mean(|rating| rating.expected),
             sure: mean(|rating| rating.probabilities[usize::from(rating.stars) - 1]),
         })
@@ -182,13 +240,30 @@ mod tests {
     fn what_always_gives_five_stars_is_right_about_praise_alone() {
         let json = wordpiece::learn(["good bad"].into_iter(), 50).expect("a tokeniser");
         let tokenizer = Tokenizer::from_json(json.as_bytes(), None, 64).expect("a tokeniser");
-        let found = measure(&tokenizer, &Always([0.0, 0.0, 0.0, 0.0, 20.0]), Reading::default()).expect("figures");
+        let found = measure(
+            &tokenizer,
+            &Always([0.0, 0.0, 0.0, 0.0, 20.0]),
+            Reading::default(),
+        )
+        .expect("figures");
         assert_eq!(found.len(), KINDS.len());
         for (kind, limit) in KINDS.iter().zip(&found) {
             let praise = kind.texts.iter().filter(|(_, stars)| *stars >= 4).count();
-            assert_eq!(limit.near, kind.texts.iter().all(|(_, stars)| *stars > 0).then_some(praise), "{}", kind.name);
+            assert_eq!(
+                limit.near,
+                kind.texts
+                    .iter()
+                    .all(|(_, stars)| *stars > 0)
+                    .then_some(praise),
+                "{}",
+                kind.name
+            );
             assert!((limit.expected - 5.0).abs() < 1e-6 && (limit.sure - 1.0).abs() < 1e-6);
         }
-        assert_eq!(found.iter().filter(|limit| limit.near.is_none()).count(), 2, "nobody can tell");
+        assert_eq!(
+            found.iter().filter(|limit| limit.near.is_none()).count(),
+            2,
+            "nobody can tell"
+        );
     }
 }

@@ -31,7 +31,10 @@ pub(super) struct Lock(Option<File>);
 impl Cache {
     pub(super) fn new(root: &Path, kind: RepoKind, repo: &RepoId) -> Cache {
         let name = format!("{}--{}--{}", kind.plural(), repo.owner, repo.name);
-        Cache { folder: root.join(&name), locks: root.join(".locks").join(name) }
+        Cache {
+            folder: root.join(&name),
+            locks: root.join(".locks").join(name),
+        }
     }
 
     /// Where a content lies.
@@ -47,7 +50,9 @@ impl Cache {
     /// The commit that a branch or tag meant when it was last fetched; a commit is itself.
     pub(super) fn commit_of(&self, revision: &str) -> Option<String> {
         let known = fs::read_to_string(self.folder.join("refs").join(revision)).ok();
-        known.map(|commit| commit.trim().to_owned()).or_else(|| is_hex(revision).then(|| revision.to_owned()))
+        known
+            .map(|commit| commit.trim().to_owned())
+            .or_else(|| is_hex(revision).then(|| revision.to_owned()))
     }
 
     /// Notes which commit a branch or tag means.
@@ -63,11 +68,17 @@ impl Cache {
         let path = self.locks.join(format!("{etag}.lock"));
         let locking = || format!("locking {}", path.display());
         fs::create_dir_all(&self.locks).with_context(locking)?;
-        let file = OpenOptions::new().create(true).append(true).open(&path).with_context(locking)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(locking)?;
         match file.try_lock() {
             Ok(()) => return Ok(Lock(Some(file))),
             Err(TryLockError::WouldBlock) => waiting(),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(Lock(None)),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Ok(Lock(None));
+            }
             Err(TryLockError::Error(error)) => return Err(error).with_context(locking),
         }
         file.lock().with_context(locking)?;
@@ -87,8 +98,13 @@ impl Cache {
         if fs::read_link(&place).is_ok_and(|known| known == target) {
             return Ok(());
         }
-        let fresh = tempfile::Builder::new().make_in(self.folder.join("blobs"), |fresh| link(&target, &self.blob(etag), fresh));
-        fresh.with_context(linking)?.persist(&place).with_context(linking)?;
+        let fresh = tempfile::Builder::new().make_in(self.folder.join("blobs"), |fresh| {
+            link(&target, &self.blob(etag), fresh)
+        });
+        fresh
+            .with_context(linking)?
+            .persist(&place)
+            .with_context(linking)?;
         Ok(())
     }
 }
@@ -107,7 +123,9 @@ fn link(_relative: &Path, blob: &Path, place: &Path) -> io::Result<()> {
 /// Removes a file or a link, if there is one.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| format!("removing {}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -134,13 +152,29 @@ mod tests {
     fn the_layout_is_that_of_python() {
         let root = tempfile::tempdir().unwrap();
         let (etag, commit) = ("a".repeat(64), "b".repeat(40));
-        let cache = Cache::new(root.path(), RepoKind::Dataset, &"some/reviews".parse().unwrap());
+        let cache = Cache::new(
+            root.path(),
+            RepoKind::Dataset,
+            &"some/reviews".parse().unwrap(),
+        );
         write_bytes(&cache.blob(&etag), b"content").unwrap();
         cache.link(&commit, "data/train.csv", &etag).unwrap();
         cache.remember("refs/pr/1", &commit).unwrap();
         let folder = root.path().join("datasets--some--reviews");
-        assert_eq!(fs::read(folder.join("snapshots").join(&commit).join("data/train.csv")).unwrap(), b"content");
-        assert_eq!(fs::read_to_string(folder.join("refs/refs/pr/1")).unwrap(), commit);
+        assert_eq!(
+            fs::read(
+                folder
+                    .join("snapshots")
+                    .join(&commit)
+                    .join("data/train.csv")
+            )
+            .unwrap(),
+            b"content"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.join("refs/refs/pr/1")).unwrap(),
+            commit
+        );
         assert_eq!(cache.commit_of("refs/pr/1"), Some(commit.clone()));
         assert_eq!(cache.commit_of(&commit), Some(commit.clone()));
         assert_eq!(cache.commit_of("main"), None);
@@ -149,7 +183,16 @@ mod tests {
         write_bytes(&cache.blob(&other), b"newer").unwrap();
         cache.link(&commit, "data/train.csv", &other).unwrap();
         cache.link(&commit, "data/train.csv", &other).unwrap();
-        assert_eq!(fs::read(folder.join("snapshots").join(&commit).join("data/train.csv")).unwrap(), b"newer");
+        assert_eq!(
+            fs::read(
+                folder
+                    .join("snapshots")
+                    .join(&commit)
+                    .join("data/train.csv")
+            )
+            .unwrap(),
+            b"newer"
+        );
         assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 2);
     }
 
@@ -164,7 +207,13 @@ mod tests {
         cache.link(&commit, "config.json", &contents[0]).unwrap();
         let place = cache.snapshot(&commit).join("config.json");
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..500).for_each(|i| cache.link(&commit, "config.json", &contents[i % 2]).unwrap()));
+            let writer = scope.spawn(|| {
+                (0..500).for_each(|i| {
+                    cache
+                        .link(&commit, "config.json", &contents[i % 2])
+                        .unwrap()
+                })
+            });
             while !writer.is_finished() {
                 assert_eq!(fs::read(&place).unwrap().len(), 64);
             }
@@ -176,10 +225,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::new(root.path(), RepoKind::Model, &"some/model".parse().unwrap());
         let first = cache.lock("abc", || panic!("nobody else is here")).unwrap();
-        assert!(root.path().join(".locks/models--some--model/abc.lock").is_file(), "where Python looks for it");
+        assert!(
+            root.path()
+                .join(".locks/models--some--model/abc.lock")
+                .is_file(),
+            "where Python looks for it"
+        );
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| cache.lock("abc", || send.send("waiting").unwrap()).unwrap());
+            let second =
+                scope.spawn(|| cache.lock("abc", || send.send("waiting").unwrap()).unwrap());
             assert_eq!(receive.recv().unwrap(), "waiting");
             assert!(!second.is_finished());
             drop(first);

@@ -36,7 +36,12 @@ impl Download<'_> {
     pub(super) fn bring(&self, file: &RemoteFile, meter: &Meter) -> Result<(), Failure> {
         let etag = file.etag();
         let blob = self.cache.blob(etag);
-        let waiting = || self.hub.note(&format!("{}: another program is fetching it; waiting", file.path));
+        let waiting = || {
+            self.hub.note(&format!(
+                "{}: another program is fetching it; waiting",
+                file.path
+            ))
+        };
         let _lock = self.cache.lock(etag, waiting)?;
         // It may have come while we waited, or with another commit or under another name.
         if self.has(file, &blob)? {
@@ -57,22 +62,37 @@ impl Download<'_> {
         if !blob.is_file() {
             return Ok(false);
         }
-        let Some(how) = file.differs(blob)? else { return Ok(true) };
-        self.hub.note(&format!("{} was damaged in the cache ({how}); fetching it again", file.path));
+        let Some(how) = file.differs(blob)? else {
+            return Ok(true);
+        };
+        self.hub.note(&format!(
+            "{} was damaged in the cache ({how}); fetching it again",
+            file.path
+        ));
         remove(blob)?;
         Ok(false)
     }
 
     /// Holds what arrived to what the Hub lists. Damaged once, it is fetched again, from its first byte on.
     fn check(&self, file: &RemoteFile, part: &Path, meter: &Meter) -> Result<(), Failure> {
-        let Some(how) = file.differs(part)? else { return Ok(()) };
-        self.hub.note(&format!("{} arrived damaged ({how}); fetching it again", file.path));
+        let Some(how) = file.differs(part)? else {
+            return Ok(());
+        };
+        self.hub.note(&format!(
+            "{} arrived damaged ({how}); fetching it again",
+            file.path
+        ));
         remove(part)?;
         meter.take_back(file.size);
         self.complete(file, part, meter)?;
-        let Some(how) = file.differs(part)? else { return Ok(()) };
+        let Some(how) = file.differs(part)? else {
+            return Ok(());
+        };
         remove(part)?;
-        Err(Failure::Local(anyhow!("{} arrived damaged twice, and is not kept: {how}", file.path)))
+        Err(Failure::Local(anyhow!(
+            "{} arrived damaged twice, and is not kept: {how}",
+            file.path
+        )))
     }
 
     /// Fetches what `part` lacks, however often the connection breaks, as long as every few tries bring it forward.
@@ -82,7 +102,12 @@ impl Download<'_> {
             remove(part)?;
         }
         if have() > 0 {
-            self.hub.note(&format!("{}: going on at {} of {} bytes", file.path, have(), file.size));
+            self.hub.note(&format!(
+                "{}: going on at {} of {} bytes",
+                file.path,
+                have(),
+                file.size
+            ));
             meter.add(have());
         }
         let mut waits = self.hub.patience.waits();
@@ -91,7 +116,9 @@ impl Download<'_> {
             match self.go_on(file, part, before, meter) {
                 Ok(()) => return Ok(()),
                 // The server wants none of this range: it has another file, or ours is from another one.
-                Err(Failure::Status { code: 416, .. }) if before > 0 => self.restart(part, before, meter)?,
+                Err(Failure::Status { code: 416, .. }) if before > 0 => {
+                    self.restart(part, before, meter)?
+                }
                 Err(failure) if failure.may_pass() => {
                     if have() > before {
                         waits = self.hub.patience.waits();
@@ -107,7 +134,13 @@ impl Download<'_> {
     }
 
     /// Appends to `part`, which has `from` bytes, what one request brings.
-    fn go_on(&self, file: &RemoteFile, part: &Path, from: u64, meter: &Meter) -> Result<(), Failure> {
+    fn go_on(
+        &self,
+        file: &RemoteFile,
+        part: &Path,
+        from: u64,
+        meter: &Meter,
+    ) -> Result<(), Failure> {
         let writing = || format!("writing {}", part.display());
         if let Some(folder) = part.parent() {
             fs::create_dir_all(folder).with_context(writing)?;
@@ -115,14 +148,23 @@ impl Download<'_> {
         if from == file.size && part.is_file() {
             return Ok(());
         }
-        let mut response = self.rest.content(self.kind, self.repo, self.commit, &file.path, from)?;
+        let mut response =
+            self.rest
+                .content(self.kind, self.repo, self.commit, &file.path, from)?;
         let mut at = from;
         if from > 0 && !goes_on(&response, from)? {
-            self.hub.note(&format!("{}: the server cannot go on in the middle; starting again", file.path));
+            self.hub.note(&format!(
+                "{}: the server cannot go on in the middle; starting again",
+                file.path
+            ));
             self.restart(part, from, meter)?;
             at = 0;
         }
-        let mut out = OpenOptions::new().create(true).append(true).open(part).with_context(writing)?;
+        let mut out = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(part)
+            .with_context(writing)?;
         let mut block = vec![0; BLOCK];
         loop {
             let read = response.read(&mut block)?;
@@ -133,14 +175,20 @@ impl Download<'_> {
             if at > file.size {
                 drop(out);
                 self.restart(part, at - read as u64, meter)?;
-                return Err(Failure::Answer(format!("{} is longer than the {} bytes that it lists", file.path, file.size)));
+                return Err(Failure::Answer(format!(
+                    "{} is longer than the {} bytes that it lists",
+                    file.path, file.size
+                )));
             }
             out.write_all(&block[..read]).with_context(writing)?;
             meter.add(read as u64);
         }
         out.sync_all().with_context(writing)?;
         if at < file.size {
-            return Err(Failure::Network { reason: format!("{} ended after {at} of {} bytes", file.path, file.size), connected: true });
+            return Err(Failure::Network {
+                reason: format!("{} ended after {at} of {} bytes", file.path, file.size),
+                connected: true,
+            });
         }
         Ok(())
     }
@@ -157,9 +205,19 @@ fn goes_on(response: &Response, from: u64) -> Result<bool, Failure> {
     if response.status() != StatusCode::PARTIAL_CONTENT {
         return Ok(false);
     }
-    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
-    match range.strip_prefix("bytes ").and_then(|range| range.split_once('-')).map(|(start, _)| start.parse::<u64>()) {
+    let range = response
+        .headers()
+        .get(header::CONTENT_RANGE)
+        .and_then(|range| range.to_str().ok())
+        .unwrap_or_default();
+    match range
+        .strip_prefix("bytes ")
+        .and_then(|range| range.split_once('-'))
+        .map(|(start, _)| start.parse::<u64>())
+    {
         Some(Ok(start)) if start == from => Ok(true),
-        _ => Err(Failure::Answer(format!("the range {range:?} where byte {from} was asked for"))),
+        _ => Err(Failure::Answer(format!(
+            "the range {range:?} where byte {from} was asked for"
+        ))),
     }
 }

@@ -34,10 +34,16 @@ impl From<HFError> for Failure {
             | HFError::AuthRequired { context }
             | HFError::Forbidden { context }
             | HFError::Conflict { context }
-            | HFError::RateLimited { context, .. } => Failure::Status { code: context.status.as_u16(), words: context.server_message },
-            HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } | HFError::EntryNotFound { context, .. } => {
-                Failure::Status { code: 404, words: context.and_then(|context| context.server_message) }
-            }
+            | HFError::RateLimited { context, .. } => Failure::Status {
+                code: context.status.as_u16(),
+                words: context.server_message,
+            },
+            HFError::RepoNotFound { context, .. }
+            | HFError::RevisionNotFound { context, .. }
+            | HFError::EntryNotFound { context, .. } => Failure::Status {
+                code: 404,
+                words: context.and_then(|context| context.server_message),
+            },
             HFError::Request { source, .. } => source.into(),
             HFError::Json(error) => Failure::Answer(error.to_string()),
             HFError::MalformedResponse { what, .. } => Failure::Answer(what),
@@ -52,17 +58,34 @@ impl From<reqwest::Error> for Failure {
         if error.is_decode() && innermost(&error).is::<serde_json::Error>() {
             return Failure::Answer(innermost(&error).to_string());
         }
-        let reason = if error.is_timeout() { "no answer in time".into() } else { innermost(&error).to_string() };
-        Failure::Network { reason, connected: !error.is_connect() }
+        let reason = if error.is_timeout() {
+            "no answer in time".into()
+        } else {
+            innermost(&error).to_string()
+        };
+        Failure::Network {
+            reason,
+            connected: !error.is_connect(),
+        }
     }
 }
 
 /// Of an answer that was being read.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        let timed_out = error.get_ref().and_then(|source| source.downcast_ref::<reqwest::Error>()).is_some_and(reqwest::Error::is_timeout);
-        let reason = if timed_out || error.kind() == io::ErrorKind::TimedOut { "it stood still".into() } else { innermost(&error).to_string() };
-        Failure::Network { reason, connected: true }
+        let timed_out = error
+            .get_ref()
+            .and_then(|source| source.downcast_ref::<reqwest::Error>())
+            .is_some_and(reqwest::Error::is_timeout);
+        let reason = if timed_out || error.kind() == io::ErrorKind::TimedOut {
+            "it stood still".into()
+        } else {
+            innermost(&error).to_string()
+        };
+        Failure::Network {
+            reason,
+            connected: true,
+        }
     }
 }
 
@@ -73,7 +96,9 @@ impl From<Error> for Failure {
 }
 
 /// The cause at the bottom, such as "Connection refused": what wraps it only repeats the address.
-fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+fn innermost<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -85,10 +110,19 @@ impl fmt::Display for Failure {
     /// In a few words, on the way.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Status { code, words: Some(words) } => write!(f, "the Hub answered {code} ({words})"),
+            Failure::Status {
+                code,
+                words: Some(words),
+            } => write!(f, "the Hub answered {code} ({words})"),
             Failure::Status { code, words: None } => write!(f, "the Hub answered {code}"),
-            Failure::Network { reason, connected: false } => write!(f, "no connection ({reason})"),
-            Failure::Network { reason, connected: true } => write!(f, "the connection broke ({reason})"),
+            Failure::Network {
+                reason,
+                connected: false,
+            } => write!(f, "no connection ({reason})"),
+            Failure::Network {
+                reason,
+                connected: true,
+            } => write!(f, "the connection broke ({reason})"),
             Failure::Answer(what) => write!(f, "the answer is none of a Hub ({what})"),
             Failure::Local(error) => write!(f, "{error:#}"),
         }
@@ -124,16 +158,37 @@ impl Failure {
         };
         match self {
             Failure::Status { code, words } => {
-                let words = words.map(|words| format!(" ({})", hub.redacted(&words))).unwrap_or_default();
-                anyhow!("{doing}: the Hub answered {code}{words}: {}", hub.advice(code, wish, repo))
+                let words = words
+                    .map(|words| format!(" ({})", hub.redacted(&words)))
+                    .unwrap_or_default();
+                anyhow!(
+                    "{doing}: the Hub answered {code}{words}: {}",
+                    hub.advice(code, wish, repo)
+                )
             }
-            Failure::Network { reason, connected: false } => {
-                let cache = if wish == Wish::Fetch { "; HF_HUB_OFFLINE=1 uses what was fetched before" } else { "" };
-                anyhow!("{doing}: no connection ({reason}): check the address and the network{cache}")
+            Failure::Network {
+                reason,
+                connected: false,
+            } => {
+                let cache = if wish == Wish::Fetch {
+                    "; HF_HUB_OFFLINE=1 uses what was fetched before"
+                } else {
+                    ""
+                };
+                anyhow!(
+                    "{doing}: no connection ({reason}): check the address and the network{cache}"
+                )
             }
-            Failure::Network { reason, connected: true } => anyhow!("{doing}: the connection broke ({reason}): try again"),
-            Failure::Answer(what) => anyhow!("{doing}: the answer is none of a Hub ({what}): check the address"),
-            Failure::Local(error) if wish == Wish::Fetch => error.context(format!("{doing} into {}", hub.cache_dir().display())),
+            Failure::Network {
+                reason,
+                connected: true,
+            } => anyhow!("{doing}: the connection broke ({reason}): try again"),
+            Failure::Answer(what) => {
+                anyhow!("{doing}: the answer is none of a Hub ({what}): check the address")
+            }
+            Failure::Local(error) if wish == Wish::Fetch => {
+                error.context(format!("{doing} into {}", hub.cache_dir().display()))
+            }
             Failure::Local(error) => error.context(doing),
         }
     }

@@ -19,8 +19,15 @@ use super::{
 use crate::model::verify;
 
 /// What is fetched of a model, where it has it.
-const MODEL_FILES: [&str; 7] =
-    [bundle::CONFIG, bundle::WEIGHTS, bundle::TOKENIZER, bundle::TOKENIZER_CONFIG, bundle::VOCAB, "special_tokens_map.json", bundle::CARD];
+const MODEL_FILES: [&str; 7] = [
+    bundle::CONFIG,
+    bundle::WEIGHTS,
+    bundle::TOKENIZER,
+    bundle::TOKENIZER_CONFIG,
+    bundle::VOCAB,
+    "special_tokens_map.json",
+    bundle::CARD,
+];
 /// The kinds of files that a data set is read from, the best first.
 const DATA_FILES: [&str; 4] = ["parquet", "csv", "tsv", "jsonl"];
 
@@ -49,11 +56,16 @@ impl Hub {
             return fetch.all(choose_model(repo, &fetch.present)?);
         }
         let folder = fetch.files(vec![bundle::MANIFEST.into()])?.folder;
-        let mut wanted: Vec<String> = verify::manifest(&folder)?.files.into_iter().map(|file| file.path).collect();
+        let mut wanted: Vec<String> = verify::manifest(&folder)?
+            .files
+            .into_iter()
+            .map(|file| file.path)
+            .collect();
         fetch.must_have(wanted.iter().map(String::as_str))?;
         wanted.push(bundle::MANIFEST.into());
         let snapshot = fetch.all(wanted)?;
-        verify::bundle(&snapshot.folder).with_context(|| format!("the bundle {repo} is not what its own manifest says"))?;
+        verify::bundle(&snapshot.folder)
+            .with_context(|| format!("the bundle {repo} is not what its own manifest says"))?;
         Ok(snapshot)
     }
 
@@ -71,19 +83,37 @@ impl Hub {
         let client = self.client()?;
         let (commit, siblings) = match kind {
             RepoKind::Model => {
-                let info = client.model(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
+                let info = client
+                    .model(&repo.owner, &repo.name)
+                    .info()
+                    .revision(repo.revision())
+                    .send()?;
                 (info.sha, info.siblings)
             }
             RepoKind::Dataset => {
-                let info = client.dataset(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
+                let info = client
+                    .dataset(&repo.owner, &repo.name)
+                    .info()
+                    .revision(repo.revision())
+                    .send()?;
                 (info.sha, info.siblings)
             }
         };
         // Both become names on this disk.
-        let commit = commit.filter(|commit| is_hex(commit)).ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))?;
-        let files: Vec<String> = siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
-        match files.iter().find(|path| path.contains('\\') || path.split('/').any(|part| matches!(part, "" | "." | ".."))) {
-            Some(path) => Err(Failure::Answer(format!("the file name {path:?} leads out of the repository"))),
+        let commit = commit
+            .filter(|commit| is_hex(commit))
+            .ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))?;
+        let files: Vec<String> = siblings
+            .unwrap_or_default()
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect();
+        match files.iter().find(|path| {
+            path.contains('\\') || path.split('/').any(|part| matches!(part, "" | "." | ".."))
+        }) {
+            Some(path) => Err(Failure::Answer(format!(
+                "the file name {path:?} leads out of the repository"
+            ))),
             None => Ok((commit, files)),
         }
     }
@@ -104,7 +134,9 @@ impl<'a> Fetch<'a> {
     fn open(hub: &'a Hub, kind: RepoKind, repo: &'a RepoId) -> Result<Fetch<'a>> {
         let cache = Cache::new(&hub.cache_dir(), kind, repo);
         let (commit, present) = if hub.offline {
-            let known = cache.commit_of(repo.revision()).filter(|commit| cache.snapshot(commit).is_dir());
+            let known = cache
+                .commit_of(repo.revision())
+                .filter(|commit| cache.snapshot(commit).is_dir());
             let commit = known.with_context(|| {
                 format!(
                     "{repo} is not in the cache {}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the files",
@@ -115,19 +147,39 @@ impl<'a> Fetch<'a> {
             list(&folder, &folder, &mut present)?;
             (commit, present)
         } else {
-            hub.listing(kind, repo).map_err(|failure| failure.explain(hub, Wish::Fetch, repo))?
+            hub.listing(kind, repo)
+                .map_err(|failure| failure.explain(hub, Wish::Fetch, repo))?
         };
-        Ok(Fetch { hub, kind, repo, cache, commit, present })
+        Ok(Fetch {
+            hub,
+            kind,
+            repo,
+            cache,
+            commit,
+            present,
+        })
     }
 
     /// Fails for want of a file.
     fn must_have<'b>(&self, needed: impl IntoIterator<Item = &'b str>) -> Result<()> {
-        let Fetch { repo, hub, present, .. } = self;
-        let Some(missing) = needed.into_iter().find(|needed| !present.iter().any(|file| file == needed)) else { return Ok(()) };
+        let Fetch {
+            repo, hub, present, ..
+        } = self;
+        let Some(missing) = needed
+            .into_iter()
+            .find(|needed| !present.iter().any(|file| file == needed))
+        else {
+            return Ok(());
+        };
         if hub.offline {
-            bail!("the cache holds {repo} without {missing}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the file");
+            bail!(
+                "the cache holds {repo} without {missing}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the file"
+            );
         }
-        bail!("{repo} at {} has no {missing}, though its manifest lists it", hub.endpoint());
+        bail!(
+            "{repo} at {} has no {missing}, though its manifest lists it",
+            hub.endpoint()
+        );
     }
 
     /// The files that are wanted of the repository. Offline, its revision from now on means this commit: all of them are there.
@@ -141,30 +193,54 @@ impl<'a> Fetch<'a> {
     fn files(&self, mut wanted: Vec<String>) -> Result<Snapshot> {
         let folder = self.cache.snapshot(&self.commit);
         if !self.hub.offline {
-            self.bring(&wanted).map_err(|failure| failure.explain(self.hub, Wish::Fetch, self.repo))?;
+            self.bring(&wanted)
+                .map_err(|failure| failure.explain(self.hub, Wish::Fetch, self.repo))?;
         }
         wanted.sort();
         let files = wanted.iter().map(|path| folder.join(path)).collect();
-        Ok(Snapshot { folder, commit: self.commit.clone(), files })
+        Ok(Snapshot {
+            folder,
+            commit: self.commit.clone(),
+            files,
+        })
     }
 
     fn bring(&self, wanted: &[String]) -> Result<(), Failure> {
-        let Fetch { hub, kind, repo, cache, commit, .. } = self;
+        let Fetch {
+            hub,
+            kind,
+            repo,
+            cache,
+            commit,
+            ..
+        } = self;
         let rest = Rest::new(hub)?;
         let listed = rest.paths_info(*kind, repo, commit, wanted)?;
         let mut missing = Vec::new();
         for path in wanted {
             let file = listed.iter().find(|file| file.path == *path);
-            let file = file.ok_or_else(|| Failure::Answer(format!("it lists {path} in one place, and not in another")))?;
+            let file = file.ok_or_else(|| {
+                Failure::Answer(format!("it lists {path} in one place, and not in another"))
+            })?;
             if !is_hex(file.etag()) {
-                return Err(Failure::Answer(format!("{:?} is no hash of {path}", file.etag())));
+                return Err(Failure::Answer(format!(
+                    "{:?} is no hash of {path}",
+                    file.etag()
+                )));
             }
             if !self.holds(file)? {
                 missing.push(file);
             }
         }
         let meter = Meter::new(&hub.report, missing.iter().map(|file| file.size).sum());
-        let download = Download { hub, rest, kind: *kind, repo, commit, cache };
+        let download = Download {
+            hub,
+            rest,
+            kind: *kind,
+            repo,
+            commit,
+            cache,
+        };
         for file in missing {
             download.bring(file, &meter)?;
         }
@@ -179,18 +255,33 @@ impl<'a> Fetch<'a> {
         if !path.is_file() {
             return Ok(false);
         }
-        Ok(differs.transpose()?.is_some_and(|difference| difference.is_none()))
+        Ok(differs
+            .transpose()?
+            .is_some_and(|difference| difference.is_none()))
     }
 }
 
 fn choose_model(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
     let has = |name: &str| files.iter().any(|file| file == name);
-    ensure!(has(bundle::CONFIG), "{repo} has no {}: it is not a model in Hugging Face's layout", bundle::CONFIG);
+    ensure!(
+        has(bundle::CONFIG),
+        "{repo} has no {}: it is not a model in Hugging Face's layout",
+        bundle::CONFIG
+    );
     if !has(bundle::WEIGHTS) {
-        if files.iter().any(|file| file.ends_with(".safetensors.index.json")) {
-            bail!("{repo} keeps its weights in several files: Starsight reads models with one {}", bundle::WEIGHTS);
+        if files
+            .iter()
+            .any(|file| file.ends_with(".safetensors.index.json"))
+        {
+            bail!(
+                "{repo} keeps its weights in several files: Starsight reads models with one {}",
+                bundle::WEIGHTS
+            );
         }
-        if let Some(pickle) = files.iter().find(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth")) {
+        if let Some(pickle) = files
+            .iter()
+            .find(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"))
+        {
             bail!(
                 "{repo} has no {}, only {pickle}: that is a Python pickle, which may run code, and is not read here. Name a revision with safetensors (OWNER/NAME@REV), \
                  or convert it with transformers: from_pretrained, then save_pretrained",
@@ -199,13 +290,24 @@ fn choose_model(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
         }
         bail!("{repo} has no {}", bundle::WEIGHTS);
     }
-    Ok(MODEL_FILES.into_iter().filter(|name| has(name)).map(str::to_owned).collect())
+    Ok(MODEL_FILES
+        .into_iter()
+        .filter(|name| has(name))
+        .map(str::to_owned)
+        .collect())
 }
 
 fn choose_data(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
     for kind in DATA_FILES {
-        let found: Vec<String> =
-            files.iter().filter(|file| Path::new(file).extension().is_some_and(|e| e.eq_ignore_ascii_case(kind))).cloned().collect();
+        let found: Vec<String> = files
+            .iter()
+            .filter(|file| {
+                Path::new(file)
+                    .extension()
+                    .is_some_and(|e| e.eq_ignore_ascii_case(kind))
+            })
+            .cloned()
+            .collect();
         if !found.is_empty() {
             return Ok(found);
         }
@@ -220,7 +322,11 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
         if path.is_dir() {
             list(root, &path, files)?;
         } else if path.is_file() {
-            let below: Vec<_> = path.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
+            let below: Vec<_> = path
+                .strip_prefix(root)?
+                .iter()
+                .map(|part| part.to_string_lossy())
+                .collect();
             files.push(below.join("/"));
         }
     }
@@ -238,20 +344,39 @@ mod tests {
     #[test]
     fn a_model_without_safetensors_is_refused_with_the_reason() {
         let repo: RepoId = "a/b".parse().unwrap();
-        let why = |names: &[&str]| choose_model(&repo, &files(names)).expect_err("refused").to_string();
+        let why = |names: &[&str]| {
+            choose_model(&repo, &files(names))
+                .expect_err("refused")
+                .to_string()
+        };
         assert!(why(&["model.safetensors"]).contains("config.json"));
         assert!(why(&["config.json"]).contains("no model.safetensors"));
         assert!(why(&["config.json", "pytorch_model.bin"]).contains("pickle"));
         assert!(why(&["config.json", "model.safetensors.index.json"]).contains("several files"));
-        let chosen = choose_model(&repo, &files(&["config.json", "model.safetensors", "vocab.txt", "onnx/model.onnx"])).unwrap();
+        let chosen = choose_model(
+            &repo,
+            &files(&[
+                "config.json",
+                "model.safetensors",
+                "vocab.txt",
+                "onnx/model.onnx",
+            ]),
+        )
+        .unwrap();
         assert_eq!(chosen, ["config.json", "model.safetensors", "vocab.txt"]);
     }
 
     #[test]
     fn a_data_set_gives_its_best_kind_of_file() {
         let repo: RepoId = "a/b".parse().unwrap();
-        assert_eq!(choose_data(&repo, &files(&["README.md", "a.csv", "data/x.parquet"])).unwrap(), ["data/x.parquet"]);
-        assert_eq!(choose_data(&repo, &files(&["b.CSV", "a.csv"])).unwrap(), ["b.CSV", "a.csv"]);
+        assert_eq!(
+            choose_data(&repo, &files(&["README.md", "a.csv", "data/x.parquet"])).unwrap(),
+            ["data/x.parquet"]
+        );
+        assert_eq!(
+            choose_data(&repo, &files(&["b.CSV", "a.csv"])).unwrap(),
+            ["b.CSV", "a.csv"]
+        );
         assert!(choose_data(&repo, &files(&["README.md"])).is_err());
     }
 }

@@ -29,24 +29,50 @@ impl Upload<'_> {
         let mut waits = self.hub.patience.waits();
         loop {
             // Asked before every try: addresses expire, and what arrived without an answer is not sent again.
-            let batch = self.rest.batch(self.repo, &["basic", "multipart"], &[(&entry.sha256, entry.size)])?;
-            let object = batch.objects.into_iter().next().ok_or_else(|| Failure::Answer(format!("no address for {}", entry.path)))?;
+            let batch = self.rest.batch(
+                self.repo,
+                &["basic", "multipart"],
+                &[(&entry.sha256, entry.size)],
+            )?;
+            let object = batch
+                .objects
+                .into_iter()
+                .next()
+                .ok_or_else(|| Failure::Answer(format!("no address for {}", entry.path)))?;
             let Some(actions) = object.actions else {
                 self.meter.add(entry.size);
                 return Ok(());
             };
             let sent = match &actions.upload {
-                Some(upload) if upload.header.contains_key(CHUNK_SIZE) => self.in_parts(path, entry, upload),
-                Some(upload) => self.hub.put(&Piece { path, start: 0, size: entry.size }, upload, self.meter).map(|_| ()),
+                Some(upload) if upload.header.contains_key(CHUNK_SIZE) => {
+                    self.in_parts(path, entry, upload)
+                }
+                Some(upload) => self
+                    .hub
+                    .put(
+                        &Piece {
+                            path,
+                            start: 0,
+                            size: entry.size,
+                        },
+                        upload,
+                        self.meter,
+                    )
+                    .map(|_| ()),
                 None => Ok(()),
             };
             match sent.and_then(|()| self.verify(entry, &actions)) {
                 Ok(()) => return Ok(()),
                 // 403: what an address answers that has expired.
-                Err(failure) if failure.may_pass() || matches!(failure, Failure::Status { code: 403, .. }) => match waits.next() {
-                    Some(wait) => self.hub.wait_after(&failure, wait),
-                    None => return Err(failure),
-                },
+                Err(failure)
+                    if failure.may_pass()
+                        || matches!(failure, Failure::Status { code: 403, .. }) =>
+                {
+                    match waits.next() {
+                        Some(wait) => self.hub.wait_after(&failure, wait),
+                        None => return Err(failure),
+                    }
+                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -54,11 +80,18 @@ impl Upload<'_> {
 
     /// Asks whether a file arrived, where the Hub wants to be asked.
     fn verify(&self, entry: &FileEntry, actions: &Actions) -> Result<(), Failure> {
-        let Some(verify) = &actions.verify else { return Ok(()) };
-        self.rest.verify(&verify.href, &entry.sha256, entry.size).map_err(|failure| {
-            self.meter.take_back(entry.size);
-            Failure::Network { reason: format!("{} did not arrive whole: {failure}", entry.path), connected: true }
-        })
+        let Some(verify) = &actions.verify else {
+            return Ok(());
+        };
+        self.rest
+            .verify(&verify.href, &entry.sha256, entry.size)
+            .map_err(|failure| {
+                self.meter.take_back(entry.size);
+                Failure::Network {
+                    reason: format!("{} did not arrive whole: {failure}", entry.path),
+                    connected: true,
+                }
+            })
     }
 
     /// Sends a file in parts, each to an address of its own, then says that all are there.
@@ -66,14 +99,27 @@ impl Upload<'_> {
         let parts = Parts::of(entry, upload)?;
         let mut tags = Vec::new();
         for (start, href) in (0..).step_by(parts.size).zip(parts.urls) {
-            let piece = Piece { path, start, size: (entry.size - start).min(parts.size as u64) };
-            let to = Action { href, header: HashMap::new() };
+            let piece = Piece {
+                path,
+                start,
+                size: (entry.size - start).min(parts.size as u64),
+            };
+            let to = Action {
+                href,
+                header: HashMap::new(),
+            };
             // A part that fails does not cost the others.
             let tag = self.hub.retry(|| self.hub.put(&piece, &to, self.meter));
             let tag = tag.inspect_err(|_| self.meter.take_back(start))?;
-            tags.push(tag.ok_or_else(|| Failure::Answer(format!("no etag for a part of {}", entry.path)))?);
+            tags.push(
+                tag.ok_or_else(|| {
+                    Failure::Answer(format!("no etag for a part of {}", entry.path))
+                })?,
+            );
         }
-        self.rest.complete(&upload.href, &entry.sha256, &tags).inspect_err(|_| self.meter.take_back(entry.size))
+        self.rest
+            .complete(&upload.href, &entry.sha256, &tags)
+            .inspect_err(|_| self.meter.take_back(entry.size))
     }
 }
 
@@ -93,13 +139,28 @@ impl Parts {
             serde_json::Value::String(text) => text.parse().ok(),
             number => number.as_u64().and_then(|size| usize::try_from(size).ok()),
         };
-        let size = size.filter(|size| *size > 0).ok_or_else(|| wrong("no size of parts"))?;
-        let mut numbered: Vec<(u64, &str)> = upload.header.iter().filter_map(|(number, url)| Some((number.parse().ok()?, url.as_str()?))).collect();
+        let size = size
+            .filter(|size| *size > 0)
+            .ok_or_else(|| wrong("no size of parts"))?;
+        let mut numbered: Vec<(u64, &str)> = upload
+            .header
+            .iter()
+            .filter_map(|(number, url)| Some((number.parse().ok()?, url.as_str()?)))
+            .collect();
         numbered.sort_unstable();
         if numbered.len() as u64 != entry.size.div_ceil(size as u64) {
-            return Err(wrong(&format!("{} addresses of parts of {size} bytes", numbered.len())));
+            return Err(wrong(&format!(
+                "{} addresses of parts of {size} bytes",
+                numbered.len()
+            )));
         }
-        Ok(Parts { size, urls: numbered.into_iter().map(|(_, url)| url.to_owned()).collect() })
+        Ok(Parts {
+            size,
+            urls: numbered
+                .into_iter()
+                .map(|(_, url)| url.to_owned())
+                .collect(),
+        })
     }
 }
 
@@ -110,16 +171,33 @@ mod tests {
     use super::*;
 
     fn parts(size: u64, header: serde_json::Value) -> Result<Parts, Failure> {
-        let upload = serde_json::from_value(json!({ "href": "https://hub/complete", "header": header })).expect("an action");
-        Parts::of(&FileEntry { path: "weights".into(), size, sha256: "0".repeat(64) }, &upload)
+        let upload =
+            serde_json::from_value(json!({ "href": "https://hub/complete", "header": header }))
+                .expect("an action");
+        Parts::of(
+            &FileEntry {
+                path: "weights".into(),
+                size,
+                sha256: "0".repeat(64),
+            },
+            &upload,
+        )
     }
 
     #[test]
     fn parts_go_in_the_order_of_their_numbers() {
         let urls = json!({ "chunk_size": "10", "00002": "b", "00010": "j", "00001": "a", "3": "c", "04": "d", "5": "e", "6": "f", "7": "g", "8": "h", "9": "i" });
         let found = parts(95, urls).expect("parts");
-        assert_eq!((found.size, found.urls.concat().as_str()), (10, "abcdefghij"));
-        assert_eq!(parts(10, json!({ "chunk_size": 10, "1": "a" })).expect("parts").urls, ["a"]);
+        assert_eq!(
+            (found.size, found.urls.concat().as_str()),
+            (10, "abcdefghij")
+        );
+        assert_eq!(
+            parts(10, json!({ "chunk_size": 10, "1": "a" }))
+                .expect("parts")
+                .urls,
+            ["a"]
+        );
     }
 
     #[test]
@@ -130,7 +208,9 @@ mod tests {
             (10, json!({ "chunk_size": "0", "1": "a" })),
             (10, json!({ "chunk_size": "ten", "1": "a" })),
         ] {
-            let refused = parts(size, header.clone()).expect_err("refused").to_string();
+            let refused = parts(size, header.clone())
+                .expect_err("refused")
+                .to_string();
             assert!(refused.contains("weights"), "{header}: {refused}");
         }
     }

@@ -34,7 +34,11 @@ pub use token::Token;
 /// The Hub that is meant when none is named.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// The hosts of the public Hub, and of those that it sends downloads to, as a Content Security Policy writes them.
-pub const PUBLIC_HOSTS: [&str; 3] = [DEFAULT_ENDPOINT, "https://*.huggingface.co", "https://*.hf.co"];
+pub const PUBLIC_HOSTS: [&str; 3] = [
+    DEFAULT_ENDPOINT,
+    "https://*.huggingface.co",
+    "https://*.hf.co",
+];
 const USER_AGENT: &str = concat!("starsight/", env!("CARGO_PKG_VERSION"));
 
 /// What a transfer tells whoever watches it.
@@ -87,8 +91,14 @@ impl Hub {
     /// # Errors
     /// When the address is not one of a Hub.
     pub fn new(endpoint: Option<&str>, token: Option<Token>) -> Result<Hub> {
-        let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"));
-        Hub::with(Settings { endpoint: endpoint.map(str::to_owned), token, offline, ..Settings::default() })
+        let offline = std::env::var("HF_HUB_OFFLINE")
+            .is_ok_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"));
+        Hub::with(Settings {
+            endpoint: endpoint.map(str::to_owned),
+            token,
+            offline,
+            ..Settings::default()
+        })
     }
 
     /// The Hub that `settings` describe.
@@ -97,16 +107,22 @@ impl Hub {
     /// When the address is not one of a Hub.
     pub fn with(settings: Settings) -> Result<Hub> {
         let from_environment = || std::env::var("HF_ENDPOINT").ok().filter(|v| !v.is_empty());
-        let endpoint = settings.endpoint.or_else(from_environment).unwrap_or_else(|| DEFAULT_ENDPOINT.into());
-        let url =
-            reqwest::Url::parse(&endpoint).with_context(|| format!("the Hub's address {endpoint:?} is not a URL such as {DEFAULT_ENDPOINT}"))?;
+        let endpoint = settings
+            .endpoint
+            .or_else(from_environment)
+            .unwrap_or_else(|| DEFAULT_ENDPOINT.into());
+        let url = reqwest::Url::parse(&endpoint).with_context(|| {
+            format!("the Hub's address {endpoint:?} is not a URL such as {DEFAULT_ENDPOINT}")
+        })?;
         // The address is printed in messages: it is no place for a password.
         ensure!(
             url.username().is_empty() && url.password().is_none(),
             "the Hub's address holds a user name or password: give a token by --token-file or HF_TOKEN"
         );
         ensure!(
-            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none(),
+            matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none(),
             "the Hub's address {endpoint:?} is not a URL such as {DEFAULT_ENDPOINT}"
         );
         Ok(Hub {
@@ -141,8 +157,16 @@ impl Hub {
 
     /// hf-hub's client. It asks again by itself.
     fn client(&self) -> Result<HFClientSync> {
-        let Patience { tries, wait, connect, stall } = self.patience;
-        let http = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(connect).read_timeout(stall);
+        let Patience {
+            tries,
+            wait,
+            connect,
+            stall,
+        } = self.patience;
+        let http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(connect)
+            .read_timeout(stall);
         let mut builder: HFClientBuilder = HFClient::builder()
             .endpoint(&self.endpoint)
             .client(http.build()?)
@@ -164,14 +188,32 @@ mod tests {
     #[test]
     fn an_address_is_one_of_a_hub() {
         assert_eq!(
-            Hub::with(Settings { endpoint: Some("http://127.0.0.1:1/".into()), ..Settings::default() }).unwrap().endpoint(),
+            Hub::with(Settings {
+                endpoint: Some("http://127.0.0.1:1/".into()),
+                ..Settings::default()
+            })
+            .unwrap()
+            .endpoint(),
             "http://127.0.0.1:1"
         );
         for bad in ["huggingface.co", "ftp://hub", "https://hub/?a=b", ""] {
-            assert!(Hub::with(Settings { endpoint: Some(bad.into()), ..Settings::default() }).is_err(), "{bad}");
+            assert!(
+                Hub::with(Settings {
+                    endpoint: Some(bad.into()),
+                    ..Settings::default()
+                })
+                .is_err(),
+                "{bad}"
+            );
         }
-        let with_password = Settings { endpoint: Some("https://me:secret@hub".into()), ..Settings::default() };
+        let with_password = Settings {
+            endpoint: Some("https://me:secret@hub".into()),
+            ..Settings::default()
+        };
         let message = format!("{:#}", Hub::with(with_password).err().expect("refused"));
-        assert!(message.contains("--token-file") && !message.contains("secret"), "{message}");
+        assert!(
+            message.contains("--token-file") && !message.contains("secret"),
+            "{message}"
+        );
     }
 }

@@ -19,20 +19,29 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { tries: 5, wait: Duration::from_millis(500), connect: Duration::from_secs(15), stall: Duration::from_secs(60) }
+        Patience {
+            tries: 5,
+            wait: Duration::from_millis(500),
+            connect: Duration::from_secs(15),
+            stall: Duration::from_secs(60),
+        }
     }
 }
 
 impl Patience {
     /// The waits between the tries.
     pub(super) fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
-        iter::successors(Some(self.wait), |wait| Some(*wait * 2)).take(self.tries.saturating_sub(1) as usize)
+        iter::successors(Some(self.wait), |wait| Some(*wait * 2))
+            .take(self.tries.saturating_sub(1) as usize)
     }
 }
 
 impl Hub {
     /// Asks what may be asked twice, again and again while the fault is one that may pass.
-    pub(super) fn retry<T>(&self, mut ask: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn retry<T>(
+        &self,
+        mut ask: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         for wait in self.patience.waits() {
             match ask() {
                 Err(failure) if failure.may_pass() => self.wait_after(&failure, wait),
@@ -44,7 +53,11 @@ impl Hub {
 
     /// Waits before the next try, and says why.
     pub(super) fn wait_after(&self, failure: &Failure, wait: Duration) {
-        self.note(&format!("{}; trying again in {:.1} s", self.redacted(&failure.to_string()), wait.as_secs_f64()));
+        self.note(&format!(
+            "{}; trying again in {:.1} s",
+            self.redacted(&failure.to_string()),
+            wait.as_secs_f64()
+        ));
         thread::sleep(wait);
     }
 }
@@ -55,8 +68,26 @@ mod tests {
 
     #[test]
     fn waits_double() {
-        let patience = Patience { tries: 4, wait: Duration::from_millis(100), ..Patience::default() };
-        assert_eq!(patience.waits().map(|wait| wait.as_millis()).collect::<Vec<_>>(), [100, 200, 400]);
-        assert_eq!(Patience { tries: 1, ..patience }.waits().count(), 0);
+        let patience = Patience {
+            tries: 4,
+            wait: Duration::from_millis(100),
+            ..Patience::default()
+        };
+        assert_eq!(
+            patience
+                .waits()
+                .map(|wait| wait.as_millis())
+                .collect::<Vec<_>>(),
+            [100, 200, 400]
+        );
+        assert_eq!(
+            Patience {
+                tries: 1,
+                ..patience
+            }
+            .waits()
+            .count(),
+            0
+        );
     }
 }

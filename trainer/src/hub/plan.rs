@@ -95,7 +95,12 @@ impl Plan {
 
     /// The paths that the commit is about: of the bundle's files, and of those that it deletes.
     pub(super) fn paths(&self) -> Vec<String> {
-        self.files.iter().map(|file| &file.entry.path).chain(&self.stale).cloned().collect()
+        self.files
+            .iter()
+            .map(|file| &file.entry.path)
+            .chain(&self.stale)
+            .cloned()
+            .collect()
     }
 }
 
@@ -106,20 +111,37 @@ impl Hub {
     /// When the bundle is not what its manifest says, or the Hub refuses.
     pub fn plan(&self, publication: &Publication<'_>) -> Result<Plan> {
         let Publication { bundle, repo, .. } = publication;
-        ensure!(!self.offline, "publishing to {repo}: HF_HUB_OFFLINE keeps this program off the network; unset it");
+        ensure!(
+            !self.offline,
+            "publishing to {repo}: HF_HUB_OFFLINE keeps this program off the network; unset it"
+        );
         let mut entries = verify::bundle(bundle)?.files;
         entries.push(FileEntry::of(MANIFEST, &read(&bundle.join(MANIFEST))?));
         let mut plan = self.compare(publication, entries)?;
-        self.choose_ways(&mut plan, publication).map_err(|failure| failure.explain(self, Wish::Publish, repo))?;
+        self.choose_ways(&mut plan, publication)
+            .map_err(|failure| failure.explain(self, Wish::Publish, repo))?;
         Ok(plan)
     }
 
     /// Holds the bundle's files to those of the Hub.
     fn compare(&self, publication: &Publication<'_>, entries: Vec<FileEntry>) -> Result<Plan> {
-        let Publication { bundle, repo, private, pull_request, .. } = *publication;
+        let Publication {
+            bundle,
+            repo,
+            private,
+            pull_request,
+            ..
+        } = *publication;
         let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
         let client = self.client()?;
-        let repository = found(client.model(&repo.owner, &repo.name).info().send().map_err(Failure::from)).map_err(explain)?;
+        let repository = found(
+            client
+                .model(&repo.owner, &repo.name)
+                .info()
+                .send()
+                .map_err(Failure::from),
+        )
+        .map_err(explain)?;
         if let Some(info) = &repository {
             ensure!(
                 !private || info.private == Some(true),
@@ -127,7 +149,11 @@ impl Hub {
                 self.endpoint()
             );
         }
-        let branch = if repository.is_some() { found(self.head(&client, repo)).map_err(explain)? } else { None };
+        let branch = if repository.is_some() {
+            found(self.head(&client, repo)).map_err(explain)?
+        } else {
+            None
+        };
         ensure!(
             !pull_request || branch.is_some(),
             "publishing to {repo} at {}: there is no branch {} that a pull request could be for; publish without --pull-request first",
@@ -135,15 +161,30 @@ impl Hub {
             repo.revision()
         );
         // A new branch starts where main is.
-        let parent = branch.clone().or_else(|| repository.as_ref().and_then(|info| info.sha.clone()));
+        let parent = branch
+            .clone()
+            .or_else(|| repository.as_ref().and_then(|info| info.sha.clone()));
         let paths: Vec<String> = entries.iter().map(|entry| entry.path.clone()).collect();
         let listed = match &parent {
-            Some(parent) => Rest::new(self).and_then(|rest| rest.paths_info(RepoKind::Model, repo, parent, &paths)).map_err(explain)?,
+            Some(parent) => Rest::new(self)
+                .and_then(|rest| rest.paths_info(RepoKind::Model, repo, parent, &paths))
+                .map_err(explain)?,
             None => Vec::new(),
         };
-        let planned = |entry| Ok(PlannedFile { state: state_of(bundle, &entry, &listed)?, entry, way: None });
-        let files = entries.into_iter().map(planned).collect::<Result<Vec<_>>>()?;
-        let other_manifest = files.iter().any(|file| file.entry.path == MANIFEST && file.state == State::Changed);
+        let planned = |entry| {
+            Ok(PlannedFile {
+                state: state_of(bundle, &entry, &listed)?,
+                entry,
+                way: None,
+            })
+        };
+        let files = entries
+            .into_iter()
+            .map(planned)
+            .collect::<Result<Vec<_>>>()?;
+        let other_manifest = files
+            .iter()
+            .any(|file| file.entry.path == MANIFEST && file.state == State::Changed);
         let stale = match &parent {
             Some(parent) if other_manifest => self.stale(repo, parent, &paths).map_err(explain)?,
             _ => Vec::new(),
@@ -163,29 +204,60 @@ impl Hub {
     /// What the manifest at `commit` lists, and the Hub has there, but for `paths`.
     fn stale(&self, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<String>, Failure> {
         let rest = Rest::new(self)?;
-        let manifest = self.retry(|| Ok(rest.content(RepoKind::Model, repo, commit, MANIFEST, 0)?.bytes()?))?;
+        let manifest = self.retry(|| {
+            Ok(rest
+                .content(RepoKind::Model, repo, commit, MANIFEST, 0)?
+                .bytes()?)
+        })?;
         let former = match Manifest::from_json(&manifest) {
-            Ok(manifest) => manifest.files.into_iter().map(|file| file.path).filter(|path| !paths.contains(path)).collect::<Vec<_>>(),
+            Ok(manifest) => manifest
+                .files
+                .into_iter()
+                .map(|file| file.path)
+                .filter(|path| !paths.contains(path))
+                .collect::<Vec<_>>(),
             Err(error) => {
                 self.note(&format!("the manifest at the Hub cannot be read ({error}): no file of that version is deleted"));
                 return Ok(Vec::new());
             }
         };
-        Ok(rest.paths_info(RepoKind::Model, repo, commit, &former)?.into_iter().map(|file| file.path).collect())
+        Ok(rest
+            .paths_info(RepoKind::Model, repo, commit, &former)?
+            .into_iter()
+            .map(|file| file.path)
+            .collect())
     }
 
     /// The commit at the tip of the branch.
     pub(super) fn head(&self, client: &HFClientSync, repo: &RepoId) -> Result<String, Failure> {
-        let info = client.model(&repo.owner, &repo.name).info().revision(repo.revision()).send()?;
-        info.sha.ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))
+        let info = client
+            .model(&repo.owner, &repo.name)
+            .info()
+            .revision(repo.revision())
+            .send()?;
+        info.sha
+            .ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))
     }
 
     /// Asks the Hub how it wants the files that go. Where there is no repository yet, it cannot be asked: sizes say what is likely.
-    pub(super) fn choose_ways(&self, plan: &mut Plan, publication: &Publication<'_>) -> Result<(), Failure> {
+    pub(super) fn choose_ways(
+        &self,
+        plan: &mut Plan,
+        publication: &Publication<'_>,
+    ) -> Result<(), Failure> {
         let Publication { bundle, repo, .. } = publication;
-        let going = plan.files.iter_mut().filter(|file| file.state != State::Same);
+        let going = plan
+            .files
+            .iter_mut()
+            .filter(|file| file.state != State::Same);
         if !plan.revision_exists {
-            going.for_each(|file| file.way = Some(if file.entry.size > LARGE { Way::Ahead } else { Way::Commit }));
+            going.for_each(|file| {
+                file.way = Some(if file.entry.size > LARGE {
+                    Way::Ahead
+                } else {
+                    Way::Commit
+                })
+            });
             return Ok(());
         }
         let rest = Rest::new(self)?;
@@ -193,7 +265,13 @@ impl Hub {
             .files
             .iter()
             .filter(|file| file.state != State::Same)
-            .map(|file| Ok((file.entry.path.as_str(), file.entry.size, sample(&bundle.join(&file.entry.path))?)))
+            .map(|file| {
+                Ok((
+                    file.entry.path.as_str(),
+                    file.entry.size,
+                    sample(&bundle.join(&file.entry.path))?,
+                ))
+            })
             .collect::<Result<_>>()?;
         if samples.is_empty() {
             return Ok(());
@@ -208,21 +286,44 @@ impl Hub {
 }
 
 /// By path, how the files that go travel.
-fn ways(rest: &Rest<'_>, repo: &RepoId, modes: &HashMap<String, UploadMode>, plan: &Plan) -> Result<HashMap<String, Way>, Failure> {
+fn ways(
+    rest: &Rest<'_>,
+    repo: &RepoId,
+    modes: &HashMap<String, UploadMode>,
+    plan: &Plan,
+) -> Result<HashMap<String, Way>, Failure> {
     // git-lfs has no empty files.
-    let ahead = |entry: &FileEntry| entry.size > 0 && modes.get(&entry.path) == Some(&UploadMode::Lfs);
-    if let Some(file) = plan.going().find(|file| file.entry.size > LARGE && !ahead(&file.entry)) {
-        return Err(Failure::Answer(format!("it wants {}, {} bytes, inside the commit itself", file.entry.path, file.entry.size)));
+    let ahead =
+        |entry: &FileEntry| entry.size > 0 && modes.get(&entry.path) == Some(&UploadMode::Lfs);
+    if let Some(file) = plan
+        .going()
+        .find(|file| file.entry.size > LARGE && !ahead(&file.entry))
+    {
+        return Err(Failure::Answer(format!(
+            "it wants {}, {} bytes, inside the commit itself",
+            file.entry.path, file.entry.size
+        )));
     }
-    let objects: Vec<(&str, u64)> =
-        plan.going().filter(|file| ahead(&file.entry)).map(|file| (file.entry.sha256.as_str(), file.entry.size)).collect();
-    let by_xet = !objects.is_empty() && rest.batch(repo, &["basic", "multipart", "xet"], &objects)?.transfer.as_deref() == Some("xet");
+    let objects: Vec<(&str, u64)> = plan
+        .going()
+        .filter(|file| ahead(&file.entry))
+        .map(|file| (file.entry.sha256.as_str(), file.entry.size))
+        .collect();
+    let by_xet = !objects.is_empty()
+        && rest
+            .batch(repo, &["basic", "multipart", "xet"], &objects)?
+            .transfer
+            .as_deref()
+            == Some("xet");
     let way = |file: &PlannedFile| match (ahead(&file.entry), by_xet) {
         (false, _) => Way::Commit,
         (true, true) => Way::Xet,
         (true, false) => Way::Lfs,
     };
-    Ok(plan.going().map(|file| (file.entry.path.clone(), way(file))).collect())
+    Ok(plan
+        .going()
+        .map(|file| (file.entry.path.clone(), way(file)))
+        .collect())
 }
 
 /// What is there, if the Hub does not say that there is nothing.
@@ -237,7 +338,11 @@ fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
 pub(super) fn state_of(bundle: &Path, entry: &FileEntry, listed: &[RemoteFile]) -> Result<State> {
     match listed.iter().find(|there| there.path == entry.path) {
         None => Ok(State::New),
-        Some(there) => Ok(if there.differs(&bundle.join(&entry.path))?.is_some() { State::Changed } else { State::Same }),
+        Some(there) => Ok(if there.differs(&bundle.join(&entry.path))?.is_some() {
+            State::Changed
+        } else {
+            State::Same
+        }),
     }
 }
 
@@ -245,6 +350,10 @@ pub(super) fn state_of(bundle: &Path, entry: &FileEntry, listed: &[RemoteFile]) 
 fn sample(path: &Path) -> Result<Vec<u8>> {
     let mut sample = Vec::new();
     let reading = || format!("reading {}", path.display());
-    File::open(path).with_context(reading)?.take(SAMPLE).read_to_end(&mut sample).with_context(reading)?;
+    File::open(path)
+        .with_context(reading)?
+        .take(SAMPLE)
+        .read_to_end(&mut sample)
+        .with_context(reading)?;
     Ok(sample)
 }

@@ -69,28 +69,52 @@ impl Hub {
     /// When the bundle is not what its manifest says, the Hub does not take it, or someone else committed meanwhile. The Hub then holds what it held before, but for a repository or a
     /// branch that was made for the bundle: the error names it.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Published> {
-        let Publication { repo, pull_request, .. } = *publication;
+        let Publication {
+            repo, pull_request, ..
+        } = *publication;
         let mut plan = self.plan(publication)?;
         let mut url = format!("{}/{}", self.endpoint(), repo.path());
         if let Some(revision) = &repo.revision {
             url = format!("{url}/tree/{revision}");
         }
-        if let (Some(parent), true, 0) = (&plan.parent, plan.revision_exists, plan.going().count()) {
-            return Ok(Published { commit: parent.clone(), url, files: 0, bytes: 0, deleted: Vec::new(), pull_request: None });
+        if let (Some(parent), true, 0) = (&plan.parent, plan.revision_exists, plan.going().count())
+        {
+            return Ok(Published {
+                commit: parent.clone(),
+                url,
+                files: 0,
+                bytes: 0,
+                deleted: Vec::new(),
+                pull_request: None,
+            });
         }
 
         let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
         let rest = Rest::new(self).map_err(explain)?;
         let client = self.client()?;
         let mut made = Vec::new();
-        let commit = self.make_room(&mut plan, publication, &mut made).and_then(|()| match &plan.parent {
-            // A new branch that starts with all of it.
-            Some(parent) if plan.going().count() == 0 => Ok(parent.clone()),
-            _ => Commit { hub: self, rest: &rest, client: &client, publication, plan: &plan }.make().map_err(explain),
-        });
+        let commit = self
+            .make_room(&mut plan, publication, &mut made)
+            .and_then(|()| match &plan.parent {
+                // A new branch that starts with all of it.
+                Some(parent) if plan.going().count() == 0 => Ok(parent.clone()),
+                _ => Commit {
+                    hub: self,
+                    rest: &rest,
+                    client: &client,
+                    publication,
+                    plan: &plan,
+                }
+                .make()
+                .map_err(explain),
+            });
         let commit = commit.map_err(|error| match made.is_empty() {
             true => error,
-            false => error.context(format!("made for it at {}: {}; publish again to fill it, or delete it there", self.endpoint(), made.join(", "))),
+            false => error.context(format!(
+                "made for it at {}: {}; publish again to fill it, or delete it there",
+                self.endpoint(),
+                made.join(", ")
+            )),
         })?;
         self.read_back(&rest, publication, &commit, &plan)?;
         let pull_request = match pull_request {
@@ -99,11 +123,23 @@ impl Hub {
             })?),
             false => None,
         };
-        Ok(Published { commit, url, files: plan.going().count(), bytes: plan.bytes(), deleted: plan.stale, pull_request })
+        Ok(Published {
+            commit,
+            url,
+            files: plan.going().count(),
+            bytes: plan.bytes(),
+            deleted: plan.stale,
+            pull_request,
+        })
     }
 
     /// Makes the repository and the branch that the plan lacks, adds them to `made`, and asks how the files shall travel there.
-    fn make_room(&self, plan: &mut Plan, publication: &Publication<'_>, made: &mut Vec<String>) -> Result<()> {
+    fn make_room(
+        &self,
+        plan: &mut Plan,
+        publication: &Publication<'_>,
+        made: &mut Vec<String>,
+    ) -> Result<()> {
         if plan.revision_exists {
             return Ok(());
         }
@@ -112,15 +148,33 @@ impl Hub {
         let client = self.client()?;
         if !plan.repository_exists {
             let path = repo.path();
-            let create = client.create_repository().repo_id(&path).repo_type(RepoTypeModel);
-            create.private(publication.private).exist_ok(true).send().map_err(|error| explain(error.into()))?;
+            let create = client
+                .create_repository()
+                .repo_id(&path)
+                .repo_type(RepoTypeModel);
+            create
+                .private(publication.private)
+                .exist_ok(true)
+                .send()
+                .map_err(|error| explain(error.into()))?;
             made.push(format!("the repository {}", repo.path()));
         }
-        let main = RepoId { revision: None, ..repo.clone() };
+        let main = RepoId {
+            revision: None,
+            ..repo.clone()
+        };
         if repo.revision() != main.revision() {
-            match client.model(&repo.owner, &repo.name).create_branch().branch(repo.revision()).send().map_err(Failure::from) {
+            match client
+                .model(&repo.owner, &repo.name)
+                .create_branch()
+                .branch(repo.revision())
+                .send()
+                .map_err(Failure::from)
+            {
                 // It is there since we looked, or since a first try whose answer was lost.
-                Ok(_) | Err(Failure::Status { code: 409, .. }) => made.push(format!("the branch {}", repo.revision())),
+                Ok(_) | Err(Failure::Status { code: 409, .. }) => {
+                    made.push(format!("the branch {}", repo.revision()))
+                }
                 Err(failure) => return Err(explain(failure)),
             }
         }
@@ -136,19 +190,44 @@ impl Hub {
     }
 
     /// The address of the pull request whose tip is `commit`.
-    fn proposal(&self, client: &HFClientSync, repo: &RepoId, commit: &str) -> Result<Option<String>, Failure> {
-        let refs = client.model(&repo.owner, &repo.name).list_refs().include_pull_requests(true).send()?;
-        let tip = refs.pull_requests.into_iter().find(|tip| tip.target_commit == commit);
+    fn proposal(
+        &self,
+        client: &HFClientSync,
+        repo: &RepoId,
+        commit: &str,
+    ) -> Result<Option<String>, Failure> {
+        let refs = client
+            .model(&repo.owner, &repo.name)
+            .list_refs()
+            .include_pull_requests(true)
+            .send()?;
+        let tip = refs
+            .pull_requests
+            .into_iter()
+            .find(|tip| tip.target_commit == commit);
         let number = tip.and_then(|tip| tip.git_ref.rsplit('/').next().map(str::to_owned));
-        Ok(number.map(|number| format!("{}/{}/discussions/{number}", self.endpoint(), repo.path())))
+        Ok(
+            number
+                .map(|number| format!("{}/{}/discussions/{number}", self.endpoint(), repo.path())),
+        )
     }
 
-    fn read_back(&self, rest: &Rest<'_>, publication: &Publication<'_>, commit: &str, plan: &Plan) -> Result<()> {
+    fn read_back(
+        &self,
+        rest: &Rest<'_>,
+        publication: &Publication<'_>,
+        commit: &str,
+        plan: &Plan,
+    ) -> Result<()> {
         let Publication { bundle, repo, .. } = publication;
-        let listed = rest.paths_info(RepoKind::Model, repo, commit, &plan.paths()).map_err(|failure| {
-            let why = failure.explain(self, Wish::Publish, repo);
-            why.context(format!("published as commit {commit}, but it could not be read back"))
-        })?;
+        let listed = rest
+            .paths_info(RepoKind::Model, repo, commit, &plan.paths())
+            .map_err(|failure| {
+                let why = failure.explain(self, Wish::Publish, repo);
+                why.context(format!(
+                    "published as commit {commit}, but it could not be read back"
+                ))
+            })?;
         for file in &plan.files {
             let path = &file.entry.path;
             let how = match listed.iter().find(|there| there.path == *path) {
@@ -158,9 +237,16 @@ impl Hub {
                     None => continue,
                 },
             };
-            bail!("published to {repo} at {} as commit {commit}, but {path} is not there as it is here ({how}): publish again", self.endpoint());
+            bail!(
+                "published to {repo} at {} as commit {commit}, but {path} is not there as it is here ({how}): publish again",
+                self.endpoint()
+            );
         }
-        if let Some(stale) = plan.stale.iter().find(|path| listed.iter().any(|there| there.path == **path)) {
+        if let Some(stale) = plan
+            .stale
+            .iter()
+            .find(|path| listed.iter().any(|there| there.path == **path))
+        {
             bail!(
                 "published to {repo} at {} as commit {commit}, but {stale}, a file of the version before, is still there: delete it",
                 self.endpoint()
@@ -185,11 +271,22 @@ impl Commit<'_> {
     fn make(&self) -> Result<String, Failure> {
         let lines = self.lines()?;
         self.upload()?;
-        let proposals = if self.publication.pull_request { self.tips()? } else { HashSet::new() };
+        let proposals = if self.publication.pull_request {
+            self.tips()?
+        } else {
+            HashSet::new()
+        };
         let mut waits = self.hub.patience.waits();
         loop {
-            let Publication { repo, pull_request, .. } = *self.publication;
-            let failure = match self.rest.commit(repo, lines.clone(), pull_request, self.hub.patience.stall * COMMIT) {
+            let Publication {
+                repo, pull_request, ..
+            } = *self.publication;
+            let failure = match self.rest.commit(
+                repo,
+                lines.clone(),
+                pull_request,
+                self.hub.patience.stall * COMMIT,
+            ) {
                 Ok(commit) => return Ok(commit),
                 Err(failure) => failure,
             };
@@ -210,17 +307,33 @@ impl Commit<'_> {
     }
 
     /// The commit of a proposal whose answer was lost, if the Hub comes to list it.
-    fn find_proposal(&self, proposals: &HashSet<String>, failure: &Failure) -> Result<String, Failure> {
-        let Commit { hub, publication: Publication { repo, .. }, .. } = self;
+    fn find_proposal(
+        &self,
+        proposals: &HashSet<String>,
+        failure: &Failure,
+    ) -> Result<String, Failure> {
+        let Commit {
+            hub,
+            publication: Publication { repo, .. },
+            ..
+        } = self;
         for wait in iter::once(Duration::ZERO).chain(hub.patience.waits()) {
             thread::sleep(wait);
             if let Ok(Some(commit)) = self.landed(proposals) {
                 return Ok(commit);
             }
-            hub.note(&format!("{}; looking for the pull request that may have come of it", hub.redacted(&failure.to_string())));
+            hub.note(&format!(
+                "{}; looking for the pull request that may have come of it",
+                hub.redacted(&failure.to_string())
+            ));
         }
-        let (failure, address) = (hub.redacted(&failure.to_string()), format!("{}/{}/discussions", hub.endpoint(), repo.path()));
-        Err(Failure::Local(anyhow!("{failure}, and whether there is a pull request is not known: look at {address} before you publish again")))
+        let (failure, address) = (
+            hub.redacted(&failure.to_string()),
+            format!("{}/{}/discussions", hub.endpoint(), repo.path()),
+        );
+        Err(Failure::Local(anyhow!(
+            "{failure}, and whether there is a pull request is not known: look at {address} before you publish again"
+        )))
     }
 
     /// Sends the large files.
@@ -229,30 +342,49 @@ impl Commit<'_> {
         let going_by = |way: Way| self.plan.going().filter(move |file| file.way == Some(way));
         let ahead = going_by(Way::Xet).chain(going_by(Way::Lfs));
         let meter = Meter::new(&self.hub.report, ahead.map(|file| file.entry.size).sum());
-        let by_xet: Vec<PathBuf> = going_by(Way::Xet).map(|file| bundle.join(&file.entry.path)).collect();
+        let by_xet: Vec<PathBuf> = going_by(Way::Xet)
+            .map(|file| bundle.join(&file.entry.path))
+            .collect();
         if !by_xet.is_empty() {
             self.hub.send_by_xet(self.rest, repo, &by_xet, &meter)?;
         }
-        let upload = Upload { hub: self.hub, rest: self.rest, repo, meter: &meter };
-        going_by(Way::Lfs).try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
+        let upload = Upload {
+            hub: self.hub,
+            rest: self.rest,
+            repo,
+            meter: &meter,
+        };
+        going_by(Way::Lfs)
+            .try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
     }
 
     /// The commit as lines of JSON: a header, then a line for each file. Small files are in it, large ones are named.
     fn lines(&self) -> Result<Vec<u8>> {
-        let Publication { bundle, message, .. } = *self.publication;
+        let Publication {
+            bundle, message, ..
+        } = *self.publication;
         let mut lines = Vec::new();
         let mut line = |key: &str, value: Value| -> Result<()> {
             serde_json::to_writer(&mut lines, &json!({ "key": key, "value": value }))?;
             lines.push(b'\n');
             Ok(())
         };
-        line("header", json!({ "summary": message, "description": "", "parentCommit": self.plan.parent }))?;
+        line(
+            "header",
+            json!({ "summary": message, "description": "", "parentCommit": self.plan.parent }),
+        )?;
         for PlannedFile { entry, way, .. } in self.plan.going() {
             if matches!(way, Some(Way::Lfs | Way::Xet)) {
-                line("lfsFile", json!({ "path": entry.path, "algo": "sha256", "oid": entry.sha256, "size": entry.size }))?;
+                line(
+                    "lfsFile",
+                    json!({ "path": entry.path, "algo": "sha256", "oid": entry.sha256, "size": entry.size }),
+                )?;
             } else {
                 let content = BASE64_STANDARD.encode(read(&bundle.join(&entry.path))?);
-                line("file", json!({ "path": entry.path, "encoding": "base64", "content": content }))?;
+                line(
+                    "file",
+                    json!({ "path": entry.path, "encoding": "base64", "content": content }),
+                )?;
             }
         }
         for path in &self.plan.stale {
@@ -264,8 +396,17 @@ impl Commit<'_> {
     /// The tips of all pull requests.
     fn tips(&self) -> Result<HashSet<String>, Failure> {
         let RepoId { owner, name, .. } = self.publication.repo;
-        let refs = self.client.model(owner, name).list_refs().include_pull_requests(true).send()?;
-        Ok(refs.pull_requests.into_iter().map(|tip| tip.target_commit).collect())
+        let refs = self
+            .client
+            .model(owner, name)
+            .list_refs()
+            .include_pull_requests(true)
+            .send()?;
+        Ok(refs
+            .pull_requests
+            .into_iter()
+            .map(|tip| tip.target_commit)
+            .collect())
     }
 
     /// Our commit, if the Hub has it: a new tip that holds all files as they are here.
@@ -273,11 +414,20 @@ impl Commit<'_> {
         let repo = self.publication.repo;
         let tips: Vec<String> = match self.publication.pull_request {
             true => self.tips()?.difference(proposals).cloned().collect(),
-            false => Some(self.hub.head(self.client, repo)?).filter(|head| self.plan.parent.as_ref() != Some(head)).into_iter().collect(),
+            false => Some(self.hub.head(self.client, repo)?)
+                .filter(|head| self.plan.parent.as_ref() != Some(head))
+                .into_iter()
+                .collect(),
         };
         for tip in tips {
-            let listed = self.rest.paths_info(RepoKind::Model, repo, &tip, &self.plan.paths())?;
-            let mut same = !self.plan.stale.iter().any(|path| listed.iter().any(|there| there.path == *path));
+            let listed = self
+                .rest
+                .paths_info(RepoKind::Model, repo, &tip, &self.plan.paths())?;
+            let mut same = !self
+                .plan
+                .stale
+                .iter()
+                .any(|path| listed.iter().any(|there| there.path == *path));
             for file in &self.plan.files {
                 same &= state_of(self.publication.bundle, &file.entry, &listed)? == State::Same;
             }

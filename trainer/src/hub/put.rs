@@ -31,12 +31,23 @@ impl Hub {
     /// Sends a piece. The address may be another host's: our token does not go there. Returns the tag that it gives the content.
     ///
     /// Not by reqwest's blocking client: that one does not hear a refusal that comes before all is sent, nor notice that nothing moves.
-    pub(super) fn put(&self, piece: &Piece<'_>, to: &Action, meter: &Meter) -> Result<Option<String>, Failure> {
+    pub(super) fn put(
+        &self,
+        piece: &Piece<'_>,
+        to: &Action,
+        meter: &Meter,
+    ) -> Result<Option<String>, Failure> {
         let sent = Arc::<AtomicU64>::default();
         let body = piece.body(&sent, meter)?;
-        let http = Client::builder().user_agent(USER_AGENT).connect_timeout(self.patience.connect).build()?;
+        let http = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(self.patience.connect)
+            .build()?;
         // The length said here keeps the body from going in chunks of unknown number, which stores refuse.
-        let mut request = http.put(&to.href).header(header::CONTENT_LENGTH, piece.size).body(body);
+        let mut request = http
+            .put(&to.href)
+            .header(header::CONTENT_LENGTH, piece.size)
+            .body(body);
         for (name, value) in &to.header {
             if let Some(value) = value.as_str() {
                 request = request.header(name, value);
@@ -45,14 +56,24 @@ impl Hub {
         let answer = async {
             let response = request.send().await?;
             if !response.status().is_success() {
-                return Err(Failure::Status { code: response.status().as_u16(), words: None });
+                return Err(Failure::Status {
+                    code: response.status().as_u16(),
+                    words: None,
+                });
             }
-            let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            let tag = response
+                .headers()
+                .get(header::ETAG)
+                .and_then(|tag| tag.to_str().ok())
+                .map(str::to_owned);
             // An answer that breaks off is none.
             response.bytes().await?;
             Ok(tag)
         };
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().context("starting an upload")?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("starting an upload")?;
         let outcome = runtime.block_on(async {
             tokio::pin!(answer);
             let mut before = 0;
@@ -63,7 +84,10 @@ impl Hub {
                 }
                 let now = sent.load(Ordering::Relaxed);
                 if now == before {
-                    return Err(Failure::Network { reason: "it stood still".into(), connected: true });
+                    return Err(Failure::Network {
+                        reason: "it stood still".into(),
+                        connected: true,
+                    });
                 }
                 before = now;
             }
@@ -77,16 +101,22 @@ impl Piece<'_> {
     fn body(&self, sent: &Arc<AtomicU64>, meter: &Meter) -> Result<Body> {
         let reading = || format!("reading {}", self.path.display());
         let mut file = File::open(self.path).with_context(reading)?;
-        file.seek(SeekFrom::Start(self.start)).with_context(reading)?;
+        file.seek(SeekFrom::Start(self.start))
+            .with_context(reading)?;
         let (sent, meter) = (sent.clone(), meter.clone());
-        Ok(Body::wrap_stream(stream::try_unfold((file, self.size), move |(mut file, left)| {
-            let mut block = vec![0; left.min(BLOCK) as usize];
-            let read = file.read_exact(&mut block).map(|()| (!block.is_empty()).then(|| (block, (file, left - left.min(BLOCK)))));
-            if read.is_ok() {
-                sent.fetch_add(left.min(BLOCK), Ordering::Relaxed);
-                meter.add(left.min(BLOCK));
-            }
-            async { read }
-        })))
+        Ok(Body::wrap_stream(stream::try_unfold(
+            (file, self.size),
+            move |(mut file, left)| {
+                let mut block = vec![0; left.min(BLOCK) as usize];
+                let read = file
+                    .read_exact(&mut block)
+                    .map(|()| (!block.is_empty()).then(|| (block, (file, left - left.min(BLOCK)))));
+                if read.is_ok() {
+                    sent.fetch_add(left.min(BLOCK), Ordering::Relaxed);
+                    meter.add(left.min(BLOCK));
+                }
+                async { read }
+            },
+        )))
     }
 }

@@ -21,7 +21,11 @@ const LFS_JSON: &str = "application/vnd.git-lfs+json";
 /// How many paths are asked for at once.
 const PATHS: usize = 500;
 /// What stays as it is within a part of an address.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +82,24 @@ impl RemoteFile {
 
     /// How the file at `path` differs from this one, if it does.
     pub(super) fn differs(&self, path: &Path) -> anyhow::Result<Option<Difference>> {
-        let size = path.metadata().with_context(|| format!("reading {}", path.display()))?.len();
+        let size = path
+            .metadata()
+            .with_context(|| format!("reading {}", path.display()))?
+            .len();
         if size != self.size {
-            return Ok(Some(Difference { here: format!("{size} bytes"), there: self.size.to_string() }));
+            return Ok(Some(Difference {
+                here: format!("{size} bytes"),
+                there: self.size.to_string(),
+            }));
         }
         let (name, found) = match &self.lfs {
             Some(_) => ("SHA-256", verify::hashed(path, &mut std::io::sink())?.1),
             None => ("git object id", git_oid(path)?),
         };
-        Ok((found != self.etag()).then(|| Difference { here: format!("{name} {found}"), there: self.etag().to_owned() }))
+        Ok((found != self.etag()).then(|| Difference {
+            here: format!("{name} {found}"),
+            there: self.etag().to_owned(),
+        }))
     }
 }
 
@@ -164,23 +177,51 @@ pub(super) struct XetStore {
 impl<'a> Rest<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Rest<'a>, Failure> {
         let patience = hub.patience;
-        let http = Client::builder().user_agent(USER_AGENT).connect_timeout(patience.connect).timeout(patience.stall).build()?;
+        let http = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(patience.connect)
+            .timeout(patience.stall)
+            .build()?;
         Ok(Rest { hub, http })
     }
 
     fn api(&self, kind: RepoKind, repo: &RepoId, what: &str, revision: &str) -> String {
-        format!("{}/api/{}/{}/{what}/{}", self.hub.endpoint(), kind.plural(), repo.path(), encoded(revision))
+        format!(
+            "{}/api/{}/{}/{what}/{}",
+            self.hub.endpoint(),
+            kind.plural(),
+            repo.path(),
+            encoded(revision)
+        )
     }
 
     /// What the Hub knows of `paths` at a commit. Paths that it does not have are left out.
-    pub(super) fn paths_info(&self, kind: RepoKind, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<RemoteFile>, Failure> {
+    pub(super) fn paths_info(
+        &self,
+        kind: RepoKind,
+        repo: &RepoId,
+        commit: &str,
+        paths: &[String],
+    ) -> Result<Vec<RemoteFile>, Failure> {
         let url = self.api(kind, repo, "paths-info", commit);
-        let ask = |paths: &[String]| self.hub.retry(|| self.json::<Vec<RemoteFile>>(self.http.post(&url).json(&json!({ "paths": paths }))));
-        Ok(paths.chunks(PATHS).map(ask).collect::<Result<Vec<_>, _>>()?.concat())
+        let ask = |paths: &[String]| {
+            self.hub.retry(|| {
+                self.json::<Vec<RemoteFile>>(self.http.post(&url).json(&json!({ "paths": paths })))
+            })
+        };
+        Ok(paths
+            .chunks(PATHS)
+            .map(ask)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat())
     }
 
     /// Asks how the Hub wants files: `(path, size, beginning)`.
-    pub(super) fn preupload(&self, repo: &RepoId, files: &[(&str, u64, Vec<u8>)]) -> Result<HashMap<String, UploadMode>, Failure> {
+    pub(super) fn preupload(
+        &self,
+        repo: &RepoId,
+        files: &[(&str, u64, Vec<u8>)],
+    ) -> Result<HashMap<String, UploadMode>, Failure> {
         #[derive(Deserialize)]
         struct Answer {
             files: Vec<Mode>,
@@ -194,20 +235,52 @@ impl<'a> Rest<'a> {
         let files: Vec<_> =
             files.iter().map(|(path, size, sample)| json!({ "path": path, "size": size, "sample": BASE64_STANDARD.encode(sample) })).collect();
         let url = self.api(RepoKind::Model, repo, "preupload", repo.revision());
-        let answer: Answer = self.hub.retry(|| self.json(self.http.post(&url).json(&json!({ "files": files }))))?;
-        Ok(answer.files.into_iter().map(|file| (file.path, file.upload_mode)).collect())
+        let answer: Answer = self
+            .hub
+            .retry(|| self.json(self.http.post(&url).json(&json!({ "files": files }))))?;
+        Ok(answer
+            .files
+            .into_iter()
+            .map(|file| (file.path, file.upload_mode))
+            .collect())
     }
 
     /// Asks where large files go: `(SHA-256, size)`.
-    pub(super) fn batch(&self, repo: &RepoId, transfers: &[&str], objects: &[(&str, u64)]) -> Result<Batch, Failure> {
-        let objects: Vec<_> = objects.iter().map(|(oid, size)| json!({ "oid": oid, "size": size })).collect();
-        let url = format!("{}/{}.git/info/lfs/objects/batch", self.hub.endpoint(), repo.path());
-        let body =
-            json!({ "operation": "upload", "transfers": transfers, "objects": objects, "hash_algo": "sha256", "ref": { "name": repo.revision() } });
-        let ask = || self.json::<Batch>(self.http.post(&url).header(header::ACCEPT, LFS_JSON).json(&body).header(header::CONTENT_TYPE, LFS_JSON));
+    pub(super) fn batch(
+        &self,
+        repo: &RepoId,
+        transfers: &[&str],
+        objects: &[(&str, u64)],
+    ) -> Result<Batch, Failure> {
+        let objects: Vec<_> = objects
+            .iter()
+            .map(|(oid, size)| json!({ "oid": oid, "size": size }))
+            .collect();
+        let url = format!(
+            "{}/{}.git/info/lfs/objects/batch",
+            self.hub.endpoint(),
+            repo.path()
+        );
+        let body = json!({ "operation": "upload", "transfers": transfers, "objects": objects, "hash_algo": "sha256", "ref": { "name": repo.revision() } });
+        let ask = || {
+            self.json::<Batch>(
+                self.http
+                    .post(&url)
+                    .header(header::ACCEPT, LFS_JSON)
+                    .json(&body)
+                    .header(header::CONTENT_TYPE, LFS_JSON),
+            )
+        };
         let batch = self.hub.retry(ask)?;
-        match batch.objects.iter().find_map(|object| object.error.as_ref()) {
-            Some(error) => Err(Failure::Status { code: error.code, words: Some(error.message.clone()) }),
+        match batch
+            .objects
+            .iter()
+            .find_map(|object| object.error.as_ref())
+        {
+            Some(error) => Err(Failure::Status {
+                code: error.code,
+                words: Some(error.message.clone()),
+            }),
             None => Ok(batch),
         }
     }
@@ -221,7 +294,11 @@ impl<'a> Rest<'a> {
 
     /// Says that all parts of a large file are there.
     pub(super) fn complete(&self, url: &str, oid: &str, tags: &[String]) -> Result<(), Failure> {
-        let parts: Vec<_> = tags.iter().zip(1..).map(|(tag, number)| json!({ "partNumber": number, "etag": tag })).collect();
+        let parts: Vec<_> = tags
+            .iter()
+            .zip(1..)
+            .map(|(tag, number)| json!({ "partNumber": number, "etag": tag }))
+            .collect();
         self.post_lfs(url, &json!({ "oid": oid, "parts": parts }))
     }
 
@@ -232,8 +309,16 @@ impl<'a> Rest<'a> {
 
     fn post_lfs(&self, url: &str, body: &Value) -> Result<(), Failure> {
         self.hub.retry(|| {
-            let request = self.http.post(url).json(body).header(header::CONTENT_TYPE, LFS_JSON);
-            let response = if self.is_hubs(url) { self.send(request) } else { self.answer(request) }?;
+            let request = self
+                .http
+                .post(url)
+                .json(body)
+                .header(header::CONTENT_TYPE, LFS_JSON);
+            let response = if self.is_hubs(url) {
+                self.send(request)
+            } else {
+                self.answer(request)
+            }?;
             // An answer that breaks off is none.
             Ok(response.bytes()?)
         })?;
@@ -241,22 +326,48 @@ impl<'a> Rest<'a> {
     }
 
     /// Makes a commit of lines of JSON, and returns its id. Whether one that failed may be sent again is the caller's to find out.
-    pub(super) fn commit(&self, repo: &RepoId, lines: Vec<u8>, pull_request: bool, patience: Duration) -> Result<String, Failure> {
+    pub(super) fn commit(
+        &self,
+        repo: &RepoId,
+        lines: Vec<u8>,
+        pull_request: bool,
+        patience: Duration,
+    ) -> Result<String, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Made {
             commit_oid: String,
         }
         let create = if pull_request { "?create_pr=1" } else { "" };
-        let url = format!("{}{create}", self.api(RepoKind::Model, repo, "commit", repo.revision()));
-        let request = self.http.post(url).timeout(patience).header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
+        let url = format!(
+            "{}{create}",
+            self.api(RepoKind::Model, repo, "commit", repo.revision())
+        );
+        let request = self
+            .http
+            .post(url)
+            .timeout(patience)
+            .header(header::CONTENT_TYPE, "application/x-ndjson")
+            .body(lines);
         Ok(self.json::<Made>(request)?.commit_oid)
     }
 
     /// The content of a file at a commit, from byte `from` on where the server can: its answer's status says whether it did. A large file comes from another host.
-    pub(super) fn content(&self, kind: RepoKind, repo: &RepoId, commit: &str, path: &str, from: u64) -> Result<Response, Failure> {
+    pub(super) fn content(
+        &self,
+        kind: RepoKind,
+        repo: &RepoId,
+        commit: &str,
+        path: &str,
+        from: u64,
+    ) -> Result<Response, Failure> {
         let path = path.split('/').map(encoded).collect::<Vec<_>>().join("/");
-        let mut request = self.http.get(format!("{}/{}{}/resolve/{commit}/{path}", self.hub.endpoint(), kind.prefix(), repo.path()));
+        let mut request = self.http.get(format!(
+            "{}/{}{}/resolve/{commit}/{path}",
+            self.hub.endpoint(),
+            kind.prefix(),
+            repo.path()
+        ));
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
@@ -285,7 +396,10 @@ impl<'a> Rest<'a> {
             return Ok(response);
         }
         let code = response.status().as_u16();
-        Err(Failure::Status { code, words: response.json::<Refusal>().ok().map(|refusal| refusal.error) })
+        Err(Failure::Status {
+            code,
+            words: response.json::<Refusal>().ok().map(|refusal| refusal.error),
+        })
     }
 
     /// Whether an address is the Hub's own.

@@ -17,21 +17,39 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Hub {
     /// Sends files. What arrived of a try that failed is not sent again.
-    pub(super) fn send_by_xet(&self, rest: &Rest<'_>, repo: &RepoId, files: &[PathBuf], meter: &Meter) -> Result<(), Failure> {
+    pub(super) fn send_by_xet(
+        &self,
+        rest: &Rest<'_>,
+        repo: &RepoId,
+        files: &[PathBuf],
+        meter: &Meter,
+    ) -> Result<(), Failure> {
         self.retry(|| self.try_by_xet(rest, repo, files, meter))
     }
 
-    fn try_by_xet(&self, rest: &Rest<'_>, repo: &RepoId, files: &[PathBuf], meter: &Meter) -> Result<(), Failure> {
+    fn try_by_xet(
+        &self,
+        rest: &Rest<'_>,
+        repo: &RepoId,
+        files: &[PathBuf],
+        meter: &Meter,
+    ) -> Result<(), Failure> {
         let (url, store) = rest.xet_store(repo)?;
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.secret())).map_err(|error| Failure::Local(error.into()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.secret()))
+                .map_err(|error| Failure::Local(error.into()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let session = XetSessionBuilder::new().build()?;
-        let upload = session.new_upload_commit()?.with_endpoint(store.cas_url).with_token_info(store.access_token, store.exp);
-        let upload = upload.with_token_refresh_url(url, headers).build_blocking()?;
+        let upload = session
+            .new_upload_commit()?
+            .with_endpoint(store.cas_url)
+            .with_token_info(store.access_token, store.exp);
+        let upload = upload
+            .with_token_refresh_url(url, headers)
+            .build_blocking()?;
         for file in files {
             upload.upload_from_path_blocking(file.clone(), Sha256Policy::Compute)?;
         }
@@ -58,9 +76,13 @@ fn finish(upload: &XetUploadCommit, meter: &Meter) -> Result<(), Failure> {
 impl From<XetError> for Failure {
     fn from(error: XetError) -> Failure {
         match error {
-            XetError::Network(reason) | XetError::RateLimited(reason) | XetError::ServerError(reason) | XetError::Timeout(reason) => {
-                Failure::Network { reason, connected: true }
-            }
+            XetError::Network(reason)
+            | XetError::RateLimited(reason)
+            | XetError::ServerError(reason)
+            | XetError::Timeout(reason) => Failure::Network {
+                reason,
+                connected: true,
+            },
             other => Failure::Local(other.into()),
         }
     }

@@ -36,31 +36,64 @@ impl BaseModel {
     pub fn read(dir: &Path, max_length: Option<usize>, seed: u64) -> Result<BaseModel> {
         let in_dir = || format!("in {}", dir.display());
         let path = |name: &str| dir.join(name);
-        ensure!(path(bundle::CONFIG).is_file(), "{} holds no model: no {}", dir.display(), bundle::CONFIG);
-        let config = EncoderConfig::from_json(&files::read(&path(bundle::CONFIG))?).with_context(in_dir)?;
+        ensure!(
+            path(bundle::CONFIG).is_file(),
+            "{} holds no model: no {}",
+            dir.display(),
+            bundle::CONFIG
+        );
+        let config =
+            EncoderConfig::from_json(&files::read(&path(bundle::CONFIG))?).with_context(in_dir)?;
 
         let mut settings: Map<String, Value> = match path(bundle::TOKENIZER_CONFIG).is_file() {
             true => serde_json::from_slice(&files::read(&path(bundle::TOKENIZER_CONFIG))?)
-                .with_context(|| format!("{}: not a JSON object", path(bundle::TOKENIZER_CONFIG).display()))?,
+                .with_context(|| {
+                    format!(
+                        "{}: not a JSON object",
+                        path(bundle::TOKENIZER_CONFIG).display()
+                    )
+                })?,
             false => Map::new(),
         };
         // As transformers: tokenizer_config.json decides how long a text may be, whatever truncation tokenizer.json carries.
-        let own = settings.get("model_max_length").and_then(Value::as_f64).filter(|n| *n >= 3.0 && *n < 1e9).map(|n| n as usize);
+        let own = settings
+            .get("model_max_length")
+            .and_then(Value::as_f64)
+            .filter(|n| *n >= 3.0 && *n < 1e9)
+            .map(|n| n as usize);
         if let Some(wanted) = max_length {
-            ensure!(wanted <= config.max_positions, "--max-length {wanted} is more than the model's {} positions", config.max_positions);
+            ensure!(
+                wanted <= config.max_positions,
+                "--max-length {wanted} is more than the model's {} positions",
+                config.max_positions
+            );
         }
-        let json = match (path(bundle::TOKENIZER).is_file(), path(bundle::VOCAB).is_file()) {
+        let json = match (
+            path(bundle::TOKENIZER).is_file(),
+            path(bundle::VOCAB).is_file(),
+        ) {
             (true, _) => files::read(&path(bundle::TOKENIZER))?,
             (false, true) => {
                 let vocab = String::from_utf8(files::read(&path(bundle::VOCAB))?)
                     .with_context(|| format!("{} is not UTF-8", path(bundle::VOCAB).display()))?;
-                let lowercase = settings.get("do_lower_case").and_then(Value::as_bool).unwrap_or(true);
-                wordpiece::tokenizer(&vocab, lowercase).with_context(in_dir)?.into_bytes()
+                let lowercase = settings
+                    .get("do_lower_case")
+                    .and_then(Value::as_bool)
+                    .unwrap_or(true);
+                wordpiece::tokenizer(&vocab, lowercase)
+                    .with_context(in_dir)?
+                    .into_bytes()
             }
-            (false, false) => anyhow::bail!("{} holds no tokeniser: neither {} nor {}", dir.display(), bundle::TOKENIZER, bundle::VOCAB),
+            (false, false) => anyhow::bail!(
+                "{} holds no tokeniser: neither {} nor {}",
+                dir.display(),
+                bundle::TOKENIZER,
+                bundle::VOCAB
+            ),
         };
         let length = Some(max_length.or(own).unwrap_or(config.max_positions));
-        let tokenizer = Tokenizer::from_json(&json, length, config.max_positions).with_context(in_dir)?;
+        let tokenizer =
+            Tokenizer::from_json(&json, length, config.max_positions).with_context(in_dir)?;
         ensure!(
             tokenizer.vocab_size() <= config.vocab_size,
             "{}: the tokeniser knows {} pieces, but the model only {}",
@@ -76,8 +109,17 @@ impl BaseModel {
         // Names what else is missing, before any work starts.
         Fused::new(&config, &weights).with_context(in_dir)?;
         // A card is for people: one that cannot be read is none.
-        let license = std::fs::read_to_string(dir.join(bundle::CARD)).ok().and_then(|card| license(&card));
-        Ok(BaseModel { config, tokenizer, tokenizer_config: settings, weights, fresh, license })
+        let license = std::fs::read_to_string(dir.join(bundle::CARD))
+            .ok()
+            .and_then(|card| license(&card));
+        Ok(BaseModel {
+            config,
+            tokenizer,
+            tokenizer_config: settings,
+            weights,
+            fresh,
+            license,
+        })
     }
 }
 
@@ -86,8 +128,17 @@ impl BaseModel {
 /// # Errors
 /// When there is neither, or it cannot be read.
 pub fn read_weights(dir: &Path) -> Result<Vec<u8>> {
-    let path = [bundle::WEIGHTS, bundle::INT8_WEIGHTS].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
-    let path = path.with_context(|| format!("{} holds no {}; convert other weights to safetensors first", dir.display(), bundle::WEIGHTS))?;
+    let path = [bundle::WEIGHTS, bundle::INT8_WEIGHTS]
+        .map(|name| dir.join(name))
+        .into_iter()
+        .find(|path| path.is_file());
+    let path = path.with_context(|| {
+        format!(
+            "{} holds no {}; convert other weights to safetensors first",
+            dir.display(),
+            bundle::WEIGHTS
+        )
+    })?;
     files::read(&path)
 }
 
@@ -97,23 +148,44 @@ pub const PICKLED: &str = "pytorch_model.bin";
 /// The licence that a model card names in its front matter.
 pub fn license(card: &str) -> Option<String> {
     let (front_matter, _) = card.strip_prefix("---\n")?.split_once("\n---")?;
-    let value = front_matter.lines().find_map(|line| line.strip_prefix("license:"))?;
+    let value = front_matter
+        .lines()
+        .find_map(|line| line.strip_prefix("license:"))?;
     let plain = value.trim().trim_matches(['"', '\'']);
     (!plain.is_empty()).then(|| plain.to_owned())
 }
 
 /// Adds what transformers needs to rebuild the tokeniser and the folder does not say. transformers 5 rebuilds it from these settings and passes over tokenizer.json's
 /// normaliser, so the two must agree.
-fn complete_settings(settings: &mut Map<String, Value>, config: &EncoderConfig, tokenizer_json: &[u8]) {
-    let normalizer = serde_json::from_slice::<Value>(tokenizer_json).map(|t| t["normalizer"].clone()).unwrap_or_default();
+fn complete_settings(
+    settings: &mut Map<String, Value>,
+    config: &EncoderConfig,
+    tokenizer_json: &[u8],
+) {
+    let normalizer = serde_json::from_slice::<Value>(tokenizer_json)
+        .map(|t| t["normalizer"].clone())
+        .unwrap_or_default();
     if let Some(lowercase) = normalizer["lowercase"].as_bool() {
         settings.insert("do_lower_case".into(), json!(lowercase));
         settings.insert("strip_accents".into(), normalizer["strip_accents"].clone());
-        settings.insert("tokenize_chinese_chars".into(), normalizer["handle_chinese_chars"].clone());
+        settings.insert(
+            "tokenize_chinese_chars".into(),
+            normalizer["handle_chinese_chars"].clone(),
+        );
     }
-    let class = if config.model_type() == "bert" { "BertTokenizer" } else { "DistilBertTokenizer" };
+    let class = if config.model_type() == "bert" {
+        "BertTokenizer"
+    } else {
+        "DistilBertTokenizer"
+    };
     settings.entry("tokenizer_class").or_insert(json!(class));
-    for (key, token) in [("unk_token", "[UNK]"), ("sep_token", "[SEP]"), ("pad_token", "[PAD]"), ("cls_token", "[CLS]"), ("mask_token", "[MASK]")] {
+    for (key, token) in [
+        ("unk_token", "[UNK]"),
+        ("sep_token", "[SEP]"),
+        ("pad_token", "[PAD]"),
+        ("cls_token", "[CLS]"),
+        ("mask_token", "[MASK]"),
+    ] {
         settings.entry(key).or_insert(json!(token));
     }
 }
@@ -124,8 +196,16 @@ mod tests {
 
     #[test]
     fn a_licence_is_read_from_the_front_matter_alone() {
-        assert_eq!(license("---\nlanguage: en\nlicense: 'mit'\n---\n# A model"), Some("mit".into()));
-        for none in ["# A model\nlicense: mit", "---\nlanguage: en\n---\nlicense: mit", "---\nlicense:\n- mit\n---\n", ""] {
+        assert_eq!(
+            license("---\nlanguage: en\nlicense: 'mit'\n---\n# A model"),
+            Some("mit".into())
+        );
+        for none in [
+            "# A model\nlicense: mit",
+            "---\nlanguage: en\n---\nlicense: mit",
+            "---\nlicense:\n- mit\n---\n",
+            "",
+        ] {
             assert_eq!(license(none), None, "{none}");
         }
     }

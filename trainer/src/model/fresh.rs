@@ -49,21 +49,35 @@ impl FreshTokenizer {
     ///
     /// # Errors
     /// When the texts give no vocabulary.
-    pub fn learned<'a>(texts: impl Iterator<Item = &'a str> + Clone + Send, size: u32) -> Result<FreshTokenizer> {
+    pub fn learned<'a>(
+        texts: impl Iterator<Item = &'a str> + Clone + Send,
+        size: u32,
+    ) -> Result<FreshTokenizer> {
         let json = wordpiece::learn(texts, size as usize)?;
-        let settings = object(json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false }));
-        Ok(FreshTokenizer { json, settings, padding: "[PAD]" })
+        let settings =
+            object(json!({ "tokenizer_class": "DistilBertTokenizer", "do_lower_case": false }));
+        Ok(FreshTokenizer {
+            json,
+            settings,
+            padding: "[PAD]",
+        })
     }
 
     /// The pieces of the Unigram tokeniser of `parent` that `texts` use most, by their weights.
     ///
     /// # Errors
     /// When its tokeniser is another, `size` is too small, or someone interrupts.
-    pub fn of_parent(parent: &BaseModel, texts: &[(&str, f64)], size: u32) -> Result<FreshTokenizer> {
+    pub fn of_parent(
+        parent: &BaseModel,
+        texts: &[(&str, f64)],
+        size: u32,
+    ) -> Result<FreshTokenizer> {
         let mut pieces = Pieces::read(&parent.tokenizer.to_json()?)?;
         pieces.shrink(texts, size as usize)?;
         let [unknown, padding, first, last] = pieces::SPECIAL;
-        let missing = pieces::SPECIAL.into_iter().find(|piece| parent.tokenizer.id(piece).is_none());
+        let missing = pieces::SPECIAL
+            .into_iter()
+            .find(|piece| parent.tokenizer.id(piece).is_none());
         ensure!(
             missing.is_none(),
             "the parent's tokeniser has no piece {}; wanted one with XLM-RoBERTa's special pieces",
@@ -73,7 +87,11 @@ impl FreshTokenizer {
             json!({ "tokenizer_class": "PreTrainedTokenizerFast", "unk_token": unknown, "pad_token": padding, "cls_token": first, "sep_token": last,
             "mask_token": "<mask>" }),
         );
-        Ok(FreshTokenizer { json: pieces.to_json()?, settings, padding })
+        Ok(FreshTokenizer {
+            json: pieces.to_json()?,
+            settings,
+            padding,
+        })
     }
 }
 
@@ -94,9 +112,22 @@ pub fn write(
     parent: Option<&BaseModel>,
     out: &Path,
 ) -> Result<(usize, usize)> {
-    let FreshTokenizer { json: tokenizer_json, mut settings, padding } = tokenizer;
-    ensure!(shape.hidden.is_multiple_of(shape.heads), "a width of {} is not divisible by {} attention heads", shape.hidden, shape.heads);
-    ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
+    let FreshTokenizer {
+        json: tokenizer_json,
+        mut settings,
+        padding,
+    } = tokenizer;
+    ensure!(
+        shape.hidden.is_multiple_of(shape.heads),
+        "a width of {} is not divisible by {} attention heads",
+        shape.hidden,
+        shape.heads
+    );
+    ensure!(
+        !out.join(bundle::CONFIG).exists(),
+        "{} holds a model already; choose another folder",
+        out.display()
+    );
     let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(max_length), max_length)?;
     let config = json!({
         "model_type": "distilbert",
@@ -119,7 +150,11 @@ pub fn write(
     let vocabulary = tokenizer.vocabulary();
     if let Some(parent) = parent {
         let words = inherit::words(parent, &vocabulary, config.hidden_size)?;
-        say!("a vocabulary of {} pieces; the embeddings of {} of them start from the parent model", words.len(), words.iter().flatten().count());
+        say!(
+            "a vocabulary of {} pieces; the embeddings of {} of them start from the parent model",
+            words.len(),
+            words.iter().flatten().count()
+        );
         weights.set_rows(&word_table(config.architecture), &words)?;
     }
     settings.insert("model_max_length".into(), max_length.into());
@@ -128,7 +163,10 @@ pub fn write(
     for (name, bytes) in [
         (bundle::WEIGHTS, weights.to_safetensors()?),
         (bundle::TOKENIZER, tokenizer.to_json()?.into_bytes()),
-        (bundle::TOKENIZER_CONFIG, serde_json::to_vec_pretty(&settings)?),
+        (
+            bundle::TOKENIZER_CONFIG,
+            serde_json::to_vec_pretty(&settings)?,
+        ),
         (bundle::VOCAB, vocab.into_bytes()),
         // Last: by it a folder is known to hold a model.
         (bundle::CONFIG, config.to_json().into_bytes()),

@@ -56,23 +56,46 @@ impl Pieces {
     pub fn read(json: &str) -> Result<Pieces> {
         let mut frame: Value = serde_json::from_str(json).context("not a tokeniser")?;
         let kind = frame["model"]["type"].as_str().unwrap_or("none").to_owned();
-        ensure!(kind == "Unigram", "the tokeniser's model is {kind}; only a Unigram vocabulary, such as XLM-RoBERTa's, can be cut to its pieces");
-        let vocab: Vec<(String, f64)> =
-            serde_json::from_value(frame["model"]["vocab"].take()).context("the pieces of a Unigram model are texts with scores")?;
-        let mut special: BTreeSet<usize> = numbers(&frame["added_tokens"], "id")?.into_iter().collect();
+        ensure!(
+            kind == "Unigram",
+            "the tokeniser's model is {kind}; only a Unigram vocabulary, such as XLM-RoBERTa's, can be cut to its pieces"
+        );
+        let vocab: Vec<(String, f64)> = serde_json::from_value(frame["model"]["vocab"].take())
+            .context("the pieces of a Unigram model are texts with scores")?;
+        let mut special: BTreeSet<usize> =
+            numbers(&frame["added_tokens"], "id")?.into_iter().collect();
         special.extend(frame["model"]["unk_id"].as_u64().map(|id| id as usize));
         if let Some(beyond) = special.iter().find(|id| **id >= vocab.len()) {
-            bail!("an added token has the number {beyond}, beyond the {} pieces; such a vocabulary cannot be cut", vocab.len());
+            bail!(
+                "an added token has the number {beyond}, beyond the {} pieces; such a vocabulary cannot be cut",
+                vocab.len()
+            );
         }
-        let processor = frame["post_processor"]["type"].as_str().unwrap_or("none").to_owned();
-        let known = ["none", "TemplateProcessing", "RobertaProcessing", "BertProcessing"];
+        let processor = frame["post_processor"]["type"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned();
+        let known = [
+            "none",
+            "TemplateProcessing",
+            "RobertaProcessing",
+            "BertProcessing",
+        ];
         ensure!(
             known.contains(&processor.as_str()),
             "the tokeniser's post-processor is {processor}; only vocabularies with {} can be cut",
             known[1..].join(", ")
         );
-        let piece = |(id, (text, score)): (usize, (String, f64))| Piece { text, score, origin: Some(id as u32), special: special.contains(&id) };
-        Ok(Pieces { pieces: vocab.into_iter().enumerate().map(piece).collect(), frame })
+        let piece = |(id, (text, score)): (usize, (String, f64))| Piece {
+            text,
+            score,
+            origin: Some(id as u32),
+            special: special.contains(&id),
+        };
+        Ok(Pieces {
+            pieces: vocab.into_iter().enumerate().map(piece).collect(),
+            frame,
+        })
     }
 
     /// How many there are.
@@ -91,7 +114,14 @@ impl Pieces {
     /// When the tokeniser fails, or someone interrupts.
     pub fn cut_to_used(&mut self, texts: &[(&str, f64)], least: usize) -> Result<()> {
         let counts = self.count(texts, |_| 1.0)?;
-        self.retain(|id, piece| counts[id] >= if piece.text.chars().count() == 1 { 1.0 } else { least as f64 });
+        self.retain(|id, piece| {
+            counts[id]
+                >= if piece.text.chars().count() == 1 {
+                    1.0
+                } else {
+                    least as f64
+                }
+        });
         Ok(())
     }
 
@@ -112,7 +142,9 @@ impl Pieces {
         self.add_characters(texts)?;
         for most in [(room as f64 * FIRST_CUT) as usize, room] {
             let counts = self.count(texts, |weight| weight)?;
-            let mut order: Vec<usize> = (0..self.size()).filter(|id| !self.pieces[*id].special).collect();
+            let mut order: Vec<usize> = (0..self.size())
+                .filter(|id| !self.pieces[*id].special)
+                .collect();
             order.sort_by(|a, b| counts[*b].total_cmp(&counts[*a]).then(a.cmp(b)));
             order.truncate(most);
             let kept: HashSet<usize> = order.into_iter().collect();
@@ -126,24 +158,49 @@ impl Pieces {
     /// Adds the characters that stand in many texts and in no piece by themselves, the most frequent first.
     fn add_characters(&mut self, texts: &[(&str, f64)]) -> Result<()> {
         let tokenizer = self.tokenizer()?;
-        let known: HashSet<&str> = self.pieces.iter().map(|piece| piece.text.as_str()).collect();
+        let known: HashSet<&str> = self
+            .pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect();
         let mut found = BTreeMap::<char, f64>::new();
         for (text, weight) in texts {
             let mut normal = NormalizedString::from(*text);
-            tokenizer.get_normalizer().map_or(Ok(()), |normalizer| normalizer.normalize(&mut normal)).map_err(failed)?;
-            let characters: BTreeSet<char> = normal.get().chars().filter(|c| !c.is_whitespace()).collect();
-            characters.into_iter().for_each(|c| *found.entry(c).or_default() += weight);
+            tokenizer
+                .get_normalizer()
+                .map_or(Ok(()), |normalizer| normalizer.normalize(&mut normal))
+                .map_err(failed)?;
+            let characters: BTreeSet<char> = normal
+                .get()
+                .chars()
+                .filter(|c| !c.is_whitespace())
+                .collect();
+            characters
+                .into_iter()
+                .for_each(|c| *found.entry(c).or_default() += weight);
         }
         let mut buffer = [0; 4];
-        let mut new: Vec<(char, f64)> =
-            found.into_iter().filter(|(c, weight)| *weight >= COMMON_CHARACTER && !known.contains(&*c.encode_utf8(&mut buffer))).collect();
+        let mut new: Vec<(char, f64)> = found
+            .into_iter()
+            .filter(|(c, weight)| {
+                *weight >= COMMON_CHARACTER && !known.contains(&*c.encode_utf8(&mut buffer))
+            })
+            .collect();
         new.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        self.add(new.into_iter().map(|(c, _)| (c.to_string(), CHARACTER_SCORE)));
+        self.add(
+            new.into_iter()
+                .map(|(c, _)| (c.to_string(), CHARACTER_SCORE)),
+        );
         Ok(())
     }
 
     fn add(&mut self, pieces: impl Iterator<Item = (String, f64)>) {
-        self.pieces.extend(pieces.map(|(text, score)| Piece { text, score, origin: None, special: false }));
+        self.pieces.extend(pieces.map(|(text, score)| Piece {
+            text,
+            score,
+            origin: None,
+            special: false,
+        }));
     }
 
     fn retain(&mut self, keep: impl Fn(usize, &Piece) -> bool) {
@@ -160,9 +217,14 @@ impl Pieces {
         let mut counts = vec![0.0; self.size()];
         let mut progress = Progress::new("counting pieces", "texts", texts.len());
         for portion in texts.chunks(PORTION) {
-            let encodings = tokenizer.encode_batch_fast(portion.iter().map(|(text, _)| *text).collect(), false).map_err(failed)?;
+            let encodings = tokenizer
+                .encode_batch_fast(portion.iter().map(|(text, _)| *text).collect(), false)
+                .map_err(failed)?;
             for (encoding, (_, own)) in encodings.iter().zip(portion) {
-                encoding.get_ids().iter().for_each(|id| counts[*id as usize] += weight(*own));
+                encoding
+                    .get_ids()
+                    .iter()
+                    .for_each(|id| counts[*id as usize] += weight(*own));
             }
             progress.advance(portion.len(), "");
             interrupt::check()?;
@@ -181,37 +243,82 @@ impl Pieces {
     /// When a special piece that the frame names is gone, which cannot be.
     pub fn to_json(&self) -> Result<String> {
         let mut whole = self.frame.clone();
-        let ids: BTreeMap<&str, usize> = self.pieces.iter().zip(0..).map(|(piece, id)| (piece.text.as_str(), id)).collect();
-        let by_origin: BTreeMap<u32, usize> = self.pieces.iter().zip(0..).filter_map(|(piece, id)| Some((piece.origin?, id))).collect();
+        let ids: BTreeMap<&str, usize> = self
+            .pieces
+            .iter()
+            .zip(0..)
+            .map(|(piece, id)| (piece.text.as_str(), id))
+            .collect();
+        let by_origin: BTreeMap<u32, usize> = self
+            .pieces
+            .iter()
+            .zip(0..)
+            .filter_map(|(piece, id)| Some((piece.origin?, id)))
+            .collect();
         let moved = |id: &mut Value| -> Result<()> {
-            let Some(old) = id.as_u64() else { return Ok(()) };
-            *id = (*by_origin.get(&(old as u32)).with_context(|| format!("piece {old} is named and gone"))?).into();
+            let Some(old) = id.as_u64() else {
+                return Ok(());
+            };
+            *id = (*by_origin
+                .get(&(old as u32))
+                .with_context(|| format!("piece {old} is named and gone"))?)
+            .into();
             Ok(())
         };
         moved(&mut whole["model"]["unk_id"])?;
-        whole["added_tokens"].as_array_mut().into_iter().flatten().try_for_each(|token| moved(&mut token["id"]))?;
-        let id = |name: &str| ids.get(name).copied().with_context(|| format!("{name} is named and gone"));
-        for token in
-            whole["post_processor"].get_mut("special_tokens").and_then(Value::as_object_mut).into_iter().flat_map(|tokens| tokens.values_mut())
+        whole["added_tokens"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .try_for_each(|token| moved(&mut token["id"]))?;
+        let id = |name: &str| {
+            ids.get(name)
+                .copied()
+                .with_context(|| format!("{name} is named and gone"))
+        };
+        for token in whole["post_processor"]
+            .get_mut("special_tokens")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(|tokens| tokens.values_mut())
         {
-            let names: Vec<String> = serde_json::from_value(token["tokens"].clone()).unwrap_or_default();
-            token["ids"] = names.iter().map(|name| id(name)).collect::<Result<Vec<_>>>()?.into();
+            let names: Vec<String> =
+                serde_json::from_value(token["tokens"].clone()).unwrap_or_default();
+            token["ids"] = names
+                .iter()
+                .map(|name| id(name))
+                .collect::<Result<Vec<_>>>()?
+                .into();
         }
         // BERT's and RoBERTa's: `"sep": ["</s>", 2]`.
         for key in ["sep", "cls"] {
-            let Some(pair) = whole["post_processor"].get_mut(key).and_then(Value::as_array_mut) else { continue };
+            let Some(pair) = whole["post_processor"]
+                .get_mut(key)
+                .and_then(Value::as_array_mut)
+            else {
+                continue;
+            };
             if let [name, number] = &mut pair[..] {
                 *number = id(name.as_str().unwrap_or_default())?.into();
             }
         }
-        whole["model"]["vocab"] = self.pieces.iter().map(|piece| json!([piece.text, piece.score])).collect();
+        whole["model"]["vocab"] = self
+            .pieces
+            .iter()
+            .map(|piece| json!([piece.text, piece.score]))
+            .collect();
         Ok(whole.to_string())
     }
 }
 
 /// The numbers under `key` in the objects of a list.
 fn numbers(list: &Value, key: &str) -> Result<Vec<usize>> {
-    let number = |item: &Value| item[key].as_u64().map(|n| n as usize).with_context(|| format!("an added token without {key}"));
+    let number = |item: &Value| {
+        item[key]
+            .as_u64()
+            .map(|n| n as usize)
+            .with_context(|| format!("an added token without {key}"))
+    };
     list.as_array().into_iter().flatten().map(number).collect()
 }
 
@@ -227,11 +334,23 @@ pub(crate) mod tests {
 
     /// A tokeniser as XLM-RoBERTa's, of a few pieces.
     pub fn unigram() -> String {
-        let words = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁good", "▁bad", "ness", "g", "o", "d", "b", "a", "▁app", "p", "n", "e", "s", "goo", "日"];
+        let words = [
+            "<s>", "<pad>", "</s>", "<unk>", "▁", "▁good", "▁bad", "ness", "g", "o", "d", "b", "a",
+            "▁app", "p", "n", "e", "s", "goo", "日",
+        ];
         let vocab: Vec<Value> = words
             .iter()
             .zip(0u8..)
-            .map(|(word, i)| json!([word, if i < 4 { 0.0 } else { -3.0 - 0.25 * f64::from(i) }]))
+            .map(|(word, i)| {
+                json!([
+                    word,
+                    if i < 4 {
+                        0.0
+                    } else {
+                        -3.0 - 0.25 * f64::from(i)
+                    }
+                ])
+            })
             .chain([json!(["<mask>", 0.0])])
             .collect();
         let added = |id: usize, content: &str| json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
@@ -251,53 +370,116 @@ pub(crate) mod tests {
 
     fn cut(json: &str, text: &str) -> Vec<String> {
         let tokenizer: Tokenizer = json.parse().expect("a tokeniser");
-        tokenizer.encode(text, true).expect("pieces").get_tokens().to_vec()
+        tokenizer
+            .encode(text, true)
+            .expect("pieces")
+            .get_tokens()
+            .to_vec()
     }
 
     #[test]
     fn texts_are_cut_as_before_by_the_pieces_that_they_use() {
-        let texts = [("good goodness", 1.0), ("bad app", 1.0), ("good app 日", 1.0)];
+        let texts = [
+            ("good goodness", 1.0),
+            ("bad app", 1.0),
+            ("good app 日", 1.0),
+        ];
         let mut pieces = Pieces::read(&unigram()).expect("pieces");
         pieces.cut_to_used(&texts, 2).expect("cut");
         let json = pieces.to_json().expect("JSON");
         // `▁bad` and `ness` occur once, `goo` and the letters never.
-        let left: Vec<&str> = pieces.pieces.iter().map(|piece| piece.text.as_str()).collect();
-        assert_eq!(left, ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁good", "▁app", "日", "<mask>"]);
-        assert_eq!(pieces.origins().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 13, 19, 20].map(Some));
+        let left: Vec<&str> = pieces
+            .pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect();
+        assert_eq!(
+            left,
+            [
+                "<s>", "<pad>", "</s>", "<unk>", "▁", "▁good", "▁app", "日", "<mask>"
+            ]
+        );
+        assert_eq!(
+            pieces.origins().collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5, 13, 19, 20].map(Some)
+        );
         for text in ["good app", "good good 日"] {
             assert_eq!(cut(&json, text), cut(&unigram(), text), "{text}");
         }
         let tokenizer: Tokenizer = json.parse().expect("a tokeniser");
-        assert_eq!((tokenizer.token_to_id("<mask>"), tokenizer.get_vocab_size(true)), (Some(8), 9));
+        assert_eq!(
+            (
+                tokenizer.token_to_id("<mask>"),
+                tokenizer.get_vocab_size(true)
+            ),
+            (Some(8), 9)
+        );
     }
 
     #[test]
     fn a_short_vocabulary_leaves_nothing_unknown() {
-        let many: Vec<String> = (0..30).map(|i| format!("good app 🫶{}", " ".repeat(i))).collect();
-        let texts: Vec<(&str, f64)> = many.iter().map(|text| (text.as_str(), 1.0)).chain([("bad 日", 0.5)]).collect();
+        let many: Vec<String> = (0..30)
+            .map(|i| format!("good app 🫶{}", " ".repeat(i)))
+            .collect();
+        let texts: Vec<(&str, f64)> = many
+            .iter()
+            .map(|text| (text.as_str(), 1.0))
+            .chain([("bad 日", 0.5)])
+            .collect();
         let mut pieces = Pieces::read(&unigram()).expect("pieces");
         pieces.shrink(&texts, BYTES + 5 + 4).expect("shrunk");
         assert_eq!(pieces.size(), BYTES + 5 + 4, "five are special");
         let json = pieces.to_json().expect("JSON");
-        assert_eq!(cut(&json, " good\n app🫶 "), ["<s>", "▁good", "▁app", "🫶", "</s>"]);
+        assert_eq!(
+            cut(&json, " good\n app🫶 "),
+            ["<s>", "▁good", "▁app", "🫶", "</s>"]
+        );
         assert_eq!(cut(&json, "é"), ["<s>", "▁", "<0xC3>", "<0xA9>", "</s>"]);
-        let error = Pieces::read(&unigram()).and_then(|mut pieces| pieces.shrink(&texts, 261)).expect_err("an error").to_string();
-        assert!(error.contains("no room beside 256 bytes and 5 special pieces"), "{error}");
+        let error = Pieces::read(&unigram())
+            .and_then(|mut pieces| pieces.shrink(&texts, 261))
+            .expect_err("an error")
+            .to_string();
+        assert!(
+            error.contains("no room beside 256 bytes and 5 special pieces"),
+            "{error}"
+        );
     }
 
     #[test]
     fn other_tokenisers_are_refused() {
-        let wordpiece = crate::model::wordpiece::learn(["good bad"].into_iter(), 50).expect("a tokeniser");
+        let wordpiece =
+            crate::model::wordpiece::learn(["good bad"].into_iter(), 50).expect("a tokeniser");
         let nested = unigram().replace("\"TemplateProcessing\"", "\"Sequence\"");
-        assert!(Pieces::read(&nested).is_err_and(|error| error.to_string().contains("post-processor is Sequence")));
-        let plain = Pieces::read(&unigram().replace("\"post_processor\":{", "\"post_processor\":null,\"unused\":{")).expect("pieces");
-        assert!(plain.to_json().expect("JSON").contains("\"post_processor\":null"));
-        let error = Pieces::read(&wordpiece).err().map(|error| error.to_string()).expect("an error");
-        assert!(error.contains("the tokeniser's model is WordPiece"), "{error}");
+        assert!(
+            Pieces::read(&nested)
+                .is_err_and(|error| error.to_string().contains("post-processor is Sequence"))
+        );
+        let plain = Pieces::read(&unigram().replace(
+            "\"post_processor\":{",
+            "\"post_processor\":null,\"unused\":{",
+        ))
+        .expect("pieces");
+        assert!(
+            plain
+                .to_json()
+                .expect("JSON")
+                .contains("\"post_processor\":null")
+        );
+        let error = Pieces::read(&wordpiece)
+            .err()
+            .map(|error| error.to_string())
+            .expect("an error");
+        assert!(
+            error.contains("the tokeniser's model is WordPiece"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_text_is_counted_once() {
-        assert_eq!(distinct([("a", 1.0), ("b", 2.0), ("a", 3.0)].into_iter()), [("a", 1.0), ("b", 2.0)]);
+        assert_eq!(
+            distinct([("a", 1.0), ("b", 2.0), ("a", 3.0)].into_iter()),
+            [("a", 1.0), ("b", 2.0)]
+        );
     }
 }

@@ -29,18 +29,32 @@ pub fn folder() -> Result<PathBuf> {
 
 /// A folder below `cache` that holds these files of a bundle. Each version has its own.
 fn unpack(bundle: &[(&str, &[u8])], cache: &Path) -> Result<PathBuf> {
-    let manifest = bundle.iter().find(|(path, _)| *path == bundle::MANIFEST).map(|(_, bytes)| Sha256::digest(bytes));
-    let folder = cache.join(format!("{NAME}-{}", &hex(&manifest.context("this starsight was built without models/starter")?)[..16]));
+    let manifest = bundle
+        .iter()
+        .find(|(path, _)| *path == bundle::MANIFEST)
+        .map(|(_, bytes)| Sha256::digest(bytes));
+    let folder = cache.join(format!(
+        "{NAME}-{}",
+        &hex(&manifest.context("this starsight was built without models/starter")?)[..16]
+    ));
     // All but the manifest, which vouches for them, and is written last.
     if verify::bundle(&folder).is_err() {
         for last in [false, true] {
-            for (path, bytes) in bundle.iter().filter(|(path, _)| (*path == bundle::MANIFEST) == last) {
+            for (path, bytes) in bundle
+                .iter()
+                .filter(|(path, _)| (*path == bundle::MANIFEST) == last)
+            {
                 files::write_bytes(&folder.join(path), bytes)?;
             }
         }
         verify::bundle(&folder)?;
     }
-    ensure!(folder.join(bundle::CONFIG).is_file(), "{} holds no {}", folder.display(), bundle::CONFIG);
+    ensure!(
+        folder.join(bundle::CONFIG).is_file(),
+        "{} holds no {}",
+        folder.display(),
+        bundle::CONFIG
+    );
     Ok(folder)
 }
 
@@ -53,7 +67,11 @@ mod tests {
         let cache = tempfile::tempdir().expect("a folder");
         let folder = unpack(FILES, cache.path()).expect("a folder");
         let weights = folder.join(bundle::INT8_WEIGHTS);
-        let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).expect("a file");
+        let written = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|m| m.modified())
+                .expect("a file")
+        };
         let first = written(&weights);
         assert_eq!(unpack(FILES, cache.path()).expect("a folder"), folder);
         assert_eq!(written(&weights), first, "nothing is done twice");

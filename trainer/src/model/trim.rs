@@ -27,40 +27,69 @@ pub struct Trimmed {
 /// # Errors
 /// When the model has no Unigram tokeniser, a file is broken, or `out` holds a model already.
 pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> Result<Trimmed> {
-    ensure!(!out.join(bundle::CONFIG).exists(), "{} holds a model already; choose another folder", out.display());
+    ensure!(
+        !out.join(bundle::CONFIG).exists(),
+        "{} holds a model already; choose another folder",
+        out.display()
+    );
     let in_model = || format!("in {}", model.display());
     let config = model.join(bundle::CONFIG);
-    let mut config: Map<String, Value> =
-        serde_json::from_slice(&files::read(&config)?).with_context(|| format!("{}: not a JSON object", config.display()))?;
-    let json =
-        String::from_utf8(files::read(&model.join(bundle::TOKENIZER))?).with_context(|| format!("the tokeniser {} is not UTF-8", in_model()))?;
+    let mut config: Map<String, Value> = serde_json::from_slice(&files::read(&config)?)
+        .with_context(|| format!("{}: not a JSON object", config.display()))?;
+    let json = String::from_utf8(files::read(&model.join(bundle::TOKENIZER))?)
+        .with_context(|| format!("the tokeniser {} is not UTF-8", in_model()))?;
     let mut pieces = Pieces::read(&json).with_context(in_model)?;
     let before = pieces.size();
     let rows = config["vocab_size"].as_u64().unwrap_or(0) as usize;
-    ensure!(rows >= before, "the tokeniser {} knows {before} pieces, but the model only {rows}", in_model());
+    ensure!(
+        rows >= before,
+        "the tokeniser {} knows {before} pieces, but the model only {rows}",
+        in_model()
+    );
     pieces.cut_to_used(texts, least).with_context(in_model)?;
     let kept: Vec<usize> = pieces.origins().flatten().map(|id| id as usize).collect();
 
     let bytes = read_weights(model)?;
     let weights = SafeTensors::deserialize(&bytes).with_context(in_model)?;
     // The embedding table, and what a head for masked words has by piece.
-    let cut: Vec<(String, Option<Vec<u8>>)> =
-        weights.iter().map(|(name, tensor)| (name.to_owned(), (tensor.shape().first() == Some(&rows)).then(|| rows_of(&tensor, &kept)))).collect();
+    let cut: Vec<(String, Option<Vec<u8>>)> = weights
+        .iter()
+        .map(|(name, tensor)| {
+            (
+                name.to_owned(),
+                (tensor.shape().first() == Some(&rows)).then(|| rows_of(&tensor, &kept)),
+            )
+        })
+        .collect();
     let mut tensors = Vec::with_capacity(cut.len());
     for (name, data) in &cut {
         let tensor = weights.tensor(name)?;
         tensors.push(match data {
-            Some(data) => (name, TensorView::new(tensor.dtype(), [&[kept.len()], &tensor.shape()[1..]].concat(), data)?),
+            Some(data) => (
+                name,
+                TensorView::new(
+                    tensor.dtype(),
+                    [&[kept.len()], &tensor.shape()[1..]].concat(),
+                    data,
+                )?,
+            ),
             None => (name, tensor),
         });
     }
-    ensure!(cut.iter().any(|(_, data)| data.is_some()), "no tensor {} has a row for each of the {rows} pieces", in_model());
+    ensure!(
+        cut.iter().any(|(_, data)| data.is_some()),
+        "no tensor {} has a row for each of the {rows} pieces",
+        in_model()
+    );
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let weights = safetensors::serialize(tensors, Some(metadata))?;
 
     config.insert("vocab_size".into(), kept.len().into());
     if let Some(pad) = config.get("pad_token_id").and_then(Value::as_u64) {
-        config.insert("pad_token_id".into(), kept.iter().position(|id| *id as u64 == pad).into());
+        config.insert(
+            "pad_token_id".into(),
+            kept.iter().position(|id| *id as u64 == pad).into(),
+        );
     }
     for name in [bundle::TOKENIZER_CONFIG, bundle::CARD] {
         let path = model.join(name);
@@ -71,15 +100,24 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
     files::write_bytes(&out.join(bundle::TOKENIZER), pieces.to_json()?.as_bytes())?;
     files::write_bytes(&out.join(bundle::WEIGHTS), &weights)?;
     // Last: by it a folder is known to hold a model.
-    files::write_bytes(&out.join(bundle::CONFIG), &serde_json::to_vec_pretty(&config)?)?;
-    Ok(Trimmed { before, after: kept.len() })
+    files::write_bytes(
+        &out.join(bundle::CONFIG),
+        &serde_json::to_vec_pretty(&config)?,
+    )?;
+    Ok(Trimmed {
+        before,
+        after: kept.len(),
+    })
 }
 
 /// The bytes of the rows `kept` of a tensor.
 fn rows_of(tensor: &TensorView<'_>, kept: &[usize]) -> Vec<u8> {
     let data = tensor.data();
     let row = data.len() / tensor.shape()[0].max(1);
-    kept.iter().flat_map(|id| &data[id * row..(id + 1) * row]).copied().collect()
+    kept.iter()
+        .flat_map(|id| &data[id * row..(id + 1) * row])
+        .copied()
+        .collect()
 }
 
 #[cfg(test)]
@@ -97,9 +135,19 @@ mod tests {
     fn a_trimmed_model_computes_the_same() {
         let dir = tempfile::tempdir().expect("a folder");
         let [whole, trimmed] = ["whole", "trimmed"].map(|name| dir.path().join(name));
-        let shape = Shape { layers: 1, hidden: 16, heads: 2, vocab_size: 120 };
-        let words =
-            FreshTokenizer::learned(["abcdefghijklmnopqrstuvwxyz good bad app"].repeat(3).into_iter(), shape.vocab_size).expect("a tokeniser");
+        let shape = Shape {
+            layers: 1,
+            hidden: 16,
+            heads: 2,
+            vocab_size: 120,
+        };
+        let words = FreshTokenizer::learned(
+            ["abcdefghijklmnopqrstuvwxyz good bad app"]
+                .repeat(3)
+                .into_iter(),
+            shape.vocab_size,
+        )
+        .expect("a tokeniser");
         fresh::write(words, &shape, 16, 5, None, &whole).expect("a model");
         std::fs::write(whole.join(bundle::TOKENIZER), unigram()).expect("written");
         let texts = ["good app", "good bad app", "bad 日"];
@@ -108,9 +156,19 @@ mod tests {
         let logits = |folder: &Path| {
             let model = BaseModel::read(folder, None, 5).expect("a model");
             let engine = Fused::new(&model.config, &model.weights).expect("an engine");
-            texts.map(|text| engine.logits(&PackedBatch::new(&[&model.tokenizer.encode(text).expect("ids")]).expect("a batch")).expect("logits")[0])
+            texts.map(|text| {
+                engine
+                    .logits(
+                        &PackedBatch::new(&[&model.tokenizer.encode(text).expect("ids")])
+                            .expect("a batch"),
+                    )
+                    .expect("logits")[0]
+            })
         };
         assert_eq!(logits(&whole), logits(&trimmed));
-        assert!(write(&whole, &[("good", 1.0)], 1, &trimmed).is_err(), "a model lies there");
+        assert!(
+            write(&whole, &[("good", 1.0)], 1, &trimmed).is_err(),
+            "a model lies there"
+        );
     }
 }

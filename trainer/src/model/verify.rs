@@ -18,7 +18,12 @@ use crate::system::files;
 /// When the folder has none, or an unreadable one.
 pub fn manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(bundle::MANIFEST);
-    ensure!(path.is_file(), "{} is not a bundle: it holds no {}", dir.display(), bundle::MANIFEST);
+    ensure!(
+        path.is_file(),
+        "{} is not a bundle: it holds no {}",
+        dir.display(),
+        bundle::MANIFEST
+    );
     Manifest::from_json(&files::read(&path)?).with_context(|| format!("in {}", dir.display()))
 }
 
@@ -40,7 +45,9 @@ pub fn bundle(dir: &Path) -> Result<Manifest> {
 /// When the file is missing or is not what its entry says, or `out` does not take it.
 pub fn copy(dir: &Path, entry: &FileEntry, out: &mut dyn Write) -> Result<()> {
     let (size, sha256) = hashed(&dir.join(&entry.path), out)?;
-    entry.check(size, || sha256).with_context(|| format!("in {}", dir.display()))
+    entry
+        .check(size, || sha256)
+        .with_context(|| format!("in {}", dir.display()))
 }
 
 /// Copies the file at `path` to `out`; its size and SHA-256.
@@ -51,7 +58,9 @@ pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let (mut hash, mut size, mut block) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
-        let read = file.read(&mut block).with_context(|| format!("reading {}", path.display()))?;
+        let read = file
+            .read(&mut block)
+            .with_context(|| format!("reading {}", path.display()))?;
         if read == 0 {
             return Ok((size, bundle::hex(&hash.finalize())));
         }

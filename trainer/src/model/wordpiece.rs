@@ -11,7 +11,10 @@ use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, Tokenizer,
+};
 
 /// BERT's special tokens, in the order in which a new vocabulary holds them.
 pub const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -22,18 +25,31 @@ fn failed(error: tokenizers::Error) -> anyhow::Error {
 
 fn bert(model: WordPiece, lowercase: bool) -> Result<Tokenizer> {
     let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase))).map_err(failed)?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer)).with_decoder(Some(Decoder::default()));
+    tokenizer
+        .with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))
+        .map_err(failed)?;
+    tokenizer
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_decoder(Some(Decoder::default()));
     Ok(tokenizer)
 }
 
 /// Marks the special tokens, and puts `[CLS]` before and `[SEP]` after each text.
 fn complete(mut tokenizer: Tokenizer) -> Result<String> {
-    let id = |token: &str| tokenizer.token_to_id(token).with_context(|| format!("the vocabulary lacks {token}"));
-    let processing = BertProcessing::new(("[SEP]".into(), id("[SEP]")?), ("[CLS]".into(), id("[CLS]")?));
+    let id = |token: &str| {
+        tokenizer
+            .token_to_id(token)
+            .with_context(|| format!("the vocabulary lacks {token}"))
+    };
+    let processing = BertProcessing::new(
+        ("[SEP]".into(), id("[SEP]")?),
+        ("[CLS]".into(), id("[CLS]")?),
+    );
     id("[UNK]")?;
     tokenizer.with_post_processor(Some(processing));
-    let special = SPECIAL.into_iter().filter(|token| tokenizer.token_to_id(token).is_some());
+    let special = SPECIAL
+        .into_iter()
+        .filter(|token| tokenizer.token_to_id(token).is_some());
     let special: Vec<AddedToken> = special.map(|token| AddedToken::from(token, true)).collect();
     tokenizer.add_special_tokens(special).map_err(failed)?;
     tokenizer.to_string(true).map_err(failed)
@@ -44,8 +60,16 @@ fn complete(mut tokenizer: Tokenizer) -> Result<String> {
 /// # Errors
 /// When a special token is missing.
 pub fn tokenizer(vocab: &str, lowercase: bool) -> Result<String> {
-    let pieces: AHashMap<String, u32> = vocab.lines().zip(0u32..).map(|(piece, id)| (piece.trim_end_matches('\r').to_string(), id)).collect();
-    let model = WordPiece::builder().vocab(pieces).unk_token("[UNK]".into()).build().map_err(failed)?;
+    let pieces: AHashMap<String, u32> = vocab
+        .lines()
+        .zip(0u32..)
+        .map(|(piece, id)| (piece.trim_end_matches('\r').to_string(), id))
+        .collect();
+    let model = WordPiece::builder()
+        .vocab(pieces)
+        .unk_token("[UNK]".into())
+        .build()
+        .map_err(failed)?;
     complete(bert(model, lowercase)?)
 }
 
@@ -63,29 +87,56 @@ impl Alphabet {
     /// The `most` frequent letters and digits of `texts`, and as many symbols; of two that are equally frequent the one with the lower number.
     fn of<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Alphabet {
         let mut counts = AHashMap::<char, usize>::new();
-        texts.flat_map(str::chars).filter(|c| !c.is_ascii() && !c.is_whitespace()).for_each(|c| *counts.entry(c).or_default() += 1);
+        texts
+            .flat_map(str::chars)
+            .filter(|c| !c.is_ascii() && !c.is_whitespace())
+            .for_each(|c| *counts.entry(c).or_default() += 1);
         let frequent = |kind: &dyn Fn(char) -> bool| {
-            let mut found: Vec<(Reverse<usize>, char)> = counts.iter().filter(|(c, _)| kind(**c)).map(|(c, count)| (Reverse(*count), *c)).collect();
+            let mut found: Vec<(Reverse<usize>, char)> = counts
+                .iter()
+                .filter(|(c, _)| kind(**c))
+                .map(|(c, count)| (Reverse(*count), *c))
+                .collect();
             found.sort_unstable();
             found.into_iter().take(most).map(|(_, c)| c).collect()
         };
-        Alphabet { letters: frequent(&char::is_alphanumeric), symbols: frequent(&|c| !c.is_alphanumeric()) }
+        Alphabet {
+            letters: frequent(&char::is_alphanumeric),
+            symbols: frequent(&|c| !c.is_alphanumeric()),
+        }
     }
 
     /// The text without the characters that are unknown; they part words.
     fn spell(&self, text: &str) -> String {
-        text.chars().map(|c| if c.is_ascii() || self.letters.contains(&c) || self.symbols.contains(&c) { c } else { ' ' }).collect()
+        text.chars()
+            .map(|c| {
+                if c.is_ascii() || self.letters.contains(&c) || self.symbols.contains(&c) {
+                    c
+                } else {
+                    ' '
+                }
+            })
+            .collect()
     }
 }
 
 /// The characters that stand within a word of `texts`, as the tokeniser divides them.
-fn within_words(tokenizer: &Tokenizer, texts: impl Iterator<Item = String>) -> Result<BTreeSet<char>> {
+fn within_words(
+    tokenizer: &Tokenizer,
+    texts: impl Iterator<Item = String>,
+) -> Result<BTreeSet<char>> {
     let mut found = BTreeSet::new();
     for text in texts {
         let mut text = NormalizedString::from(text);
-        tokenizer.get_normalizer().map_or(Ok(()), |normalizer| normalizer.normalize(&mut text)).map_err(failed)?;
+        tokenizer
+            .get_normalizer()
+            .map_or(Ok(()), |normalizer| normalizer.normalize(&mut text))
+            .map_err(failed)?;
         let mut words = PreTokenizedString::from(text);
-        tokenizer.get_pre_tokenizer().map_or(Ok(()), |divider| divider.pre_tokenize(&mut words)).map_err(failed)?;
+        tokenizer
+            .get_pre_tokenizer()
+            .map_or(Ok(()), |divider| divider.pre_tokenize(&mut words))
+            .map_err(failed)?;
         for (word, ..) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
             found.extend(word.chars().skip(1));
         }
@@ -98,23 +149,49 @@ fn within_words(tokenizer: &Tokenizer, texts: impl Iterator<Item = String>) -> R
 ///
 /// # Errors
 /// When the texts give no vocabulary.
-pub fn learn<'a>(texts: impl Iterator<Item = &'a str> + Clone + Send, size: usize) -> Result<String> {
+pub fn learn<'a>(
+    texts: impl Iterator<Item = &'a str> + Clone + Send,
+    size: usize,
+) -> Result<String> {
     let alphabet = Alphabet::of(texts.clone(), size / SHARE_OF_A_KIND);
     let doubled: Vec<String> = alphabet.symbols.iter().map(|c| format!("{c}{c}")).collect();
     let texts = texts.map(|text| alphabet.spell(text)).chain(doubled);
-    let model = WordPiece::builder().unk_token("[UNK]".into()).build().map_err(failed)?;
+    let model = WordPiece::builder()
+        .unk_token("[UNK]".into())
+        .build()
+        .map_err(failed)?;
     let mut learner = bert(model, false)?;
     // The library meets the characters within words in the order of a hash map, and of two pairs that are equally frequent it joins the one that it met first. Named beforehand, they are met
     // in the order of the alphabet: the same texts give the same vocabulary.
     let within = within_words(&learner, texts.clone())?;
-    let first = SPECIAL.map(str::to_owned).into_iter().chain(within.iter().map(|c| format!("##{c}")));
+    let first = SPECIAL
+        .map(str::to_owned)
+        .into_iter()
+        .chain(within.iter().map(|c| format!("##{c}")));
     let special = first.map(|piece| AddedToken::from(piece, true)).collect();
-    let trainer = WordPieceTrainer::builder().vocab_size(size).min_frequency(2).special_tokens(special).show_progress(false).build();
-    learner.train(&mut TrainerWrapper::from(trainer), texts).map_err(failed)?;
+    let trainer = WordPieceTrainer::builder()
+        .vocab_size(size)
+        .min_frequency(2)
+        .special_tokens(special)
+        .show_progress(false)
+        .build();
+    learner
+        .train(&mut TrainerWrapper::from(trainer), texts)
+        .map_err(failed)?;
     // In the order of the alphabet, too.
-    let pieces: BTreeSet<String> = learner.get_vocab(true).into_keys().filter(|piece| !SPECIAL.contains(&piece.as_str())).collect();
-    ensure!(!pieces.is_empty(), "the texts hold no words to learn a vocabulary from");
-    let vocab: Vec<&str> = SPECIAL.into_iter().chain(pieces.iter().map(String::as_str)).collect();
+    let pieces: BTreeSet<String> = learner
+        .get_vocab(true)
+        .into_keys()
+        .filter(|piece| !SPECIAL.contains(&piece.as_str()))
+        .collect();
+    ensure!(
+        !pieces.is_empty(),
+        "the texts hold no words to learn a vocabulary from"
+    );
+    let vocab: Vec<&str> = SPECIAL
+        .into_iter()
+        .chain(pieces.iter().map(String::as_str))
+        .collect();
     tokenizer(&vocab.join("\n"), false)
 }
 
@@ -124,9 +201,15 @@ mod tests {
 
     #[test]
     fn a_vocabulary_is_learned_with_its_emoji() {
-        let texts = ["Great app 👍", "Great game, great fun 👍", "Bad app 😡", "Bad bad update 😡"];
+        let texts = [
+            "Great app 👍",
+            "Great game, great fun 👍",
+            "Bad app 😡",
+            "Bad bad update 😡",
+        ];
         let json = learn(texts.iter().copied(), 60).expect("a tokeniser");
-        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 16).expect("a tokeniser");
+        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 16)
+            .expect("a tokeniser");
         let ids = tokenizer.encode("Great app 👍😡").expect("ids");
         assert_eq!((ids[0], ids[ids.len() - 1]), (2, 3), "[CLS] and [SEP]");
         assert!(!ids.contains(&1), "nothing is unknown: {ids:?}");
@@ -136,21 +219,34 @@ mod tests {
     #[test]
     fn rare_characters_leave_room_for_words() {
         // 2,000 ideographs, each in two reviews, and three emoji in many.
-        let rare = (0..2000u32).map(|i| char::from_u32(0x4e00 + i).expect("an ideograph").to_string());
+        let rare = (0..2000u32).map(|i| {
+            char::from_u32(0x4e00 + i)
+                .expect("an ideograph")
+                .to_string()
+        });
         let common = (0..50).map(|i| format!("wonderful puzzle{}", ["😀", "👍👍", "🫶"][i % 3]));
         let texts: Vec<String> = rare.clone().chain(rare).chain(common).collect();
         let json = learn(texts.iter().map(String::as_str), 160).expect("a tokeniser");
-        assert_eq!(json, learn(texts.iter().map(String::as_str), 160).expect("the same"));
-        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 64).expect("a tokeniser");
+        assert_eq!(
+            json,
+            learn(texts.iter().map(String::as_str), 160).expect("the same")
+        );
+        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 64)
+            .expect("a tokeniser");
         assert!(tokenizer.vocab_size() <= 160);
         let ids = tokenizer.encode("wonderful puzzle😀🫶👍").expect("ids");
-        assert!(!ids.contains(&1) && ids.len() < 10, "whole words, and no emoji that is unknown: {ids:?}");
+        assert!(
+            !ids.contains(&1) && ids.len() < 10,
+            "whole words, and no emoji that is unknown: {ids:?}"
+        );
     }
 
     #[test]
     fn a_vocabulary_file_makes_the_same_tokeniser() {
-        let json = tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n##ness\n!", true).expect("a tokeniser");
-        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 16).expect("a tokeniser");
+        let json = tokenizer("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n##ness\n!", true)
+            .expect("a tokeniser");
+        let tokenizer = starsight_model::tokenizer::Tokenizer::from_json(json.as_bytes(), None, 16)
+            .expect("a tokeniser");
         assert_eq!(tokenizer.encode("GOODNESS!").expect("ids"), [2, 5, 6, 7, 3]);
         assert!(super::tokenizer("a\nb", true).is_err());
     }

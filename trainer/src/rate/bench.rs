@@ -120,9 +120,17 @@ pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
                 (Layout::Packed, Order::ByLength),
             ],
         };
-        ways.extend(choices.iter().map(|(layout, order)| Way { batch, layout: *layout, order: *order }));
+        ways.extend(choices.iter().map(|(layout, order)| Way {
+            batch,
+            layout: *layout,
+            order: *order,
+        }));
     }
-    ways.push(Way { batch: Size::Tokens(token_budget), layout: Layout::Packed, order: Order::ByLength });
+    ways.push(Way {
+        batch: Size::Tokens(token_budget),
+        layout: Layout::Packed,
+        order: Order::ByLength,
+    });
     ways
 }
 
@@ -139,7 +147,12 @@ pub fn measure(
     lag: impl Fn(Size) -> Option<u64>,
     mut done: impl FnMut(),
 ) -> Result<Table> {
-    let lengths: Vec<usize> = rater.tokenizer().encode_all(texts)?.iter().map(Vec::len).collect();
+    let lengths: Vec<usize> = rater
+        .tokenizer()
+        .encode_all(texts)?
+        .iter()
+        .map(Vec::len)
+        .collect();
     let tokens: usize = lengths.iter().sum();
     let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
     // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
@@ -156,10 +169,15 @@ pub fn measure(
         let mut seconds: Vec<f64> = passes.iter().map(|p| p.seconds).collect();
         seconds.sort_unstable_by(f64::total_cmp);
         let (median, samples) = (median(&seconds), texts.len() as f64);
-        let Pass { computed, batches, .. } = passes[0];
+        let Pass {
+            computed, batches, ..
+        } = passes[0];
         let lag = lag(way.batch).map(|milliseconds| {
             let waited = Duration::from_millis(milliseconds).as_secs_f64() * batches as f64;
-            Lag { milliseconds, samples_per_second: samples / (median + waited) }
+            Lag {
+                milliseconds,
+                samples_per_second: samples / (median + waited),
+            }
         });
         Figure {
             way: *way,
@@ -167,12 +185,21 @@ pub fn measure(
             spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
             tokens_per_second: tokens as f64 / median,
             padding: computed as f64 / tokens as f64,
-            peak_share: operations(rater.sizes(), computed, texts.len()) / median / (1e9 * peak_gflops),
+            peak_share: operations(rater.sizes(), computed, texts.len())
+                / median
+                / (1e9 * peak_gflops),
             lag,
         }
     };
     let figures = ways.iter().zip(passes).map(figure).collect();
-    Ok(Table { samples: texts.len(), tokens, longest: lengths.iter().copied().max().unwrap_or(0), repeats, peak_gflops, figures })
+    Ok(Table {
+        samples: texts.len(),
+        tokens,
+        longest: lengths.iter().copied().max().unwrap_or(0),
+        repeats,
+        peak_gflops,
+        figures,
+    })
 }
 
 /// One pass over the reviews.
@@ -185,9 +212,17 @@ struct Pass {
 }
 
 fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pass> {
-    let mut pass = Pass { seconds: 0.0, computed: 0, batches: 0 };
+    let mut pass = Pass {
+        seconds: 0.0,
+        computed: 0,
+        batches: 0,
+    };
     let mut rate = |reviews: Vec<Vec<u32>>| -> Result<()> {
-        let reviews = if way.layout == Layout::Padded { padded(reviews) } else { reviews };
+        let reviews = if way.layout == Layout::Padded {
+            padded(reviews)
+        } else {
+            reviews
+        };
         let batch = PackedBatch::new(&reviews.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         rater.engine().logits(&batch)?;
         pass.computed += batch.tokens();
@@ -204,13 +239,21 @@ fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pa
         (Order::AsTheyCome, Size::Tokens(budget)) => {
             let order: Vec<usize> = (0..texts.len()).collect();
             for group in starsight_model::batch::pack_in_order(&order, lengths, budget) {
-                rate(rater.tokenizer().encode_all(&group.iter().map(|i| texts[*i]).collect::<Vec<_>>())?)?;
+                rate(
+                    rater
+                        .tokenizer()
+                        .encode_all(&group.iter().map(|i| texts[*i]).collect::<Vec<_>>())?,
+                )?;
             }
         }
         (Order::ByLength, size) => {
             let ids = rater.tokenizer().encode_all(texts)?;
             let groups = match size {
-                Size::Reviews(size) => plan(lengths, usize::MAX).concat().chunks(size).map(<[usize]>::to_vec).collect(),
+                Size::Reviews(size) => plan(lengths, usize::MAX)
+                    .concat()
+                    .chunks(size)
+                    .map(<[usize]>::to_vec)
+                    .collect(),
                 Size::Tokens(budget) => plan(lengths, budget),
             };
             for group in groups {
@@ -232,7 +275,11 @@ fn padded(mut reviews: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
 /// The middle of ascending values, the mean of the two middle ones of an even number.
 fn median(ascending: &[f64]) -> f64 {
     let middle = ascending.len() / 2;
-    if ascending.len() % 2 == 1 { ascending[middle] } else { (ascending[middle - 1] + ascending[middle]) / 2.0 }
+    if ascending.len() % 2 == 1 {
+        ascending[middle]
+    } else {
+        (ascending[middle - 1] + ascending[middle]) / 2.0
+    }
 }
 
 /// The operations of the linear layers' products for so many tokens and reviews, an addition and a multiplication a weight: query, key, value and output (h x h each) and the two
@@ -243,22 +290,29 @@ fn operations(sizes: &Sizes, tokens: usize, reviews: usize) -> f64 {
     let [asks, answers] = [2.0 * h * h + 2.0 * h * f, 2.0 * h * h];
     let lower = sizes.layers.saturating_sub(1) as f64;
     let (tokens, reviews) = (tokens as f64, reviews as f64);
-    2.0 * (tokens * (lower * asks + sizes.layers as f64 * answers) + reviews * (asks + h * h + LABELS as f64 * h))
+    2.0 * (tokens * (lower * asks + sizes.layers as f64 * answers)
+        + reviews * (asks + h * h + LABELS as f64 * h))
 }
 
 /// What the processor reaches at best, in 10^9 operations a second, in products of matrices of `side` x `side` as the encoder multiplies in `precision`, one on each core.
 pub fn peak(precision: Precision, side: usize) -> f64 {
     let [a, b] = [0.5f32, 0.25].map(|value| vec![value; side * side]);
     let results = vec![vec![0f32; side * side]; rayon::current_num_threads()];
-    at_best(results, 2 * side.pow(3), |y| fused::square(precision, side, &a, &b, y))
+    at_best(results, 2 * side.pow(3), |y| {
+        fused::square(precision, side, &a, &b, y)
+    })
 }
 
 /// The same of the integer engine's product by `kernel`.
 pub fn int8_peak(kernel: Int8Kernel) -> f64 {
     /// Often enough that starting the cores does not count.
     const TIMES: usize = 10_000;
-    let trials = (0..rayon::current_num_threads()).map(|_| Trial::default()).collect();
-    at_best(trials, TIMES * Trial::OPERATIONS, |trial| (0..TIMES).for_each(|_| trial.run(kernel)))
+    let trials = (0..rayon::current_num_threads())
+        .map(|_| Trial::default())
+        .collect();
+    at_best(trials, TIMES * Trial::OPERATIONS, |trial| {
+        (0..TIMES).for_each(|_| trial.run(kernel))
+    })
 }
 
 /// 10^9 operations a second when each core does `work` on a result of its own, of `operations` each: the best of several rounds.
@@ -269,7 +323,9 @@ fn at_best<T: Send>(mut results: Vec<T>, operations: usize, work: impl Fn(&mut T
         results.par_iter_mut().with_max_len(1).for_each(&work);
         clock.elapsed().as_secs_f64()
     };
-    let best = (0..ROUNDS).map(|_| round(&mut results)).fold(f64::INFINITY, f64::min);
+    let best = (0..ROUNDS)
+        .map(|_| round(&mut results))
+        .fold(f64::INFINITY, f64::min);
     (operations * results.len()) as f64 / best / 1e9
 }
 
@@ -281,19 +337,32 @@ mod tests {
 
     #[test]
     fn a_median_is_in_the_middle() {
-        assert_eq!([median(&[1.0]), median(&[1.0, 3.0]), median(&[1.0, 2.0, 9.0])], [1.0, 2.0, 2.0]);
+        assert_eq!(
+            [
+                median(&[1.0]),
+                median(&[1.0, 3.0]),
+                median(&[1.0, 2.0, 9.0])
+            ],
+            [1.0, 2.0, 2.0]
+        );
     }
 
     #[test]
     fn padding_makes_all_as_long_as_the_longest() {
-        assert_eq!(padded(vec![vec![5, 6, 7], vec![8]]), [[5, 6, 7], [8, PAD, PAD]]);
+        assert_eq!(
+            padded(vec![vec![5, 6, 7], vec![8]]),
+            [[5, 6, 7], [8, PAD, PAD]]
+        );
     }
 
     #[test]
     fn single_reviews_are_neither_padded_nor_sorted() {
         let ways = ways(&[2, 1], 2048);
         assert_eq!(ways.len(), 6);
-        assert_eq!(ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(), 1);
+        assert_eq!(
+            ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(),
+            1
+        );
         assert_eq!(ways[5].batch, Size::Tokens(2048));
     }
 
@@ -307,9 +376,12 @@ mod tests {
     #[test]
     fn operations_are_those_that_are_computed() {
         let json = r#"{"model_type":"distilbert","vocab_size":50,"dim":4,"n_layers":3,"n_heads":2,"hidden_dim":16,"max_position_embeddings":40}"#;
-        let sizes = EncoderConfig::from_json(json.as_bytes()).expect("a good config").sizes();
+        let sizes = EncoderConfig::from_json(json.as_bytes())
+            .expect("a good config")
+            .sizes();
         // Two whole layers of 4 x 16 + 2 x 64 weights a token, keys and values of the third; then 2 x 16 + 2 x 64 weights a review, and the head's 16 + 20.
-        let multiplications = 10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
+        let multiplications =
+            10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
         assert_eq!(operations(&sizes, 10, 3), f64::from(2 * multiplications));
     }
 }

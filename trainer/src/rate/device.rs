@@ -147,9 +147,13 @@ impl Hardware {
             }
             PrecisionChoice::Bf16 => {
                 // The instruction may be slow: Intel's Emerald Rapids does half as much by it as in f32.
-                let [bf16, f32] = [Precision::Bf16, Precision::F32].map(|precision| bench::peak(precision, PROCESSOR_SIDE));
+                let [bf16, f32] = [Precision::Bf16, Precision::F32]
+                    .map(|precision| bench::peak(precision, PROCESSOR_SIDE));
                 if bf16 < f32 {
-                    say!("this processor takes {:.1} times as long for a product in bf16 as in f32", f32 / bf16);
+                    say!(
+                        "this processor takes {:.1} times as long for a product in bf16 as in f32",
+                        f32 / bf16
+                    );
                 }
                 Ok(Place::Processor(Precision::Bf16))
             }
@@ -159,9 +163,17 @@ impl Hardware {
 
     #[cfg(feature = "cuda")]
     fn gpu(self) -> Result<Place> {
-        let gpu = Gpu::open().context("no GPU can be used; --device cpu computes on the processor")?;
-        let precision = if self.precision == PrecisionChoice::F32 { Precision::F32 } else { Precision::Bf16 };
-        Ok(Place::Gpu { device: Arc::new(gpu), precision })
+        let gpu =
+            Gpu::open().context("no GPU can be used; --device cpu computes on the processor")?;
+        let precision = if self.precision == PrecisionChoice::F32 {
+            Precision::F32
+        } else {
+            Precision::Bf16
+        };
+        Ok(Place::Gpu {
+            device: Arc::new(gpu),
+            precision,
+        })
     }
 
     #[cfg(not(feature = "cuda"))]
@@ -175,7 +187,9 @@ impl Hardware {
 /// The device that may be taken for work of which `tied` is computed on the processor only.
 fn untied(wish: DeviceChoice, tied: Option<&str>) -> Result<DeviceChoice> {
     match (wish, tied) {
-        (DeviceChoice::Cuda, Some(tied)) => bail!("--device cuda: {tied} is computed on the processor only; say --device cpu, or leave that out"),
+        (DeviceChoice::Cuda, Some(tied)) => bail!(
+            "--device cuda: {tied} is computed on the processor only; say --device cpu, or leave that out"
+        ),
         (_, Some(_)) => Ok(DeviceChoice::Cpu),
         (wish, None) => Ok(wish),
     }
@@ -236,8 +250,13 @@ impl Place {
     /// What it is called.
     pub fn name(&self) -> String {
         match self {
-            Place::Processor(_) | Place::Int8 => format!("the processor ({} threads)", rayon::current_num_threads()),
-            Place::Candle => format!("the processor ({} threads) by candle", rayon::current_num_threads()),
+            Place::Processor(_) | Place::Int8 => {
+                format!("the processor ({} threads)", rayon::current_num_threads())
+            }
+            Place::Candle => format!(
+                "the processor ({} threads) by candle",
+                rayon::current_num_threads()
+            ),
             #[cfg(feature = "cuda")]
             Place::Gpu { device, .. } => device.name(),
         }
@@ -272,7 +291,11 @@ impl Place {
     ///
     /// # Errors
     /// When a tensor is missing or of another shape, or the device cannot take the model.
-    pub fn engine(&self, config: &EncoderConfig, weights: &Weights) -> Result<Box<dyn Engine + Send + Sync>, Error> {
+    pub fn engine(
+        &self,
+        config: &EncoderConfig,
+        weights: &Weights,
+    ) -> Result<Box<dyn Engine + Send + Sync>, Error> {
         Ok(match self {
             Place::Processor(precision) => {
                 let mut model = Fused::new(config, weights)?;
@@ -280,9 +303,19 @@ impl Place {
                 Box::new(model)
             }
             Place::Candle => Box::new(Classifier::new(config, weights)?),
-            Place::Int8 => Box::new(Int8::new(config, int8::quantize(config, weights)?, Int8Kernel::best())?),
+            Place::Int8 => Box::new(Int8::new(
+                config,
+                int8::quantize(config, weights)?,
+                Int8Kernel::best(),
+            )?),
             #[cfg(feature = "cuda")]
-            Place::Gpu { device, precision } => Box::new(Encoder::new(device, config, weights, *precision, cuda::encoder::TOKEN_BUDGET)?),
+            Place::Gpu { device, precision } => Box::new(Encoder::new(
+                device,
+                config,
+                weights,
+                *precision,
+                cuda::encoder::TOKEN_BUDGET,
+            )?),
         })
     }
 }
@@ -292,16 +325,24 @@ mod tests {
     use super::*;
 
     fn choose(device: DeviceChoice, precision: PrecisionChoice) -> Result<Place, String> {
-        Hardware { device, precision }.choose(true).map_err(|e| format!("{e:#}"))
+        Hardware { device, precision }
+            .choose(true)
+            .map_err(|e| format!("{e:#}"))
     }
 
     #[test]
     fn the_processor_is_there_and_computes_in_f32_unless_told_otherwise() {
         let place = choose(DeviceChoice::Cpu, PrecisionChoice::Auto).expect("a processor");
         assert_eq!(place.numbers(), Numbers::Float(Precision::F32));
-        assert!(place.name().starts_with("the processor ("), "{}", place.name());
+        assert!(
+            place.name().starts_with("the processor ("),
+            "{}",
+            place.name()
+        );
         match choose(DeviceChoice::Cpu, PrecisionChoice::Bf16) {
-            Ok(place) => assert!(Fused::has_bf16() && place.numbers() == Numbers::Float(Precision::Bf16)),
+            Ok(place) => {
+                assert!(Fused::has_bf16() && place.numbers() == Numbers::Float(Precision::Bf16))
+            }
             Err(error) => assert!(error.contains("(AVX512-BF16)"), "{error}"),
         }
     }
@@ -309,14 +350,29 @@ mod tests {
     #[test]
     fn what_only_the_processor_computes_is_settled_before_a_gpu_is_looked_for() {
         let may = |wish| untied(wish, Some("--int8")).map_err(|e| e.to_string());
-        assert_eq!([may(DeviceChoice::Auto), may(DeviceChoice::Cpu)], [Ok(DeviceChoice::Cpu), Ok(DeviceChoice::Cpu)]);
+        assert_eq!(
+            [may(DeviceChoice::Auto), may(DeviceChoice::Cpu)],
+            [Ok(DeviceChoice::Cpu), Ok(DeviceChoice::Cpu)]
+        );
         let error = may(DeviceChoice::Cuda).expect_err("a GPU cannot");
-        assert_eq!(error, "--device cuda: --int8 is computed on the processor only; say --device cpu, or leave that out");
+        assert_eq!(
+            error,
+            "--device cuda: --int8 is computed on the processor only; say --device cpu, or leave that out"
+        );
         for wish in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda] {
             assert_eq!(untied(wish, None).ok(), Some(wish));
         }
-        let place = Hardware { device: DeviceChoice::Auto, precision: PrecisionChoice::F32 }.open_for(Some("--int8")).expect("the processor");
-        assert!(place.name().starts_with("the processor ("), "{}", place.name());
+        let place = Hardware {
+            device: DeviceChoice::Auto,
+            precision: PrecisionChoice::F32,
+        }
+        .open_for(Some("--int8"))
+        .expect("the processor");
+        assert!(
+            place.name().starts_with("the processor ("),
+            "{}",
+            place.name()
+        );
     }
 
     #[test]

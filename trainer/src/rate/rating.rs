@@ -30,7 +30,11 @@ const PROBE_TOLERANCE_INT8: f32 = 1e-6;
 /// # Errors
 /// When a file is missing, damaged, or does not give what its trainer computed.
 pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
-    let manifest = dir.join(bundle::MANIFEST).is_file().then(|| verify::bundle(dir)).transpose()?;
+    let manifest = dir
+        .join(bundle::MANIFEST)
+        .is_file()
+        .then(|| verify::bundle(dir))
+        .transpose()?;
     let in_dir = || format!("in {}", dir.display());
     let read = |name: &str, advice: &str| {
         let path = dir.join(name);
@@ -39,26 +43,42 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     };
     let (config, tokenizer) = (read(bundle::CONFIG, "")?, read(bundle::TOKENIZER, "")?);
     if let Some(model_type) = of_candle(&config) {
-        ensure!(place.numbers() != Numbers::Int8, "{} is a {model_type}, which --int8 does not compute; leave it out", dir.display());
+        ensure!(
+            place.numbers() != Numbers::Int8,
+            "{} is a {model_type}, which --int8 does not compute; leave it out",
+            dir.display()
+        );
         say!("{model_type} is computed by candle, on the processor in f32");
         let rater = Rater::candle(&config, &tokenizer, tensors(dir)?).with_context(in_dir)?;
         return Ok((rater, None));
     }
     let float = || -> Result<_> {
         let weights = base::read_weights(dir)?;
-        Rater::with_engine(&config, &tokenizer, weights, |config, weights| place.engine(config, weights)).with_context(in_dir)
+        Rater::with_engine(&config, &tokenizer, weights, |config, weights| {
+            place.engine(config, weights)
+        })
+        .with_context(in_dir)
     };
     let (mut rater, tolerance) = match place.numbers() {
         Numbers::Float(Precision::F32) => (float()?, PROBE_TOLERANCE),
         Numbers::Float(Precision::Bf16) => (float()?, PROBE_TOLERANCE_BF16),
         Numbers::Int8 => {
-            let weights = read(bundle::INT8_WEIGHTS, ": `starsight quantize` makes it for a bundle of an earlier version")?;
-            (Rater::int8(&config, &tokenizer, weights, Int8Kernel::best()).with_context(in_dir)?, PROBE_TOLERANCE_INT8)
+            let weights = read(
+                bundle::INT8_WEIGHTS,
+                ": `starsight quantize` makes it for a bundle of an earlier version",
+            )?;
+            (
+                Rater::int8(&config, &tokenizer, weights, Int8Kernel::best())
+                    .with_context(in_dir)?,
+                PROBE_TOLERANCE_INT8,
+            )
         }
     };
     if let Some(manifest) = &manifest {
         rater.set_reading(manifest.reading());
-        rater.check_probes(&manifest.probes, tolerance).with_context(in_dir)?;
+        rater
+            .check_probes(&manifest.probes, tolerance)
+            .with_context(in_dir)?;
     }
     Ok((rater, manifest))
 }
@@ -66,7 +86,9 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
 /// The `model_type` that `config` names, if it is one that candle-transformers computes and we do not.
 pub fn of_candle(config: &[u8]) -> Option<&'static str> {
     let config: serde_json::Value = serde_json::from_slice(config).ok()?;
-    candle::MODEL_TYPES.into_iter().find(|known| config["model_type"] == *known)
+    candle::MODEL_TYPES
+        .into_iter()
+        .find(|known| config["model_type"] == *known)
 }
 
 /// The tensors of the checkpoint in `dir`: `model.safetensors`, or PyTorch's `pytorch_model.bin`.
@@ -74,17 +96,31 @@ fn tensors(dir: &Path) -> Result<HashMap<String, Tensor>> {
     let [safe, pickled] = [bundle::WEIGHTS, base::PICKLED].map(|name| dir.join(name));
     let broken = |path: &Path| format!("reading {}", path.display());
     if safe.is_file() {
-        return candle_core::safetensors::load(&safe, &candle_core::Device::Cpu).with_context(|| broken(&safe));
+        return candle_core::safetensors::load(&safe, &candle_core::Device::Cpu)
+            .with_context(|| broken(&safe));
     }
-    ensure!(pickled.is_file(), "{} holds neither {} nor {}", dir.display(), bundle::WEIGHTS, base::PICKLED);
-    Ok(candle_core::pickle::read_all(&pickled).with_context(|| broken(&pickled))?.into_iter().collect())
+    ensure!(
+        pickled.is_file(),
+        "{} holds neither {} nor {}",
+        dir.display(),
+        bundle::WEIGHTS,
+        base::PICKLED
+    );
+    Ok(candle_core::pickle::read_all(&pickled)
+        .with_context(|| broken(&pickled))?
+        .into_iter()
+        .collect())
 }
 
 /// The logits of each review, in the order given, computed in packed batches of reviews of like length; those with the same tokens, of which app reviews are full, once.
 ///
 /// # Errors
 /// As [`Engine::logits`]; [`Interrupted`](crate::system::interrupt::Interrupted) when someone asks a program that listens to stop.
-pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress) -> Result<Vec<[f32; LABELS]>> {
+pub fn logits(
+    engine: &dyn Engine,
+    token_ids: &[&[u32]],
+    progress: &mut Progress,
+) -> Result<Vec<[f32; LABELS]>> {
     let Distinct { firsts, like } = Distinct::of(token_ids);
     let mut times = vec![0; firsts.len()];
     like.iter().for_each(|first| times[*first] += 1);
@@ -92,7 +128,10 @@ pub fn logits(engine: &dyn Engine, token_ids: &[&[u32]], progress: &mut Progress
     let (mut done, all) = (0, lengths.iter().sum::<usize>());
     let mut out = vec![[0.0; LABELS]; firsts.len()];
     for group in plan(&lengths, engine.token_budget()) {
-        let reviews: Vec<&[u32]> = group.iter().map(|first| token_ids[firsts[*first]]).collect();
+        let reviews: Vec<&[u32]> = group
+            .iter()
+            .map(|first| token_ids[firsts[*first]])
+            .collect();
         let rows = engine.logits(&PackedBatch::new(&reviews)?)?;
         for (first, row) in group.iter().zip(rows) {
             out[*first] = row;
@@ -117,11 +156,19 @@ mod tests {
     struct Listener(Mutex<Vec<Vec<u32>>>);
 
     impl Engine for Listener {
-        fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, starsight_model::Error> {
-            let reviews = batch.cu_seqlens.windows(2).map(|ends| batch.token_ids[ends[0] as usize..ends[1] as usize].to_vec());
+        fn logits(
+            &self,
+            batch: &PackedBatch,
+        ) -> Result<Vec<[f32; LABELS]>, starsight_model::Error> {
+            let reviews = batch
+                .cu_seqlens
+                .windows(2)
+                .map(|ends| batch.token_ids[ends[0] as usize..ends[1] as usize].to_vec());
             let mut heard = self.0.lock().expect("no panic");
             let logits = reviews.map(|review| {
-                let logits = std::array::from_fn(|i| (review[0] * 10 + review.len() as u32 + i as u32) as f32);
+                let logits = std::array::from_fn(|i| {
+                    (review[0] * 10 + review.len() as u32 + i as u32) as f32
+                });
                 heard.push(review);
                 logits
             });
@@ -137,8 +184,16 @@ mod tests {
     fn each_review_gets_its_logits_and_those_with_the_same_tokens_are_computed_once() {
         let reviews: [&[u32]; 6] = [&[7, 1], &[3], &[7, 1], &[5, 5, 5], &[3], &[7, 1, 2]];
         let engine = Listener::default();
-        let found = logits(&engine, &reviews, &mut Progress::new("rating", "reviews", reviews.len())).expect("logits");
-        assert_eq!(found.iter().map(|logits| logits[0]).collect::<Vec<_>>(), [72.0, 31.0, 72.0, 53.0, 31.0, 73.0]);
+        let found = logits(
+            &engine,
+            &reviews,
+            &mut Progress::new("rating", "reviews", reviews.len()),
+        )
+        .expect("logits");
+        assert_eq!(
+            found.iter().map(|logits| logits[0]).collect::<Vec<_>>(),
+            [72.0, 31.0, 72.0, 53.0, 31.0, 73.0]
+        );
         let mut heard = engine.0.into_inner().expect("no panic");
         heard.sort();
         assert_eq!(heard, [vec![3], vec![5, 5, 5], vec![7, 1], vec![7, 1, 2]]);

@@ -27,7 +27,14 @@ impl Axis {
         let step = step(high - low);
         let first = (low / step).ceil() as i64;
         let last = (high / step + 1e-9).floor() as i64;
-        Axis { low, high, ticks: (first..=last).map(|i| i as f64 * step).map(|at| (at, label(at))).collect() }
+        Axis {
+            low,
+            high,
+            ticks: (first..=last)
+                .map(|i| i as f64 * step)
+                .map(|at| (at, label(at)))
+                .collect(),
+        }
     }
 
     /// Around `values`, from one round number to another.
@@ -36,15 +43,34 @@ impl Axis {
         let low = finite.clone().reduce(f64::min).unwrap_or(0.0);
         let high = finite.reduce(f64::max).unwrap_or(1.0);
         // One value alone gets room on both sides.
-        let (low, high) = if high > low { (low, high) } else { (low - 0.5 * low.abs().max(1.0), high + 0.5 * high.abs().max(1.0)) };
+        let (low, high) = if high > low {
+            (low, high)
+        } else {
+            (
+                low - 0.5 * low.abs().max(1.0),
+                high + 0.5 * high.abs().max(1.0),
+            )
+        };
         let step = step(high - low);
-        Axis::exact((low / step).floor() * step, (high / step).ceil() * step, label)
+        Axis::exact(
+            (low / step).floor() * step,
+            (high / step).ceil() * step,
+            label,
+        )
     }
 
     /// A place for each of `names`, one unit wide, from 0.
     pub fn of_names<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Axis {
-        let ticks: Vec<(f64, String)> = names.into_iter().enumerate().map(|(i, name)| (i as f64 + 0.5, name.into())).collect();
-        Axis { low: 0.0, high: ticks.len() as f64, ticks }
+        let ticks: Vec<(f64, String)> = names
+            .into_iter()
+            .enumerate()
+            .map(|(i, name)| (i as f64 + 0.5, name.into()))
+            .collect();
+        Axis {
+            low: 0.0,
+            high: ticks.len() as f64,
+            ticks,
+        }
     }
 
     /// The share of the axis that lies below `value`.
@@ -57,7 +83,11 @@ impl Axis {
 fn step(span: f64) -> f64 {
     let rough = span / TICKS;
     let power = 10f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| span / step <= TICKS + 1e-9).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| span / step <= TICKS + 1e-9)
+        .unwrap_or(10.0 * power)
 }
 
 /// A chart of marks between two axes.
@@ -74,8 +104,21 @@ pub struct Plot {
 
 impl Plot {
     /// An empty plot. `id` is unique in the page; `description` says in words what the plot shows, for who does not see it.
-    pub fn new(id: &'static str, title: &'static str, description: String, x: Axis, y: Axis) -> Plot {
-        Plot { id, title, description, x, y, marks: Vec::new() }
+    pub fn new(
+        id: &'static str,
+        title: &'static str,
+        description: String,
+        x: Axis,
+        y: Axis,
+    ) -> Plot {
+        Plot {
+            id,
+            title,
+            description,
+            x,
+            y,
+            marks: Vec::new(),
+        }
     }
 
     fn x(&self, value: f64) -> f64 {
@@ -89,17 +132,28 @@ impl Plot {
     /// A line through `points`.
     pub fn line(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
         let mut path = String::new();
-        for (x, y) in points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
-            let _ = write!(path, "{}{:.1} {:.1}", if path.is_empty() { 'M' } else { 'L' }, self.x(x), self.y(y));
+        for (x, y) in points
+            .into_iter()
+            .filter(|(x, y)| x.is_finite() && y.is_finite())
+        {
+            let _ = write!(
+                path,
+                "{}{:.1} {:.1}",
+                if path.is_empty() { 'M' } else { 'L' },
+                self.x(x),
+                self.y(y)
+            );
         }
-        self.marks.push(html! { path class={ "line " (class) } d=(path) {} });
+        self.marks
+            .push(html! { path class={ "line " (class) } d=(path) {} });
     }
 
     /// A dot with a text that is shown where one points at it.
     pub fn dot(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         // A line of no length with round ends stays round however the plot is stretched.
         let path = format!("M{:.1} {:.1}h0", self.x(x), self.y(y));
-        self.marks.push(html! { path class={ "dot " (class) } d=(path) { title { (text) } } });
+        self.marks
+            .push(html! { path class={ "dot " (class) } d=(path) { title { (text) } } });
     }
 
     /// A column that stands on the axis.
@@ -118,7 +172,8 @@ fn one_place(x: f64) -> String {
 
 impl Render for Plot {
     fn render(&self) -> Markup {
-        let [title, description] = ["title", "description"].map(|part| format!("{}-{part}", self.id));
+        let [title, description] =
+            ["title", "description"].map(|part| format!("{}-{part}", self.id));
         let percent = |share: f64| format!("--at:{:.2}%", 100.0 * share);
         html! {
             div.plot id=(self.id) {
@@ -151,7 +206,11 @@ pub fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let (first, end) = (i.saturating_sub(half), (i + half + 1).min(points.len()));
         (sums[end] - sums[first]) / (end - first) as f64
     };
-    points.iter().enumerate().map(|(i, (x, _))| (*x, mean(i))).collect()
+    points
+        .iter()
+        .enumerate()
+        .map(|(i, (x, _))| (*x, mean(i)))
+        .collect()
 }
 
 /// At most about `2 * columns` points that look the same: of each column the lowest and the highest.
@@ -161,11 +220,21 @@ pub fn thinned(points: &[(f64, f64)], columns: usize) -> Vec<(f64, f64)> {
     }
     let ends = |chunk: &[(f64, f64)]| {
         let by_height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let mut ends: Vec<(f64, f64)> = [chunk.iter().min_by(by_height), chunk.iter().max_by(by_height)].into_iter().flatten().copied().collect();
+        let mut ends: Vec<(f64, f64)> = [
+            chunk.iter().min_by(by_height),
+            chunk.iter().max_by(by_height),
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
         ends
     };
-    points.chunks(points.len().div_ceil(columns)).flat_map(ends).collect()
+    points
+        .chunks(points.len().div_ceil(columns))
+        .flat_map(ends)
+        .collect()
 }
 
 #[cfg(test)]
@@ -184,27 +253,48 @@ mod tests {
         let axis = Axis::exact(1.0, 1441.0, |x| format!("{x}"));
         assert_eq!(labels(&axis), ["500", "1000"]);
         assert_eq!((axis.share(1.0), axis.share(1441.0)), (0.0, 1.0));
-        for axis in [Axis::around([2.0].into_iter(), |x| format!("{x}")), Axis::around([f64::NAN].into_iter(), |x| format!("{x}"))] {
+        for axis in [
+            Axis::around([2.0].into_iter(), |x| format!("{x}")),
+            Axis::around([f64::NAN].into_iter(), |x| format!("{x}")),
+        ] {
             assert!(axis.ticks.len() > 1 && axis.high > axis.low);
         }
     }
 
     #[test]
     fn a_plot_holds_its_marks() {
-        let mut plot =
-            Plot::new("p", "Loss & rate", "falls".into(), Axis::exact(0.0, 10.0, |x| format!("{x}")), Axis::exact(0.0, 2.0, |x| format!("{x}")));
+        let mut plot = Plot::new(
+            "p",
+            "Loss & rate",
+            "falls".into(),
+            Axis::exact(0.0, 10.0, |x| format!("{x}")),
+            Axis::exact(0.0, 2.0, |x| format!("{x}")),
+        );
         plot.line("a", [(0.0, 2.0), (f64::NAN, 1.0), (10.0, 0.0)]);
         plot.column("b", 0.0, 5.0, 1.0, "half");
         let page = plot.render().into_string();
         assert!(page.contains(r#"d="M0.0 0.0L1000.0 1000.0""#), "{page}");
-        assert!(page.contains(r#"x="0.0" y="500.0" width="500.0" height="500.0""#), "{page}");
-        assert!(page.contains("Loss &amp; rate") && page.contains("<title>half</title>"), "{page}");
+        assert!(
+            page.contains(r#"x="0.0" y="500.0" width="500.0" height="500.0""#),
+            "{page}"
+        );
+        assert!(
+            page.contains("Loss &amp; rate") && page.contains("<title>half</title>"),
+            "{page}"
+        );
     }
 
     #[test]
     fn smoothing_keeps_a_straight_line() {
-        let line: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i), 3.0 * f64::from(i))).collect();
-        assert!(smoothed(&line)[3..97].iter().zip(&line[3..97]).all(|(a, b)| (a.1 - b.1).abs() < 1e-9));
+        let line: Vec<(f64, f64)> = (0..100)
+            .map(|i| (f64::from(i), 3.0 * f64::from(i)))
+            .collect();
+        assert!(
+            smoothed(&line)[3..97]
+                .iter()
+                .zip(&line[3..97])
+                .all(|(a, b)| (a.1 - b.1).abs() < 1e-9)
+        );
         assert_eq!(smoothed(&line)[0].1, 4.5, "the mean of the first four");
         assert!(smoothed(&[]).is_empty());
         assert_eq!(smoothed(&[(1.0, 2.0)]), [(1.0, 2.0)]);

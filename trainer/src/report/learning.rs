@@ -51,9 +51,12 @@ impl Learning<'_> {
 
     fn axis_of_steps(&self) -> Axis {
         let last = |x: Option<usize>| x.unwrap_or(1) as f64;
-        Axis::exact(0.0, last(self.steps.last().map(|s| s.step)).max(last(self.evaluations.last().map(|e| e.step))), |x| {
-            HumanCount(x as u64).to_string()
-        })
+        Axis::exact(
+            0.0,
+            last(self.steps.last().map(|s| s.step))
+                .max(last(self.evaluations.last().map(|e| e.step))),
+            |x| HumanCount(x as u64).to_string(),
+        )
     }
 
     fn loss(&self) -> Plot {
@@ -61,17 +64,44 @@ impl Learning<'_> {
         let smooth = smoothed(&raw);
         let first_and_last = match (smooth.first(), smooth.last()) {
             (Some(first), Some(last)) => {
-                format!("The training loss goes from {:.3} to {:.3} in {} steps.", first.1, last.1, HumanCount(raw.len() as u64))
+                format!(
+                    "The training loss goes from {:.3} to {:.3} in {} steps.",
+                    first.1,
+                    last.1,
+                    HumanCount(raw.len() as u64)
+                )
             }
             _ => "No step was logged.".into(),
         };
-        let evaluations: String =
-            self.evaluations.iter().map(|e| format!(" After step {} the validation loss is {:.3}.", e.step, e.validation.loss)).collect();
-        let values = raw.iter().map(|p| p.1).chain(self.evaluations.iter().map(|e| e.validation.loss));
-        let mut plot = Plot::new("loss", "Loss over the steps", first_and_last + &evaluations, self.axis_of_steps(), Axis::around(values, short));
+        let evaluations: String = self
+            .evaluations
+            .iter()
+            .map(|e| {
+                format!(
+                    " After step {} the validation loss is {:.3}.",
+                    e.step, e.validation.loss
+                )
+            })
+            .collect();
+        let values = raw
+            .iter()
+            .map(|p| p.1)
+            .chain(self.evaluations.iter().map(|e| e.validation.loss));
+        let mut plot = Plot::new(
+            "loss",
+            "Loss over the steps",
+            first_and_last + &evaluations,
+            self.axis_of_steps(),
+            Axis::around(values, short),
+        );
         plot.line("line--raw", thinned(&raw, COLUMNS));
         plot.line("line--smooth", thinned(&smooth, COLUMNS));
-        plot.line("line--validation", self.evaluations.iter().map(|e| (e.step as f64, e.validation.loss)));
+        plot.line(
+            "line--validation",
+            self.evaluations
+                .iter()
+                .map(|e| (e.step as f64, e.validation.loss)),
+        );
         for e in self.evaluations {
             let text = format!(
                 "step {}: validation loss {:.4}, accuracy {:.2}%",
@@ -85,11 +115,25 @@ impl Learning<'_> {
     }
 
     fn learning_rate(&self) -> Plot {
-        let rates: Vec<(f64, f64)> = self.steps.iter().map(|s| (s.step as f64, s.learning_rate)).collect();
+        let rates: Vec<(f64, f64)> = self
+            .steps
+            .iter()
+            .map(|s| (s.step as f64, s.learning_rate))
+            .collect();
         let highest = rates.iter().map(|r| r.1).fold(0.0, f64::max);
-        let description = format!("The highest rate is {}, the last one {}.", scientific(highest), scientific(rates.last().map_or(0.0, |r| r.1)));
+        let description = format!(
+            "The highest rate is {}, the last one {}.",
+            scientific(highest),
+            scientific(rates.last().map_or(0.0, |r| r.1))
+        );
         let y = Axis::around([0.0, highest].into_iter(), scientific);
-        let mut plot = Plot::new("learning-rate", "Learning rate over the steps", description, self.axis_of_steps(), y);
+        let mut plot = Plot::new(
+            "learning-rate",
+            "Learning rate over the steps",
+            description,
+            self.axis_of_steps(),
+            y,
+        );
         plot.line("line--smooth", thinned(&rates, COLUMNS));
         plot
     }
@@ -133,5 +177,9 @@ pub(super) fn short(x: f64) -> String {
 }
 
 fn scientific(x: f64) -> String {
-    if x == 0.0 { "0".into() } else { format!("{x:.1e}").replace(".0e", "e") }
+    if x == 0.0 {
+        "0".into()
+    } else {
+        format!("{x:.1e}").replace(".0e", "e")
+    }
 }

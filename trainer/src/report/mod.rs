@@ -79,7 +79,8 @@ impl Report<'_> {
             }
         };
         // Control characters, which a page must not hold, become a mark of their own.
-        page.into_string().replace(|c: char| c.is_control() && !c.is_whitespace(), "\u{fffd}")
+        page.into_string()
+            .replace(|c: char| c.is_control() && !c.is_whitespace(), "\u{fffd}")
     }
 
     /// What matters most, large.
@@ -88,10 +89,26 @@ impl Report<'_> {
         let intervals = &self.evaluation.intervals;
         let share = |x: f64| format!("{:.1}%", 100.0 * x);
         let figures = [
-            ("Accuracy", share(metrics.accuracy), between(intervals.accuracy, share)),
-            ("At most one star off", share(metrics.off_by_one), between(intervals.off_by_one, share)),
-            ("Loss", format!("{:.3}", metrics.loss), between(intervals.loss, |x| format!("{x:.3}"))),
-            ("Reviews a second", HumanCount(self.speed.round() as u64).to_string(), self.speed_of.to_string()),
+            (
+                "Accuracy",
+                share(metrics.accuracy),
+                between(intervals.accuracy, share),
+            ),
+            (
+                "At most one star off",
+                share(metrics.off_by_one),
+                between(intervals.off_by_one, share),
+            ),
+            (
+                "Loss",
+                format!("{:.3}", metrics.loss),
+                between(intervals.loss, |x| format!("{x:.3}")),
+            ),
+            (
+                "Reviews a second",
+                HumanCount(self.speed.round() as u64).to_string(),
+                self.speed_of.to_string(),
+            ),
         ];
         html! {
             section.card aria-labelledby="figures-heading" {
@@ -132,13 +149,20 @@ fn plain(value: &Value) -> String {
 }
 
 /// A confidence interval, shown by `show`.
-fn between([low, high]: crate::evaluate::bootstrap::Interval, show: impl Fn(f64) -> String) -> String {
+fn between(
+    [low, high]: crate::evaluate::bootstrap::Interval,
+    show: impl Fn(f64) -> String,
+) -> String {
     format!("{} to {} with 95% confidence", show(low), show(high))
 }
 
 /// Stars as text: `1 star`, `5 stars`.
 fn stars(label: usize) -> String {
-    if label == 0 { "1 star".into() } else { format!("{} stars", label + 1) }
+    if label == 0 {
+        "1 star".into()
+    } else {
+        format!("{} stars", label + 1)
+    }
 }
 
 /// The star of the page.

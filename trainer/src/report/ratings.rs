@@ -110,29 +110,77 @@ fn confusion(metrics: &Metrics) -> Markup {
 
 fn histogram(metrics: &Metrics) -> Plot {
     let total = metrics.samples.max(1) as f64;
-    let given: [f64; LABELS] = std::array::from_fn(|t| metrics.confusion[t].iter().sum::<u64>() as f64 / total);
-    let rated: [f64; LABELS] = std::array::from_fn(|p| metrics.confusion.iter().map(|row| row[p]).sum::<u64>() as f64 / total);
-    let text =
-        |label: usize| format!("{}: given to {:.1}% of the reviews, rated for {:.1}%", stars(label), 100.0 * given[label], 100.0 * rated[label]);
+    let given: [f64; LABELS] =
+        std::array::from_fn(|t| metrics.confusion[t].iter().sum::<u64>() as f64 / total);
+    let rated: [f64; LABELS] = std::array::from_fn(|p| {
+        metrics.confusion.iter().map(|row| row[p]).sum::<u64>() as f64 / total
+    });
+    let text = |label: usize| {
+        format!(
+            "{}: given to {:.1}% of the reviews, rated for {:.1}%",
+            stars(label),
+            100.0 * given[label],
+            100.0 * rated[label]
+        )
+    };
     let description = (0..LABELS).map(text).collect::<Vec<_>>().join("; ");
     let y = Axis::around(given.into_iter().chain(rated).chain([0.0]), percent);
-    let mut plot = Plot::new("stars", "Stars given and stars rated", description, Axis::of_names((1..=LABELS).map(|star| format!("{star} ★"))), y);
+    let mut plot = Plot::new(
+        "stars",
+        "Stars given and stars rated",
+        description,
+        Axis::of_names((1..=LABELS).map(|star| format!("{star} ★"))),
+        y,
+    );
     for label in 0..LABELS {
         let left = label as f64;
-        plot.column("column--given", left + 0.14, left + 0.49, given[label], &text(label));
-        plot.column("column--rated", left + 0.51, left + 0.86, rated[label], &text(label));
+        plot.column(
+            "column--given",
+            left + 0.14,
+            left + 0.49,
+            given[label],
+            &text(label),
+        );
+        plot.column(
+            "column--rated",
+            left + 0.51,
+            left + 0.86,
+            rated[label],
+            &text(label),
+        );
     }
     plot
 }
 
 fn calibration(bins: &[Bin; CALIBRATION_BINS]) -> Plot {
-    let points: Vec<(f64, f64, u64)> =
-        bins.iter().filter(|b| b.samples > 0).map(|b| (b.confidence / b.samples as f64, b.right as f64 / b.samples as f64, b.samples)).collect();
-    let text =
-        |(sure, right, n): &(f64, f64, u64)| format!("{:.1}% sure: {:.1}% of {} reviews are right", 100.0 * sure, 100.0 * right, HumanCount(*n));
+    let points: Vec<(f64, f64, u64)> = bins
+        .iter()
+        .filter(|b| b.samples > 0)
+        .map(|b| {
+            (
+                b.confidence / b.samples as f64,
+                b.right as f64 / b.samples as f64,
+                b.samples,
+            )
+        })
+        .collect();
+    let text = |(sure, right, n): &(f64, f64, u64)| {
+        format!(
+            "{:.1}% sure: {:.1}% of {} reviews are right",
+            100.0 * sure,
+            100.0 * right,
+            HumanCount(*n)
+        )
+    };
     let description = points.iter().map(text).collect::<Vec<_>>().join("; ");
     let axis = || Axis::exact(0.0, 1.0, percent);
-    let mut plot = Plot::new("calibration", "Share of right ratings by confidence", description, axis(), axis());
+    let mut plot = Plot::new(
+        "calibration",
+        "Share of right ratings by confidence",
+        description,
+        axis(),
+        axis(),
+    );
     plot.line("line--ideal", [(0.0, 0.0), (1.0, 1.0)]);
     plot.line("line--smooth", points.iter().map(|p| (p.0, p.1)));
     for point in &points {
@@ -148,21 +196,49 @@ fn wilson(share: f64, n: f64) -> (f64, f64) {
     const Z: f64 = 1.96;
     let middle = share + Z * Z / (2.0 * n);
     let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((middle - reach) / (1.0 + Z * Z / n), (middle + reach) / (1.0 + Z * Z / n))
+    (
+        (middle - reach) / (1.0 + Z * Z / n),
+        (middle + reach) / (1.0 + Z * Z / n),
+    )
 }
 
 fn confidence(bins: &[Bin; CALIBRATION_BINS]) -> Plot {
     let total = bins.iter().map(|b| b.samples).sum::<u64>().max(1) as f64;
     let width = 1.0 / CALIBRATION_BINS as f64;
     let text = |(i, bin): (usize, &Bin)| {
-        format!("{:.0} to {:.0}% sure: {} reviews", 100.0 * width * i as f64, 100.0 * width * (i + 1) as f64, HumanCount(bin.samples))
+        format!(
+            "{:.0} to {:.0}% sure: {} reviews",
+            100.0 * width * i as f64,
+            100.0 * width * (i + 1) as f64,
+            HumanCount(bin.samples)
+        )
     };
-    let description = bins.iter().enumerate().map(text).collect::<Vec<_>>().join("; ");
-    let y = Axis::around(bins.iter().map(|b| b.samples as f64 / total).chain([0.0]), percent);
-    let mut plot = Plot::new("confidence", "Share of reviews by confidence", description, Axis::exact(0.0, 1.0, percent), y);
+    let description = bins
+        .iter()
+        .enumerate()
+        .map(text)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let y = Axis::around(
+        bins.iter().map(|b| b.samples as f64 / total).chain([0.0]),
+        percent,
+    );
+    let mut plot = Plot::new(
+        "confidence",
+        "Share of reviews by confidence",
+        description,
+        Axis::exact(0.0, 1.0, percent),
+        y,
+    );
     for (i, bin) in bins.iter().enumerate() {
         let left = width * i as f64;
-        plot.column("column--given", left + 0.06 * width, left + 0.94 * width, bin.samples as f64 / total, &text((i, bin)));
+        plot.column(
+            "column--given",
+            left + 0.06 * width,
+            left + 0.94 * width,
+            bin.samples as f64 / total,
+            &text((i, bin)),
+        );
     }
     plot
 }
@@ -232,7 +308,9 @@ pub fn mistakes(mistakes: &[Mistake]) -> Markup {
 impl Mistake<'_> {
     fn row(&self) -> Markup {
         let probabilities = softmax(&self.logits);
-        let Judged { label, rated, loss, .. } = self.judged;
+        let Judged {
+            label, rated, loss, ..
+        } = self.judged;
         let (excerpt, cut) = excerpt(self.text);
         html! {
             tr {
@@ -260,7 +338,10 @@ impl Mistake<'_> {
 /// The start of a text, and whether it goes on.
 fn excerpt(text: &str) -> (String, bool) {
     let text = text.trim();
-    (text.chars().take(EXCERPT).collect(), text.chars().nth(EXCERPT).is_some())
+    (
+        text.chars().take(EXCERPT).collect(),
+        text.chars().nth(EXCERPT).is_some(),
+    )
 }
 
 #[cfg(test)]
@@ -277,6 +358,9 @@ mod tests {
     #[test]
     fn wilson_stays_within_0_and_1() {
         let (low, high) = wilson(1.0, 4.0);
-        assert!((low - 0.5101).abs() < 1e-3 && (high - 1.0).abs() < 1e-9, "{low} {high}");
+        assert!(
+            (low - 0.5101).abs() < 1e-3 && (high - 1.0).abs() < 1e-9,
+            "{low} {high}"
+        );
     }
 }

@@ -13,8 +13,18 @@ const NASTY: &str = "<script>alert('x')</script> & \"quotes\" </td></table>\u{0}
 
 /// Logits that rate review `i` right two times out of three.
 fn logits(i: usize) -> [f32; LABELS] {
-    let rated = if i.is_multiple_of(3) { (i + 2) % LABELS } else { i % LABELS };
-    std::array::from_fn(|label| if label == rated { 1.0 + (i % 7) as f32 } else { 0.0 })
+    let rated = if i.is_multiple_of(3) {
+        (i + 2) % LABELS
+    } else {
+        i % LABELS
+    };
+    std::array::from_fn(|label| {
+        if label == rated {
+            1.0 + (i % 7) as f32
+        } else {
+            0.0
+        }
+    })
 }
 
 fn page(reviews: usize, steps: usize) -> String {
@@ -32,8 +42,15 @@ fn page(reviews: usize, steps: usize) -> String {
         seconds: i as f64,
     };
     let lines: Vec<Line> = (0..steps).map(line).collect();
-    let evaluations: Vec<Evaluated> =
-        lines.iter().step_by(10).map(|l| Evaluated { step: l.step, epoch: l.epoch, validation: evaluation.metrics.clone() }).collect();
+    let evaluations: Vec<Evaluated> = lines
+        .iter()
+        .step_by(10)
+        .map(|l| Evaluated {
+            step: l.step,
+            epoch: l.epoch,
+            validation: evaluation.metrics.clone(),
+        })
+        .collect();
     let report = Report {
         title: format!("model {NASTY}"),
         lead: NASTY.into(),
@@ -43,17 +60,34 @@ fn page(reviews: usize, steps: usize) -> String {
         mistakes: evaluation
             .worst(WORST)
             .into_iter()
-            .map(|i| Mistake { text: [NASTY, ""][i % 2], logits: logits[i], judged: evaluation.reviews[i] })
+            .map(|i| Mistake {
+                text: [NASTY, ""][i % 2],
+                logits: logits[i],
+                judged: evaluation.reviews[i],
+            })
             .collect(),
-        learning: (steps > 0).then(|| Learning { steps: &lines, evaluations: &evaluations, best_step: 1, validation: &evaluation.metrics }),
-        facts: vec![("Recipe", json!({ "lr": 2e-5, "data": NASTY, "max_length": null }).as_object().expect("an object").clone())],
+        learning: (steps > 0).then(|| Learning {
+            steps: &lines,
+            evaluations: &evaluations,
+            best_step: 1,
+            validation: &evaluation.metrics,
+        }),
+        facts: vec![(
+            "Recipe",
+            json!({ "lr": 2e-5, "data": NASTY, "max_length": null })
+                .as_object()
+                .expect("an object")
+                .clone(),
+        )],
     };
     report.page()
 }
 
 /// Each tag of a page: its name (`/name` when it closes) and its attributes. Fails when one is not closed, or closes another.
 fn tags(page: &str) -> Vec<(String, String)> {
-    let body = page.strip_prefix("<!DOCTYPE html>").expect("a document type");
+    let body = page
+        .strip_prefix("<!DOCTYPE html>")
+        .expect("a document type");
     let (mut tags, mut open): (Vec<(String, String)>, Vec<String>) = (Vec::new(), Vec::new());
     let mut rest = body;
     while let Some(at) = rest.find('<') {
@@ -85,21 +119,42 @@ fn the_page_is_well_formed_whatever_it_holds() {
         let tags = tags(&page);
         let mut ids = HashSet::new();
         for (_, attributes) in &tags {
-            for id in attributes.split(" id=\"").skip(1).chain(attributes.strip_prefix("id=\"")) {
-                assert!(ids.insert(id.split('"').next().expect("an id").to_string()), "twice: {id}");
+            for id in attributes
+                .split(" id=\"")
+                .skip(1)
+                .chain(attributes.strip_prefix("id=\""))
+            {
+                assert!(
+                    ids.insert(id.split('"').next().expect("an id").to_string()),
+                    "twice: {id}"
+                );
             }
         }
         for (name, attributes) in &tags {
             // What is referred to is there.
             for reference in attributes.split("aria-labelledby=\"").skip(1) {
                 let references = reference.split('"').next().expect("a value");
-                assert!(references.split_whitespace().all(|id| ids.contains(id)), "{name}: {references}");
+                assert!(
+                    references.split_whitespace().all(|id| ids.contains(id)),
+                    "{name}: {references}"
+                );
             }
-            assert!(!["script", "link", "img", "iframe"].contains(&name.as_str()), "{name}");
-            assert!(!attributes.contains("src=") && !attributes.contains("href=") && !attributes.contains("url("), "{name} {attributes}");
+            assert!(
+                !["script", "link", "img", "iframe"].contains(&name.as_str()),
+                "{name}"
+            );
+            assert!(
+                !attributes.contains("src=")
+                    && !attributes.contains("href=")
+                    && !attributes.contains("url("),
+                "{name} {attributes}"
+            );
         }
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
-        assert!(!page.contains('\u{0}') && !page.contains("NaN") && !page.contains("inf"), "{reviews} {steps}");
+        assert!(
+            !page.contains('\u{0}') && !page.contains("NaN") && !page.contains("inf"),
+            "{reviews} {steps}"
+        );
     }
 }
 
@@ -110,13 +165,20 @@ fn tables_and_drawings_say_what_they_show() {
         let table = table.split("</table>").next().expect("a table");
         assert!(table.contains("<caption"), "{table}");
         let heads = table.matches("<th ").count() + table.matches("<th>").count();
-        assert!(heads > 0 && heads == table.matches("scope=").count(), "{table}");
+        assert!(
+            heads > 0 && heads == table.matches("scope=").count(),
+            "{table}"
+        );
     }
     let drawings: Vec<&str> = page.split("<svg").skip(1).collect();
     // The logo, loss, learning rate, stars, calibration, confidence.
     assert_eq!(drawings.len(), 6);
     for drawing in &drawings[1..] {
-        assert!(drawing.contains("role=\"img\"") && drawing.contains("<title") && drawing.contains("<desc"));
+        assert!(
+            drawing.contains("role=\"img\"")
+                && drawing.contains("<title")
+                && drawing.contains("<desc")
+        );
     }
     assert!(page.contains("The training loss goes from") && page.contains("title=\"kept\""));
     assert!(page.contains("not set"), "what is not set is said");

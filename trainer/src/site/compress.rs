@@ -9,7 +9,16 @@ use flate2::{Compression, write::GzEncoder};
 use super::Written;
 
 /// Kinds of files that compress well. Weights do not.
-const KINDS: [&str; 8] = ["html", "js", "css", "wasm", "svg", "json", "txt", "webmanifest"];
+const KINDS: [&str; 8] = [
+    "html",
+    "js",
+    "css",
+    "wasm",
+    "svg",
+    "json",
+    "txt",
+    "webmanifest",
+];
 
 /// Below this it is not worth a file.
 const SMALLEST: usize = 1024;
@@ -31,7 +40,9 @@ pub(super) fn beside(root: &Path, path: &str) -> Result<Written> {
     }
     let source = root.join(path);
     let content = fs::read(&source).with_context(|| format!("reading {}", source.display()))?;
-    for (ending, form) in compressed(&content).with_context(|| format!("compressing {}", source.display()))? {
+    for (ending, form) in
+        compressed(&content).with_context(|| format!("compressing {}", source.display()))?
+    {
         let target = root.join(format!("{path}.{ending}"));
         fs::write(&target, &form).with_context(|| format!("writing {}", target.display()))?;
         written.files += 1;
@@ -48,10 +59,17 @@ fn compressed(content: &[u8]) -> std::io::Result<Vec<(&'static str, Vec<u8>)>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(content)?;
     let mut brotli = Vec::new();
-    let parameters = BrotliEncoderParams { quality: brotli_quality(content.len()), size_hint: content.len(), ..BrotliEncoderParams::default() };
+    let parameters = BrotliEncoderParams {
+        quality: brotli_quality(content.len()),
+        size_hint: content.len(),
+        ..BrotliEncoderParams::default()
+    };
     brotli::BrotliCompress(&mut &*content, &mut brotli, &parameters)?;
     let forms = [("gz", gzip.finish()?), ("br", brotli)];
-    Ok(forms.into_iter().filter(|(_, form)| form.len() < content.len()).collect())
+    Ok(forms
+        .into_iter()
+        .filter(|(_, form)| form.len() < content.len())
+        .collect())
 }
 
 #[cfg(test)]
@@ -64,9 +82,13 @@ mod tests {
     fn what_is_compressed_comes_back() {
         let content = "stars and more stars ".repeat(200).into_bytes();
         let forms = compressed(&content).unwrap();
-        let [("gz", gzip), ("br", brotli)] = forms.as_slice() else { panic!("two forms") };
+        let [("gz", gzip), ("br", brotli)] = forms.as_slice() else {
+            panic!("two forms")
+        };
         let (mut from_gzip, mut from_brotli) = (Vec::new(), Vec::new());
-        flate2::read::GzDecoder::new(gzip.as_slice()).read_to_end(&mut from_gzip).unwrap();
+        flate2::read::GzDecoder::new(gzip.as_slice())
+            .read_to_end(&mut from_gzip)
+            .unwrap();
         brotli::BrotliDecompress(&mut brotli.as_slice(), &mut from_brotli).unwrap();
         assert_eq!((from_gzip, from_brotli), (content.clone(), content.clone()));
         assert!(compressed(b"short").unwrap().is_empty());
@@ -75,8 +97,17 @@ mod tests {
         for name in ["page.js", "weights.safetensors"] {
             fs::write(dir.path().join(name), &content).unwrap();
         }
-        assert_eq!(beside(dir.path(), "page.js").unwrap(), Written { files: 2, bytes: (forms[0].1.len() + forms[1].1.len()) as u64 });
+        assert_eq!(
+            beside(dir.path(), "page.js").unwrap(),
+            Written {
+                files: 2,
+                bytes: (forms[0].1.len() + forms[1].1.len()) as u64
+            }
+        );
         assert_eq!(fs::read(dir.path().join("page.js.br")).unwrap(), forms[1].1);
-        assert_eq!(beside(dir.path(), "weights.safetensors").unwrap(), Written { files: 0, bytes: 0 });
+        assert_eq!(
+            beside(dir.path(), "weights.safetensors").unwrap(),
+            Written { files: 0, bytes: 0 }
+        );
     }
 }

@@ -53,7 +53,10 @@ pub struct Options {
 /// # Errors
 /// When this program was built without the page, the bundle is not what its manifest says or has no weights for a browser, or `out` cannot be written or holds something else.
 pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
-    ensure!(!PAGE.is_empty(), "this starsight was built without the page: run `cargo xtask web`, then build it again");
+    ensure!(
+        !PAGE.is_empty(),
+        "this starsight was built without the page: run `cargo xtask web`, then build it again"
+    );
     write_site_of(PAGE, bundle, out, options)
 }
 
@@ -64,9 +67,16 @@ pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Writte
 pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
     // Beside OUT, because only within a file system can a folder be moved into place.
     let absolute = std::path::absolute(out)?;
-    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { bail!("{} is no folder that can be written", out.display()) };
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        bail!("{} is no folder that can be written", out.display())
+    };
     let former = parent.join(format!(".starsight-former-{}", name.to_string_lossy()));
-    take_up(out, &former).with_context(|| format!("moving the site that an earlier run left at {}", former.display()))?;
+    take_up(out, &former).with_context(|| {
+        format!(
+            "moving the site that an earlier run left at {}",
+            former.display()
+        )
+    })?;
     let manifest = verify::manifest(bundle)?;
     ensure!(
         manifest.file(INT8_WEIGHTS).is_ok(),
@@ -75,10 +85,20 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         bundle.display()
     );
     // What the site's own manifest lists is there, all of it.
-    let manifest = Manifest { files: manifest.files.into_iter().filter(|file| options.full || file.path != WEIGHTS).collect(), ..manifest };
+    let manifest = Manifest {
+        files: manifest
+            .files
+            .into_iter()
+            .filter(|file| options.full || file.path != WEIGHTS)
+            .collect(),
+        ..manifest
+    };
     check_replaceable(out)?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    let work = tempfile::Builder::new().prefix(".starsight-site-").tempdir_in(parent).with_context(|| format!("writing in {}", parent.display()))?;
+    let work = tempfile::Builder::new()
+        .prefix(".starsight-site-")
+        .tempdir_in(parent)
+        .with_context(|| format!("writing in {}", parent.display()))?;
     let fresh = work.path().join("fresh");
 
     let mut paths = Vec::new();
@@ -95,23 +115,36 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         Ok(())
     };
     for (path, content) in page::finish(page, options)? {
-        put(path, &mut |file| Ok(file.write_all(&content).map(|()| content.len() as u64)?))?;
+        put(path, &mut |file| {
+            Ok(file.write_all(&content).map(|()| content.len() as u64)?)
+        })?;
     }
     for entry in &manifest.files {
-        put(format!("{MODEL}/{}", entry.path), &mut |file| verify::copy(bundle, entry, file).map(|()| entry.size))?;
+        put(format!("{MODEL}/{}", entry.path), &mut |file| {
+            verify::copy(bundle, entry, file).map(|()| entry.size)
+        })?;
     }
     let json = serde_json::to_vec_pretty(&manifest)?;
-    put(format!("{MODEL}/{MANIFEST}"), &mut |file| Ok(file.write_all(&json).map(|()| json.len() as u64)?))?;
+    put(format!("{MODEL}/{MANIFEST}"), &mut |file| {
+        Ok(file.write_all(&json).map(|()| json.len() as u64)?)
+    })?;
     // GitHub Pages would otherwise pass the site through Jekyll, which drops some files.
     put(".nojekyll".into(), &mut |_| Ok(0))?;
-    let mut written = Written { files: paths.len(), bytes };
-    let compressed = paths.par_iter().map(|path| compress::beside(&fresh, path)).collect::<Result<Vec<_>>>()?;
+    let mut written = Written {
+        files: paths.len(),
+        bytes,
+    };
+    let compressed = paths
+        .par_iter()
+        .map(|path| compress::beside(&fresh, path))
+        .collect::<Result<Vec<_>>>()?;
     for more in compressed {
         written.files += more.files;
         written.bytes += more.bytes;
     }
 
-    move_into_place(&fresh, out, &former).with_context(|| format!("moving the site to {}", out.display()))?;
+    move_into_place(&fresh, out, &former)
+        .with_context(|| format!("moving the site to {}", out.display()))?;
     Ok(written)
 }
 
@@ -124,8 +157,15 @@ fn check_replaceable(out: &Path) -> Result<()> {
     if !out.is_dir() {
         bail!("{} is a file: name a folder for the site", out.display());
     }
-    let empty = fs::read_dir(out).with_context(|| format!("reading {}", out.display()))?.next().is_none();
-    ensure!(empty, "{} holds something that is not a site of Starsight's, and is left as it is: name a new folder", out.display());
+    let empty = fs::read_dir(out)
+        .with_context(|| format!("reading {}", out.display()))?
+        .next()
+        .is_none();
+    ensure!(
+        empty,
+        "{} holds something that is not a site of Starsight's, and is left as it is: name a new folder",
+        out.display()
+    );
     Ok(())
 }
 
@@ -181,7 +221,11 @@ mod tests {
         ("table/worker.js", b"//"),
     ];
 
-    const FULL: Options = Options { base_url: None, model_hosts: Vec::new(), full: true };
+    const FULL: Options = Options {
+        base_url: None,
+        model_hosts: Vec::new(),
+        full: true,
+    };
 
     fn bundle(dir: &Path, weights: &[u8]) {
         fs::create_dir_all(dir.join("web")).unwrap();
@@ -208,7 +252,10 @@ mod tests {
     }
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -220,12 +267,40 @@ mod tests {
         bundle(&model, b"weights");
         let written = write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         let found = names(&out);
-        for name in [".nojekyll", "404.html", "engine", "index.html", "model", "starsight.js", "sw.js"] {
-            assert!(found.iter().any(|found| found == name), "{name} in {found:?}");
+        for name in [
+            ".nojekyll",
+            "404.html",
+            "engine",
+            "index.html",
+            "model",
+            "starsight.js",
+            "sw.js",
+        ] {
+            assert!(
+                found.iter().any(|found| found == name),
+                "{name} in {found:?}"
+            );
         }
-        assert_eq!(names(&out.join("model")), ["config.json", "config.json.br", "config.json.gz", "model.safetensors", "starsight.json", "web"]);
-        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights");
-        assert_eq!(names(&home.path().join("new")), ["site"], "nothing is left beside it");
+        assert_eq!(
+            names(&out.join("model")),
+            [
+                "config.json",
+                "config.json.br",
+                "config.json.gz",
+                "model.safetensors",
+                "starsight.json",
+                "web"
+            ]
+        );
+        assert_eq!(
+            fs::read(out.join("model/model.safetensors")).unwrap(),
+            b"weights"
+        );
+        assert_eq!(
+            names(&home.path().join("new")),
+            ["site"],
+            "nothing is left beside it"
+        );
         verify::bundle(&out.join("model")).unwrap();
         let count = |dir: &Path| -> usize {
             let mut folders = vec![dir.to_owned()];
@@ -233,7 +308,11 @@ mod tests {
             while let Some(folder) = folders.pop() {
                 for entry in fs::read_dir(folder).unwrap() {
                     let path = entry.unwrap().path();
-                    if path.is_dir() { folders.push(path) } else { files += 1 }
+                    if path.is_dir() {
+                        folders.push(path)
+                    } else {
+                        files += 1
+                    }
                 }
             }
             files
@@ -262,25 +341,39 @@ mod tests {
         assert!(!out.join("stale.txt").exists());
         bundle(&model, b"better");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
-        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"better");
+        assert_eq!(
+            fs::read(out.join("model/model.safetensors")).unwrap(),
+            b"better"
+        );
     }
 
     #[test]
     fn a_run_that_was_cut_off_costs_no_site() {
         let home = tempfile::tempdir().unwrap();
-        let (model, out, former) = (home.path().join("model"), home.path().join("out"), home.path().join(".starsight-former-out"));
+        let (model, out, former) = (
+            home.path().join("model"),
+            home.path().join("out"),
+            home.path().join(".starsight-former-out"),
+        );
         bundle(&model, b"weights");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         // Cut off before the new site came to stand; and the next run fails.
         fs::rename(&out, &former).unwrap();
         fs::write(model.join("model.safetensors"), b"weight").unwrap();
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err();
-        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights", "the site before is back");
+        assert_eq!(
+            fs::read(out.join("model/model.safetensors")).unwrap(),
+            b"weights",
+            "the site before is back"
+        );
         // Cut off afterwards.
         fs::create_dir(&former).unwrap();
         bundle(&model, b"better");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
-        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"better");
+        assert_eq!(
+            fs::read(out.join("model/model.safetensors")).unwrap(),
+            b"better"
+        );
         assert_eq!(names(home.path()), ["model", "out"]);
     }
 
@@ -292,10 +385,20 @@ mod tests {
         fs::create_dir(&out).unwrap();
         write_site_of(TEST_PAGE, &model, &out, &FULL).expect("an empty folder is free");
         fs::remove_file(out.join("starsight.js")).unwrap();
-        let error = write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err().to_string();
+        let error = write_site_of(TEST_PAGE, &model, &out, &FULL)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("not a site"), "{error}");
-        assert!(write_site_of(TEST_PAGE, &model, &model, &FULL).is_err(), "nor the bundle itself");
-        assert!(write_site_of(TEST_PAGE, &model, &model.join("notes.txt"), &FULL).unwrap_err().to_string().contains("is a file"));
+        assert!(
+            write_site_of(TEST_PAGE, &model, &model, &FULL).is_err(),
+            "nor the bundle itself"
+        );
+        assert!(
+            write_site_of(TEST_PAGE, &model, &model.join("notes.txt"), &FULL)
+                .unwrap_err()
+                .to_string()
+                .contains("is a file")
+        );
     }
 
     #[test]
@@ -305,14 +408,39 @@ mod tests {
         bundle(&model, b"weights");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
         fs::write(model.join("model.safetensors"), b"weight").unwrap();
-        let error = format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err());
-        assert!(error.contains("model.safetensors: 6 bytes, but starsight.json says 7"), "{error}");
-        assert_eq!(fs::read(out.join("model/model.safetensors")).unwrap(), b"weights", "the former site stands");
+        let error = format!(
+            "{:#}",
+            write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()
+        );
+        assert!(
+            error.contains("model.safetensors: 6 bytes, but starsight.json says 7"),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read(out.join("model/model.safetensors")).unwrap(),
+            b"weights",
+            "the former site stands"
+        );
         assert_eq!(names(home.path()), ["model", "out"]);
         fs::remove_file(model.join(MANIFEST)).unwrap();
-        assert!(format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()).contains("holds no starsight.json"));
-        let old = Manifest { files: vec![], ..verify::manifest(&out.join("model")).unwrap() };
+        assert!(
+            format!(
+                "{:#}",
+                write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()
+            )
+            .contains("holds no starsight.json")
+        );
+        let old = Manifest {
+            files: vec![],
+            ..verify::manifest(&out.join("model")).unwrap()
+        };
         fs::write(model.join(MANIFEST), serde_json::to_vec(&old).unwrap()).unwrap();
-        assert!(format!("{:#}", write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()).contains("starsight quantize"));
+        assert!(
+            format!(
+                "{:#}",
+                write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()
+            )
+            .contains("starsight quantize")
+        );
     }
 }

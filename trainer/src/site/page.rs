@@ -27,8 +27,16 @@ struct Sealing {
 
 /// The rating engine's; and that of the reader of files.
 const SEALING: [Sealing; 2] = [
-    Sealing { module: MODULE, folder: "engine/", mark: "__STARSIGHT_ENGINE__" },
-    Sealing { module: "table/desk.js", folder: "table/", mark: "__STARSIGHT_TABLE__" },
+    Sealing {
+        module: MODULE,
+        folder: "engine/",
+        mark: "__STARSIGHT_ENGINE__",
+    },
+    Sealing {
+        module: "table/desk.js",
+        folder: "table/",
+        mark: "__STARSIGHT_TABLE__",
+    },
 ];
 
 /// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. `blob:` is the rating worker, which the module starts from the page's memory: so this
@@ -56,25 +64,43 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 /// When it is not what trunk builds of `web/index.html`.
 pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     let base_url = options.base_url.as_deref();
-    let mut files: Files = page.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
+    let mut files: Files = page
+        .iter()
+        .map(|(path, content)| ((*path).to_owned(), content.to_vec()))
+        .collect();
     let mut html = text(&files, START_PAGE)?;
 
-    let (before, rest) = html.split_once("<script type=\"module\">").context("index.html starts no program")?;
-    let (script, after) = rest.split_once("</script>").context("index.html: a script has no end")?;
-    let program = between(script, "bindings from './", ".js'").context("index.html imports no program")?.to_owned();
+    let (before, rest) = html
+        .split_once("<script type=\"module\">")
+        .context("index.html starts no program")?;
+    let (script, after) = rest
+        .split_once("</script>")
+        .context("index.html: a script has no end")?;
+    let program = between(script, "bindings from './", ".js'")
+        .context("index.html imports no program")?
+        .to_owned();
     let wasm = format!("{program}_bg.wasm");
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
     // The modules hold the files of their workers to their hashes. They keep their names, of which one is for others to import; here their versions go with them, for a browser may have kept
     // an earlier one.
     let mut with_modules: Vec<(String, String)> = Vec::new();
-    for Sealing { module, folder, mark } in SEALING {
+    for Sealing {
+        module,
+        folder,
+        mark,
+    } in SEALING
+    {
         let seals = serde_json::to_string(&seals(&files, folder))?;
         let content = text(&files, module)?.replace(mark, &seals).into_bytes();
         with_modules.push((format!("'./{module}'"), versioned(module, &content)));
         files.insert(module.into(), content);
     }
-    let with_versions = |text: String| with_modules.iter().fold(text, |text, (name, versioned)| text.replace(name, &format!("'./{versioned}'")));
+    let with_versions = |text: String| {
+        with_modules.iter().fold(text, |text, (name, versioned)| {
+            text.replace(name, &format!("'./{versioned}'"))
+        })
+    };
     let glue = with_versions(text(&files, &format!("{program}.js"))?);
     files.remove(&format!("{program}.js"));
     let program = add(&mut files, "starsight-page", glue);
@@ -82,23 +108,38 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
         let element = with_versions(text(&files, ELEMENT)?);
         files.insert(ELEMENT.into(), element.into_bytes());
     }
-    let start = START.replace("WASM", &wasm).replace("HASH", &integrity(&files[&wasm])).replace("PROGRAM", &program);
+    let start = START
+        .replace("WASM", &wasm)
+        .replace("HASH", &integrity(&files[&wasm]))
+        .replace("PROGRAM", &program);
     let start = add(&mut files, "start", start);
-    html = format!("{before}<script type=\"module\" src=\"./{start}\"></script>{}", preloads_removed(after));
+    html = format!(
+        "{before}<script type=\"module\" src=\"./{start}\"></script>{}",
+        preloads_removed(after)
+    );
 
-    let preloads = std::iter::once(&program).chain(with_modules.iter().map(|(_, versioned)| versioned));
-    let preloads: Vec<String> = preloads.map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">")).collect();
+    let preloads =
+        std::iter::once(&program).chain(with_modules.iter().map(|(_, versioned)| versioned));
+    let preloads: Vec<String> = preloads
+        .map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">"))
+        .collect();
     let preloads = preloads.join("\n    ");
-    let canonical = base_url.map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    ")).unwrap_or_default();
+    let canonical = base_url
+        .map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    "))
+        .unwrap_or_default();
     html = html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1);
-    html = with_policy(&html, &policy(&options.model_hosts)).with_context(|| format!("in {START_PAGE}"))?;
+    html = with_policy(&html, &policy(&options.model_hosts))
+        .with_context(|| format!("in {START_PAGE}"))?;
     html = with_integrity(&html, &files);
     files.insert(START_PAGE.into(), html.into_bytes());
 
     if files.contains_key(NOT_FOUND) {
-        let home = base_url.map(|url| format!(", or go to <a href=\"{url}\">the start page</a>")).unwrap_or_default();
+        let home = base_url
+            .map(|url| format!(", or go to <a href=\"{url}\">the start page</a>"))
+            .unwrap_or_default();
         let page = text(&files, NOT_FOUND)?.replace("<!-- home -->", &home);
-        let page = with_policy(&page, POLICY_OF_NOT_FOUND).with_context(|| format!("in {NOT_FOUND}"))?;
+        let page =
+            with_policy(&page, POLICY_OF_NOT_FOUND).with_context(|| format!("in {NOT_FOUND}"))?;
         files.insert(NOT_FOUND.into(), page.into_bytes());
     }
     if files.contains_key(SERVICE_WORKER) {
@@ -111,30 +152,58 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
 /// By name, the version and the hash of each file that a worker of this folder runs: all but the module that starts it.
 fn seals<'a>(files: &'a Files, folder: &str) -> BTreeMap<&'a str, serde_json::Value> {
     let sealed = |path: &str| !SEALING.iter().any(|sealing| sealing.module == path);
-    let within = files.iter().filter(|(path, _)| sealed(path)).filter_map(|(path, content)| Some((path.strip_prefix(folder)?, content)));
-    within.map(|(name, content)| (name, json!({ "version": hash(content), "integrity": integrity(content) }))).collect()
+    let within = files
+        .iter()
+        .filter(|(path, _)| sealed(path))
+        .filter_map(|(path, content)| Some((path.strip_prefix(folder)?, content)));
+    within
+        .map(|(name, content)| {
+            (
+                name,
+                json!({ "version": hash(content), "integrity": integrity(content) }),
+            )
+        })
+        .collect()
 }
 
 /// The service worker, with what it keeps: each file's hash by the address that the page asks for. The element is for other pages, icons for installing are kept by whoever installs.
 fn service_worker(files: &Files) -> Result<String> {
-    let kept = |path: &str| ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path) && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind));
+    let kept = |path: &str| {
+        ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path)
+            && ![".d.ts", ".png"].iter().any(|kind| path.ends_with(kind))
+    };
     let address = |path: &str, content: &[u8]| match path {
         START_PAGE => String::new(),
-        path if path == MODULE || SEALING.iter().any(|sealing| path.starts_with(sealing.folder)) => versioned(path, content),
+        path if path == MODULE
+            || SEALING
+                .iter()
+                .any(|sealing| path.starts_with(sealing.folder)) =>
+        {
+            versioned(path, content)
+        }
         path => path.to_owned(),
     };
-    let kept: BTreeMap<String, String> =
-        files.iter().filter(|(path, _)| kept(path)).map(|(path, content)| (format!("./{}", address(path, content)), integrity(content))).collect();
+    let kept: BTreeMap<String, String> = files
+        .iter()
+        .filter(|(path, _)| kept(path))
+        .map(|(path, content)| (format!("./{}", address(path, content)), integrity(content)))
+        .collect();
     let kept = serde_json::to_string(&kept)?;
     let source = text(files, SERVICE_WORKER)?;
-    Ok(source.replace("__STARSIGHT_VERSION__", &hash(kept.as_bytes())).replace("__STARSIGHT_FILES__", &kept))
+    Ok(source
+        .replace("__STARSIGHT_VERSION__", &hash(kept.as_bytes()))
+        .replace("__STARSIGHT_FILES__", &kept))
 }
 
 /// The HTML with a policy before all that it binds.
 fn with_policy(html: &str, policy: &str) -> Result<String> {
     let charset = "<meta charset=\"utf-8\">";
-    let (before, after) = html.split_once(charset).with_context(|| format!("no {charset}, which the policy would follow"))?;
-    Ok(format!("{before}{charset}\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">{after}"))
+    let (before, after) = html
+        .split_once(charset)
+        .with_context(|| format!("no {charset}, which the policy would follow"))?;
+    Ok(format!(
+        "{before}{charset}\n    <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">{after}"
+    ))
 }
 
 /// The HTML with the hash of its content on every style and script of ours.
@@ -146,7 +215,9 @@ fn with_integrity(html: &str, files: &Files) -> String {
         // The manifest and the icon know no such attribute.
         let checked = [".js", ".css"].iter().any(|kind| file.ends_with(kind));
         match files.get(file).filter(|_| i > 0 && checked) {
-            Some(content) => out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content)),
+            Some(content) => {
+                out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content))
+            }
             None if i > 0 => out += &format!("./{part}"),
             None => out += part,
         }
@@ -159,7 +230,9 @@ fn preloads_removed(html: &str) -> String {
     let mut out = html.to_owned();
     for rel in ["<link rel=\"modulepreload\"", "<link rel=\"preload\""] {
         while let Some(start) = out.find(rel) {
-            let end = out[start..].find('>').map_or(out.len(), |length| start + length + 1);
+            let end = out[start..]
+                .find('>')
+                .map_or(out.len(), |length| start + length + 1);
             out.replace_range(start..end, "");
         }
     }
@@ -179,12 +252,17 @@ fn add(files: &mut Files, name: &str, script: String) -> String {
 }
 
 fn text(files: &Files, path: &str) -> Result<String> {
-    let bytes = files.get(path).with_context(|| format!("the page has no {path}"))?;
+    let bytes = files
+        .get(path)
+        .with_context(|| format!("the page has no {path}"))?;
     String::from_utf8(bytes.clone()).with_context(|| format!("{path} is no text"))
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+    text.split_once(before)?
+        .1
+        .split_once(after)
+        .map(|(found, _)| found)
 }
 
 /// Sixteen characters that change with the content.
@@ -204,7 +282,15 @@ mod tests {
 
     fn finished() -> Files {
         let model_hosts = vec!["https://hub.example".to_owned()];
-        finish(TEST_PAGE, &Options { base_url: Some("https://example.org/stars/".into()), model_hosts, full: false }).unwrap()
+        finish(
+            TEST_PAGE,
+            &Options {
+                base_url: Some("https://example.org/stars/".into()),
+                model_hosts,
+                full: false,
+            },
+        )
+        .unwrap()
     }
 
     #[test]
@@ -212,19 +298,46 @@ mod tests {
         let files = finished();
         let html = String::from_utf8(files[START_PAGE].clone()).unwrap();
         for script in html.split("<script").skip(1) {
-            assert!(script.contains("src=\"./start-") && script.contains("></script>"), "{html}");
+            assert!(
+                script.contains("src=\"./start-") && script.contains("></script>"),
+                "{html}"
+            );
         }
-        assert!(html.contains("http-equiv=\"Content-Security-Policy\"") && html.find("Policy") < html.find("<link"), "{html}");
-        assert!(html.contains("connect-src 'self' https://hub.example;"), "{html}");
-        assert!(html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"), "{html}");
+        assert!(
+            html.contains("http-equiv=\"Content-Security-Policy\"")
+                && html.find("Policy") < html.find("<link"),
+            "{html}"
+        );
+        assert!(
+            html.contains("connect-src 'self' https://hub.example;"),
+            "{html}"
+        );
+        assert!(
+            html.contains("<link rel=\"canonical\" href=\"https://example.org/stars/\">"),
+            "{html}"
+        );
         let not_found = String::from_utf8_lossy(&files[NOT_FOUND]);
-        assert!(not_found.contains("href=\"https://example.org/stars/\"") && not_found.contains("content=\"default-src 'none'; "), "{not_found}");
+        assert!(
+            not_found.contains("href=\"https://example.org/stars/\"")
+                && not_found.contains("content=\"default-src 'none'; "),
+            "{not_found}"
+        );
     }
 
     #[test]
     fn a_page_that_is_not_whole_is_told() {
-        for missing in ["index.html", "starsight.js", "table/desk.js", "starsight-page-1.js", "starsight-page-1_bg.wasm"] {
-            let page: Vec<_> = TEST_PAGE.iter().filter(|(path, _)| *path != missing).copied().collect();
+        for missing in [
+            "index.html",
+            "starsight.js",
+            "table/desk.js",
+            "starsight-page-1.js",
+            "starsight-page-1_bg.wasm",
+        ] {
+            let page: Vec<_> = TEST_PAGE
+                .iter()
+                .filter(|(path, _)| *path != missing)
+                .copied()
+                .collect();
             let error = finish(&page, &Options::default()).unwrap_err().to_string();
             assert!(error.contains(missing), "{missing}: {error}");
         }
@@ -237,42 +350,90 @@ mod tests {
         let mut checked = 0;
         for part in html.split("\"./").skip(1) {
             let (name, rest) = part.split_once('"').unwrap();
-            let content = files.get(name.split('?').next().unwrap()).unwrap_or_else(|| panic!("no {name}"));
+            let content = files
+                .get(name.split('?').next().unwrap())
+                .unwrap_or_else(|| panic!("no {name}"));
             if let Some(hash) = rest.strip_prefix(" integrity=\"") {
                 assert!(hash.starts_with(&integrity(content)), "{name}");
                 checked += 1;
             }
         }
-        assert_eq!(checked, 5, "a style, the start, the program and the two modules: {html}");
-        let start = files.keys().find(|path| path.starts_with("start-")).unwrap();
+        assert_eq!(
+            checked, 5,
+            "a style, the start, the program and the two modules: {html}"
+        );
+        let start = files
+            .keys()
+            .find(|path| path.starts_with("start-"))
+            .unwrap();
         assert!(String::from_utf8_lossy(&files[start]).contains(&integrity(b"\0asm")));
         // The empty text's, as OpenSSL computes it.
-        assert_eq!(integrity(b""), "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb");
+        assert_eq!(
+            integrity(b""),
+            "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb"
+        );
     }
 
     #[test]
     fn a_program_imports_the_module_in_its_version_and_its_name_tells() {
         let files = finished();
-        let (_, program) = files.iter().find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js")).unwrap();
+        let (_, program) = files
+            .iter()
+            .find(|(path, _)| path.starts_with("starsight-page-") && path.ends_with(".js"))
+            .unwrap();
         let [module, table] = [MODULE, "table/desk.js"].map(|path| hash(&files[path]));
         assert_eq!(
             *program,
             format!("import {{ load }} from './starsight.js?v={module}'; import {{ Desk }} from './table/desk.js?v={table}';").into_bytes()
         );
-        assert_eq!(files[ELEMENT], format!("import('./starsight.js?v={module}')").into_bytes());
+        assert_eq!(
+            files[ELEMENT],
+            format!("import('./starsight.js?v={module}')").into_bytes()
+        );
         // The modules hold their workers to their hashes: another engine makes another module, and so on up to the page.
         let sealed = |path: &str| String::from_utf8(files[path].clone()).unwrap();
         for path in [MODULE, "table/desk.js"] {
-            let seal = format!("\"worker.js\":{{\"integrity\":\"{}\",\"version\":\"{}\"}}", integrity(b"//"), hash(b"//"));
+            let seal = format!(
+                "\"worker.js\":{{\"integrity\":\"{}\",\"version\":\"{}\"}}",
+                integrity(b"//"),
+                hash(b"//")
+            );
             assert!(sealed(path).contains(&seal), "{}", sealed(path));
         }
-        let other: Vec<_> =
-            TEST_PAGE.iter().map(|(path, content)| (*path, if *path == "engine/worker.js" { &b"// other"[..] } else { *content })).collect();
+        let other: Vec<_> = TEST_PAGE
+            .iter()
+            .map(|(path, content)| {
+                (
+                    *path,
+                    if *path == "engine/worker.js" {
+                        &b"// other"[..]
+                    } else {
+                        *content
+                    },
+                )
+            })
+            .collect();
         let other = finish(&other, &Options::default()).unwrap();
-        let scripts = |files: &Files| files.keys().filter(|path| path.ends_with(".js")).cloned().collect::<Vec<_>>();
+        let scripts = |files: &Files| {
+            files
+                .keys()
+                .filter(|path| path.ends_with(".js"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
-            scripts(&files).iter().filter(|path| scripts(&other).contains(path)).collect::<Vec<_>>(),
-            ["element.js", "engine/worker.js", "starsight.js", "sw.js", "table/desk.js", "table/worker.js"]
+            scripts(&files)
+                .iter()
+                .filter(|path| scripts(&other).contains(path))
+                .collect::<Vec<_>>(),
+            [
+                "element.js",
+                "engine/worker.js",
+                "starsight.js",
+                "sw.js",
+                "table/desk.js",
+                "table/worker.js"
+            ]
         );
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
     }
@@ -283,38 +444,77 @@ mod tests {
         let source = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../web"));
         let read = |path: &str| match crate::site::PAGE.iter().find(|(name, _)| *name == path) {
             Some((_, content)) => content.to_vec(),
-            None => std::fs::read(source.join(path)).unwrap_or_else(|error| panic!("{path}: {error}")),
+            None => {
+                std::fs::read(source.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+            }
         };
-        let manifest: serde_json::Value = serde_json::from_slice(&read("manifest.webmanifest")).unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&read("manifest.webmanifest")).unwrap();
         for address in ["start_url", "scope", "id"] {
             assert_eq!(manifest[address], "./", "{address}");
         }
         let icons = manifest["icons"].as_array().unwrap();
         for icon in icons {
-            let content = read(icon["src"].as_str().unwrap().strip_prefix("./").expect("a relative address"));
+            let content = read(
+                icon["src"]
+                    .as_str()
+                    .unwrap()
+                    .strip_prefix("./")
+                    .expect("a relative address"),
+            );
             let (kind, sizes) = match content.strip_prefix(b"\x89PNG\r\n\x1a\n") {
                 // The first chunk begins with width and height, after its length and its name.
-                Some(png) => ("image/png", [8, 12].map(|at| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()).to_string()).join("x")),
+                Some(png) => (
+                    "image/png",
+                    [8, 12]
+                        .map(|at| {
+                            u32::from_be_bytes(png[at..at + 4].try_into().unwrap()).to_string()
+                        })
+                        .join("x"),
+                ),
                 None => ("image/svg+xml", "any".to_owned()),
             };
-            assert_eq!((icon["type"].as_str(), icon["sizes"].as_str()), (Some(kind), Some(&*sizes)), "{icon}");
+            assert_eq!(
+                (icon["type"].as_str(), icon["sizes"].as_str()),
+                (Some(kind), Some(&*sizes)),
+                "{icon}"
+            );
         }
         // What browsers ask for before they offer to install a page.
-        let has = |sizes: &str, purpose: &str| icons.iter().any(|icon| icon["sizes"] == sizes && icon["purpose"] == purpose);
-        assert!(has("192x192", "any") && has("512x512", "any") && has("512x512", "maskable"), "{manifest}");
+        let has = |sizes: &str, purpose: &str| {
+            icons
+                .iter()
+                .any(|icon| icon["sizes"] == sizes && icon["purpose"] == purpose)
+        };
+        assert!(
+            has("192x192", "any") && has("512x512", "any") && has("512x512", "maskable"),
+            "{manifest}"
+        );
         let html = String::from_utf8(read(START_PAGE)).unwrap();
-        assert!(html.contains("<link rel=\"manifest\" href=\"./manifest.webmanifest\""), "{html}");
+        assert!(
+            html.contains("<link rel=\"manifest\" href=\"./manifest.webmanifest\""),
+            "{html}"
+        );
     }
 
     #[test]
     fn the_service_worker_keeps_what_the_page_needs() {
         let files = finished();
         let worker = String::from_utf8(files[SERVICE_WORKER].clone()).unwrap();
-        let kept: BTreeMap<String, String> = serde_json::from_str(between(&worker, "FILES = ", ";").unwrap()).unwrap();
+        let kept: BTreeMap<String, String> =
+            serde_json::from_str(between(&worker, "FILES = ", ";").unwrap()).unwrap();
         for (path, content) in &files {
-            let name = if path == START_PAGE { "./".to_owned() } else { format!("./{path}") };
-            let found = kept.iter().find(|(address, _)| address.split('?').next() == Some(&name)).map(|(_, hash)| hash.clone());
-            let wanted = ![SERVICE_WORKER, NOT_FOUND, ELEMENT, "starsight.d.ts"].contains(&path.as_str());
+            let name = if path == START_PAGE {
+                "./".to_owned()
+            } else {
+                format!("./{path}")
+            };
+            let found = kept
+                .iter()
+                .find(|(address, _)| address.split('?').next() == Some(&name))
+                .map(|(_, hash)| hash.clone());
+            let wanted =
+                ![SERVICE_WORKER, NOT_FOUND, ELEMENT, "starsight.d.ts"].contains(&path.as_str());
             assert_eq!(found, wanted.then(|| integrity(content)), "{path}");
         }
         assert!(!worker.contains("__"), "{worker}");

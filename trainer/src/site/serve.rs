@@ -28,7 +28,10 @@ use tower_http::services::ServeDir;
 pub fn serve(dir: &Path, port: u16, on_ready: impl FnOnce(SocketAddr)) -> Result<()> {
     ensure!(dir.is_dir(), "{} is not a folder", dir.display());
     let root = fs::canonicalize(dir).with_context(|| format!("opening {}", dir.display()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -60,7 +63,9 @@ async fn stop() -> io::Result<()> {
 
 fn router(root: PathBuf) -> Router {
     let files = ServeDir::new(&root);
-    Router::new().fallback_service(files).layer(middleware::from_fn_with_state(Arc::new(root), guard))
+    Router::new()
+        .fallback_service(files)
+        .layer(middleware::from_fn_with_state(Arc::new(root), guard))
 }
 
 /// The names by which a browser on this machine asks for it.
@@ -69,16 +74,30 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// Whether a request is for this machine, by one of its names. A page from elsewhere can let a name of its own lead here (DNS rebinding), and would read the folder as its own; the browser
 /// then asks for that name.
 fn is_for_loopback(request: &Request) -> bool {
-    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
-    named.is_some_and(|named| NAMES.iter().any(|name| named.host().eq_ignore_ascii_case(name)))
+    let named = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| host.parse::<Authority>().ok());
+    named.is_some_and(|named| {
+        NAMES
+            .iter()
+            .any(|name| named.host().eq_ignore_ascii_case(name))
+    })
 }
 
 /// What `ServeDir` leaves out: links may not lead out of the folder, a file that changed is never taken for the one before, and the site's own page for what is not there.
 async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Next) -> Response {
     if !is_for_loopback(&request) {
-        return (StatusCode::MISDIRECTED_REQUEST, "a preview for this machine alone: ask for localhost or 127.0.0.1\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "a preview for this machine alone: ask for localhost or 127.0.0.1\n",
+        )
+            .into_response();
     }
-    let Some(file) = target(&root, request.uri().path()) else { return not_found(&root) };
+    let Some(file) = target(&root, request.uri().path()) else {
+        return not_found(&root);
+    };
     let tag = tag(&file);
     if let Some(tag) = &tag {
         if names(request.headers(), header::IF_NONE_MATCH, tag) {
@@ -89,14 +108,20 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
             request.headers_mut().remove(header::IF_MODIFIED_SINCE);
         }
         // A range of another version is no use: then the whole file.
-        if request.headers().contains_key(header::IF_RANGE) && !names(request.headers(), header::IF_RANGE, tag) {
+        if request.headers().contains_key(header::IF_RANGE)
+            && !names(request.headers(), header::IF_RANGE, tag)
+        {
             request.headers_mut().remove(header::RANGE);
         }
     }
     let mut response = next.run(request).await;
     // By its ending a video.
-    if response.headers().contains_key(header::CONTENT_TYPE) && file.extension().is_some_and(|kind| kind == "ts") {
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if response.headers().contains_key(header::CONTENT_TYPE)
+        && file.extension().is_some_and(|kind| kind == "ts")
+    {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
     match response.status() {
         StatusCode::NOT_FOUND => not_found(&root),
@@ -107,7 +132,9 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
 
 /// The file, or the folder without its slash, that an address means, if it is there and lies in `root` once all links are followed.
 fn target(root: &Path, address: &str) -> Option<PathBuf> {
-    let decoded = percent_decode_str(address.strip_prefix('/')?).decode_utf8().ok()?;
+    let decoded = percent_decode_str(address.strip_prefix('/')?)
+        .decode_utf8()
+        .ok()?;
     // `//name` would be sent on as the address of another host.
     if decoded.starts_with('/') || decoded.contains('\0') {
         return None;
@@ -120,20 +147,32 @@ fn target(root: &Path, address: &str) -> Option<PathBuf> {
 }
 
 fn inside(root: &Path, path: &Path) -> Option<PathBuf> {
-    fs::canonicalize(path).ok().filter(|real| real.starts_with(root))
+    fs::canonicalize(path)
+        .ok()
+        .filter(|real| real.starts_with(root))
 }
 
 /// Size and time of change, as a tag that changes with them.
 fn tag(file: &Path) -> Option<HeaderValue> {
     let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
     let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    HeaderValue::from_str(&format!("\"{:x}-{:x}\"", metadata.len(), changed.as_nanos())).ok()
+    HeaderValue::from_str(&format!(
+        "\"{:x}-{:x}\"",
+        metadata.len(),
+        changed.as_nanos()
+    ))
+    .ok()
 }
 
 /// Whether the request's header names this tag.
 fn names(headers: &HeaderMap, header: header::HeaderName, tag: &HeaderValue) -> bool {
-    let listed = headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    listed.split(',').any(|entry| entry.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
+    let listed = headers
+        .get(header)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    listed
+        .split(',')
+        .any(|entry| entry.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
 /// A preview must show what was built last: browsers ask each time.
@@ -148,7 +187,12 @@ fn finish(mut response: Response, tag: Option<&HeaderValue>) -> Response {
 
 fn not_found(root: &Path) -> Response {
     let response = match inside(root, &root.join("404.html")).and_then(|page| fs::read(page).ok()) {
-        Some(page) => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(page)).into_response(),
+        Some(page) => (
+            StatusCode::NOT_FOUND,
+            [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
+            Body::from(page),
+        )
+            .into_response(),
         None => (StatusCode::NOT_FOUND, "not found\n").into_response(),
     };
     finish(response, None)
@@ -172,7 +216,11 @@ mod tests {
 
     impl Answer {
         fn header(&self, name: &str) -> &str {
-            self.headers.lines().filter_map(|line| line.split_once(": ")).find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+            self.headers
+                .lines()
+                .filter_map(|line| line.split_once(": "))
+                .find(|(n, _)| n.eq_ignore_ascii_case(name))
+                .map_or("", |(_, value)| value)
         }
     }
 
@@ -182,16 +230,36 @@ mod tests {
     }
 
     /// The same under another name.
-    fn ask_for(host: &str, address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    fn ask_for(
+        host: &str,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut connection = TcpStream::connect(address).unwrap();
-        let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(connection, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{extra}\r\n").unwrap();
+        let extra: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        write!(
+            connection,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{extra}\r\n"
+        )
+        .unwrap();
         let mut bytes = Vec::new();
         connection.read_to_end(&mut bytes).unwrap();
-        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("headers");
+        let end = bytes
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("headers");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let (first, headers) = head.split_once("\r\n").unwrap();
-        Answer { status: first.split(' ').nth(1).unwrap().parse().unwrap(), headers: headers.into(), body: bytes[end + 4..].to_vec() }
+        Answer {
+            status: first.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers.into(),
+            body: bytes[end + 4..].to_vec(),
+        }
     }
 
     fn get(address: SocketAddr, path: &str) -> Answer {
@@ -244,38 +312,105 @@ mod tests {
             ("/app/model/a%20b.txt", "text/plain"),
         ] {
             let answer = get(address, path);
-            assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{path}");
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (200, kind),
+                "{path}"
+            );
             assert_eq!(answer.header("cache-control"), "no-cache", "{path}");
-            assert!(answer.header("etag").starts_with('"') && !answer.header("last-modified").is_empty(), "{path}: {}", answer.headers);
+            assert!(
+                answer.header("etag").starts_with('"')
+                    && !answer.header("last-modified").is_empty(),
+                "{path}: {}",
+                answer.headers
+            );
         }
         let head = ask(address, "HEAD", "/app/model/model.safetensors", &[]);
-        assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "10", 0));
+        assert_eq!(
+            (head.status, head.header("content-length"), head.body.len()),
+            (200, "10", 0)
+        );
         let folder = get(address, "/app?x=1");
-        assert_eq!((folder.status, folder.header("location")), (307, "/app/?x=1"));
+        assert_eq!(
+            (folder.status, folder.header("location")),
+            (307, "/app/?x=1")
+        );
         assert_eq!(ask(address, "POST", "/index.html", &[]).status, 405);
     }
 
     #[test]
     fn a_range_is_a_part_of_the_file() {
         let (_parent, root, address) = site();
-        let part = |range: &str| ask(address, "GET", "/app/model/model.safetensors", &[("Range", range)]);
-        for (range, wanted, shown) in [("bytes=2-4", "234", "bytes 2-4/10"), ("bytes=7-", "789", "bytes 7-9/10"), ("bytes=-2", "89", "bytes 8-9/10")]
-        {
+        let part = |range: &str| {
+            ask(
+                address,
+                "GET",
+                "/app/model/model.safetensors",
+                &[("Range", range)],
+            )
+        };
+        for (range, wanted, shown) in [
+            ("bytes=2-4", "234", "bytes 2-4/10"),
+            ("bytes=7-", "789", "bytes 7-9/10"),
+            ("bytes=-2", "89", "bytes 8-9/10"),
+        ] {
             let answer = part(range);
-            assert_eq!((answer.status, answer.body.as_slice(), answer.header("content-range")), (206, wanted.as_bytes(), shown));
+            assert_eq!(
+                (
+                    answer.status,
+                    answer.body.as_slice(),
+                    answer.header("content-range")
+                ),
+                (206, wanted.as_bytes(), shown)
+            );
         }
         let beyond = part("bytes=10-");
-        assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */10"));
+        assert_eq!(
+            (beyond.status, beyond.header("content-range")),
+            (416, "bytes */10")
+        );
 
-        let tag = get(address, "/app/model/model.safetensors").header("etag").to_owned();
-        let same = ask(address, "GET", "/app/model/model.safetensors", &[("If-None-Match", &tag)]);
+        let tag = get(address, "/app/model/model.safetensors")
+            .header("etag")
+            .to_owned();
+        let same = ask(
+            address,
+            "GET",
+            "/app/model/model.safetensors",
+            &[("If-None-Match", &tag)],
+        );
         assert_eq!((same.status, same.body.len()), (304, 0));
-        assert_eq!(ask(address, "GET", "/app/model/model.safetensors", &[("Range", "bytes=5-"), ("If-Range", &tag)]).status, 206);
+        assert_eq!(
+            ask(
+                address,
+                "GET",
+                "/app/model/model.safetensors",
+                &[("Range", "bytes=5-"), ("If-Range", &tag)]
+            )
+            .status,
+            206
+        );
         fs::write(root.join("app/model/model.safetensors"), "abcdefghij").unwrap();
-        let changed = ask(address, "GET", "/app/model/model.safetensors", &[("Range", "bytes=5-"), ("If-Range", &tag)]);
-        assert_eq!((changed.status, changed.body.as_slice()), (200, &b"abcdefghij"[..]));
-        let fresh = ask(address, "GET", "/app/model/model.safetensors", &[("If-None-Match", &tag)]);
-        assert_eq!((fresh.status, fresh.body.as_slice()), (200, &b"abcdefghij"[..]));
+        let changed = ask(
+            address,
+            "GET",
+            "/app/model/model.safetensors",
+            &[("Range", "bytes=5-"), ("If-Range", &tag)],
+        );
+        assert_eq!(
+            (changed.status, changed.body.as_slice()),
+            (200, &b"abcdefghij"[..])
+        );
+        let fresh = ask(
+            address,
+            "GET",
+            "/app/model/model.safetensors",
+            &[("If-None-Match", &tag)],
+        );
+        assert_eq!(
+            (fresh.status, fresh.body.as_slice()),
+            (200, &b"abcdefghij"[..])
+        );
     }
 
     #[test]
@@ -289,7 +424,11 @@ mod tests {
             std::os::unix::fs::symlink(root.join("app/page.js"), root.join("inner.js")).unwrap();
             fs::create_dir(root.join("trap")).unwrap();
             std::os::unix::fs::symlink(&secret, root.join("trap/index.html")).unwrap();
-            assert_eq!(get(address, "/inner.js").status, 200, "a link within the folder is fine");
+            assert_eq!(
+                get(address, "/inner.js").status,
+                200,
+                "a link within the folder is fine"
+            );
         }
         let absolute = format!("/{}", secret.display());
         let encoded = format!("/%2F{}", &secret.display().to_string()[1..]);
@@ -314,31 +453,70 @@ mod tests {
             &format!("/{}", "a".repeat(5000)),
         ] {
             let answer = get(address, path);
-            assert_eq!((answer.status, answer.body.as_slice()), (404, &b"not found\n"[..]), "{path}");
+            assert_eq!(
+                (answer.status, answer.body.as_slice()),
+                (404, &b"not found\n"[..]),
+                "{path}"
+            );
         }
         fs::write(root.join("404.html"), "<p>lost").unwrap();
         let lost = get(address, "/nothing");
-        assert_eq!((lost.status, lost.body.as_slice(), lost.header("content-type")), (404, &b"<p>lost"[..], "text/html; charset=utf-8"));
+        assert_eq!(
+            (
+                lost.status,
+                lost.body.as_slice(),
+                lost.header("content-type")
+            ),
+            (404, &b"<p>lost"[..], "text/html; charset=utf-8")
+        );
     }
 
     #[test]
     fn a_page_from_elsewhere_reads_nothing() {
         let (_parent, _root, address) = site();
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "[::1]:80", &address.to_string()] {
-            assert_eq!(ask_for(host, address, "GET", "/app/page.js", &[]).status, 200, "{host}");
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "[::1]:80",
+            &address.to_string(),
+        ] {
+            assert_eq!(
+                ask_for(host, address, "GET", "/app/page.js", &[]).status,
+                200,
+                "{host}"
+            );
         }
-        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:x:y", ""] {
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost:x:y",
+            "",
+        ] {
             let answer = ask_for(host, address, "GET", "/app/page.js", &[]);
-            assert!(answer.status == 421 && !answer.body.windows(6).any(|part| part == b"export"), "{host}: {}", answer.status);
+            assert!(
+                answer.status == 421 && !answer.body.windows(6).any(|part| part == b"export"),
+                "{host}: {}",
+                answer.status
+            );
         }
     }
 
     #[test]
     fn a_taken_port_and_a_missing_folder_are_named() {
         let (_parent, root, address) = site();
-        let error = serve(&root, address.port(), |_| ()).expect_err("taken").to_string();
-        assert!(error.contains(&format!("port {} is taken", address.port())), "{error}");
-        let error = serve(&root.join("none"), 0, |_| ()).expect_err("no folder").to_string();
+        let error = serve(&root, address.port(), |_| ())
+            .expect_err("taken")
+            .to_string();
+        assert!(
+            error.contains(&format!("port {} is taken", address.port())),
+            "{error}"
+        );
+        let error = serve(&root.join("none"), 0, |_| ())
+            .expect_err("no folder")
+            .to_string();
         assert!(error.contains("none is not a folder"), "{error}");
     }
 }

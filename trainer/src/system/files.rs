@@ -24,7 +24,9 @@ impl Beside {
     /// When it cannot be renamed.
     pub fn put(self) -> Result<()> {
         let Beside { file, path } = self;
-        file.persist(&path).map_err(|e| e.error).with_context(|| format!("writing {}", path.display()))?;
+        file.persist(&path)
+            .map_err(|e| e.error)
+            .with_context(|| format!("writing {}", path.display()))?;
         sync_folder(folder_of(&path))
     }
 }
@@ -33,7 +35,10 @@ impl Beside {
 ///
 /// # Errors
 /// When the folder cannot be made, the disk is full, or `write` fails.
-pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<()> {
+pub fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
+) -> Result<()> {
     write_beside(path, write)?.put()
 }
 
@@ -41,7 +46,10 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) ->
 ///
 /// # Errors
 /// As [`write_whole`].
-pub fn write_beside(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<Beside> {
+pub fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
+) -> Result<Beside> {
     let failed = || format!("writing {}", path.display());
     let folder = folder_of(path);
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -59,12 +67,17 @@ pub fn write_beside(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -
     out.flush().with_context(failed)?;
     drop(out);
     file.as_file().sync_all().with_context(failed)?;
-    Ok(Beside { file, path: path.to_owned() })
+    Ok(Beside {
+        file,
+        path: path.to_owned(),
+    })
 }
 
 /// The folder that the file `path` lies in.
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Returns when the names in `folder` are on the disk: a rename that came before then outlives a power cut.
@@ -74,7 +87,9 @@ fn folder_of(path: &Path) -> &Path {
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Elsewhere a folder cannot be opened as a file, and the system sees to it.
     if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("writing {}", folder.display()))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("writing {}", folder.display()))?;
     }
     Ok(())
 }
@@ -88,8 +103,14 @@ pub fn sweep(folder: &Path) -> Result<()> {
         return Ok(());
     }
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-        if path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) {
+        let path = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .path();
+        if path.is_file()
+            && path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+        {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
@@ -98,7 +119,11 @@ pub fn sweep(folder: &Path) -> Result<()> {
 
 /// Where this program keeps what it can do without; nowhere when there is no home.
 pub fn cache() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(cache.join("starsight"))
 }
@@ -132,9 +157,15 @@ mod tests {
             out.write_all(b"sec")?;
             anyhow::bail!("the disk is full")
         });
-        assert!(format!("{:#}", failed.expect_err("an error")).contains("file.txt: the disk is full"));
+        assert!(
+            format!("{:#}", failed.expect_err("an error")).contains("file.txt: the disk is full")
+        );
         assert_eq!(read(&path).expect("read"), b"first");
-        let names = || fs::read_dir(home.path().join("new")).expect("a folder").count();
+        let names = || {
+            fs::read_dir(home.path().join("new"))
+                .expect("a folder")
+                .count()
+        };
         assert_eq!(names(), 1, "nothing is left beside it");
         fs::write(home.path().join("new/.starsight-abc"), "ha").expect("written");
         sweep(&home.path().join("new")).expect("swept");

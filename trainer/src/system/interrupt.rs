@@ -45,5 +45,9 @@ pub fn requested() -> bool {
 /// # Errors
 /// [`Interrupted`] once someone asked to stop.
 pub fn check() -> Result<(), Interrupted> {
-    if requested() { Err(Interrupted) } else { Ok(()) }
+    if requested() {
+        Err(Interrupted)
+    } else {
+        Ok(())
+    }
 }

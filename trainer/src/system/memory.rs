@@ -7,7 +7,11 @@ pub fn peak() -> Option<u64> {
 
 /// The peak resident set size that a `/proc/PID/status` tells, in bytes.
 fn high_water_mark(status: &str) -> Option<u64> {
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix("kB")?;
     Some(1024 * kib.trim().parse::<u64>().ok()?)
 }
 
@@ -17,7 +21,12 @@ mod tests {
 
     #[test]
     fn the_high_water_mark_is_read_from_the_status() {
-        assert_eq!(high_water_mark("Name:\tstarsight\nVmPeak:\t  900 kB\nVmHWM:\t    123 kB\nVmRSS:\t  99 kB\n"), Some(123 * 1024));
+        assert_eq!(
+            high_water_mark(
+                "Name:\tstarsight\nVmPeak:\t  900 kB\nVmHWM:\t    123 kB\nVmRSS:\t  99 kB\n"
+            ),
+            Some(123 * 1024)
+        );
         assert_eq!(high_water_mark("Name:\tstarsight\n"), None);
         if cfg!(target_os = "linux") {
             assert!(peak().is_some_and(|bytes| bytes > 1 << 20), "{:?}", peak());

@@ -78,11 +78,22 @@ impl Progress {
 
     fn of(label: &'static str, unit: Unit, total: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(unit.template()).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(unit.template())
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total).with_style(style).with_prefix(label)
         });
         let now = Instant::now();
-        Progress { label, unit, total, done: 0, before: 0, share: None, started: now, last_line: now, bar }
+        Progress {
+            label,
+            unit,
+            total,
+            done: 0,
+            before: 0,
+            share: None,
+            started: now,
+            last_line: now,
+            bar,
+        }
     }
 
     /// Starts at `done` units: they do not count for the rate.
@@ -119,7 +130,12 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                say!("{}: {}, {}", self.label, self.unit.part(done, self.total), text.trim_end());
+                say!(
+                    "{}: {}, {}",
+                    self.label,
+                    self.unit.part(done, self.total),
+                    text.trim_end()
+                );
             }
             None => {}
         }
@@ -139,13 +155,21 @@ impl Progress {
             bar.finish_and_clear();
         }
         let (seconds, rate) = self.pace();
-        say!("{}: {} in {seconds:.1} s, {}", self.label, self.unit.amount(self.done), self.unit.rate(rate));
+        say!(
+            "{}: {} in {seconds:.1} s, {}",
+            self.label,
+            self.unit.amount(self.done),
+            self.unit.rate(rate)
+        );
     }
 
     /// Seconds since the start, and units a second.
     fn pace(&self) -> (f64, f64) {
         let seconds = self.started.elapsed().as_secs_f64();
-        (seconds, self.done.saturating_sub(self.before) as f64 / seconds.max(1e-9))
+        (
+            seconds,
+            self.done.saturating_sub(self.before) as f64 / seconds.max(1e-9),
+        )
     }
 }
 
@@ -157,10 +181,21 @@ mod tests {
     fn amounts_are_told_in_their_unit() {
         let reviews = Unit::Count("reviews");
         assert_eq!(
-            (reviews.part(1200, 5000), reviews.amount(5000), reviews.rate(12.34)),
-            ("1,200/5,000 reviews".into(), "5,000 reviews".into(), "12.3 reviews/s".into())
+            (
+                reviews.part(1200, 5000),
+                reviews.amount(5000),
+                reviews.rate(12.34)
+            ),
+            (
+                "1,200/5,000 reviews".into(),
+                "5,000 reviews".into(),
+                "12.3 reviews/s".into()
+            )
         );
-        assert_eq!((Unit::Bytes.part(1 << 20, 3 << 20), Unit::Bytes.rate(2048.0)), ("1.00 MiB/3.00 MiB".into(), "2.00 KiB/s".into()));
+        assert_eq!(
+            (Unit::Bytes.part(1 << 20, 3 << 20), Unit::Bytes.rate(2048.0)),
+            ("1.00 MiB/3.00 MiB".into(), "2.00 KiB/s".into())
+        );
     }
 
     #[test]

@@ -97,7 +97,16 @@ impl Run {
 impl CheckpointState {
     /// A run that has not begun.
     pub fn new(run: Run) -> CheckpointState {
-        CheckpointState { step: 0, updates: 0, samples: 0, tokens: 0, seconds: 0.0, watch: LossWatch::default(), evaluations: Vec::new(), run }
+        CheckpointState {
+            step: 0,
+            updates: 0,
+            samples: 0,
+            tokens: 0,
+            seconds: 0.0,
+            watch: LossWatch::default(),
+            evaluations: Vec::new(),
+            run,
+        }
     }
 
     /// The best evaluation so far, as the recipe's criterion says; the first of equals.
@@ -108,13 +117,20 @@ impl CheckpointState {
     /// The best evaluation after `step` steps.
     fn best_until(&self, step: usize) -> Option<&Evaluation> {
         let criterion = self.run.recipe.best_by;
-        self.evaluations.iter().filter(|e| e.step <= step).min_by(|a, b| criterion.compare(&a.validation, &b.validation))
+        self.evaluations
+            .iter()
+            .filter(|e| e.step <= step)
+            .min_by(|a, b| criterion.compare(&a.validation, &b.validation))
     }
 
     /// Evaluations since the best one.
     pub fn stale(&self) -> usize {
         let best = self.best().map(|e| e.step);
-        self.evaluations.iter().rev().take_while(|e| Some(e.step) != best).count()
+        self.evaluations
+            .iter()
+            .rev()
+            .take_while(|e| Some(e.step) != best)
+            .count()
     }
 }
 
@@ -134,12 +150,18 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// The checkpoints under `out`.
     pub fn under(out: &Path) -> Checkpoints {
-        Checkpoints { dir: out.join("checkpoints") }
+        Checkpoints {
+            dir: out.join("checkpoints"),
+        }
     }
 
     /// Where the logits of teacher `number`, from 0, are kept for a run that goes on.
     pub fn lessons(&self, number: usize) -> PathBuf {
-        self.dir.join(if number == 0 { "teacher.logits".into() } else { format!("teacher-{}.logits", number + 1) })
+        self.dir.join(if number == 0 {
+            "teacher.logits".into()
+        } else {
+            format!("teacher-{}.logits", number + 1)
+        })
     }
 
     fn path(&self, step: usize) -> PathBuf {
@@ -152,16 +174,38 @@ impl Checkpoints {
     /// # Errors
     /// When the disk is full or cannot be written: earlier checkpoints stay.
     pub fn save(&self, state: &CheckpointState, trainee: &mut dyn Trainee) -> Result<()> {
-        self.write(state, trainee).with_context(|| format!("saving the checkpoint {}", self.path(state.step).display()))?;
+        self.write(state, trainee).with_context(|| {
+            format!("saving the checkpoint {}", self.path(state.step).display())
+        })?;
         let steps = self.steps()?;
-        let newest = [Some(state.step), steps.iter().copied().filter(|step| *step < state.step).max()].into_iter().flatten();
-        let kept: Vec<usize> = newest.flat_map(|step| [Some(step), state.best_until(step).map(|e| e.step)]).flatten().collect();
-        steps.into_iter().filter(|step| !kept.contains(step)).try_for_each(|step| self.remove(step))
+        let newest = [
+            Some(state.step),
+            steps
+                .iter()
+                .copied()
+                .filter(|step| *step < state.step)
+                .max(),
+        ]
+        .into_iter()
+        .flatten();
+        let kept: Vec<usize> = newest
+            .flat_map(|step| [Some(step), state.best_until(step).map(|e| e.step)])
+            .flatten()
+            .collect();
+        steps
+            .into_iter()
+            .filter(|step| !kept.contains(step))
+            .try_for_each(|step| self.remove(step))
     }
 
     fn write(&self, state: &CheckpointState, trainee: &mut dyn Trainee) -> Result<()> {
         let path = self.path(state.step);
-        let json = |files| serde_json::to_vec_pretty(&Saved { state: state.clone(), files });
+        let json = |files| {
+            serde_json::to_vec_pretty(&Saved {
+                state: state.clone(),
+                files,
+            })
+        };
         // Nothing has moved between two saves of one step: what is new is the evaluation.
         if let Ok(saved) = self.whole(state.step)
             && saved.state.run == state.run
@@ -179,7 +223,10 @@ impl Checkpoints {
         }
         let work = builder.tempdir_in(&self.dir)?;
         let mut entries = Vec::new();
-        for (name, weights) in [WEIGHTS, FIRST_MOMENT, SECOND_MOMENT].into_iter().zip(trainee.state()?) {
+        for (name, weights) in [WEIGHTS, FIRST_MOMENT, SECOND_MOMENT]
+            .into_iter()
+            .zip(trainee.state()?)
+        {
             let bytes = weights.to_safetensors()?;
             files::write_bytes(&work.path().join(name), &bytes)?;
             entries.push(FileEntry::of(name, &bytes));
@@ -195,7 +242,11 @@ impl Checkpoints {
 
     /// The steps of the checkpoints that are there, ascending.
     fn steps(&self) -> Result<Vec<usize>> {
-        let mut steps: Vec<usize> = self.names()?.iter().filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
+        let mut steps: Vec<usize> = self
+            .names()?
+            .iter()
+            .filter_map(|name| name.strip_prefix("step-")?.parse().ok())
+            .collect();
         steps.sort_unstable();
         Ok(steps)
     }
@@ -206,7 +257,10 @@ impl Checkpoints {
         }
         let entries = fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let entries = entries.with_context(|| format!("reading {}", self.dir.display()))?;
-        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        Ok(entries
+            .into_iter()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect())
     }
 
     /// Whether there is a checkpoint, whole or not.
@@ -222,7 +276,9 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be read, or one not be removed.
     pub fn clear(&self) -> Result<()> {
-        self.steps()?.into_iter().try_for_each(|step| self.remove(step))
+        self.steps()?
+            .into_iter()
+            .try_for_each(|step| self.remove(step))
     }
 
     fn remove(&self, step: usize) -> Result<()> {
@@ -235,11 +291,17 @@ impl Checkpoints {
     /// # Errors
     /// When the folder cannot be read, or something not be removed.
     pub fn sweep(&self) -> Result<()> {
-        for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+        for name in self
+            .names()?
+            .iter()
+            .filter(|name| name.starts_with(UNFINISHED))
+        {
             let path = self.dir.join(name);
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
         }
-        self.steps()?.into_iter().try_for_each(|step| files::sweep(&self.path(step)))
+        self.steps()?
+            .into_iter()
+            .try_for_each(|step| files::sweep(&self.path(step)))
     }
 
     /// Where the newest whole checkpoint stands; `None` when there is none at all. Newer ones that are damaged are named on standard error.
@@ -249,12 +311,22 @@ impl Checkpoints {
     pub fn newest(&self) -> Result<Option<CheckpointState>> {
         let steps = self.steps()?;
         for step in steps.iter().rev() {
-            match self.whole(*step).and_then(|saved| self.with_best(saved.state)) {
+            match self
+                .whole(*step)
+                .and_then(|saved| self.with_best(saved.state))
+            {
                 Ok(state) => return Ok(Some(state)),
-                Err(error) => say!("the checkpoint {} cannot be used: {error:#}", self.path(*step).display()),
+                Err(error) => say!(
+                    "the checkpoint {} cannot be used: {error:#}",
+                    self.path(*step).display()
+                ),
             }
         }
-        ensure!(steps.is_empty(), "{} holds no whole checkpoint; --overwrite starts from the beginning", self.dir.display());
+        ensure!(
+            steps.is_empty(),
+            "{} holds no whole checkpoint; --overwrite starts from the beginning",
+            self.dir.display()
+        );
         Ok(None)
     }
 
@@ -263,14 +335,27 @@ impl Checkpoints {
         let path = self.path(step).join(STATE);
         let saved: Saved = serde_json::from_slice(&files::read(&path)?).map_err(|error| {
             // What is JSON, but not what is written today, was written by another version.
-            let what = if error.classify() == Category::Data { "was written by another version of Starsight" } else { "is not readable" };
+            let what = if error.classify() == Category::Data {
+                "was written by another version of Starsight"
+            } else {
+                "is not readable"
+            };
             Error::new(error).context(format!("{} {what}", path.display()))
         })?;
-        ensure!(saved.state.step == step, "{} says step {}", path.display(), saved.state.step);
+        ensure!(
+            saved.state.step == step,
+            "{} says step {}",
+            path.display(),
+            saved.state.step
+        );
         for entry in &saved.files {
             let path = self.path(step).join(&entry.path);
             let (size, sha256) = verify::hashed(&path, &mut io::sink())?;
-            ensure!(size == entry.size && sha256 == entry.sha256, "{} is damaged: it is not as it was saved", path.display());
+            ensure!(
+                size == entry.size && sha256 == entry.sha256,
+                "{} is damaged: it is not as it was saved",
+                path.display()
+            );
         }
         Ok(saved)
     }
@@ -278,7 +363,8 @@ impl Checkpoints {
     /// `state`, when the weights that it would publish are whole too.
     fn with_best(&self, state: CheckpointState) -> Result<CheckpointState> {
         if let Some(best) = state.best().filter(|best| best.step != state.step) {
-            self.whole(best.step).context("the best one so far cannot be used")?;
+            self.whole(best.step)
+                .context("the best one so far cannot be used")?;
         }
         Ok(state)
     }
@@ -295,8 +381,14 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the checkpoint cannot be read.
-    pub fn restore(&self, state: &CheckpointState, trainee: &mut dyn Trainee, config: &EncoderConfig) -> Result<()> {
-        let [first, second] = [FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
+    pub fn restore(
+        &self,
+        state: &CheckpointState,
+        trainee: &mut dyn Trainee,
+        config: &EncoderConfig,
+    ) -> Result<()> {
+        let [first, second] =
+            [FIRST_MOMENT, SECOND_MOMENT].map(|name| self.read(state.step, name, config));
         trainee.restore(&first?, &second?, state.updates)
     }
 

@@ -61,7 +61,8 @@ impl Criterion {
 impl fmt::Display for Criterion {
     /// The name as it is given on the command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+        self.to_possible_value()
+            .map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 
@@ -81,11 +82,27 @@ mod tests {
         };
         let (good, bad) = (metrics(3.0), metrics(-3.0));
         for criterion in Criterion::value_variants() {
-            assert_eq!(criterion.compare(&good, &bad), Ordering::Less, "{criterion}");
-            assert_eq!(criterion.compare(&bad, &good), Ordering::Greater, "{criterion}");
-            assert_eq!(criterion.compare(&good, &good), Ordering::Equal, "{criterion}");
+            assert_eq!(
+                criterion.compare(&good, &bad),
+                Ordering::Less,
+                "{criterion}"
+            );
+            assert_eq!(
+                criterion.compare(&bad, &good),
+                Ordering::Greater,
+                "{criterion}"
+            );
+            assert_eq!(
+                criterion.compare(&good, &good),
+                Ordering::Equal,
+                "{criterion}"
+            );
         }
-        let unknown = Metrics { loss: f64::NAN, accuracy: f64::NAN, ..good.clone() };
+        let unknown = Metrics {
+            loss: f64::NAN,
+            accuracy: f64::NAN,
+            ..good.clone()
+        };
         for criterion in [Criterion::Loss, Criterion::Accuracy] {
             assert_eq!(criterion.compare(&bad, &unknown), Ordering::Less);
             assert_eq!(criterion.compare(&unknown, &bad), Ordering::Greater);

@@ -37,33 +37,88 @@ impl<'a> Examples<'a> {
     /// # Errors
     /// When a text cannot be read.
     pub fn tokenised(training: &Training<'a>, parts: &Split) -> Result<Examples<'a>> {
-        let Training { base, reviews, recipe, .. } = training;
+        let Training {
+            base,
+            reviews,
+            recipe,
+            ..
+        } = training;
         let more = training.unlabelled.map_or(0, Texts::count);
-        let without = if more > 0 { format!("; and {more} without stars to train") } else { String::new() };
-        say!("{} reviews: {} to train, {} to validate, {} to test{without}", reviews.len(), parts.train.len(), parts.val.len(), parts.test.len());
+        let without = if more > 0 {
+            format!("; and {more} without stars to train")
+        } else {
+            String::new()
+        };
+        say!(
+            "{} reviews: {} to train, {} to validate, {} to test{without}",
+            reviews.len(),
+            parts.train.len(),
+            parts.val.len(),
+            parts.test.len()
+        );
         let ids = Tokens::of(&base.tokenizer, *reviews)?;
-        let unlabelled = training.unlabelled.map(|texts| Tokens::of(&base.tokenizer, texts)).transpose()?;
+        let unlabelled = training
+            .unlabelled
+            .map(|texts| Tokens::of(&base.tokenizer, texts))
+            .transpose()?;
         let mut learned = Learned::each(&parts.train, reviews.len(), more);
         if recipe.repeats == Repeats::Counted || recipe.weight_column.is_some() {
-            learned = learned.weighed(recipe.repeats, |row| reviews.label(row), |row| reviews.weight(row), |row| ids.get(row));
+            learned = learned.weighed(
+                recipe.repeats,
+                |row| reviews.label(row),
+                |row| reviews.weight(row),
+                |row| ids.get(row),
+            );
         }
         if recipe.repeats == Repeats::Counted {
-            say!("the {} reviews to train on are {} examples: texts with the counts of their stars", parts.train.len(), learned.count() - more);
+            say!(
+                "the {} reviews to train on are {} examples: texts with the counts of their stars",
+                parts.train.len(),
+                learned.count() - more
+            );
         }
-        Ok(Examples { ids, reviews, unlabelled, learned, lessons: None })
+        Ok(Examples {
+            ids,
+            reviews,
+            unlabelled,
+            learned,
+            lessons: None,
+        })
     }
 
     /// Asks the teachers, if there are any, or takes what an earlier run asked them.
     ///
     /// # Errors
     /// When a teacher cannot be read or computed, or someone interrupts it.
-    pub fn ask_teachers(&mut self, training: &Training<'_>, parts: &Split, checkpoints: &Checkpoints) -> Result<()> {
+    pub fn ask_teachers(
+        &mut self,
+        training: &Training<'_>,
+        parts: &Split,
+        checkpoints: &Checkpoints,
+    ) -> Result<()> {
         // Where it does not count beside the stars, a teacher is asked about unlabelled texts alone.
-        let asked = if training.recipe.lessons().share > 0.0 { &parts.train[..] } else { &[] };
-        let teach = |(number, teacher): (usize, &Teacher)| {
-            teacher.teach(training.reviews, asked, training.unlabelled, &training.place, &checkpoints.lessons(number))
+        let asked = if training.recipe.lessons().share > 0.0 {
+            &parts.train[..]
+        } else {
+            &[]
         };
-        self.lessons = Taught::mean(training.teachers.iter().enumerate().map(teach).collect::<Result<_>>()?);
+        let teach = |(number, teacher): (usize, &Teacher)| {
+            teacher.teach(
+                training.reviews,
+                asked,
+                training.unlabelled,
+                &training.place,
+                &checkpoints.lessons(number),
+            )
+        };
+        self.lessons = Taught::mean(
+            training
+                .teachers
+                .iter()
+                .enumerate()
+                .map(teach)
+                .collect::<Result<_>>()?,
+        );
         Ok(())
     }
 
@@ -79,7 +134,10 @@ impl<'a> Examples<'a> {
 
     /// The teachers' logits of `rows`; none without a teacher.
     pub fn lessons(&self, rows: &[usize]) -> Vec<Option<&[f32; LABELS]>> {
-        self.lessons.iter().flat_map(|lessons| rows.iter().map(|row| lessons.of(*row))).collect()
+        self.lessons
+            .iter()
+            .flat_map(|lessons| rows.iter().map(|row| lessons.of(*row)))
+            .collect()
     }
 
     /// SHA-256 of the teachers' logits.
@@ -109,24 +167,34 @@ impl<'a> Examples<'a> {
                 None => hash.update(u64::MAX.to_le_bytes()),
                 Some(counts) => match (0..LABELS).find(|label| counts == one(*label)) {
                     Some(label) => hash.update((label as u64).to_le_bytes()),
-                    None => counts.iter().for_each(|count| hash.update(count.to_le_bytes())),
+                    None => counts
+                        .iter()
+                        .for_each(|count| hash.update(count.to_le_bytes())),
                 },
             }
             ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         };
         (0..self.learned.count()).for_each(|i| add(self.learned.row(i), self.counts(i)));
-        val.iter().for_each(|row| add(*row, Some(one(self.reviews.label(*row)))));
+        val.iter()
+            .for_each(|row| add(*row, Some(one(self.reviews.label(*row)))));
         hex(&hash.finalize())
     }
 
     /// Which of the test reviews have a text that is not learned from, as places in that part; none where that is so of all or none.
     pub fn unseen(&self, parts: &Split) -> Option<Vec<usize>> {
         let learned: HashSet<&[u32]> = parts.train.iter().map(|row| self.ids(*row)).collect();
-        let unseen: Vec<usize> = (0..parts.test.len()).filter(|i| !learned.contains(self.ids(parts.test[*i]))).collect();
+        let unseen: Vec<usize> = (0..parts.test.len())
+            .filter(|i| !learned.contains(self.ids(parts.test[*i])))
+            .collect();
         (!unseen.is_empty() && unseen.len() < parts.test.len()).then_some(unseen)
     }
 
-    pub fn logits(&self, engine: &dyn Engine, rows: &[usize], label: &'static str) -> Result<Vec<[f32; LABELS]>> {
+    pub fn logits(
+        &self,
+        engine: &dyn Engine,
+        rows: &[usize],
+        label: &'static str,
+    ) -> Result<Vec<[f32; LABELS]>> {
         let mut progress = Progress::new(label, "reviews", rows.len());
         let ids: Vec<&[u32]> = rows.iter().map(|row| self.ids.get(*row)).collect();
         let logits = rating::logits(engine, &ids, &mut progress)?;
@@ -135,16 +203,32 @@ impl<'a> Examples<'a> {
     }
 
     /// The metrics of `rows` by the model's own probabilities, and the temperature that calibrates them; stars are those that follow from calibrated ones.
-    pub fn evaluate(&self, engine: &dyn Engine, rows: &[usize], decoding: Decoding, label: &'static str) -> Result<(Metrics, Calibration)> {
+    pub fn evaluate(
+        &self,
+        engine: &dyn Engine,
+        rows: &[usize],
+        decoding: Decoding,
+        label: &'static str,
+    ) -> Result<(Metrics, Calibration)> {
         let logits = self.logits(engine, rows, label)?;
         let labels: Vec<usize> = rows.iter().map(|row| self.reviews.label(*row)).collect();
         let calibration = Calibration::fit(&logits, &labels);
         let scores = |temperature| {
             let mut scores = Scores::of(decoding);
-            logits.iter().zip(&labels).for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
+            logits
+                .iter()
+                .zip(&labels)
+                .for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
             scores.metrics()
         };
         let Metrics { loss, ece, .. } = scores(1.0);
-        Ok((Metrics { loss, ece, ..scores(calibration.temperature) }, calibration))
+        Ok((
+            Metrics {
+                loss,
+                ece,
+                ..scores(calibration.temperature)
+            },
+            calibration,
+        ))
     }
 }

@@ -39,10 +39,19 @@ impl Gpu {
         );
         let trained: Vec<bool> = setup.groups.iter().map(|group| group.trained).collect();
         let token_budget = setup.token_budget.unwrap_or(TOKEN_BUDGET);
-        let settings = Settings { precision, depth: setup.depth, trained: &trained, token_budget, reviews: setup.reviews_a_step };
+        let settings = Settings {
+            precision,
+            depth: setup.depth,
+            trained: &trained,
+            token_budget,
+            reviews: setup.reviews_a_step,
+        };
         let learner = Learner::new(device, setup.config, setup.weights, &settings)?;
         if learner.token_budget() < token_budget {
-            say!("the GPU's memory does not hold {token_budget} tokens at once: {} are computed", learner.token_budget());
+            say!(
+                "the GPU's memory does not hold {token_budget} tokens at once: {} are computed",
+                learner.token_budget()
+            );
         }
         Ok(Gpu {
             learner,
@@ -58,21 +67,54 @@ impl Gpu {
 
     fn told(&mut self, report: &Report) -> Done {
         let layout = self.learner.layout();
-        let trained = || layout.tensors().iter().zip(&self.groups).zip(&report.squares).filter(|((_, group), _)| group.trained);
-        let names = |which: fn(f32) -> bool| trained().filter(move |(_, squares)| which(**squares)).map(|((tensor, _), _)| tensor.spec.name.clone());
+        let trained = || {
+            layout
+                .tensors()
+                .iter()
+                .zip(&self.groups)
+                .zip(&report.squares)
+                .filter(|((_, group), _)| group.trained)
+        };
+        let names = |which: fn(f32) -> bool| {
+            trained()
+                .filter(move |(_, squares)| which(**squares))
+                .map(|((tensor, _), _)| tensor.spec.name.clone())
+        };
         let broken = names(|squares| !squares.is_finite()).next();
-        let unmoved = if self.first { names(|squares| squares == 0.0).collect() } else { Vec::new() };
+        let unmoved = if self.first {
+            names(|squares| squares == 0.0).collect()
+        } else {
+            Vec::new()
+        };
         self.first = false;
-        Done { loss: report.loss, norm: report.norm, broken, unmoved }
+        Done {
+            loss: report.loss,
+            norm: report.norm,
+            broken,
+            unmoved,
+        }
     }
 }
 
 impl Trainee for Gpu {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
         self.updates += 1;
-        let updates: Vec<_> = self.groups.iter().map(|group| group.trained.then(|| group.update(rate, self.weight_decay, self.updates))).collect();
+        let updates: Vec<_> = self
+            .groups
+            .iter()
+            .map(|group| {
+                group
+                    .trained
+                    .then(|| group.update(rate, self.weight_decay, self.updates))
+            })
+            .collect();
         // Each is a single review's: others are learned from on the processor only.
-        let labels: Vec<usize> = step.counts.iter().flatten().filter_map(|counts| counts.iter().position(|count| *count > 0.0)).collect();
+        let labels: Vec<usize> = step
+            .counts
+            .iter()
+            .flatten()
+            .filter_map(|counts| counts.iter().position(|count| *count > 0.0))
+            .collect();
         let keys = dropout_keys(self.seed, number as u64, step.rows.iter().copied());
         self.learner.step(&learner::Step {
             reviews: &step.token_ids,
@@ -97,12 +139,17 @@ impl Trainee for Gpu {
     fn state(&mut self) -> Result<[Weights; 3]> {
         let layout = self.learner.layout();
         let [first, second] = self.learner.moments()?;
-        Ok([layout.name(&self.learner.values()?)?, layout.name(&first)?, layout.name(&second)?])
+        Ok([
+            layout.name(&self.learner.values()?)?,
+            layout.name(&first)?,
+            layout.name(&second)?,
+        ])
     }
 
     fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {
         let layout = self.learner.layout().clone();
-        self.learner.restore([&layout.gather(first)?, &layout.gather(second)?])?;
+        self.learner
+            .restore([&layout.gather(first)?, &layout.gather(second)?])?;
         self.updates = updates;
         Ok(())
     }

@@ -22,10 +22,20 @@ pub struct Group {
 impl Group {
     /// The optimiser's update number `updates`, from 1, at the schedule's learning rate `rate`; its gradient is yet to be clipped.
     pub fn update(&self, rate: f64, weight_decay: f64, updates: i32) -> Update {
-        let rate = if updates > self.rests { (rate * self.rate) as f32 } else { 0.0 };
+        let rate = if updates > self.rests {
+            (rate * self.rate) as f32
+        } else {
+            0.0
+        };
         Update {
             clip: 1.0,
-            shrink: 1.0 - rate * if self.decays { weight_decay as f32 } else { 0.0 },
+            shrink: 1.0
+                - rate
+                    * if self.decays {
+                        weight_decay as f32
+                    } else {
+                        0.0
+                    },
             size: rate / (1.0 - BETA1.powi(updates)),
             root: (1.0 - f64::from(BETA2).powi(updates)).sqrt() as f32,
         }
@@ -60,10 +70,22 @@ impl Grouping {
     ///
     /// # Errors
     /// When more layers are to be frozen than there are.
-    pub fn of<'a>(&self, config: &EncoderConfig, specs: impl Iterator<Item = &'a TensorSpec>) -> Result<Vec<Group>> {
-        let Grouping { layer_decay, freeze_embeddings, freeze_layers, head_first } = *self;
+    pub fn of<'a>(
+        &self,
+        config: &EncoderConfig,
+        specs: impl Iterator<Item = &'a TensorSpec>,
+    ) -> Result<Vec<Group>> {
+        let Grouping {
+            layer_decay,
+            freeze_embeddings,
+            freeze_layers,
+            head_first,
+        } = *self;
         let layers = config.layers;
-        ensure!(freeze_layers <= layers, "--freeze-layers {freeze_layers} is more than the model's {layers} layers");
+        ensure!(
+            freeze_layers <= layers,
+            "--freeze-layers {freeze_layers} is more than the model's {layers} layers"
+        );
         let group = |spec: &TensorSpec| {
             let (below_head, trained) = match layer(&spec.name) {
                 _ if spec.head => (0, true),
@@ -101,17 +123,41 @@ mod tests {
         let config = EncoderConfig::from_json(json.as_bytes()).expect("a config");
         let specs = specs(&config);
         let groups = grouping.of(&config, specs.iter())?;
-        Ok(specs.into_iter().map(|spec| spec.name).zip(groups).collect())
+        Ok(specs
+            .into_iter()
+            .map(|spec| spec.name)
+            .zip(groups)
+            .collect())
     }
 
     #[test]
     fn the_rate_falls_from_the_head_down() {
-        for (architecture, layer, pooler) in
-            [("distilbert", "distilbert.transformer.layer", "pre_classifier.weight"), ("bert", "bert.encoder.layer", "bert.pooler.dense.weight")]
-        {
-            let groups =
-                groups(architecture, Grouping { layer_decay: 0.5, freeze_embeddings: false, freeze_layers: 0, head_first: 0 }).expect("groups");
-            let rate = |name: &str| groups.iter().find(|(n, _)| n.starts_with(name)).unwrap_or_else(|| panic!("no {name}")).1.rate;
+        for (architecture, layer, pooler) in [
+            (
+                "distilbert",
+                "distilbert.transformer.layer",
+                "pre_classifier.weight",
+            ),
+            ("bert", "bert.encoder.layer", "bert.pooler.dense.weight"),
+        ] {
+            let groups = groups(
+                architecture,
+                Grouping {
+                    layer_decay: 0.5,
+                    freeze_embeddings: false,
+                    freeze_layers: 0,
+                    head_first: 0,
+                },
+            )
+            .expect("groups");
+            let rate = |name: &str| {
+                groups
+                    .iter()
+                    .find(|(n, _)| n.starts_with(name))
+                    .unwrap_or_else(|| panic!("no {name}"))
+                    .1
+                    .rate
+            };
             let found = [
                 rate("classifier.bias"),
                 rate(pooler),
@@ -123,7 +169,11 @@ mod tests {
             assert_eq!(found, [1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]);
             for (name, group) in &groups {
                 assert!(group.trained);
-                assert_eq!(group.decays, !name.ends_with("bias") && !name.to_lowercase().contains("norm"), "{name}");
+                assert_eq!(
+                    group.decays,
+                    !name.ends_with("bias") && !name.to_lowercase().contains("norm"),
+                    "{name}"
+                );
             }
         }
     }
@@ -131,29 +181,77 @@ mod tests {
     #[test]
     fn what_is_frozen_is_the_lower_part() {
         let frozen = |freeze_embeddings, freeze_layers| -> Vec<&'static str> {
-            let groups = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings, freeze_layers, head_first: 0 }).expect("groups");
-            let parts = ["bert.embeddings.", "layer.0.", "layer.1.", "layer.2.", "bert.pooler", "classifier."];
-            let whole = |part: &&str| groups.iter().filter(|(name, _)| name.contains(*part)).all(|(_, group)| !group.trained);
+            let groups = groups(
+                "bert",
+                Grouping {
+                    layer_decay: 1.0,
+                    freeze_embeddings,
+                    freeze_layers,
+                    head_first: 0,
+                },
+            )
+            .expect("groups");
+            let parts = [
+                "bert.embeddings.",
+                "layer.0.",
+                "layer.1.",
+                "layer.2.",
+                "bert.pooler",
+                "classifier.",
+            ];
+            let whole = |part: &&str| {
+                groups
+                    .iter()
+                    .filter(|(name, _)| name.contains(*part))
+                    .all(|(_, group)| !group.trained)
+            };
             parts.into_iter().filter(whole).collect()
         };
         assert!(frozen(false, 0).is_empty());
         assert_eq!(frozen(true, 0), ["bert.embeddings."]);
-        assert_eq!(frozen(false, 2), ["bert.embeddings.", "layer.0.", "layer.1."]);
+        assert_eq!(
+            frozen(false, 2),
+            ["bert.embeddings.", "layer.0.", "layer.1."]
+        );
         assert_eq!(frozen(true, 3).len(), 4, "the head is always trained");
-        let error = groups("bert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 4, head_first: 0 })
-            .expect_err("an error")
-            .to_string();
+        let error = groups(
+            "bert",
+            Grouping {
+                layer_decay: 1.0,
+                freeze_embeddings: false,
+                freeze_layers: 4,
+                head_first: 0,
+            },
+        )
+        .expect_err("an error")
+        .to_string();
         assert_eq!(error, "--freeze-layers 4 is more than the model's 3 layers");
     }
 
     #[test]
     fn the_head_moves_first() {
-        let groups = groups("distilbert", Grouping { layer_decay: 1.0, freeze_embeddings: false, freeze_layers: 0, head_first: 3 }).expect("groups");
+        let groups = groups(
+            "distilbert",
+            Grouping {
+                layer_decay: 1.0,
+                freeze_embeddings: false,
+                freeze_layers: 0,
+                head_first: 3,
+            },
+        )
+        .expect("groups");
         for (name, group) in groups {
-            let moves: Vec<bool> = (1..=4).map(|n| group.update(0.1, 0.5, n).size > 0.0).collect();
-            let head = ["pre_classifier", "classifier"].iter().any(|head| name.starts_with(head));
+            let moves: Vec<bool> = (1..=4)
+                .map(|n| group.update(0.1, 0.5, n).size > 0.0)
+                .collect();
+            let head = ["pre_classifier", "classifier"]
+                .iter()
+                .any(|head| name.starts_with(head));
             assert_eq!(moves, [head, head, head, true], "{name}");
-            assert!(head || group.update(0.1, 0.5, 3).shrink == 1.0, "{name} decays meanwhile");
+            assert!(
+                head || group.update(0.1, 0.5, 3).shrink == 1.0,
+                "{name} decays meanwhile"
+            );
         }
     }
 }

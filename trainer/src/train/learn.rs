@@ -40,12 +40,26 @@ impl Plan {
     ///
     /// # Errors
     /// When a flag does not fit the model or the length of the run.
-    pub fn new(recipe: &Recipe, config: &EncoderConfig, labels: impl Iterator<Item = usize>, learned: usize, taught: bool) -> Result<Plan> {
+    pub fn new(
+        recipe: &Recipe,
+        config: &EncoderConfig,
+        labels: impl Iterator<Item = usize>,
+        learned: usize,
+        taught: bool,
+    ) -> Result<Plan> {
         let length = recipe.length(learned);
         let (grouping, layout) = (recipe.grouping(length.steps), Layout::of(config));
         let groups = grouping.of(config, layout.tensors().iter().map(|tensor| &tensor.spec))?;
-        let loss = recipe.loss(labels).with_lessons(taught.then(|| recipe.lessons()));
-        Ok(Plan { length, schedule: recipe.schedule(length.steps)?, loss, groups, depth: grouping.depth() })
+        let loss = recipe
+            .loss(labels)
+            .with_lessons(taught.then(|| recipe.lessons()));
+        Ok(Plan {
+            length,
+            schedule: recipe.schedule(length.steps)?,
+            loss,
+            groups,
+            depth: grouping.depth(),
+        })
     }
 }
 
@@ -95,7 +109,11 @@ pub(super) fn learn(
 ) -> Result<CheckpointState> {
     let recipe = &training.recipe;
     let resumed = state.step > 0;
-    let weights = if resumed { &checkpoints.weights(state.step, config)? } else { &training.base.weights };
+    let weights = if resumed {
+        &checkpoints.weights(state.step, config)?
+    } else {
+        &training.base.weights
+    };
     let mut trainee = place::trainee(
         &training.place,
         &Setup {
@@ -136,13 +154,17 @@ pub(super) fn learn(
 }
 
 fn order(recipe: &Recipe, epoch: usize, examples: &Examples<'_>) -> (usize, Vec<usize>) {
-    (epoch, rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.count()))
+    (
+        epoch,
+        rng::permutation(rng::stream(recipe.seed, epoch as u64), examples.count()),
+    )
 }
 
 impl Learner<'_> {
     fn run(mut self) -> Result<CheckpointState> {
         let recipe = &self.training.recipe;
-        let mut progress = Progress::new("training", "reviews", self.plan.length.reviews).from(self.state.samples as u64);
+        let mut progress = Progress::new("training", "reviews", self.plan.length.reviews)
+            .from(self.state.samples as u64);
         while !self.over() {
             // An evaluation that an interruption left out comes first.
             let save = if self.evaluation_due() {
@@ -153,7 +175,10 @@ impl Learner<'_> {
                 true
             } else {
                 self.step()?;
-                recipe.save_every.is_some_and(|steps| self.taken.is_multiple_of(steps)) || self.saved.elapsed() >= self.training.save_after
+                recipe
+                    .save_every
+                    .is_some_and(|steps| self.taken.is_multiple_of(steps))
+                    || self.saved.elapsed() >= self.training.save_after
             };
             let interrupted = interrupt::requested();
             // Before it is judged, saved or over, each step that was begun is done.
@@ -164,28 +189,45 @@ impl Learner<'_> {
             }
             if interrupted {
                 let (step, out) = (self.state.step, self.training.out.display());
-                bail!("interrupted after step {step} of {}; all is saved in {out}: go on with --resume", self.plan.length.steps);
+                bail!(
+                    "interrupted after step {step} of {}; all is saved in {out}: go on with --resume",
+                    self.plan.length.steps
+                );
             }
         }
         progress.finish();
         if self.state.step < self.plan.length.steps {
             let stale = self.state.stale();
-            say!("stopped after step {} of {}: {stale} evaluations without a better {}", self.state.step, self.plan.length.steps, recipe.best_by);
+            say!(
+                "stopped after step {} of {}: {stale} evaluations without a better {}",
+                self.state.step,
+                self.plan.length.steps,
+                recipe.best_by
+            );
         }
         Ok(self.state)
     }
 
     fn over(&self) -> bool {
         let patience = self.training.recipe.patience;
-        patience.is_some_and(|patience| self.state.stale() >= patience) || self.taken >= self.plan.length.steps && !self.evaluation_due()
+        patience.is_some_and(|patience| self.state.stale() >= patience)
+            || self.taken >= self.plan.length.steps && !self.evaluation_due()
     }
 
     /// Whether the validation split is to be rated before the next step.
     fn evaluation_due(&self) -> bool {
-        let Length { steps, steps_an_epoch, .. } = self.plan.length;
+        let Length {
+            steps,
+            steps_an_epoch,
+            ..
+        } = self.plan.length;
         let step = self.taken;
         let every = self.training.recipe.eval_every.unwrap_or(steps_an_epoch);
-        let evaluated = self.state.evaluations.last().is_some_and(|evaluation| evaluation.step == step);
+        let evaluated = self
+            .state
+            .evaluations
+            .last()
+            .is_some_and(|evaluation| evaluation.step == step);
         step > 0 && !evaluated && (step.is_multiple_of(every) || step >= steps)
     }
 
@@ -194,14 +236,28 @@ impl Learner<'_> {
     }
 
     fn evaluate(&mut self, progress: &Progress) -> Result<()> {
-        let (validation, calibration) = self.examples.evaluate(self.trainee.engine(), &self.parts.val, self.training.recipe.decode, "validation")?;
+        let (validation, calibration) = self.examples.evaluate(
+            self.trainee.engine(),
+            &self.parts.val,
+            self.training.recipe.decode,
+            "validation",
+        )?;
         let (step, epoch) = (self.state.step, self.epoch());
         watch::finite(validation.loss).with_context(|| format!("validation after step {step}"))?;
         self.log.write(&json!({ "step": step, "epoch": epoch, "validation": validation, "temperature": calibration.temperature }))?;
         let (loss, accuracy) = (validation.loss, 100.0 * validation.accuracy);
-        self.state.evaluations.push(Evaluation { step, epoch, validation, calibration });
+        self.state.evaluations.push(Evaluation {
+            step,
+            epoch,
+            validation,
+            calibration,
+        });
         self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
-        let best = if self.state.stale() == 0 { ", the best so far" } else { "" };
+        let best = if self.state.stale() == 0 {
+            ", the best so far"
+        } else {
+            ""
+        };
         progress.note(&format!("step {step}, epoch {epoch:.2}: validation loss {loss:.4}, accuracy {accuracy:.2}%{best}"));
         Ok(())
     }
@@ -209,13 +265,24 @@ impl Learner<'_> {
     /// Begins the next step.
     fn step(&mut self) -> Result<()> {
         let recipe = &self.training.recipe;
-        let Length { reviews_a_step, steps_an_epoch, .. } = self.plan.length;
+        let Length {
+            reviews_a_step,
+            steps_an_epoch,
+            ..
+        } = self.plan.length;
         let number = self.taken;
         if self.order.0 != number / steps_an_epoch {
             self.order = order(recipe, number / steps_an_epoch, self.examples);
         }
         let first = number % steps_an_epoch * reviews_a_step;
-        let picked: Vec<usize> = self.order.1.iter().skip(first).take(reviews_a_step).copied().collect();
+        let picked: Vec<usize> = self
+            .order
+            .1
+            .iter()
+            .skip(first)
+            .take(reviews_a_step)
+            .copied()
+            .collect();
         let rows: Vec<usize> = picked.iter().map(|i| self.examples.row(*i)).collect();
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids(*row)).collect(),
@@ -225,24 +292,49 @@ impl Learner<'_> {
         };
         let learning_rate = self.plan.schedule.rate(number);
         let tokens = step.token_ids.iter().map(|ids| ids.len()).sum::<usize>();
-        self.trainee.step(&step, number, learning_rate).with_context(|| self.place(number, &rows))?;
+        self.trainee
+            .step(&step, number, learning_rate)
+            .with_context(|| self.place(number, &rows))?;
         self.taken += 1;
-        self.under_way.push_back(Begun { rows, tokens, learning_rate });
+        self.under_way.push_back(Begun {
+            rows,
+            tokens,
+            learning_rate,
+        });
         Ok(())
     }
 
     /// Judges and logs the steps that are done, in their order; if `all`, those under way too, once they are.
     fn settle(&mut self, all: bool, progress: &mut Progress) -> Result<()> {
         for done in self.trainee.finished(all)? {
-            let Some(Begun { rows, tokens, learning_rate }) = self.under_way.pop_front() else { break };
-            let Done { loss, norm: grad_norm, broken, unmoved } = done;
+            let Some(Begun {
+                rows,
+                tokens,
+                learning_rate,
+            }) = self.under_way.pop_front()
+            else {
+                break;
+            };
+            let Done {
+                loss,
+                norm: grad_norm,
+                broken,
+                unmoved,
+            } = done;
             let number = self.state.step;
-            self.state.watch.check(loss).with_context(|| self.place(number, &rows))?;
+            self.state
+                .watch
+                .check(loss)
+                .with_context(|| self.place(number, &rows))?;
             if let Some(name) = broken {
                 return Err(not_finite(&name)).with_context(|| self.place(number, &rows));
             }
             if !unmoved.is_empty() {
-                progress.note(&format!("step {}: no gradient reaches {}: they stay as they are", number + 1, unmoved.join(", ")));
+                progress.note(&format!(
+                    "step {}: no gradient reaches {}: they stay as they are",
+                    number + 1,
+                    unmoved.join(", ")
+                ));
             }
             self.state.step += 1;
             self.state.updates += 1;
@@ -250,7 +342,16 @@ impl Learner<'_> {
             self.state.tokens += tokens;
             self.state.seconds = self.seconds_before + self.clock.elapsed().as_secs_f64();
             let (step, epoch, seconds) = (self.state.step, self.epoch(), self.state.seconds);
-            self.log.write(&Line { step, epoch, loss, learning_rate, grad_norm, samples: rows.len(), tokens, seconds })?;
+            self.log.write(&Line {
+                step,
+                epoch,
+                loss,
+                learning_rate,
+                grad_norm,
+                samples: rows.len(),
+                tokens,
+                seconds,
+            })?;
             progress.advance(rows.len(), &format!("loss {loss:.3}"));
         }
         Ok(())
@@ -258,11 +359,20 @@ impl Learner<'_> {
 
     /// A step, and where its reviews stand.
     fn place(&self, number: usize, rows: &[usize]) -> String {
-        let known: Vec<usize> = rows.iter().copied().filter(|row| *row < self.training.reviews.len()).collect();
+        let known: Vec<usize> = rows
+            .iter()
+            .copied()
+            .filter(|row| *row < self.training.reviews.len())
+            .collect();
         let others = match rows.len() - known.len() {
             0 => String::new(),
             n => format!(" and {n} reviews without stars"),
         };
-        format!("step {} of {}, on {}{others}", number + 1, self.plan.length.steps, self.training.reviews.origins().places(&known))
+        format!(
+            "step {} of {}, on {}{others}",
+            number + 1,
+            self.plan.length.steps,
+            self.training.reviews.origins().places(&known)
+        )
     }
 }

@@ -29,16 +29,31 @@ impl Log {
     pub fn open(out: &Path, state: &CheckpointState) -> Result<Log> {
         let path = path(out);
         let done = |line: &Value| {
-            let Some(step) = line["step"].as_u64().map(|step| step as usize) else { return false };
+            let Some(step) = line["step"].as_u64().map(|step| step as usize) else {
+                return false;
+            };
             match line["validation"].is_null() {
                 true => step <= state.step,
-                false => state.evaluations.iter().any(|evaluation| evaluation.step == step),
+                false => state
+                    .evaluations
+                    .iter()
+                    .any(|evaluation| evaluation.step == step),
             }
         };
-        let (text, kept): (Vec<String>, Vec<Value>) = lines(out)?.into_iter().filter(|(_, line)| done(line)).unzip();
+        let (text, kept): (Vec<String>, Vec<Value>) = lines(out)?
+            .into_iter()
+            .filter(|(_, line)| done(line))
+            .unzip();
         files::write_bytes(&path, text.concat().as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
-        Ok(Log { file, path, events: Events::open(out, &kept)? })
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        Ok(Log {
+            file,
+            path,
+            events: Events::open(out, &kept)?,
+        })
     }
 
     /// Adds a line.
@@ -47,7 +62,9 @@ impl Log {
     /// When the disk is full.
     pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(line)? + "\n";
-        self.file.write_all(text.as_bytes()).with_context(|| format!("writing {}", self.path.display()))?;
+        self.file
+            .write_all(text.as_bytes())
+            .with_context(|| format!("writing {}", self.path.display()))?;
         self.events.add(&serde_json::from_str(&text)?)
     }
 }
@@ -58,13 +75,17 @@ impl Log {
 /// When the log cannot be read.
 pub fn read(out: &Path) -> Result<(Vec<Line>, Vec<Evaluated>)> {
     let lines = lines(out)?.into_iter().map(|(_, line)| line);
-    let (evaluations, steps): (Vec<Value>, Vec<Value>) = lines.partition(|line| line["validation"].is_object());
+    let (evaluations, steps): (Vec<Value>, Vec<Value>) =
+        lines.partition(|line| line["validation"].is_object());
     Ok((parsed(steps), parsed(evaluations)))
 }
 
 /// A line that another version wrote is left out rather than spoil a run that is over.
 fn parsed<T: DeserializeOwned>(lines: Vec<Value>) -> Vec<T> {
-    lines.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect()
+    lines
+        .into_iter()
+        .filter_map(|line| serde_json::from_value(line).ok())
+        .collect()
 }
 
 fn path(out: &Path) -> PathBuf {
@@ -78,5 +99,8 @@ fn lines(out: &Path) -> Result<Vec<(String, Value)>> {
         return Ok(Vec::new());
     }
     let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
-    Ok(text.lines().filter_map(|line| Some((format!("{line}\n"), serde_json::from_str(line).ok()?))).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| Some((format!("{line}\n"), serde_json::from_str(line).ok()?)))
+        .collect())
 }

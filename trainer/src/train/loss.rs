@@ -26,7 +26,15 @@ impl FromStr for ClassWeights {
         if text == "balanced" {
             return Ok(ClassWeights::Balanced);
         }
-        let weights: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok().filter(|w: &f64| w.is_finite() && *w > 0.0)).collect();
+        let weights: Option<Vec<f64>> = text
+            .split(',')
+            .map(|part| {
+                part.trim()
+                    .parse()
+                    .ok()
+                    .filter(|w: &f64| w.is_finite() && *w > 0.0)
+            })
+            .collect();
         let weights = weights.and_then(|weights| <[f64; LABELS]>::try_from(weights).ok());
         weights.map(ClassWeights::Given).ok_or_else(|| "wanted `balanced`, or five numbers above 0 with commas between them, for 1 to 5 stars".into())
     }
@@ -66,7 +74,13 @@ impl ClassWeights {
                 labels.for_each(|label| counts[label] += 1.0);
                 let classes = counts.iter().filter(|count| **count > 0.0).count() as f64;
                 let n: f64 = counts.iter().sum();
-                counts.map(|count| if count > 0.0 { n / (classes * count) } else { 0.0 })
+                counts.map(|count| {
+                    if count > 0.0 {
+                        n / (classes * count)
+                    } else {
+                        0.0
+                    }
+                })
             }
         }
     }
@@ -92,7 +106,10 @@ pub struct Lessons {
 }
 
 /// How a teacher is followed, unless told otherwise.
-pub const DEFAULT_LESSONS: Lessons = Lessons { share: 0.9, temperature: 2.0 };
+pub const DEFAULT_LESSONS: Lessons = Lessons {
+    share: 0.9,
+    temperature: 2.0,
+};
 
 /// How many reviews with the same text gave it each label, 0 to 4, each by what it counts.
 pub type Counts = [f64; LABELS];
@@ -108,21 +125,33 @@ const LOG_LOSS_POWER: f64 = 1.5;
 impl Loss {
     /// Cross-entropy in which a share `smoothing` of the truth is spread evenly over all classes, and class c weighs `weights[c]`.
     pub fn new(smoothing: f64, weights: [f64; LABELS]) -> Loss {
-        Loss { smoothing, weights, soft_targets: None, log_loss: 0.0, lessons: None }
+        Loss {
+            smoothing,
+            weights,
+            soft_targets: None,
+            log_loss: 0.0,
+            lessons: None,
+        }
     }
 
     /// The truth is not one label, but shared with those beside it: a label d away gets a share in proportion to exp(-sharpness d²). (Díaz and Marathe, "Soft Labels for Ordinal
     /// Regression", CVPR 2019.)
     #[must_use]
     pub fn with_soft_targets(self, sharpness: Option<f64>) -> Loss {
-        Loss { soft_targets: sharpness, ..self }
+        Loss {
+            soft_targets: sharpness,
+            ..self
+        }
     }
 
     /// Adds `weight` times the ordinal log-loss, -Σ d^1.5 ln(1 - p_c) over labels c that are d away from the truth: the further off, the dearer a probability. (Castagnos, Mihelich and
     /// Dognin, "A Simple Log-based Loss Function for Ordinal Text Classification", COLING 2022.)
     #[must_use]
     pub fn with_log_loss(self, weight: f64) -> Loss {
-        Loss { log_loss: weight, ..self }
+        Loss {
+            log_loss: weight,
+            ..self
+        }
     }
 
     /// Has a teacher's logits count too, in [`Loss::taught`].
@@ -143,7 +172,13 @@ impl Loss {
 
     /// What a text with these counts of labels, or without any, counts in the mean.
     pub fn weight(&self, counts: Option<&Counts>) -> f64 {
-        counts.map_or(1.0, |counts| counts.iter().zip(&self.weights).map(|(count, weight)| count * weight).sum())
+        counts.map_or(1.0, |counts| {
+            counts
+                .iter()
+                .zip(&self.weights)
+                .map(|(count, weight)| count * weight)
+                .sum()
+        })
     }
 
     /// The targets of each label in the cross-entropy, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
@@ -175,13 +210,21 @@ impl Loss {
         let log_sum = max + logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
         let targets: [f64; LABELS] = std::array::from_fn(|c| self.target(label, c));
         let whole: f64 = targets.iter().sum();
-        let mut loss = targets.iter().zip(&logits).map(|(t, x)| t * (log_sum - x)).sum();
-        let mut gradient: [f64; LABELS] = std::array::from_fn(|c| (logits[c] - log_sum).exp() * whole - targets[c]);
+        let mut loss = targets
+            .iter()
+            .zip(&logits)
+            .map(|(t, x)| t * (log_sum - x))
+            .sum();
+        let mut gradient: [f64; LABELS] =
+            std::array::from_fn(|c| (logits[c] - log_sum).exp() * whole - targets[c]);
         if self.log_loss > 0.0 {
             let (value, slope) = log_loss(&logits, log_sum, label);
             let weight = self.log_loss * self.weights[label];
             loss += weight * value;
-            gradient.iter_mut().zip(slope).for_each(|(gradient, slope)| *gradient += weight * slope);
+            gradient
+                .iter_mut()
+                .zip(slope)
+                .for_each(|(gradient, slope)| *gradient += weight * slope);
         }
         (loss, gradient.map(|x| x as f32))
     }
@@ -194,7 +237,10 @@ impl Loss {
         for (label, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
             let (value, slope) = self.of(logits, label);
             loss += count * value;
-            gradient.iter_mut().zip(slope).for_each(|(sum, slope)| *sum += count * f64::from(slope));
+            gradient
+                .iter_mut()
+                .zip(slope)
+                .for_each(|(sum, slope)| *sum += count * f64::from(slope));
         }
         (loss, gradient.map(|x| x as f32))
     }
@@ -204,15 +250,33 @@ impl Loss {
     /// Neural Network", 2015.) Without lessons it is [`Loss::of_counts`].
     ///
     /// For an unlabelled text the teacher has a share of 1, at a weight of 1.
-    pub fn taught(&self, logits: &[f32; LABELS], counts: Option<&Counts>, teacher: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
-        let (loss, gradient) = counts.map_or((0.0, [0.0; LABELS]), |counts| self.of_counts(logits, counts));
-        let Some(Lessons { share, temperature }) = self.lessons else { return (loss, gradient) };
+    pub fn taught(
+        &self,
+        logits: &[f32; LABELS],
+        counts: Option<&Counts>,
+        teacher: &[f32; LABELS],
+    ) -> (f64, [f32; LABELS]) {
+        let (loss, gradient) = counts.map_or((0.0, [0.0; LABELS]), |counts| {
+            self.of_counts(logits, counts)
+        });
+        let Some(Lessons { share, temperature }) = self.lessons else {
+            return (loss, gradient);
+        };
         let share = if counts.is_some() { share } else { 1.0 };
-        let (p, q) = (log_softmax(teacher, temperature), log_softmax(logits, temperature));
+        let (p, q) = (
+            log_softmax(teacher, temperature),
+            log_softmax(logits, temperature),
+        );
         let divergence: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
         let weight = share * self.weight(counts);
-        let gradient = std::array::from_fn(|c| ((1.0 - share) * f64::from(gradient[c]) + weight * temperature * (q[c].exp() - p[c].exp())) as f32);
-        ((1.0 - share) * loss + weight * temperature * temperature * divergence, gradient)
+        let gradient = std::array::from_fn(|c| {
+            ((1.0 - share) * f64::from(gradient[c])
+                + weight * temperature * (q[c].exp() - p[c].exp())) as f32
+        });
+        (
+            (1.0 - share) * loss + weight * temperature * temperature * divergence,
+            gradient,
+        )
     }
 }
 
@@ -231,7 +295,9 @@ fn log_loss(logits: &[f64; LABELS], log_sum: f64, label: usize) -> (f64, [f64; L
         let distance = (c.abs_diff(label) as f64).powf(LOG_LOSS_POWER);
         // 1 - p_c from the other logits: the difference itself would be lost where p_c is nearly 1.
         let others = || (0..LABELS).filter(|j| *j != c);
-        let max = others().map(|j| logits[j]).fold(f64::NEG_INFINITY, f64::max);
+        let max = others()
+            .map(|j| logits[j])
+            .fold(f64::NEG_INFINITY, f64::max);
         let log_others = max + others().map(|j| (logits[j] - max).exp()).sum::<f64>().ln();
         let p = (logits[c] - log_sum).exp();
         loss += distance * (log_sum - log_others);
@@ -255,7 +321,11 @@ mod tests {
 
     fn mean(loss: &Loss) -> f64 {
         let total: f64 = LOGITS.iter().map(|(_, label)| loss.weights[*label]).sum();
-        LOGITS.iter().map(|(logits, label)| loss.of(logits, *label).0).sum::<f64>() / total
+        LOGITS
+            .iter()
+            .map(|(logits, label)| loss.of(logits, *label).0)
+            .sum::<f64>()
+            / total
     }
 
     #[test]
@@ -268,7 +338,10 @@ mod tests {
             (0.2, WEIGHTS, 6.8182277174930634),
         ] {
             let found = mean(&Loss::new(smoothing, weights));
-            assert!((found - wanted).abs() < 1e-12, "smoothing {smoothing}, weights {weights:?}: {found}, recorded {wanted}");
+            assert!(
+                (found - wanted).abs() < 1e-12,
+                "smoothing {smoothing}, weights {weights:?}: {found}, recorded {wanted}"
+            );
         }
         assert_eq!(Loss::plain(), Loss::new(0.0, [1.0; LABELS]));
     }
@@ -277,7 +350,13 @@ mod tests {
     fn the_gradient_is_that_of_finite_differences() {
         let soft = Loss::new(0.05, WEIGHTS).with_soft_targets(Some(0.8));
         let ordinal = Loss::new(0.1, WEIGHTS).with_log_loss(0.7);
-        for loss in [Loss::plain(), Loss::new(0.1, [1.0; LABELS]), Loss::new(0.3, WEIGHTS), soft, ordinal] {
+        for loss in [
+            Loss::plain(),
+            Loss::new(0.1, [1.0; LABELS]),
+            Loss::new(0.3, WEIGHTS),
+            soft,
+            ordinal,
+        ] {
             for (logits, label) in LOGITS {
                 let (_, gradient) = loss.of(&logits, label);
                 for c in 0..LABELS {
@@ -289,7 +368,11 @@ mod tests {
                     };
                     let step = 1.0 / 1024.0;
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
-                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-6, "{logits:?} {label} {c}: {} {wanted}", gradient[c]);
+                    assert!(
+                        (f64::from(gradient[c]) - wanted).abs() < 1e-6,
+                        "{logits:?} {label} {c}: {} {wanted}",
+                        gradient[c]
+                    );
                 }
             }
         }
@@ -298,10 +381,21 @@ mod tests {
     #[test]
     fn a_teacher_is_followed_as_far_as_it_counts() {
         let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
-        for lessons in [Lessons { share: 1.0, temperature: 1.0 }, Lessons { share: 0.7, temperature: 3.0 }] {
+        for lessons in [
+            Lessons {
+                share: 1.0,
+                temperature: 1.0,
+            },
+            Lessons {
+                share: 0.7,
+                temperature: 3.0,
+            },
+        ] {
             let loss = Loss::new(0.1, WEIGHTS).with_lessons(Some(lessons));
             let several = Some([0.5, 0.0, 3.0, 1.0, 0.0]);
-            for (logits, counts) in LOGITS.iter().flat_map(|(logits, label)| [Some(one(*label)), several, None].map(|counts| (*logits, counts))) {
+            for (logits, counts) in LOGITS.iter().flat_map(|(logits, label)| {
+                [Some(one(*label)), several, None].map(|counts| (*logits, counts))
+            }) {
                 let (_, gradient) = loss.taught(&logits, counts.as_ref(), &teacher);
                 for c in 0..LABELS {
                     let at = |step: f32| {
@@ -311,19 +405,32 @@ mod tests {
                     };
                     let step = 1.0 / 1024.0;
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
-                    assert!((f64::from(gradient[c]) - wanted).abs() < 1e-5, "{lessons:?} {logits:?} {counts:?} {c}: {} {wanted}", gradient[c]);
+                    assert!(
+                        (f64::from(gradient[c]) - wanted).abs() < 1e-5,
+                        "{lessons:?} {logits:?} {counts:?} {c}: {} {wanted}",
+                        gradient[c]
+                    );
                 }
             }
         }
         // Whoever thinks as the teacher has nothing to learn; a shift of all logits is no thought.
-        let all = Loss::plain().with_lessons(Some(Lessons { share: 1.0, temperature: 2.0 }));
+        let all = Loss::plain().with_lessons(Some(Lessons {
+            share: 1.0,
+            temperature: 2.0,
+        }));
         let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), Some(&one(0)), &teacher);
-        assert!(loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7), "{loss} {gradient:?}");
+        assert!(
+            loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7),
+            "{loss} {gradient:?}"
+        );
         // torch 2.15, float64: 4 * F.kl_div(log_softmax(LOGITS[1] / 2), softmax(teacher / 2), reduction="sum")
         let (loss, _) = all.taught(&LOGITS[1].0, Some(&one(0)), &teacher);
         assert!((loss - 1.0639032019545245).abs() < 1e-9, "{loss}");
         let (logits, label) = LOGITS[0];
-        assert_eq!(Loss::plain().taught(&logits, Some(&one(label)), &teacher), Loss::plain().of(&logits, label));
+        assert_eq!(
+            Loss::plain().taught(&logits, Some(&one(label)), &teacher),
+            Loss::plain().of(&logits, label)
+        );
         assert!(!all.is_cross_entropy());
     }
 
@@ -331,20 +438,36 @@ mod tests {
     fn counts_are_the_sum_over_their_reviews() {
         let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
         let labels = [0, 3, 3, 4, 3, 0];
-        let counts = labels.iter().fold([0.0; LABELS], |mut counts: Counts, label| {
-            counts[*label] += 1.0;
-            counts
-        });
+        let counts = labels
+            .iter()
+            .fold([0.0; LABELS], |mut counts: Counts, label| {
+                counts[*label] += 1.0;
+                counts
+            });
         let plain = Loss::new(0.1, WEIGHTS).with_log_loss(0.3);
         for loss in [plain, plain.with_lessons(Some(DEFAULT_LESSONS))] {
-            assert!((loss.weight(Some(&counts)) - labels.iter().map(|label| loss.weight(Some(&one(*label)))).sum::<f64>()).abs() < 1e-12);
+            assert!(
+                (loss.weight(Some(&counts))
+                    - labels
+                        .iter()
+                        .map(|label| loss.weight(Some(&one(*label))))
+                        .sum::<f64>())
+                .abs()
+                    < 1e-12
+            );
             for (logits, _) in LOGITS {
                 let each = labels.map(|label| loss.taught(&logits, Some(&one(label)), &teacher));
                 let (value, gradient) = loss.taught(&logits, Some(&counts), &teacher);
                 assert!((value - each.iter().map(|(value, _)| value).sum::<f64>()).abs() < 1e-9);
                 for (c, found) in gradient.iter().enumerate() {
-                    let wanted: f64 = each.iter().map(|(_, gradient)| f64::from(gradient[c])).sum();
-                    assert!((f64::from(*found) - wanted).abs() < 1e-5, "{logits:?} {c}: {found} {wanted}");
+                    let wanted: f64 = each
+                        .iter()
+                        .map(|(_, gradient)| f64::from(gradient[c]))
+                        .sum();
+                    assert!(
+                        (f64::from(*found) - wanted).abs() < 1e-5,
+                        "{logits:?} {c}: {found} {wanted}"
+                    );
                 }
             }
         }
@@ -357,9 +480,16 @@ mod tests {
             let from = |k: usize| p[k..].iter().sum::<f64>();
             let above = |k: usize| from(k + 1) / from(k);
             for label in 0..LABELS {
-                let at = if label + 1 < LABELS { -(1.0 - above(label)).ln() } else { 0.0 };
+                let at = if label + 1 < LABELS {
+                    -(1.0 - above(label)).ln()
+                } else {
+                    0.0
+                };
                 let corn = (0..label).map(|k| -above(k).ln()).sum::<f64>() + at;
-                assert!((corn - Loss::plain().of(&logits, label).0).abs() < 1e-6, "{logits:?} {label}");
+                assert!(
+                    (corn - Loss::plain().of(&logits, label).0).abs() < 1e-6,
+                    "{logits:?} {label}"
+                );
             }
         }
     }
@@ -368,49 +498,97 @@ mod tests {
     fn soft_targets_fall_with_the_square_of_the_distance() {
         let loss = Loss::plain().with_soft_targets(Some(0.5));
         let targets: [f64; LABELS] = std::array::from_fn(|c| loss.target(1, c));
-        assert!((targets.iter().sum::<f64>() - 1.0).abs() < 1e-12 && targets[0] == targets[2], "{targets:?}");
+        assert!(
+            (targets.iter().sum::<f64>() - 1.0).abs() < 1e-12 && targets[0] == targets[2],
+            "{targets:?}"
+        );
         for (c, distance) in [(2, 1.0f64), (3, 2.0), (4, 3.0)] {
-            assert!((targets[c] / targets[1] - (-0.5 * distance * distance).exp()).abs() < 1e-12, "{targets:?}");
+            assert!(
+                (targets[c] / targets[1] - (-0.5 * distance * distance).exp()).abs() < 1e-12,
+                "{targets:?}"
+            );
         }
-        assert!(Loss::plain().with_soft_targets(Some(50.0)).target(3, 3) > 1.0 - 1e-12, "sharp enough, it is the label alone");
+        assert!(
+            Loss::plain().with_soft_targets(Some(50.0)).target(3, 3) > 1.0 - 1e-12,
+            "sharp enough, it is the label alone"
+        );
     }
 
     #[test]
     fn the_log_loss_is_its_formula() {
         for (logits, label) in LOGITS {
             let p = starsight_model::rating::softmax(&logits).map(f64::from);
-            let wanted: f64 = (0..LABELS).map(|c| -(c.abs_diff(label) as f64).powf(1.5) * (1.0 - p[c]).ln()).sum();
-            let found = Loss::plain().with_log_loss(1.0).of(&logits, label).0 - Loss::plain().of(&logits, label).0;
-            assert!((found - wanted).abs() < 1e-4 * wanted.max(1.0), "{logits:?}: {found}, wanted {wanted}");
+            let wanted: f64 = (0..LABELS)
+                .map(|c| -(c.abs_diff(label) as f64).powf(1.5) * (1.0 - p[c]).ln())
+                .sum();
+            let found = Loss::plain().with_log_loss(1.0).of(&logits, label).0
+                - Loss::plain().of(&logits, label).0;
+            assert!(
+                (found - wanted).abs() < 1e-4 * wanted.max(1.0),
+                "{logits:?}: {found}, wanted {wanted}"
+            );
         }
-        assert!(Loss::plain().is_cross_entropy() && !Loss::plain().with_log_loss(0.1).is_cross_entropy());
+        assert!(
+            Loss::plain().is_cross_entropy()
+                && !Loss::plain().with_log_loss(0.1).is_cross_entropy()
+        );
     }
 
     #[test]
     fn huge_logits_stay_finite() {
         for loss in [Loss::new(0.1, WEIGHTS), Loss::plain().with_log_loss(1.0)] {
             let (loss, gradient) = loss.of(&[3e38, -3e38, 0.0, 0.0, 0.0], 1);
-            assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss} {gradient:?}");
+            assert!(
+                loss.is_finite() && gradient.iter().all(|g| g.is_finite()),
+                "{loss} {gradient:?}"
+            );
         }
-        assert!(Loss::plain().of(&[f32::NAN, 0.0, 0.0, 0.0, 0.0], 1).0.is_nan(), "but what is no number is told");
+        assert!(
+            Loss::plain()
+                .of(&[f32::NAN, 0.0, 0.0, 0.0, 0.0], 1)
+                .0
+                .is_nan(),
+            "but what is no number is told"
+        );
     }
 
     #[test]
     fn balanced_weights_are_those_of_scikit_learn() {
         // By the formula of sklearn.utils.class_weight.compute_class_weight("balanced", ...), over the classes that occur.
         let resolve = |labels: &[usize]| ClassWeights::Balanced.resolve(labels.iter().copied());
-        assert_eq!(resolve(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 4]), [0.5, 1.0, 2.0, 2.0, 1.0]);
+        assert_eq!(
+            resolve(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 4]),
+            [0.5, 1.0, 2.0, 2.0, 1.0]
+        );
         assert_eq!(resolve(&[0, 0, 0, 4]), [4.0 / 6.0, 0.0, 0.0, 0.0, 2.0]);
     }
 
     #[test]
     fn class_weights_are_written_as_they_are_read() {
         for text in ["balanced", "1,2,2.5,2,0.5"] {
-            assert_eq!(text.parse::<ClassWeights>().expect("weights").to_string(), text);
+            assert_eq!(
+                text.parse::<ClassWeights>().expect("weights").to_string(),
+                text
+            );
         }
-        assert_eq!("1, 2, 2.5, 2, 5e-1".parse(), Ok(ClassWeights::Given(WEIGHTS)));
-        for text in ["", "1,2,3", "1,2,3,4,0", "1,2,3,4,x", "1,2,3,4,inf", "Balanced"] {
-            assert!(text.parse::<ClassWeights>().expect_err("an error").contains("five numbers above 0"), "{text}");
+        assert_eq!(
+            "1, 2, 2.5, 2, 5e-1".parse(),
+            Ok(ClassWeights::Given(WEIGHTS))
+        );
+        for text in [
+            "",
+            "1,2,3",
+            "1,2,3,4,0",
+            "1,2,3,4,x",
+            "1,2,3,4,inf",
+            "Balanced",
+        ] {
+            assert!(
+                text.parse::<ClassWeights>()
+                    .expect_err("an error")
+                    .contains("five numbers above 0"),
+                "{text}"
+            );
         }
     }
 }

@@ -20,7 +20,9 @@ const TASK: usize = 64 * 1024;
 
 /// What is said of a tensor whose gradient is not finite.
 pub fn not_finite(name: &str) -> Error {
-    anyhow!("the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help")
+    anyhow!(
+        "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help"
+    )
 }
 
 /// The optimiser's memory of each weight.
@@ -70,7 +72,12 @@ impl RowMut<'_> {
 
 impl AdamW {
     /// An optimiser of weights that lie as in `layout`, with the group of each of its tensors. Gradients are clipped to a global norm of `max_norm`.
-    pub fn new(layout: &Arc<Layout>, groups: Vec<Group>, weight_decay: f64, max_norm: f64) -> AdamW {
+    pub fn new(
+        layout: &Arc<Layout>,
+        groups: Vec<Group>,
+        weight_decay: f64,
+        max_norm: f64,
+    ) -> AdamW {
         let zeros = || Aligned::zeros(layout.len());
         AdamW {
             layout: layout.clone(),
@@ -90,16 +97,46 @@ impl AdamW {
         let mut ids: Vec<u32> = token_ids.copied().collect();
         ids.sort_unstable();
         ids.dedup();
-        let AdamW { layout, recent, first_moment, second_moment, rows, .. } = self;
-        let due = rows_mut(layout, rows, model.values_mut(), first_moment, second_moment, &ids);
+        let AdamW {
+            layout,
+            recent,
+            first_moment,
+            second_moment,
+            rows,
+            ..
+        } = self;
+        let due = rows_mut(
+            layout,
+            rows,
+            model.values_mut(),
+            first_moment,
+            second_moment,
+            &ids,
+        );
         due.into_par_iter().for_each(|mut row| row.catch_up(recent));
     }
 
     /// Brings all weights up to date, as an evaluation or a checkpoint wants them.
     pub fn settle(&mut self, model: &mut Fused) {
         let ids: Vec<u32> = (0..self.rows.len() as u32).collect();
-        let AdamW { layout, recent, first_moment, second_moment, rows, .. } = self;
-        rows_mut(layout, rows, model.values_mut(), first_moment, second_moment, &ids).into_par_iter().for_each(|mut row| row.catch_up(recent));
+        let AdamW {
+            layout,
+            recent,
+            first_moment,
+            second_moment,
+            rows,
+            ..
+        } = self;
+        rows_mut(
+            layout,
+            rows,
+            model.values_mut(),
+            first_moment,
+            second_moment,
+            &ids,
+        )
+        .into_par_iter()
+        .for_each(|mut row| row.catch_up(recent));
         self.recent.clear();
         self.rows.iter_mut().for_each(|row| row.made = 0);
     }
@@ -115,8 +152,15 @@ impl AdamW {
         self.updates += 1;
         // As torch.nn.utils.clip_grad_norm_.
         let clip = (self.max_norm / (norm + 1e-6)).min(1.0) as f32;
-        let make = |group: &Group| Update { clip, ..group.update(rate, self.weight_decay, self.updates) };
-        let updates: Vec<Option<Update>> = self.groups.iter().map(|group| group.trained.then(|| make(group))).collect();
+        let make = |group: &Group| Update {
+            clip,
+            ..group.update(rate, self.weight_decay, self.updates)
+        };
+        let updates: Vec<Option<Update>> = self
+            .groups
+            .iter()
+            .map(|group| group.trained.then(|| make(group)))
+            .collect();
         let (layout, words) = (self.layout.clone(), self.layout.words());
         let (values, word_values) = model.values_mut().split_at_mut(words.start);
         let (first, word_first) = self.first_moment.split_at_mut(words.start);
@@ -124,27 +168,51 @@ impl AdamW {
 
         let mut tasks = Vec::new();
         let mut rest = (values, gradients.dense(), first, second);
-        for (tensor, update) in layout.tensors().iter().zip(&updates).filter(|(tensor, _)| tensor.range.start < words.start) {
+        for (tensor, update) in layout
+            .tensors()
+            .iter()
+            .zip(&updates)
+            .filter(|(tensor, _)| tensor.range.start < words.start)
+        {
             let n = tensor.range.len();
             let (p, g, m, v) = rest;
             let ((p, p_rest), (g, g_rest)) = (p.split_at_mut(n), g.split_at(n));
             let ((m, m_rest), (v, v_rest)) = (m.split_at_mut(n), v.split_at_mut(n));
             if let Some(update) = update {
-                let parts = p.chunks_mut(TASK).zip(g.chunks(TASK)).zip(m.chunks_mut(TASK)).zip(v.chunks_mut(TASK));
+                let parts = p
+                    .chunks_mut(TASK)
+                    .zip(g.chunks(TASK))
+                    .zip(m.chunks_mut(TASK))
+                    .zip(v.chunks_mut(TASK));
                 tasks.extend(parts.map(|(((p, g), m), v)| (update, p, g, m, v)));
             }
             rest = (p_rest, g_rest, m_rest, v_rest);
         }
-        tasks.into_par_iter().for_each(|(update, p, g, m, v)| update::apply(update, p, g, m, v));
+        tasks
+            .into_par_iter()
+            .for_each(|(update, p, g, m, v)| update::apply(update, p, g, m, v));
 
         // The word embedding is the last tensor.
-        let Some(Some(update)) = updates.last() else { return Ok(norm) };
+        let Some(Some(update)) = updates.last() else {
+            return Ok(norm);
+        };
         let width = layout.width();
-        let mut order: Vec<(u32, &[f32])> = ids.iter().copied().zip(word_gradients.chunks_exact(width)).collect();
+        let mut order: Vec<(u32, &[f32])> = ids
+            .iter()
+            .copied()
+            .zip(word_gradients.chunks_exact(width))
+            .collect();
         order.sort_unstable_by_key(|(id, _)| *id);
         let sorted: Vec<u32> = order.iter().map(|(id, _)| *id).collect();
         let made = self.recent.len() + 1;
-        let rows = split_rows(&mut self.rows, word_values, word_first, word_second, width, &sorted);
+        let rows = split_rows(
+            &mut self.rows,
+            word_values,
+            word_first,
+            word_second,
+            width,
+            &sorted,
+        );
         rows.into_par_iter().zip(order).for_each(|(row, (_, g))| {
             update::apply(update, row.values, g, row.first, row.second);
             *row.row = Row { made, moved: true };
@@ -155,9 +223,26 @@ impl AdamW {
 
     /// The names of the trained tensors and the sums of their gradients' squares.
     fn squares(&self, gradients: &Gradients) -> impl Iterator<Item = (&str, f64)> {
-        let trained = || self.layout.tensors().iter().zip(&self.groups).filter(|(_, group)| group.trained).map(|(tensor, _)| tensor);
-        let gradient = |range: &Range<usize>| if *range == self.layout.words() { gradients.words().1 } else { &gradients.dense()[range.clone()] };
-        let sums = update::sums_of_squares(&trained().map(|tensor| gradient(&tensor.range)).collect::<Vec<_>>());
+        let trained = || {
+            self.layout
+                .tensors()
+                .iter()
+                .zip(&self.groups)
+                .filter(|(_, group)| group.trained)
+                .map(|(tensor, _)| tensor)
+        };
+        let gradient = |range: &Range<usize>| {
+            if *range == self.layout.words() {
+                gradients.words().1
+            } else {
+                &gradients.dense()[range.clone()]
+            }
+        };
+        let sums = update::sums_of_squares(
+            &trained()
+                .map(|tensor| gradient(&tensor.range))
+                .collect::<Vec<_>>(),
+        );
         trained().map(|tensor| tensor.spec.name.as_str()).zip(sums)
     }
 
@@ -174,7 +259,10 @@ impl AdamW {
 
     /// The names of the trained tensors whose gradient is zero throughout: they stay as they are.
     pub fn unmoved(&self, gradients: &Gradients) -> Vec<&str> {
-        self.squares(gradients).filter(|(_, sum)| *sum == 0.0).map(|(name, _)| name).collect()
+        self.squares(gradients)
+            .filter(|(_, sum)| *sum == 0.0)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// First and second moments by the names of their tensors. All weights must be up to date, as [`AdamW::settle`] leaves them.
@@ -183,7 +271,10 @@ impl AdamW {
     /// When memory cannot be had.
     pub fn moments(&self, model: &Fused) -> Result<[Weights; 2]> {
         ensure!(self.recent.is_empty(), "some weights are not up to date");
-        Ok([model.layout().name(&self.first_moment)?, model.layout().name(&self.second_moment)?])
+        Ok([
+            model.layout().name(&self.first_moment)?,
+            model.layout().name(&self.second_moment)?,
+        ])
     }
 
     /// Goes on from moments that were saved after `updates` updates.
@@ -192,16 +283,27 @@ impl AdamW {
     /// When a tensor is missing or of another shape.
     pub fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {
         for tensor in self.layout.tensors() {
-            for (to, from) in [(&mut self.first_moment, first), (&mut self.second_moment, second)] {
-                let from = from.get(&tensor.spec.name, &tensor.spec.shape)?.flatten_all()?.to_vec1::<f32>()?;
+            for (to, from) in [
+                (&mut self.first_moment, first),
+                (&mut self.second_moment, second),
+            ] {
+                let from = from
+                    .get(&tensor.spec.name, &tensor.spec.shape)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
                 to[tensor.range.clone()].copy_from_slice(&from);
             }
         }
         let words = self.layout.words();
         let width = self.layout.width();
-        let moments = self.first_moment[words.clone()].chunks_exact(width).zip(self.second_moment[words].chunks_exact(width));
+        let moments = self.first_moment[words.clone()]
+            .chunks_exact(width)
+            .zip(self.second_moment[words].chunks_exact(width));
         for (row, (m, v)) in self.rows.iter_mut().zip(moments) {
-            *row = Row { made: 0, moved: m.iter().chain(v).any(|x| *x != 0.0) };
+            *row = Row {
+                made: 0,
+                moved: m.iter().chain(v).any(|x| *x != 0.0),
+            };
         }
         (self.updates, self.recent) = (updates, Vec::new());
         Ok(())
@@ -218,7 +320,14 @@ fn rows_mut<'a>(
     ids: &[u32],
 ) -> Vec<RowMut<'a>> {
     let words = layout.words();
-    split_rows(rows, &mut values[words.clone()], &mut first[words.clone()], &mut second[words], layout.width(), ids)
+    split_rows(
+        rows,
+        &mut values[words.clone()],
+        &mut first[words.clone()],
+        &mut second[words],
+        layout.width(),
+        ids,
+    )
 }
 
 /// The rows of these token ids, ascending, out of a word embedding and its moments.
@@ -230,12 +339,21 @@ fn split_rows<'a>(
     width: usize,
     ids: &[u32],
 ) -> Vec<RowMut<'a>> {
-    let all = rows.iter_mut().zip(values.chunks_exact_mut(width)).zip(first.chunks_exact_mut(width)).zip(second.chunks_exact_mut(width));
+    let all = rows
+        .iter_mut()
+        .zip(values.chunks_exact_mut(width))
+        .zip(first.chunks_exact_mut(width))
+        .zip(second.chunks_exact_mut(width));
     let mut wanted = ids.iter().peekable();
     let mut out = Vec::with_capacity(ids.len());
     for (id, (((row, values), first), second)) in (0u32..).zip(all) {
         if wanted.next_if(|wanted| **wanted == id).is_some() {
-            out.push(RowMut { row, values, first, second });
+            out.push(RowMut {
+                row,
+                values,
+                first,
+                second,
+            });
         }
     }
     out

@@ -21,7 +21,10 @@ pub fn trainee(place: &Place, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
         Place::Candle => bail!("a model rates by candle, but is not trained by it"),
         #[cfg(feature = "cuda")]
         Place::Gpu { device, precision } => {
-            ensure!(setup.rounded_from.is_none(), "--int8 is for the processor: on a GPU, leave it out, or say --device cpu");
+            ensure!(
+                setup.rounded_from.is_none(),
+                "--int8 is for the processor: on a GPU, leave it out, or say --device cpu"
+            );
             Box::new(gpu::Gpu::new(device, *precision, setup)?)
         }
     })

@@ -41,7 +41,12 @@ impl Processor {
         model.set_precision(precision);
         Ok(Processor {
             workspace: Workspace::new(&model, setup.depth),
-            optimizer: AdamW::new(model.layout(), setup.groups.to_vec(), setup.weight_decay, setup.max_grad_norm),
+            optimizer: AdamW::new(
+                model.layout(),
+                setup.groups.to_vec(),
+                setup.weight_decay,
+                setup.max_grad_norm,
+            ),
             loss: setup.loss,
             token_budget: setup.token_budget.unwrap_or(TOKEN_BUDGET),
             seed: setup.seed,
@@ -75,20 +80,51 @@ impl Processor {
 impl Trainee for Processor {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
         self.unround();
-        self.optimizer.prepare(&mut self.model, step.token_ids.iter().copied().flatten());
+        self.optimizer
+            .prepare(&mut self.model, step.token_ids.iter().copied().flatten());
         if self.rounded_from.is_some_and(|from| number >= from) {
-            let words: BTreeSet<usize> = step.token_ids.iter().copied().flatten().map(|id| *id as usize).collect();
+            let words: BTreeSet<usize> = step
+                .token_ids
+                .iter()
+                .copied()
+                .flatten()
+                .map(|id| *id as usize)
+                .collect();
             self.round(words.into_iter());
         }
-        let Processor { model, workspace, .. } = self;
-        let loss = step::gradient(model, workspace, step, &self.loss, self.token_budget, self.seed, number)?;
+        let Processor {
+            model, workspace, ..
+        } = self;
+        let loss = step::gradient(
+            model,
+            workspace,
+            step,
+            &self.loss,
+            self.token_budget,
+            self.seed,
+            number,
+        )?;
         self.unround();
-        let Processor { model, workspace, optimizer, .. } = self;
-        let mut done = Done { loss, norm: f64::NAN, broken: None, unmoved: Vec::new() };
+        let Processor {
+            model,
+            workspace,
+            optimizer,
+            ..
+        } = self;
+        let mut done = Done {
+            loss,
+            norm: f64::NAN,
+            broken: None,
+            unmoved: Vec::new(),
+        };
         // Whoever looks at the loss stops the run; the weights stay sound.
         if loss.is_finite() {
             if std::mem::take(&mut self.first) {
-                done.unmoved = optimizer.unmoved(&workspace.gradients).into_iter().map(str::to_string).collect();
+                done.unmoved = optimizer
+                    .unmoved(&workspace.gradients)
+                    .into_iter()
+                    .map(str::to_string)
+                    .collect();
             }
             done.norm = optimizer.step(model, &workspace.gradients, rate)?;
         }
@@ -114,7 +150,11 @@ impl Trainee for Processor {
         self.unround();
         self.optimizer.settle(&mut self.model);
         let [first, second] = self.optimizer.moments(&self.model)?;
-        Ok([self.model.layout().name(self.model.values())?, first, second])
+        Ok([
+            self.model.layout().name(self.model.values())?,
+            first,
+            second,
+        ])
     }
 
     fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {

@@ -101,7 +101,12 @@ pub struct Recipe {
     #[arg(long, value_enum, default_value_t = Criterion::Loss, help_heading = "Evaluation and the model that is kept")]
     pub best_by: Criterion,
     /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean (expected) has the least squared error, balanced lies between the first two
-    #[arg(long, default_value_t, value_name = "likeliest|median|expected|balanced", help_heading = "Evaluation and the model that is kept")]
+    #[arg(
+        long,
+        default_value_t,
+        value_name = "likeliest|median|expected|balanced",
+        help_heading = "Evaluation and the model that is kept"
+    )]
     #[serde(default)]
     pub decode: Decoding,
     /// Leave the calibration temperature apart, in the bundle's manifest, and the weights as they were trained; else the head's last weights are divided by it, so that every program that
@@ -187,16 +192,29 @@ impl Recipe {
             (self.repeats == Repeats::Counted, "--repeats counted"),
             (self.weight_column.is_some(), "--weight-column"),
         ];
-        tied.into_iter().find(|(given, _)| *given).map(|(_, what)| what)
+        tied.into_iter()
+            .find(|(given, _)| *given)
+            .map(|(_, what)| what)
     }
 
     /// The length of a run over `reviews` reviews, at least one.
     pub fn length(&self, reviews: usize) -> Length {
         let reviews_a_step = self.batch.saturating_mul(self.accum);
         let steps_an_epoch = reviews.div_ceil(reviews_a_step);
-        let steps = self.max_steps.unwrap_or(steps_an_epoch.saturating_mul(self.epochs as usize));
-        let last = (steps % steps_an_epoch).saturating_mul(reviews_a_step).min(reviews);
-        Length { reviews_a_step, steps_an_epoch, steps, reviews: (steps / steps_an_epoch).saturating_mul(reviews).saturating_add(last) }
+        let steps = self
+            .max_steps
+            .unwrap_or(steps_an_epoch.saturating_mul(self.epochs as usize));
+        let last = (steps % steps_an_epoch)
+            .saturating_mul(reviews_a_step)
+            .min(reviews);
+        Length {
+            reviews_a_step,
+            steps_an_epoch,
+            steps,
+            reviews: (steps / steps_an_epoch)
+                .saturating_mul(reviews)
+                .saturating_add(last),
+        }
     }
 
     /// The learning rate over a run of `steps` steps.
@@ -205,18 +223,40 @@ impl Recipe {
     /// When it would never reach its highest, or end above it.
     pub fn schedule(&self, steps: usize) -> Result<Schedule> {
         // Rounded up as `Trainer` does.
-        let warmup = self.warmup_steps.unwrap_or((self.warmup * steps as f64).ceil() as usize);
-        ensure!(warmup <= steps, "--warmup-steps {warmup} is more than the run's {steps} steps");
+        let warmup = self
+            .warmup_steps
+            .unwrap_or((self.warmup * steps as f64).ceil() as usize);
+        ensure!(
+            warmup <= steps,
+            "--warmup-steps {warmup} is more than the run's {steps} steps"
+        );
         let (decay, peak, end) = (self.schedule, self.lr, self.lr_end);
-        ensure!(decay != Decay::Polynomial || end < peak, "--lr-end {end} is not below --lr {peak}");
-        Ok(Schedule { decay, peak, end, power: self.lr_power, warmup, total: steps })
+        ensure!(
+            decay != Decay::Polynomial || end < peak,
+            "--lr-end {end} is not below --lr {peak}"
+        );
+        Ok(Schedule {
+            decay,
+            peak,
+            end,
+            power: self.lr_power,
+            warmup,
+            total: steps,
+        })
     }
 
     /// The loss, given the labels of the training split.
     pub fn loss(&self, labels: impl Iterator<Item = usize>) -> Loss {
         let plain = ClassWeights::Given([1.0; 5]);
-        let loss = Loss::new(self.label_smoothing, self.class_weights.as_ref().unwrap_or(&plain).resolve(labels));
-        loss.with_soft_targets(self.soft_targets).with_log_loss(self.ordinal_log_loss)
+        let loss = Loss::new(
+            self.label_smoothing,
+            self.class_weights
+                .as_ref()
+                .unwrap_or(&plain)
+                .resolve(labels),
+        );
+        loss.with_soft_targets(self.soft_targets)
+            .with_log_loss(self.ordinal_log_loss)
     }
 
     /// The step from which, in a run of `steps` steps, the model computes with the weights that int8 leaves of its own; none if it never does.
@@ -227,13 +267,21 @@ impl Recipe {
     /// How a teacher is followed.
     pub fn lessons(&self) -> Lessons {
         let Lessons { share, temperature } = DEFAULT_LESSONS;
-        Lessons { share: self.teacher_share.unwrap_or(share), temperature: self.teacher_temperature.unwrap_or(temperature) }
+        Lessons {
+            share: self.teacher_share.unwrap_or(share),
+            temperature: self.teacher_temperature.unwrap_or(temperature),
+        }
     }
 
     /// Which tensors move in a run of `steps` steps, and how fast.
     pub fn grouping(&self, steps: usize) -> Grouping {
         let head_first = (self.head_first * steps as f64).ceil() as i32;
-        Grouping { layer_decay: self.layer_decay, freeze_embeddings: self.freeze_embeddings, freeze_layers: self.freeze_layers, head_first }
+        Grouping {
+            layer_decay: self.layer_decay,
+            freeze_embeddings: self.freeze_embeddings,
+            freeze_layers: self.freeze_layers,
+            head_first,
+        }
     }
 }
 
@@ -245,7 +293,10 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 fn number(text: &str, fits: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|x: &f64| x.is_finite() && fits(*x)).ok_or_else(|| format!("wanted {wanted}"))
+    text.parse()
+        .ok()
+        .filter(|x: &f64| x.is_finite() && fits(*x))
+        .ok_or_else(|| format!("wanted {wanted}"))
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {
@@ -265,7 +316,11 @@ fn factor(text: &str) -> Result<f64, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    number(text, |x| (0.0..1.0).contains(&x), "a rate from 0 to below 1")
+    number(
+        text,
+        |x| (0.0..1.0).contains(&x),
+        "a rate from 0 to below 1",
+    )
 }
 
 #[cfg(test)]
@@ -284,7 +339,15 @@ pub(crate) mod tests {
     fn a_run_is_as_long_as_its_epochs_or_steps() {
         let length = |flags: &[&str]| recipe(flags).length(1000);
         // 1000 reviews in steps of 128 are 7 whole steps and one of 104.
-        assert_eq!(length(&[]), Length { reviews_a_step: 128, steps_an_epoch: 8, steps: 8, reviews: 1000 });
+        assert_eq!(
+            length(&[]),
+            Length {
+                reviews_a_step: 128,
+                steps_an_epoch: 8,
+                steps: 8,
+                reviews: 1000
+            }
+        );
         assert_eq!(length(&["--epochs", "3"]).reviews, 3000);
         let short = length(&["--max-steps", "3", "--epochs", "5"]);
         assert_eq!((short.steps, short.reviews), (3, 384));
@@ -292,18 +355,34 @@ pub(crate) mod tests {
         assert_eq!((long.steps, long.reviews), (17, 2128));
         let large = length(&["--batch", "18446744073709551615"]);
         assert_eq!((large.steps, large.reviews), (1, 1000));
-        assert_eq!(length(&["--max-steps", "18446744073709551615"]).reviews, usize::MAX, "as good as endless");
+        assert_eq!(
+            length(&["--max-steps", "18446744073709551615"]).reviews,
+            usize::MAX,
+            "as good as endless"
+        );
     }
 
     #[test]
     fn what_only_the_processor_computes_is_named() {
         let tied = |flags: &[&str], taught| recipe(flags).tied_to_processor(taught);
-        assert_eq!([tied(&[], false), tied(&["--label-smoothing", "0.1"], false)], [None, None]);
+        assert_eq!(
+            [tied(&[], false), tied(&["--label-smoothing", "0.1"], false)],
+            [None, None]
+        );
         assert_eq!(tied(&[], true), Some("learning from a --teacher"));
-        assert_eq!(tied(&["--ordinal-log-loss", "0.5"], false), Some("--ordinal-log-loss"));
+        assert_eq!(
+            tied(&["--ordinal-log-loss", "0.5"], false),
+            Some("--ordinal-log-loss")
+        );
         assert_eq!(tied(&["--int8", "0.2"], false), Some("--int8"));
-        assert_eq!(tied(&["--repeats", "counted"], false), Some("--repeats counted"));
-        assert_eq!(tied(&["--weight-column", "w"], false), Some("--weight-column"));
+        assert_eq!(
+            tied(&["--repeats", "counted"], false),
+            Some("--repeats counted")
+        );
+        assert_eq!(
+            tied(&["--weight-column", "w"], false),
+            Some("--weight-column")
+        );
     }
 
     #[test]
@@ -311,29 +390,63 @@ pub(crate) mod tests {
         let recipe = recipe(&["--epochs", "3"]);
         let mut json = serde_json::to_value(&recipe).expect("JSON");
         let fields = json.as_object_mut().expect("an object");
-        for later in ["decode", "ordinal-log-loss", "head-first", "int8", "repeats", "temperature-apart"] {
+        for later in [
+            "decode",
+            "ordinal-log-loss",
+            "head-first",
+            "int8",
+            "repeats",
+            "temperature-apart",
+        ] {
             assert!(fields.remove(later).is_some(), "{later}");
         }
-        assert_eq!(serde_json::from_value::<Recipe>(json).expect("a recipe"), recipe);
+        assert_eq!(
+            serde_json::from_value::<Recipe>(json).expect("a recipe"),
+            recipe
+        );
     }
 
     #[test]
     fn a_warm_up_is_a_share_or_steps() {
-        let warmup = |flags: &[&str]| recipe(flags).schedule(15).map(|schedule| schedule.warmup).map_err(|e| e.to_string());
+        let warmup = |flags: &[&str]| {
+            recipe(flags)
+                .schedule(15)
+                .map(|schedule| schedule.warmup)
+                .map_err(|e| e.to_string())
+        };
         assert_eq!(warmup(&[]), Ok(2));
         assert_eq!(warmup(&["--warmup", "0"]), Ok(0));
         assert_eq!(warmup(&["--warmup", "0.5", "--warmup-steps", "3"]), Ok(3));
-        assert_eq!(warmup(&["--warmup-steps", "16"]), Err("--warmup-steps 16 is more than the run's 15 steps".into()));
-        assert_eq!(warmup(&["--schedule", "polynomial", "--lr-end", "2e-5"]), Err("--lr-end 0.00002 is not below --lr 0.00002".into()));
+        assert_eq!(
+            warmup(&["--warmup-steps", "16"]),
+            Err("--warmup-steps 16 is more than the run's 15 steps".into())
+        );
+        assert_eq!(
+            warmup(&["--schedule", "polynomial", "--lr-end", "2e-5"]),
+            Err("--lr-end 0.00002 is not below --lr 0.00002".into())
+        );
     }
 
     #[test]
     fn the_default_is_the_notebooks() {
         let recipe = recipe(&[]);
-        assert_eq!((recipe.epochs, recipe.batch, recipe.accum, recipe.lr, recipe.seed, recipe.split_seed), (1, 64, 2, 2e-5, 42, 42));
+        assert_eq!(
+            (
+                recipe.epochs,
+                recipe.batch,
+                recipe.accum,
+                recipe.lr,
+                recipe.seed,
+                recipe.split_seed
+            ),
+            (1, 64, 2, 2e-5, 42, 42)
+        );
         assert_eq!(recipe.loss([0, 4].into_iter()), Loss::plain());
         assert_eq!(recipe.grouping(10).layer_decay, 1.0);
-        assert!(!recipe.freeze_embeddings && !super::tests::recipe(&["--freeze-embeddings=false"]).freeze_embeddings);
+        assert!(
+            !recipe.freeze_embeddings
+                && !super::tests::recipe(&["--freeze-embeddings=false"]).freeze_embeddings
+        );
         assert!(super::tests::recipe(&["--freeze-embeddings"]).freeze_embeddings);
     }
 }

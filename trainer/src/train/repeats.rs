@@ -37,7 +37,15 @@ pub struct Learned {
 impl Learned {
     /// One example for each row in `train`, then one for each of `more` unlabelled rows, which are numbered from `labelled` on.
     pub fn each(train: &[usize], labelled: usize, more: usize) -> Learned {
-        Learned { rows: train.iter().copied().chain(labelled..labelled + more).collect(), counts: Vec::new(), unlabelled_from: labelled }
+        Learned {
+            rows: train
+                .iter()
+                .copied()
+                .chain(labelled..labelled + more)
+                .collect(),
+            counts: Vec::new(),
+            unlabelled_from: labelled,
+        }
     }
 
     /// The same examples with the weight of each row. With [`Repeats::Counted`], rows with the same token `ids` become one example, which has the number of the first.
@@ -48,17 +56,32 @@ impl Learned {
         weight: impl Fn(usize) -> f64,
         ids: impl Fn(usize) -> &'a [u32],
     ) -> Learned {
-        let starts = self.rows.partition_point(|row| *row < self.unlabelled_from).min(self.rows.len());
+        let starts = self
+            .rows
+            .partition_point(|row| *row < self.unlabelled_from)
+            .min(self.rows.len());
         let (train, more) = self.rows.split_at(starts);
         let distinct = match repeats {
             Repeats::Each => Distinct::all(train.len()),
-            Repeats::Counted => Distinct::of(&train.iter().map(|row| ids(*row)).collect::<Vec<_>>()),
+            Repeats::Counted => {
+                Distinct::of(&train.iter().map(|row| ids(*row)).collect::<Vec<_>>())
+            }
         };
         let mut sums = vec![[0f64; LABELS]; distinct.firsts.len()];
-        train.iter().zip(&distinct.like).for_each(|(row, first)| sums[*first][label(*row)] += weight(*row));
-        let (mut rows, mut counts) = (Vec::with_capacity(sums.len()), Vec::with_capacity(sums.len()));
+        train
+            .iter()
+            .zip(&distinct.like)
+            .for_each(|(row, first)| sums[*first][label(*row)] += weight(*row));
+        let (mut rows, mut counts) = (
+            Vec::with_capacity(sums.len()),
+            Vec::with_capacity(sums.len()),
+        );
         for (first, sum) in distinct.firsts.iter().zip(sums) {
-            let shares = if repeats == Repeats::Counted { (sum.iter().sum::<f64>() / HEAVIEST).ceil().max(1.0) } else { 1.0 };
+            let shares = if repeats == Repeats::Counted {
+                (sum.iter().sum::<f64>() / HEAVIEST).ceil().max(1.0)
+            } else {
+                1.0
+            };
             let share = sum.map(|count| (count / shares) as f32);
             (0..shares as usize).for_each(|_| {
                 rows.push(train[*first]);
@@ -66,7 +89,11 @@ impl Learned {
             });
         }
         rows.extend(more);
-        Learned { rows, counts, ..self }
+        Learned {
+            rows,
+            counts,
+            ..self
+        }
     }
 
     /// How many examples an epoch has.
@@ -87,7 +114,11 @@ impl Learned {
     /// The star counts of example `i`; `None` for an unlabelled text. `label` gives the label of a row.
     pub fn counts(&self, i: usize, label: impl Fn(usize) -> usize) -> Option<Counts> {
         let row = self.rows[i];
-        (row < self.unlabelled_from).then(|| self.counts.get(i).map_or_else(|| one(label(row)), |counts| counts.map(f64::from)))
+        (row < self.unlabelled_from).then(|| {
+            self.counts
+                .get(i)
+                .map_or_else(|| one(label(row)), |counts| counts.map(f64::from))
+        })
     }
 }
 
@@ -99,29 +130,67 @@ mod tests {
 
     #[test]
     fn counts_of_a_text_are_those_of_its_reviews() {
-        let texts: [&[u32]; 7] = [&[2, 7, 3], &[2, 8, 3], &[2, 7, 3], &[2, 7, 3], &[2, 9, 3], &[2, 8, 3], &[2, 7, 3]];
+        let texts: [&[u32]; 7] = [
+            &[2, 7, 3],
+            &[2, 8, 3],
+            &[2, 7, 3],
+            &[2, 7, 3],
+            &[2, 9, 3],
+            &[2, 8, 3],
+            &[2, 7, 3],
+        ];
         let weights = [1.0, 2.0, 1.0, 0.5, 1.0, 1.0];
         let train = [5, 0, 2, 1, 3];
-        let of = |repeats| Learned::each(&train, 6, 1).weighed(repeats, |row| LABEL[row], |row| weights[row], |row| texts[row]);
+        let of = |repeats| {
+            Learned::each(&train, 6, 1).weighed(
+                repeats,
+                |row| LABEL[row],
+                |row| weights[row],
+                |row| texts[row],
+            )
+        };
         let counted = of(Repeats::Counted);
         // Row 6 has no stars, and stays by itself though its text is known.
         assert_eq!(counted.rows(), [5, 0, 6]);
-        let counts = |learned: &Learned| (0..learned.count()).map(|i| learned.counts(i, |row| LABEL[row])).collect::<Vec<_>>();
-        assert_eq!(counts(&counted), [Some([2.0, 1.0, 0.0, 0.0, 0.0]), Some([0.0, 0.0, 0.5, 0.0, 2.0]), None]);
+        let counts = |learned: &Learned| {
+            (0..learned.count())
+                .map(|i| learned.counts(i, |row| LABEL[row]))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            counts(&counted),
+            [
+                Some([2.0, 1.0, 0.0, 0.0, 0.0]),
+                Some([0.0, 0.0, 0.5, 0.0, 2.0]),
+                None
+            ]
+        );
         let each = of(Repeats::Each);
         assert_eq!(each.rows(), [5, 0, 2, 1, 3, 6]);
         assert_eq!(counts(&each)[3], Some([2.0, 0.0, 0.0, 0.0, 0.0]));
         let plain = Learned::each(&train, 6, 1);
-        assert_eq!((plain.rows(), counts(&plain)[0]), (each.rows(), Some(one(1))));
+        assert_eq!(
+            (plain.rows(), counts(&plain)[0]),
+            (each.rows(), Some(one(1)))
+        );
     }
 
     #[test]
     fn what_was_written_often_comes_in_equal_shares() {
         let train: Vec<usize> = (0..50).collect();
-        let learned = Learned::each(&train, 50, 0).weighed(Repeats::Counted, |row| row % 2, |_| 1.0, |row| if row < 40 { &[1] } else { &[2] });
+        let learned = Learned::each(&train, 50, 0).weighed(
+            Repeats::Counted,
+            |row| row % 2,
+            |_| 1.0,
+            |row| if row < 40 { &[1] } else { &[2] },
+        );
         // 40 of one text in 3 shares, 10 of the other in one.
         assert_eq!(learned.rows(), [0, 0, 0, 40]);
-        let sum = |label: usize| (0..4).map(|i| learned.counts(i, |row| row % 2).expect("counts")[label]).sum::<f64>();
+        let sum = |label: usize| {
+            (0..4)
+                .map(|i| learned.counts(i, |row| row % 2).expect("counts")[label])
+                .sum::<f64>()
+        };
         assert!((sum(0) - 25.0).abs() < 1e-5 && (sum(1) - 25.0).abs() < 1e-5);
     }
 }

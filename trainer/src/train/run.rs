@@ -27,34 +27,65 @@ use crate::system::{files, memory};
 /// When the data cannot be divided, `out` holds an earlier run and neither `resume` nor `overwrite` is said, the disk is full, the loss explodes, or someone interrupts the run
 /// (its state is saved first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
-    let Training { base, reviews, recipe, out, .. } = &training;
+    let Training {
+        base,
+        reviews,
+        recipe,
+        out,
+        ..
+    } = &training;
     let parts = recipe.parts(reviews)?;
     let config = match recipe.dropout {
         Some(rate) => base.config.clone().with_dropout(rate as f32),
         None => base.config.clone(),
     };
     let taught = !training.teachers.is_empty();
-    let plan = |examples: usize| Plan::new(recipe, &config, parts.train.iter().map(|row| reviews.label(*row)), examples, taught);
+    let plan = |examples: usize| {
+        Plan::new(
+            recipe,
+            &config,
+            parts.train.iter().map(|row| reviews.label(*row)),
+            examples,
+            taught,
+        )
+    };
     // A flag that does not fit is refused before tokens cost time, though there may be fewer examples once repeats are counted.
     plan(parts.train.len() + training.unlabelled.map_or(0, Texts::count))?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
     let mut run = identity(&training, resumed.as_ref())?;
     // What is known without tokens or a teacher is compared before they cost time.
-    resumed.iter().try_for_each(|state| same(state, &run, out))?;
+    resumed
+        .iter()
+        .try_for_each(|state| same(state, &run, out))?;
 
     let mut examples = Examples::tokenised(&training, &parts)?;
     let plan = plan(examples.count())?;
     examples.ask_teachers(&training, &parts, &checkpoints)?;
     run.data = examples.fingerprint(&parts.val);
     run.lessons = examples.lessons_fingerprint();
-    resumed.iter().try_for_each(|state| same(state, &run, out))?;
+    resumed
+        .iter()
+        .try_for_each(|state| same(state, &run, out))?;
     files::write_bytes(&out.join("recipe.toml"), training.recipe_toml.as_bytes())?;
-    let state = learn::learn(&training, &config, plan, &checkpoints, resumed.unwrap_or_else(|| CheckpointState::new(run)), &parts, &examples)?;
+    let state = learn::learn(
+        &training,
+        &config,
+        plan,
+        &checkpoints,
+        resumed.unwrap_or_else(|| CheckpointState::new(run)),
+        &parts,
+        &examples,
+    )?;
 
     let best = state.best().context("a run has at least one evaluation")?;
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
-    say!("the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}", best.step, best.epoch, state.evaluations.len());
+    say!(
+        "the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}",
+        best.step,
+        best.epoch,
+        state.evaluations.len()
+    );
     let kept = Kept::new(&training, &config, &checkpoints, best)?;
     let (outcome, logits) = kept.test(&training, &config, &state, best, &parts, &examples)?;
     kept.write(&training, &config, &outcome, &parts, &logits)?;
@@ -68,7 +99,9 @@ fn identity(training: &Training<'_>, resumed: Option<&CheckpointState>) -> Resul
         model: training.base_name.clone(),
         base: Some(bundle::sha256_hex(&training.base.weights.to_safetensors()?)),
         student: training.student.clone(),
-        data: resumed.map(|state| state.run.data.clone()).unwrap_or_default(),
+        data: resumed
+            .map(|state| state.run.data.clone())
+            .unwrap_or_default(),
         lessons: resumed.and_then(|state| state.run.lessons.clone()),
     })
 }
@@ -82,14 +115,23 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(training: &Training<'_>, config: &EncoderConfig, checkpoints: &Checkpoints, best: &Checkpoint) -> Result<Kept> {
+    fn new(
+        training: &Training<'_>,
+        config: &EncoderConfig,
+        checkpoints: &Checkpoints,
+        best: &Checkpoint,
+    ) -> Result<Kept> {
         let mut weights = checkpoints.weights(best.step, config)?;
         // Before they are quantised: the integers stand for the weights of the bundle.
         if !training.recipe.temperature_apart {
             weights.divide_logits(best.calibration.temperature)?;
         }
         let integers = int8::quantize(config, &weights)?;
-        let weights = if training.recipe.int8 > 0.0 { int8::restore(config, integers.clone())? } else { weights };
+        let weights = if training.recipe.int8 > 0.0 {
+            int8::restore(config, integers.clone())?
+        } else {
+            weights
+        };
         Ok(Kept { weights, integers })
     }
 
@@ -103,7 +145,12 @@ impl Kept {
         parts: &Split,
         examples: &Examples<'_>,
     ) -> Result<(Outcome, Vec<[f32; LABELS]>)> {
-        let Training { reviews, recipe, out, .. } = training;
+        let Training {
+            reviews,
+            recipe,
+            out,
+            ..
+        } = training;
         let temperature = best.calibration.temperature;
         let engine = training.place.engine(config, &self.weights)?;
         let clock = Instant::now();
@@ -113,15 +160,21 @@ impl Kept {
         })?;
         let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
         if recipe.temperature_apart {
-            logits.iter_mut().for_each(|logits| *logits = cooled(logits, temperature));
+            logits
+                .iter_mut()
+                .for_each(|logits| *logits = cooled(logits, temperature));
         }
-        let uncalibrated = |(logits, label): (&[f32; LABELS], &usize)| cross_entropy(&logits.map(|x| x * temperature), *label);
-        let uncalibrated_loss = logits.iter().zip(&labels).map(uncalibrated).sum::<f64>() / labels.len() as f64;
+        let uncalibrated = |(logits, label): (&[f32; LABELS], &usize)| {
+            cross_entropy(&logits.map(|x| x * temperature), *label)
+        };
+        let uncalibrated_loss =
+            logits.iter().zip(&labels).map(uncalibrated).sum::<f64>() / labels.len() as f64;
         let outcome = Outcome {
             eval_samples_per_second: parts.test.len() as f64 / clock.elapsed().as_secs_f64(),
             test: Evaluation::new(&logits, &labels, recipe.decode),
             unseen: examples.unseen(parts).map(|at| {
-                let (logits, labels): (Vec<_>, Vec<_>) = at.into_iter().map(|i| (logits[i], labels[i])).unzip();
+                let (logits, labels): (Vec<_>, Vec<_>) =
+                    at.into_iter().map(|i| (logits[i], labels[i])).unzip();
                 Evaluation::new(&logits, &labels, recipe.decode)
             }),
             uncalibrated_loss,
@@ -144,7 +197,14 @@ impl Kept {
     }
 
     /// Writes `metrics.json`, the report and the bundle.
-    fn write(self, training: &Training<'_>, config: &EncoderConfig, outcome: &Outcome, parts: &Split, logits: &[[f32; LABELS]]) -> Result<()> {
+    fn write(
+        self,
+        training: &Training<'_>,
+        config: &EncoderConfig,
+        outcome: &Outcome,
+        parts: &Split,
+        logits: &[[f32; LABELS]],
+    ) -> Result<()> {
         let out = &training.out;
         // The bundle's probes are computed as every reader will, on the processor in f32.
         let model = Fused::new(config, &self.weights)?;
@@ -157,7 +217,10 @@ impl Kept {
             provenance: training.provenance(),
             name: package::name_of(out),
         };
-        files::write_bytes(&out.join("metrics.json"), &serde_json::to_vec_pretty(outcome)?)?;
+        files::write_bytes(
+            &out.join("metrics.json"),
+            &serde_json::to_vec_pretty(outcome)?,
+        )?;
         report::write(training, outcome, &package.provenance, &parts.test, logits)?;
         package.write(out, &model)
     }
@@ -166,7 +229,8 @@ impl Kept {
 /// Shares of one to five stars among `rows`, as they are weighted. One review is added for each, so that no share is 0.
 fn prior(reviews: &Corpus, rows: &[usize]) -> [f32; LABELS] {
     let mut sums = [1.0; LABELS];
-    rows.iter().for_each(|row| sums[reviews.label(*row)] += f64::from(reviews.weight(*row)));
+    rows.iter()
+        .for_each(|row| sums[reviews.label(*row)] += f64::from(reviews.weight(*row)));
     let all: f64 = sums.iter().sum();
     sums.map(|sum| (sum / all) as f32)
 }
@@ -207,7 +271,10 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
         let state = checkpoints.newest()?;
         match &state {
             Some(state) => say!("going on after step {}", state.step),
-            None => say!("{} holds no checkpoint: starting from the beginning", out.display()),
+            None => say!(
+                "{} holds no checkpoint: starting from the beginning",
+                out.display()
+            ),
         }
         return Ok(state);
     }

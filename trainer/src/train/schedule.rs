@@ -44,7 +44,8 @@ impl Schedule {
             return self.peak * step as f64 / self.warmup as f64;
         }
         // 1 at the end of the warm-up, 0 at the end of the run.
-        let left = self.total.saturating_sub(step) as f64 / self.total.saturating_sub(self.warmup).max(1) as f64;
+        let left = self.total.saturating_sub(step) as f64
+            / self.total.saturating_sub(self.warmup).max(1) as f64;
         match self.decay {
             Decay::Linear => self.peak * left,
             Decay::Cosine => self.peak * 0.5 * (1.0 + (PI * (1.0 - left)).cos()),
@@ -65,24 +66,86 @@ mod tests {
     #[test]
     fn rates_are_those_of_transformers() {
         for (decay, wanted) in [
-            (Decay::Linear, [0.0, 1.0, 2.0, 1.230_769_230_769_230_8, 0.153_846_153_846_153_85, 0.0]),
-            (Decay::Cosine, [0.0, 1.0, 2.0, 1.354_604_887_042_535_6, 0.029_058_182_573_947_988, 0.0]),
+            (
+                Decay::Linear,
+                [
+                    0.0,
+                    1.0,
+                    2.0,
+                    1.230_769_230_769_230_8,
+                    0.153_846_153_846_153_85,
+                    0.0,
+                ],
+            ),
+            (
+                Decay::Cosine,
+                [
+                    0.0,
+                    1.0,
+                    2.0,
+                    1.354_604_887_042_535_6,
+                    0.029_058_182_573_947_988,
+                    0.0,
+                ],
+            ),
             (Decay::Constant, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0]),
-            (Decay::Polynomial, [0.0, 1.0, 2.0, 1.068_047_337_278_106_6, 0.508_875_739_644_970_4, 0.5]),
+            (
+                Decay::Polynomial,
+                [
+                    0.0,
+                    1.0,
+                    2.0,
+                    1.068_047_337_278_106_6,
+                    0.508_875_739_644_970_4,
+                    0.5,
+                ],
+            ),
         ] {
-            let schedule = Schedule { decay, peak: 2.0, end: 0.5, power: 2.0, warmup: 2, total: 15 };
+            let schedule = Schedule {
+                decay,
+                peak: 2.0,
+                end: 0.5,
+                power: 2.0,
+                warmup: 2,
+                total: 15,
+            };
             for (step, wanted) in STEPS.into_iter().zip(wanted) {
                 let found = schedule.rate(step);
-                assert!((found - wanted).abs() < 1e-12, "{decay:?}, step {step}: {found}, recorded {wanted}");
+                assert!(
+                    (found - wanted).abs() < 1e-12,
+                    "{decay:?}, step {step}: {found}, recorded {wanted}"
+                );
             }
         }
     }
 
     #[test]
     fn short_runs_have_a_rate_too() {
-        let schedule = Schedule { decay: Decay::Linear, peak: 1.0, end: 0.0, power: 1.0, warmup: 0, total: 1 };
+        let schedule = Schedule {
+            decay: Decay::Linear,
+            peak: 1.0,
+            end: 0.0,
+            power: 1.0,
+            warmup: 0,
+            total: 1,
+        };
         assert_eq!(schedule.rate(0), 1.0);
-        assert_eq!(Schedule { warmup: 1, ..schedule }.rate(0), 0.0);
-        assert_eq!(Schedule { warmup: 3, total: 3, ..schedule }.rate(3), 0.0);
+        assert_eq!(
+            Schedule {
+                warmup: 1,
+                ..schedule
+            }
+            .rate(0),
+            0.0
+        );
+        assert_eq!(
+            Schedule {
+                warmup: 3,
+                total: 3,
+                ..schedule
+            }
+            .rate(3),
+            0.0
+        );
     }
 }

@@ -30,7 +30,10 @@ pub struct Workspace {
 impl Workspace {
     /// Room for the steps of `model`, of which what lies below `depth` is not trained.
     pub fn new(model: &Fused, depth: Depth) -> Workspace {
-        Workspace { gradients: Gradients::new(model.layout(), depth), tape: Tape::default() }
+        Workspace {
+            gradients: Gradients::new(model.layout(), depth),
+            tape: Tape::default(),
+        }
     }
 }
 
@@ -51,7 +54,11 @@ pub fn gradient(
     number: usize,
 ) -> Result<f64> {
     let lengths: Vec<usize> = step.token_ids.iter().map(|ids| ids.len()).collect();
-    let total: f64 = step.counts.iter().map(|counts| loss.weight(counts.as_ref())).sum();
+    let total: f64 = step
+        .counts
+        .iter()
+        .map(|counts| loss.weight(counts.as_ref()))
+        .sum();
     let mut mean = 0.0;
     workspace.gradients.clear();
     for group in plan(&lengths, token_budget) {

@@ -42,7 +42,9 @@ impl Taught {
     /// Of `all` rows these are taught.
     fn new(rows: &[usize], all: usize, logits: Vec<[f32; LABELS]>) -> Taught {
         let mut places = vec![u32::MAX; all];
-        rows.iter().zip(0..).for_each(|(row, place)| places[*row] = place);
+        rows.iter()
+            .zip(0..)
+            .for_each(|(row, place)| places[*row] = place);
         Taught { places, logits }
     }
 
@@ -56,7 +58,9 @@ impl Taught {
                 let sum = others
                     .chain([&*logits])
                     .map(|logits| log_softmax(logits, 1.0))
-                    .fold([0.0; LABELS], |sum, log_p| std::array::from_fn(|c| sum[c] + log_p[c]));
+                    .fold([0.0; LABELS], |sum, log_p| {
+                        std::array::from_fn(|c| sum[c] + log_p[c])
+                    });
                 *logits = sum.map(|x| (x / count) as f32);
             }
         }
@@ -71,7 +75,10 @@ impl Taught {
     /// SHA-256 of the logits.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        self.logits.as_flattened().iter().for_each(|x| hash.update(x.to_le_bytes()));
+        self.logits
+            .as_flattened()
+            .iter()
+            .for_each(|x| hash.update(x.to_le_bytes()));
         hex(&hash.finalize())
     }
 }
@@ -82,7 +89,14 @@ impl Teacher {
     ///
     /// # Errors
     /// When it cannot be loaded or fails, the reviews were changed since they were read, or the disk is full.
-    pub fn teach(&self, reviews: &Corpus, rows: &[usize], unlabelled: Option<&Unlabelled>, place: &Place, kept: &Path) -> Result<Taught> {
+    pub fn teach(
+        &self,
+        reviews: &Corpus,
+        rows: &[usize],
+        unlabelled: Option<&Unlabelled>,
+        place: &Place,
+        kept: &Path,
+    ) -> Result<Taught> {
         let more = unlabelled.map_or(0, Texts::count);
         let all = reviews.len() + more;
         let taught: Vec<usize> = rows.iter().copied().chain(reviews.len()..all).collect();
@@ -96,20 +110,36 @@ impl Teacher {
         let mut key = Sha256::new();
         key.update(Sha256::digest(&weights));
         key.update(reviews.fingerprint());
-        rows.iter().for_each(|row| key.update((*row as u64).to_le_bytes()));
+        rows.iter()
+            .for_each(|row| key.update((*row as u64).to_le_bytes()));
         unlabelled.inspect(|texts| key.update(texts.fingerprint()));
         let key = key.finalize();
         drop(weights);
         if let Some(logits) = read(kept, &key, taught.len()) {
-            say!("the teacher's ratings of {} reviews are taken from {}", taught.len(), kept.display());
+            say!(
+                "the teacher's ratings of {} reviews are taken from {}",
+                taught.len(),
+                kept.display()
+            );
             return Ok(Taught::new(&taught, all, logits));
         }
 
-        let (rater, _) = rating::load(&self.folder, place).with_context(|| format!("the teacher {}", self.name))?;
+        let (rater, _) = rating::load(&self.folder, place)
+            .with_context(|| format!("the teacher {}", self.name))?;
         let sizes = rater.sizes();
-        say!("the teacher {}: {} of {} layers, {} wide", self.name, sizes.model_type, sizes.layers, sizes.hidden_size);
-        let own = (!rows.is_empty()).then(|| Tokens::of(rater.tokenizer(), reviews)).transpose()?;
-        let others = unlabelled.map(|texts| Tokens::of(rater.tokenizer(), texts)).transpose()?;
+        say!(
+            "the teacher {}: {} of {} layers, {} wide",
+            self.name,
+            sizes.model_type,
+            sizes.layers,
+            sizes.hidden_size
+        );
+        let own = (!rows.is_empty())
+            .then(|| Tokens::of(rater.tokenizer(), reviews))
+            .transpose()?;
+        let others = unlabelled
+            .map(|texts| Tokens::of(rater.tokenizer(), texts))
+            .transpose()?;
         let ids: Vec<&[u32]> = own
             .iter()
             .flat_map(|own| rows.iter().map(|row| own.get(*row)))
@@ -119,7 +149,10 @@ impl Teacher {
         let logits = rating::logits(rater.engine(), &ids, &mut progress)?;
         progress.finish();
         let mut bytes = [&MAGIC[..], &key].concat();
-        logits.as_flattened().iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        logits
+            .as_flattened()
+            .iter()
+            .for_each(|x| bytes.extend(x.to_le_bytes()));
         files::write_bytes(kept, &bytes)?;
         Ok(Taught::new(&taught, all, logits))
     }
@@ -129,9 +162,17 @@ impl Teacher {
 fn read(path: &Path, key: &[u8], count: usize) -> Option<Vec<[f32; LABELS]>> {
     let bytes = std::fs::read(path).ok()?;
     let numbers = bytes.strip_prefix(MAGIC)?.strip_prefix(key)?;
-    let numbers: Vec<f32> = numbers.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let numbers: Vec<f32> = numbers
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect();
     let (logits, rest) = numbers.as_chunks();
-    (logits.len() == count && rest.is_empty() && bytes.len() == MAGIC.len() + KEY + 4 * LABELS * count).then(|| logits.to_vec())
+    (logits.len() == count
+        && rest.is_empty()
+        && bytes.len() == MAGIC.len() + KEY + 4 * LABELS * count)
+        .then(|| logits.to_vec())
 }
 
 #[cfg(test)]
@@ -144,7 +185,10 @@ mod tests {
         let path = dir.path().join("logits");
         let logits = [[1.0, 2.0, 3.0, 4.0, 5.0f32], [0.5; LABELS]];
         let mut bytes = [&MAGIC[..], &[7; KEY]].concat();
-        logits.as_flattened().iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        logits
+            .as_flattened()
+            .iter()
+            .for_each(|x| bytes.extend(x.to_le_bytes()));
         std::fs::write(&path, &bytes).expect("written");
         assert_eq!(read(&path, &[7; KEY], 2).as_deref(), Some(&logits[..]));
         for (key, count) in [([8; KEY], 2), ([7; KEY], 1), ([7; KEY], 3)] {
@@ -153,7 +197,10 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
         assert_eq!(read(&path, &[7; KEY], 2), None, "cut off");
         let taught = Taught::new(&[4, 1], 6, logits.to_vec());
-        assert_eq!((taught.of(4), taught.of(1), taught.of(0)), (Some(&logits[0]), Some(&logits[1]), None));
+        assert_eq!(
+            (taught.of(4), taught.of(1), taught.of(0)),
+            (Some(&logits[0]), Some(&logits[1]), None)
+        );
     }
 
     #[test]
@@ -164,10 +211,18 @@ mod tests {
         assert_eq!(Taught::mean(Vec::new()), None);
         let other = Taught::new(&[2], 3, vec![[7.0, 0.5, -1.0, 2.0, 7.5]]);
         let [p, q] = [&one(), &other].map(|taught| softmax(taught.of(2).expect("logits")));
-        let found = softmax(Taught::mean(vec![one(), other]).expect("a mean").of(2).expect("logits"));
+        let found = softmax(
+            Taught::mean(vec![one(), other])
+                .expect("a mean")
+                .of(2)
+                .expect("logits"),
+        );
         let roots: [f32; LABELS] = std::array::from_fn(|c| (p[c] * q[c]).sqrt());
         for c in 0..LABELS {
-            assert!((found[c] - roots[c] / roots.iter().sum::<f32>()).abs() < 1e-6, "{found:?}");
+            assert!(
+                (found[c] - roots[c] / roots.iter().sum::<f32>()).abs() < 1e-6,
+                "{found:?}"
+            );
         }
     }
 }

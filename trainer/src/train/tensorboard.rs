@@ -43,11 +43,23 @@ impl Events {
     /// When they cannot be written.
     pub fn open(out: &Path, kept: &[Value]) -> Result<Events> {
         let folder = out.join("tensorboard");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
-        let seconds = kept.iter().rev().find_map(|line| line["seconds"].as_f64()).unwrap_or(0.0);
-        let mut clock = Clock { began: now - seconds, seconds: 0.0, stepping: true };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |t| t.as_secs_f64());
+        let seconds = kept
+            .iter()
+            .rev()
+            .find_map(|line| line["seconds"].as_f64())
+            .unwrap_or(0.0);
+        let mut clock = Clock {
+            began: now - seconds,
+            seconds: 0.0,
+            stepping: true,
+        };
         let mut content = record(&version_event(clock.began));
-        kept.iter().filter_map(|line| clock.event(line)).for_each(|event| content.extend(record(&event)));
+        kept.iter()
+            .filter_map(|line| clock.event(line))
+            .for_each(|event| content.extend(record(&event)));
 
         let earlier = match folder.is_dir() {
             true => event_files(&folder)?,
@@ -59,7 +71,10 @@ impl Events {
         for old in earlier.into_iter().filter(|old| *old != path) {
             fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
         }
-        let file = OpenOptions::new().append(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
         Ok(Events { path, file, clock })
     }
 
@@ -68,23 +83,39 @@ impl Events {
     /// # Errors
     /// When the disk is full.
     pub fn add(&mut self, line: &Value) -> Result<()> {
-        let Some(event) = self.clock.event(line) else { return Ok(()) };
-        self.file.write_all(&record(&event)).with_context(|| format!("writing {}", self.path.display()))
+        let Some(event) = self.clock.event(line) else {
+            return Ok(());
+        };
+        self.file
+            .write_all(&record(&event))
+            .with_context(|| format!("writing {}", self.path.display()))
     }
 }
 
 /// The files of events in `folder`.
 fn event_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_ours).collect())
+    let is_ours = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    };
+    Ok(entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(is_ours)
+        .collect())
 }
 
 impl Clock {
     /// The event of a line of the log, if it tells anything that is shown.
     fn event(&mut self, line: &Value) -> Option<Vec<u8>> {
         let scalars = self.scalars(line);
-        (!scalars.is_empty()).then(|| scalar_event(self.began + self.seconds, line["step"].as_u64().unwrap_or(0), &scalars))
+        (!scalars.is_empty()).then(|| {
+            scalar_event(
+                self.began + self.seconds,
+                line["step"].as_u64().unwrap_or(0),
+                &scalars,
+            )
+        })
     }
 
     fn scalars(&mut self, line: &Value) -> Vec<(String, f32)> {
@@ -98,11 +129,18 @@ impl Clock {
                 .filter_map(|(name, x)| Some((format!("eval/{name}"), number(x)?)))
                 .collect();
         }
-        let mut scalars: Vec<_> = STEP_SCALARS.iter().filter_map(|name| Some((format!("train/{name}"), number(&line[name])?))).collect();
-        if let (Some(samples), Some(seconds)) = (line["samples"].as_f64(), line["seconds"].as_f64()) {
+        let mut scalars: Vec<_> = STEP_SCALARS
+            .iter()
+            .filter_map(|name| Some((format!("train/{name}"), number(&line[name])?)))
+            .collect();
+        if let (Some(samples), Some(seconds)) = (line["samples"].as_f64(), line["seconds"].as_f64())
+        {
             // After an evaluation the time is not the step's alone.
             if self.stepping && seconds > self.seconds {
-                scalars.push(("train/samples_per_second".into(), (samples / (seconds - self.seconds)) as f32));
+                scalars.push((
+                    "train/samples_per_second".into(),
+                    (samples / (seconds - self.seconds)) as f32,
+                ));
             }
             (self.seconds, self.stepping) = (seconds, true);
         }
@@ -163,7 +201,13 @@ fn fixed32(out: &mut Vec<u8>, field: u64, x: f32) {
 /// `data` as a TFRecord.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
-    [&length, masked_crc(&length).to_le_bytes().as_slice(), data, &masked_crc(data).to_le_bytes()].concat()
+    [
+        &length,
+        masked_crc(&length).to_le_bytes().as_slice(),
+        data,
+        &masked_crc(data).to_le_bytes(),
+    ]
+    .concat()
 }
 
 /// The CRC-32C, turned and shifted so that a CRC over data that holds CRCs stays of use (tensorflow/core/lib/hash/crc32c.h).
@@ -173,7 +217,11 @@ fn masked_crc(data: &[u8]) -> u32 {
 
 /// CRC-32C (Castagnoli), bit by bit: a record has some 200 bytes, a step some milliseconds.
 fn crc32c(data: &[u8]) -> u32 {
-    !data.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }))
+    !data.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -191,7 +239,10 @@ mod tests {
         }
         fn number(data: &mut &[u8]) -> u64 {
             let length = data.iter().position(|b| b & 0x80 == 0).expect("an end") + 1;
-            take(data, length).iter().rev().fold(0, |x, b| x << 7 | u64::from(b & 0x7f))
+            take(data, length)
+                .iter()
+                .rev()
+                .fold(0, |x, b| x << 7 | u64::from(b & 0x7f))
         }
         let mut out = Vec::new();
         while !data.is_empty() {
@@ -213,11 +264,14 @@ mod tests {
 
     /// The file's records, each held to its CRCs.
     fn records(folder: &Path) -> Vec<Vec<u8>> {
-        let [path] = &event_files(folder).expect("a folder")[..] else { panic!("one file") };
+        let [path] = &event_files(folder).expect("a folder")[..] else {
+            panic!("one file")
+        };
         let file = fs::read(path).expect("a file");
         let (mut rest, mut out) = (file.as_slice(), Vec::new());
         while !rest.is_empty() {
-            let number = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().expect("4 bytes"));
+            let number =
+                |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().expect("4 bytes"));
             let length = u64::from_le_bytes(rest[..8].try_into().expect("8 bytes")) as usize;
             assert_eq!(number(8), masked_crc(&rest[..8]));
             let data = &rest[12..12 + length];
@@ -233,12 +287,20 @@ mod tests {
         let mut out = Vec::new();
         for record in &records(folder)[1..] {
             let event = fields(record);
-            let [(1, _), (2, step), (5, summary)] = &event[..] else { panic!("{event:?}") };
+            let [(1, _), (2, step), (5, summary)] = &event[..] else {
+                panic!("{event:?}")
+            };
             for (_, value) in fields(summary) {
                 let value = fields(&value);
-                let [(1, tag), (2, x)] = &value[..] else { panic!("{value:?}") };
+                let [(1, tag), (2, x)] = &value[..] else {
+                    panic!("{value:?}")
+                };
                 let step = u64::from_le_bytes(step[..].try_into().expect("8 bytes"));
-                out.push((step, String::from_utf8(tag.clone()).expect("a tag"), f32::from_le_bytes(x[..].try_into().expect("4 bytes"))));
+                out.push((
+                    step,
+                    String::from_utf8(tag.clone()).expect("a tag"),
+                    f32::from_le_bytes(x[..].try_into().expect("4 bytes")),
+                ));
             }
         }
         out
@@ -263,15 +325,24 @@ mod tests {
             events.add(&line).expect("added");
         }
         let folder = out.path().join("tensorboard");
-        assert_eq!(fields(&records(&folder)[0])[1], (3, b"brain.Event:2".to_vec()));
+        assert_eq!(
+            fields(&records(&folder)[0])[1],
+            (3, b"brain.Event:2".to_vec())
+        );
         let train = |step, rate: Option<f32>| {
-            let mut lines =
-                vec![(step, "train/loss".to_string(), 0.5), (step, "train/learning_rate".into(), 1e-4), (step, "train/grad_norm".into(), 2.0)];
+            let mut lines = vec![
+                (step, "train/loss".to_string(), 0.5),
+                (step, "train/learning_rate".into(), 1e-4),
+                (step, "train/grad_norm".into(), 2.0),
+            ];
             lines.extend(rate.map(|rate| (step, "train/samples_per_second".into(), rate)));
             lines
         };
         let mut wanted = train(299, Some(5.0));
-        wanted.extend([(300, "eval/accuracy".into(), 0.75), (300, "eval/loss".into(), 0.25)]);
+        wanted.extend([
+            (300, "eval/accuracy".into(), 0.75),
+            (300, "eval/loss".into(), 0.25),
+        ]);
         // The time of the evaluation is in step 300.
         wanted.extend(train(300, None));
         wanted.extend(train(301, Some(10.0)));
@@ -283,13 +354,25 @@ mod tests {
         let out = tempfile::tempdir().expect("a folder");
         let folder = out.path().join("tensorboard");
         fs::create_dir(&folder).expect("a folder");
-        fs::write(folder.join("events.out.tfevents.0000000001.starsight"), b"of the run that was killed").expect("written");
+        fs::write(
+            folder.join("events.out.tfevents.0000000001.starsight"),
+            b"of the run that was killed",
+        )
+        .expect("written");
         fs::write(folder.join("notes.txt"), b"mine").expect("written");
         let mut events = Events::open(out.path(), &[step(1, 1.0), step(2, 3.0)]).expect("events");
         events.add(&step(3, 4.0)).expect("added");
-        let losses: Vec<u64> = scalars(&folder).iter().filter(|(_, tag, _)| tag == "train/loss").map(|(step, ..)| *step).collect();
+        let losses: Vec<u64> = scalars(&folder)
+            .iter()
+            .filter(|(_, tag, _)| tag == "train/loss")
+            .map(|(step, ..)| *step)
+            .collect();
         assert_eq!(losses, [1, 2, 3]);
-        let rates: Vec<f32> = scalars(&folder).iter().filter(|(_, tag, _)| tag == "train/samples_per_second").map(|(.., rate)| *rate).collect();
+        let rates: Vec<f32> = scalars(&folder)
+            .iter()
+            .filter(|(_, tag, _)| tag == "train/samples_per_second")
+            .map(|(.., rate)| *rate)
+            .collect();
         assert_eq!(rates, [10.0, 5.0, 10.0]);
         assert!(folder.join("notes.txt").exists(), "what is not ours stays");
     }

@@ -18,7 +18,10 @@ const ADVICE: &str = "a lower --lr, a longer --warmup or a lower --max-grad-norm
 /// # Errors
 /// When it is not finite.
 pub fn finite(loss: f64) -> Result<()> {
-    ensure!(loss.is_finite(), "the loss is {loss}: it has exploded; {ADVICE}");
+    ensure!(
+        loss.is_finite(),
+        "the loss is {loss}: it has exploded; {ADVICE}"
+    );
     Ok(())
 }
 
@@ -63,23 +66,47 @@ mod tests {
 
     fn stops_at(losses: impl Iterator<Item = f64>) -> Option<usize> {
         let mut watch = LossWatch::default();
-        losses.enumerate().find(|(_, loss)| watch.check(*loss).is_err()).map(|(i, _)| i)
+        losses
+            .enumerate()
+            .find(|(_, loss)| watch.check(*loss).is_err())
+            .map(|(i, _)| i)
     }
 
     #[test]
     fn an_explosion_stops_and_a_bad_step_does_not() {
-        let then = |loss: f64, times: usize| [1.6; FIRST].into_iter().chain(std::iter::repeat_n(loss, times));
+        let then = |loss: f64, times: usize| {
+            [1.6; FIRST]
+                .into_iter()
+                .chain(std::iter::repeat_n(loss, times))
+        };
         assert_eq!(stops_at(then(1.2, 1000)), None);
         assert_eq!(stops_at(then(f64::NAN, 1)), Some(FIRST));
         assert_eq!(stops_at([f64::INFINITY].into_iter()), Some(0));
         assert_eq!(stops_at(then(16.2, 1000)), Some(FIRST + PATIENCE - 1));
-        assert_eq!(stops_at(then(16.2, PATIENCE - 1).chain([1.0]).chain([16.2; PATIENCE - 1])), None);
+        assert_eq!(
+            stops_at(
+                then(16.2, PATIENCE - 1)
+                    .chain([1.0])
+                    .chain([16.2; PATIENCE - 1])
+            ),
+            None
+        );
     }
 
     #[test]
     fn the_bound_follows_the_beginning() {
-        let steady = |first: f64, then: f64| stops_at([first; FIRST].into_iter().chain(std::iter::repeat_n(then, 100)));
-        assert_eq!(steady(0.01, 2.0), None, "worse than an excellent beginning, but no explosion");
+        let steady = |first: f64, then: f64| {
+            stops_at(
+                [first; FIRST]
+                    .into_iter()
+                    .chain(std::iter::repeat_n(then, 100)),
+            )
+        };
+        assert_eq!(
+            steady(0.01, 2.0),
+            None,
+            "worse than an excellent beginning, but no explosion"
+        );
         assert_eq!(steady(40.0, 300.0), None, "a head that starts out far off");
         assert_eq!(steady(40.0, 401.0), Some(FIRST + PATIENCE - 1));
     }
@@ -89,7 +116,14 @@ mod tests {
         let mut watch = LossWatch::default();
         (0..FIRST).for_each(|_| watch.check(1.6).expect("fine"));
         (1..PATIENCE).for_each(|_| watch.check(100.0).expect("not yet"));
-        let mut again: LossWatch = serde_json::from_str(&serde_json::to_string(&watch).expect("JSON")).expect("a watch");
-        assert!(again.check(100.0).expect_err("an error").to_string().contains("for 20 steps"));
+        let mut again: LossWatch =
+            serde_json::from_str(&serde_json::to_string(&watch).expect("JSON")).expect("a watch");
+        assert!(
+            again
+                .check(100.0)
+                .expect_err("an error")
+                .to_string()
+                .contains("for 20 steps")
+        );
     }
 }

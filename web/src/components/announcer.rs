@@ -20,7 +20,11 @@ impl Announcer {
     pub fn say(self, words: impl Into<String>) {
         let words = words.into();
         let due = set_timeout_with_handle(move || self.words.set(words), QUIET).ok();
-        if let Some(late) = self.due.try_update_value(|handle| std::mem::replace(handle, due)).flatten() {
+        if let Some(late) = self
+            .due
+            .try_update_value(|handle| std::mem::replace(handle, due))
+            .flatten()
+        {
             late.clear();
         }
     }

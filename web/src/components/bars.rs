@@ -15,13 +15,21 @@ pub struct Bar {
 
 impl Default for Bar {
     fn default() -> Bar {
-        Bar { share: 0.0, figure: words::NO_VALUE.into() }
+        Bar {
+            share: 0.0,
+            figure: words::NO_VALUE.into(),
+        }
     }
 }
 
 /// A list of five bars. `bars` are in the order of the stars, 1 to 5; the one at `leading` (stars) stands out.
 #[component]
-pub fn Bars(id: &'static str, label: &'static str, #[prop(into)] bars: Signal<[Bar; 5]>, #[prop(into)] leading: Signal<Option<u8>>) -> impl IntoView {
+pub fn Bars(
+    id: &'static str,
+    label: &'static str,
+    #[prop(into)] bars: Signal<[Bar; 5]>,
+    #[prop(into)] leading: Signal<Option<u8>>,
+) -> impl IntoView {
     let rows = (1..=5u8)
         .rev()
         .map(|stars| {

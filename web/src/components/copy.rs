@@ -38,7 +38,11 @@ pub fn CopyButton(
         let text = text();
         spawn_local(async move {
             let done = write(&text).await;
-            copied.set(if done { Copied::Done } else { Copied::ByHand(text) });
+            copied.set(if done {
+                Copied::Done
+            } else {
+                Copied::ByHand(text)
+            });
         });
     };
     Effect::new(move |_| {
@@ -47,9 +51,9 @@ pub fn CopyButton(
         }
     });
     let by_hand = move || match copied.get() {
-        Copied::ByHand(text) => {
-            Some(view! { <textarea class="copy__text" rows="3" readonly aria-label=label node_ref=area prop:value=text></textarea> })
-        }
+        Copied::ByHand(text) => Some(
+            view! { <textarea class="copy__text" rows="3" readonly aria-label=label node_ref=area prop:value=text></textarea> },
+        ),
         _ => None,
     };
     let said = move || match copied.get() {
@@ -69,6 +73,9 @@ pub fn CopyButton(
 /// Whether `text` is on the clipboard now. There is none on a page without HTTPS, though web-sys promises one.
 async fn write(text: &str) -> bool {
     let navigator = window().navigator();
-    let has = js_sys::Reflect::get(&navigator, &"clipboard".into()).is_ok_and(|clipboard| clipboard.is_object());
-    has && JsFuture::from(navigator.clipboard().write_text(text)).await.is_ok()
+    let has = js_sys::Reflect::get(&navigator, &"clipboard".into())
+        .is_ok_and(|clipboard| clipboard.is_object());
+    has && JsFuture::from(navigator.clipboard().write_text(text))
+        .await
+        .is_ok()
 }

@@ -26,7 +26,9 @@ pub fn ModelStrip() -> impl IntoView {
         ModelState::Ready(info) => view! { <Facts info/> }.into_any(),
         ModelState::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
     };
-    let notice = move || model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> });
+    let notice = move || {
+        model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> })
+    };
     view! {
         <section class="strip" id=STRIP tabindex="-1" aria-label=words::MODEL>
             {body}
@@ -46,8 +48,20 @@ fn Loading() -> impl IntoView {
         at if at.total > 0.0 => words::FETCHING,
         _ => words::CONNECTING,
     };
-    let detail = move || at.with(|at| if at.total > 0.0 { words::arriving(at) } else { String::new() });
-    let percent = move || at.get().share().map(|share| format!("{:.0}", share * 100.0));
+    let detail = move || {
+        at.with(|at| {
+            if at.total > 0.0 {
+                words::arriving(at)
+            } else {
+                String::new()
+            }
+        })
+    };
+    let percent = move || {
+        at.get()
+            .share()
+            .map(|share| format!("{:.0}", share * 100.0))
+    };
     let reach = move || at.get().share().map(|share| format!("{share:.4}"));
     view! {
         <div class="strip__loading">
@@ -77,7 +91,9 @@ fn Loading() -> impl IntoView {
 #[component]
 fn Facts(info: Info) -> impl IntoView {
     let model = expect_context::<Model>();
-    let facts = words::model_facts(&info).map(|fact| view! { <li>{fact}</li> }).collect_view();
+    let facts = words::model_facts(&info)
+        .map(|fact| view! { <li>{fact}</li> })
+        .collect_view();
     view! {
         <div class="strip__ready">
             <p class="strip__title" id="model-name" data-testid="model-name" dir="auto">{info.name}</p>

@@ -43,7 +43,9 @@ impl Arriving {
 
     /// Bytes a second of late, as the time left has them.
     pub fn speed(&self) -> Option<f64> {
-        self.seconds_left.filter(|left| *left > 0.0).map(|left| (self.total - self.loaded) / left)
+        self.seconds_left
+            .filter(|left| *left > 0.0)
+            .map(|left| (self.total - self.loaded) / left)
     }
 
     /// As the module tells it.

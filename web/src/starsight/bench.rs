@@ -56,7 +56,9 @@ impl Row {
     fn of(row: &JsValue) -> Row {
         let of = |name| number(row, name).unwrap_or_default();
         Row {
-            batch: field(row, "batch").as_f64().map_or(Batch::Packed, |count| Batch::Of(count as u32)),
+            batch: field(row, "batch")
+                .as_f64()
+                .map_or(Batch::Packed, |count| Batch::Of(count as u32)),
             lag: of("lag") as u32,
             workers: of("workers") as u32,
             samples_per_second: of("samplesPerSecond"),
@@ -82,7 +84,10 @@ impl Rater {
         mut on_rated: impl FnMut(f64, f64) + 'static,
     ) -> Result<(), Trouble> {
         let on_progress = Closure::<dyn FnMut(JsValue)>::new(move |at: JsValue| {
-            on_rated(number(&at, "rated").unwrap_or_default(), number(&at, "tokens").unwrap_or_default());
+            on_rated(
+                number(&at, "rated").unwrap_or_default(),
+                number(&at, "tokens").unwrap_or_default(),
+            );
         });
         let on_row = Closure::<dyn FnMut(JsValue)>::new(move |row: JsValue| on_row(Row::of(&row)));
         let batch = |batch: Batch| match batch {
@@ -96,9 +101,20 @@ impl Rater {
             one.0
         };
         let mut options = Options::default();
-        options.set("batches", &ways.batches.iter().copied().map(batch).collect::<Array>());
+        options.set(
+            "batches",
+            &ways.batches.iter().copied().map(batch).collect::<Array>(),
+        );
         options.set("lags", &ways.lags.iter().map(lag).collect::<Array>());
-        options.set("workers", &ways.workers.iter().copied().map(JsValue::from).collect::<Array>());
+        options.set(
+            "workers",
+            &ways
+                .workers
+                .iter()
+                .copied()
+                .map(JsValue::from)
+                .collect::<Array>(),
+        );
         options.set("onProgress", on_progress.as_ref());
         options.set("onRow", on_row.as_ref());
         options.set("signal", signal);

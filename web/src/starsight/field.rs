@@ -21,6 +21,10 @@ pub fn text(of: &JsValue, name: &str) -> Option<String> {
 /// The items of an array; none where it is no array.
 pub fn list(of: &JsValue, name: &str) -> impl Iterator<Item = JsValue> {
     let field = field(of, name);
-    let items = if Array::is_array(&field) { Array::from(&field) } else { Array::new() };
+    let items = if Array::is_array(&field) {
+        Array::from(&field)
+    } else {
+        Array::new()
+    };
     items.to_vec().into_iter()
 }

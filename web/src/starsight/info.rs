@@ -66,7 +66,8 @@ impl Info {
     pub(super) fn of(info: &JsValue) -> Info {
         let of_text = |name| text(info, name).unwrap_or_default();
         let of_number = |name| number(info, name).unwrap_or_default();
-        let weights = list(info, "files").find(|file| text(file, "path").is_some_and(|path| path.ends_with(".safetensors")));
+        let weights = list(info, "files")
+            .find(|file| text(file, "path").is_some_and(|path| path.ends_with(".safetensors")));
         Info {
             name: of_text("name"),
             model_type: of_text("modelType"),
@@ -80,24 +81,36 @@ impl Info {
             temperature: number(info, "temperature").unwrap_or(1.0),
             decoding: of_text("decoding"),
             weights: weights.and_then(|file| text(&file, "sha256")),
-            provenance: entries(&field(info, "provenance")).filter_map(|(name, value)| Some((name, shown(&value)?))).collect(),
+            provenance: entries(&field(info, "provenance"))
+                .filter_map(|(name, value)| Some((name, shown(&value)?)))
+                .collect(),
             metrics: Metrics::of(&field(info, "metrics")),
         }
     }
 
     /// Share of the test reviews that it rated right.
     pub fn accuracy(&self) -> Option<f64> {
-        self.metrics.as_ref()?.values.iter().find(|(name, ..)| name == "accuracy").map(|(_, value, _)| *value)
+        self.metrics
+            .as_ref()?
+            .values
+            .iter()
+            .find(|(name, ..)| name == "accuracy")
+            .map(|(_, value, _)| *value)
     }
 
     /// What its maker wrote down as `name`.
     pub fn provenance(&self, name: &str) -> Option<&str> {
-        self.provenance.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.provenance
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The Hub's commit that it comes from.
     pub fn commit(&self) -> Option<&str> {
-        self.source.split_once("/resolve/").map(|(_, rest)| rest.trim_end_matches('/'))
+        self.source
+            .split_once("/resolve/")
+            .map(|(_, rest)| rest.trim_end_matches('/'))
     }
 }
 
@@ -108,7 +121,9 @@ impl Metrics {
         }
         let intervals = field(metrics, "intervals");
         let interval = |name: &str| {
-            let bounds: Vec<f64> = list(&intervals, name).filter_map(|bound| bound.as_f64()).collect();
+            let bounds: Vec<f64> = list(&intervals, name)
+                .filter_map(|bound| bound.as_f64())
+                .collect();
             <[f64; 2]>::try_from(bounds).ok()
         };
         let values = entries(metrics).filter_map(|(name, value)| {
@@ -117,7 +132,11 @@ impl Metrics {
         });
         let bin = |bin: JsValue| {
             let samples = number(&bin, "samples").filter(|samples| *samples > 0.0)?;
-            Some(Bin { samples, right: number(&bin, "right")? / samples, confidence: number(&bin, "confidence")? })
+            Some(Bin {
+                samples,
+                right: number(&bin, "right")? / samples,
+                confidence: number(&bin, "confidence")?,
+            })
         };
         Some(Metrics {
             samples: number(metrics, "samples").unwrap_or_default(),
@@ -129,13 +148,24 @@ impl Metrics {
 }
 
 fn confusion(rows: impl Iterator<Item = JsValue>) -> Option<[[f64; 5]; 5]> {
-    let row = |row: JsValue| <[f64; 5]>::try_from(js_sys::Array::from(&row).iter().filter_map(|count| count.as_f64()).collect::<Vec<_>>()).ok();
+    let row = |row: JsValue| {
+        <[f64; 5]>::try_from(
+            js_sys::Array::from(&row)
+                .iter()
+                .filter_map(|count| count.as_f64())
+                .collect::<Vec<_>>(),
+        )
+        .ok()
+    };
     rows.map(row).collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 /// The fields of a plain object, in their order.
 fn entries(of: &JsValue) -> impl Iterator<Item = (String, JsValue)> {
-    let names = of.dyn_ref::<Object>().map(|object| Object::keys(object).to_vec()).unwrap_or_default();
+    let names = of
+        .dyn_ref::<Object>()
+        .map(|object| Object::keys(object).to_vec())
+        .unwrap_or_default();
     let of = of.clone();
     names.into_iter().filter_map(move |name| {
         let name = name.as_string()?;
@@ -146,5 +176,7 @@ fn entries(of: &JsValue) -> impl Iterator<Item = (String, JsValue)> {
 
 /// A text or a number, as text.
 fn shown(value: &JsValue) -> Option<String> {
-    value.as_string().or_else(|| value.as_f64().map(|number| number.to_string()))
+    value
+        .as_string()
+        .or_else(|| value.as_f64().map(|number| number.to_string()))
 }

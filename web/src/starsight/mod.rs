@@ -112,15 +112,25 @@ impl Trouble {
 
     /// Whether the Hub may give it to somebody it knows: it answers so for a model that is private, and for one that does not exist.
     pub fn may_be_private(&self) -> bool {
-        self.name == "DownloadError" && ["answered 401", "answered 403"].iter().any(|answer| self.message.contains(answer))
+        self.name == "DownloadError"
+            && ["answered 401", "answered 403"]
+                .iter()
+                .any(|answer| self.message.contains(answer))
     }
 }
 
 impl From<JsValue> for Trouble {
     fn from(thrown: JsValue) -> Trouble {
         // A DOMException is no Error to `instanceof` in every browser, so the two fields are read from whatever it is.
-        let part = |name: &str| Reflect::get(&thrown, &name.into()).ok().and_then(|value| value.as_string());
-        Trouble { name: part("name").unwrap_or_default(), message: part("message").unwrap_or_else(|| format!("{thrown:?}")) }
+        let part = |name: &str| {
+            Reflect::get(&thrown, &name.into())
+                .ok()
+                .and_then(|value| value.as_string())
+        };
+        Trouble {
+            name: part("name").unwrap_or_default(),
+            message: part("message").unwrap_or_else(|| format!("{thrown:?}")),
+        }
     }
 }
 
@@ -145,8 +155,14 @@ pub struct KeptModel {
 /// What this browser keeps for this page.
 pub async fn kept() -> Result<Kept, Trouble> {
     let found = js_kept().await?;
-    let model = |entry: JsValue| KeptModel { model: text(&entry, "model").unwrap_or_default(), bytes: number(&entry, "bytes").unwrap_or_default() };
-    Ok(Kept { models: list(&found, "models").map(model).collect(), unfinished: number(&found, "unfinished").unwrap_or_default() })
+    let model = |entry: JsValue| KeptModel {
+        model: text(&entry, "model").unwrap_or_default(),
+        bytes: number(&entry, "bytes").unwrap_or_default(),
+    };
+    Ok(Kept {
+        models: list(&found, "models").map(model).collect(),
+        unfinished: number(&found, "unfinished").unwrap_or_default(),
+    })
 }
 
 /// Deletes the kept model that came from `model`, or all.
@@ -186,16 +202,32 @@ pub struct Source {
 }
 
 /// Loads a model. `listeners` must live as long as it.
-pub async fn load(source: &Source, signal: &AbortSignal, listeners: &Listeners) -> Result<Rater, Trouble> {
+pub async fn load(
+    source: &Source,
+    signal: &AbortSignal,
+    listeners: &Listeners,
+) -> Result<Rater, Trouble> {
     let mut options = Options::default();
     options.set("onProgress", listeners.on_progress.as_ref());
     options.set("onNotice", listeners.on_notice.as_ref());
     options.set("onNewer", listeners.on_newer.as_ref());
     options.set("update", &source.update.into());
     options.set("signal", signal);
-    let Source { wanted, files, token, .. } = source;
-    let texts = [("token", token), ("model", &wanted.model), ("endpoint", &wanted.endpoint)];
-    for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+    let Source {
+        wanted,
+        files,
+        token,
+        ..
+    } = source;
+    let texts = [
+        ("token", token),
+        ("model", &wanted.model),
+        ("endpoint", &wanted.endpoint),
+    ];
+    for (name, value) in texts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    {
         options.set(name, &value.into());
     }
     if let Some(files) = files {
@@ -203,7 +235,12 @@ pub async fn load(source: &Source, signal: &AbortSignal, listeners: &Listeners) 
     }
     if let Some(workers) = &wanted.workers {
         // What is no number goes on as it stands, for the error to show it.
-        options.set("workers", &workers.parse::<f64>().map_or_else(|_| workers.into(), JsValue::from));
+        options.set(
+            "workers",
+            &workers
+                .parse::<f64>()
+                .map_or_else(|_| workers.into(), JsValue::from),
+        );
     }
     Ok(js_load(&options.0).await?.unchecked_into())
 }
@@ -216,7 +253,9 @@ impl Rater {
 
     /// Rates one text; also tells how much work it was.
     pub async fn rate_one(&self, text: &str) -> Result<(Rating, Speed), Trouble> {
-        let rated = self.js_rate(&Array::of1(&text.into()), &Object::new()).await?;
+        let rated = self
+            .js_rate(&Array::of1(&text.into()), &Object::new())
+            .await?;
         let rating = list(&rated, "ratings").next().unwrap_or_default();
         let mut probabilities = [0.0; 5];
         for (p, value) in probabilities.iter_mut().zip(list(&rating, "probabilities")) {
@@ -224,7 +263,12 @@ impl Rater {
         }
         let of = |name| number(&rating, name).unwrap_or_default();
         Ok((
-            Rating { stars: of("stars") as u8, expected: of("expected") as f32, probabilities, guess: field(&rating, "guess").is_truthy() },
+            Rating {
+                stars: of("stars") as u8,
+                expected: of("expected") as f32,
+                probabilities,
+                guess: field(&rating, "guess").is_truthy(),
+            },
             Reflect::get(&rated, &"stats".into())?.unchecked_into(),
         ))
     }
@@ -239,11 +283,20 @@ impl Rater {
     ) -> Result<Speed, Trouble> {
         let on_progress = Closure::<dyn FnMut(Speed)>::new(on_progress);
         let on_ratings = Closure::<dyn FnMut(Columns)>::new(move |columns: Columns| {
-            let (indices, stars, expected, probabilities) =
-                (columns.indices().to_vec(), columns.stars().to_vec(), columns.expected().to_vec(), columns.probabilities().to_vec());
+            let (indices, stars, expected, probabilities) = (
+                columns.indices().to_vec(),
+                columns.stars().to_vec(),
+                columns.expected().to_vec(),
+                columns.probabilities().to_vec(),
+            );
             let (probabilities, _) = probabilities.as_chunks::<5>();
             let guesses = columns.guesses().to_vec();
-            let rating = |i: usize| Rating { stars: stars[i], expected: expected[i], probabilities: probabilities[i], guess: guesses[i] == 1 };
+            let rating = |i: usize| Rating {
+                stars: stars[i],
+                expected: expected[i],
+                probabilities: probabilities[i],
+                guess: guesses[i] == 1,
+            };
             let mut ratings = (0..indices.len()).map(|i| (indices[i] as usize, rating(i)));
             on_ratings(&mut ratings);
         });

@@ -20,5 +20,7 @@ impl Wanted {
 
 /// Whether a model's name is the address of a folder of this site, such as `./model/`.
 pub fn is_folder(model: &str) -> bool {
-    ["/", "./", "../"].iter().any(|start| model.starts_with(start))
+    ["/", "./", "../"]
+        .iter()
+        .any(|start| model.starts_with(start))
 }

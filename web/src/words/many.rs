@@ -1,6 +1,8 @@
 //! Rate many.
 
-use starsight_table::protocol::{Chosen, ColumnChoice, Described, Encoding, Fault, Key, Metrics, Problem, Rated};
+use starsight_table::protocol::{
+    Chosen, ColumnChoice, Described, Encoding, Fault, Key, Metrics, Problem, Rated,
+};
 
 use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
 use crate::words::NO_VALUE;
@@ -20,7 +22,8 @@ pub const WHAT_COMES: &str = "The ratings appear below, and can be downloaded.";
 
 pub const CHOOSE: &str = "Choose a file";
 pub const CHOOSE_ANOTHER: &str = "Choose another file";
-pub const KINDS: &str = "or drop it here: .csv, .tsv, .jsonl, .parquet or .txt. It stays on this device.";
+pub const KINDS: &str =
+    "or drop it here: .csv, .tsv, .jsonl, .parquet or .txt. It stays on this device.";
 pub const PASTE_INSTEAD: &str = "Paste lines instead";
 pub const COLUMNS: &str = "Columns";
 pub const TEXT_COLUMN: &str = "Reviews are in";
@@ -54,7 +57,8 @@ pub const ORDER: &str = "Order";
 pub const FILTER: &str = "Only rows rated";
 pub const UNRATED: &str = "not rated";
 pub const DETAIL: &str = "The chosen row";
-pub const DETAIL_HINT: &str = "Choose a row to read all of it: with a click, or with the arrow keys in the table.";
+pub const DETAIL_HINT: &str =
+    "Choose a row to read all of it: with a click, or with the arrow keys in the table.";
 
 pub const DOWNLOAD: &str = "Download";
 pub const DOWNLOAD_CSV: &str = "Download CSV";
@@ -69,11 +73,19 @@ pub static ORDERS: [(&str, (Key, bool), bool); 8] = [
     ("Most positive first", (Key::Expected, true), false),
     ("Least sure first", (Key::Confidence, false), false),
     ("Most sure first", (Key::Confidence, true), false),
-    ("Furthest from the true stars first", (Key::Error, true), true),
+    (
+        "Furthest from the true stars first",
+        (Key::Error, true),
+        true,
+    ),
 ];
 
 fn many(number: usize, one: &str, more: &str) -> String {
-    format!("{} {}", whole(number as f64), if number == 1 { one } else { more })
+    format!(
+        "{} {}",
+        whole(number as f64),
+        if number == 1 { one } else { more }
+    )
 }
 
 /// How many lines were pasted.
@@ -88,7 +100,11 @@ pub fn reading(share: f64) -> String {
 
 /// What a file is: `1,200 rows, 3.4 MB, UTF-8, separated by commas`.
 pub fn about(described: &Described, bytes: f64) -> String {
-    let size = if bytes < 1e5 { format!("{} KB", whole((bytes / 1e3).ceil())) } else { format!("{} MB", megabytes(bytes)) };
+    let size = if bytes < 1e5 {
+        format!("{} KB", whole((bytes / 1e3).ceil()))
+    } else {
+        format!("{} MB", megabytes(bytes))
+    };
     let encoding = match described.encoding {
         Encoding::Utf8 => "UTF-8",
         Encoding::Utf16 => "UTF-16",
@@ -100,14 +116,24 @@ pub fn about(described: &Described, bytes: f64) -> String {
         Some(_) => ", separated by tabs",
         None => "",
     };
-    format!("{}, {size}, {encoding}{separator}", many(described.rows, "row", "rows"))
+    format!(
+        "{}, {size}, {encoding}{separator}",
+        many(described.rows, "row", "rows")
+    )
 }
 
 /// Said when a file was read.
 pub fn opened(name: &str, described: &Described) -> String {
     let faults: usize = described.problems.iter().map(|problem| problem.count).sum();
-    let faulty = if faults > 0 { format!("; something is wrong with {}", many(faults, "row", "rows")) } else { String::new() };
-    format!("{name} was read: {}{faulty}.", many(described.rows, "row", "rows"))
+    let faulty = if faults > 0 {
+        format!("; something is wrong with {}", many(faults, "row", "rows"))
+    } else {
+        String::new()
+    };
+    format!(
+        "{name} was read: {}{faulty}.",
+        many(described.rows, "row", "rows")
+    )
 }
 
 /// Said when a file could not be read.
@@ -117,32 +143,59 @@ pub fn refused(name: &str, why: &str) -> String {
 
 /// The names of columns; one without gets its number.
 pub fn columns(names: &[String]) -> Vec<String> {
-    let name = |(i, name): (usize, &String)| if name.trim().is_empty() { format!("column {}", i + 1) } else { name.clone() };
+    let name = |(i, name): (usize, &String)| {
+        if name.trim().is_empty() {
+            format!("column {}", i + 1)
+        } else {
+            name.clone()
+        }
+    };
     names.iter().enumerate().map(name).collect()
 }
 
 /// What is worth saying of an encoding.
 pub fn encoding_note(encoding: Encoding) -> Option<&'static str> {
     match encoding {
-        Encoding::Windows1252 => Some("The file is not UTF-8. It was read as Latin-1 (Windows-1252); the download is UTF-8."),
+        Encoding::Windows1252 => Some(
+            "The file is not UTF-8. It was read as Latin-1 (Windows-1252); the download is UTF-8.",
+        ),
         Encoding::Utf8 | Encoding::Utf16 => None,
     }
 }
 
 /// What is wrong with rows, which, and what was done: `3 rows (2, 5, 9) have too few cells, …`.
 pub fn problem(problem: &Problem) -> String {
-    let Problem { fault, count, first } = problem;
+    let Problem {
+        fault,
+        count,
+        first,
+    } = problem;
     let (row, line) = (many(*count, "row", "rows"), many(*count, "line", "lines"));
-    let numbers = first.iter().map(|row| whole(*row as f64)).collect::<Vec<_>>().join(", ");
-    let numbers = format!("({numbers}{})", if *count > first.len() { ", …" } else { "" });
+    let numbers = first
+        .iter()
+        .map(|row| whole(*row as f64))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let numbers = format!(
+        "({numbers}{})",
+        if *count > first.len() { ", …" } else { "" }
+    );
     match fault {
-        Fault::TooFew(found, wanted) => format!("{row} {numbers} with too few cells: the first has {found} of {wanted}. The missing ones are empty."),
+        Fault::TooFew(found, wanted) => format!(
+            "{row} {numbers} with too few cells: the first has {found} of {wanted}. The missing ones are empty."
+        ),
         Fault::TooMany(found, wanted) => {
-            format!("{row} {numbers} with too many cells: the first has {found} in place of {wanted}. The surplus stands in a column of its own.")
+            format!(
+                "{row} {numbers} with too many cells: the first has {found} in place of {wanted}. The surplus stands in a column of its own."
+            )
         }
-        Fault::Endless => format!("{row} {numbers} with a cell of over a thousand lines. Is a closing quotation mark missing?"),
+        Fault::Endless => format!(
+            "{row} {numbers} with a cell of over a thousand lines. Is a closing quotation mark missing?"
+        ),
         Fault::Unclosed => {
-            format!("{row} {numbers} with a quotation mark that is not closed before the end of the file: the cell holds all that follows.")
+            format!(
+                "{row} {numbers} with a quotation mark that is not closed before the end of the file: the cell holds all that follows."
+            )
         }
         Fault::EmptyLine => format!("{line} {numbers} with nothing on them, left out."),
         Fault::NotUtf8 => {
@@ -150,7 +203,9 @@ pub fn problem(problem: &Problem) -> String {
                 "{row} {numbers} with bytes that are not UTF-8, as the rest of the file is. They were read as Latin-1 (Windows-1252); the download is UTF-8."
             )
         }
-        Fault::NotJson(why) => format!("{line} {numbers} without a JSON object, left out. The first: {why}."),
+        Fault::NotJson(why) => {
+            format!("{line} {numbers} without a JSON object, left out. The first: {why}.")
+        }
     }
 }
 
@@ -161,7 +216,10 @@ pub fn chosen(choice: ColumnChoice, chosen: Chosen) -> String {
     }
     let mut out = format!("{} to rate", many(chosen.reviews, "review", "reviews"));
     if chosen.without_text > 0 {
-        out += &format!("; {} without text, which get no rating", many(chosen.without_text, "row", "rows"));
+        out += &format!(
+            "; {} without text, which get no rating",
+            many(chosen.without_text, "row", "rows")
+        );
     }
     if choice.label.is_some() {
         out += &format!("; {} with true stars", whole(chosen.labelled as f64));
@@ -176,13 +234,23 @@ pub fn starting(total: usize) -> String {
 
 /// While reviews are rated; `left` in seconds.
 pub fn running(rated: usize, total: usize, left: Option<f64>) -> String {
-    let left = left.map(|left| format!(", {} left", time_left(left))).unwrap_or_default();
-    format!("Rated {} of {}{left}", whole(rated as f64), whole(total as f64))
+    let left = left
+        .map(|left| format!(", {} left", time_left(left)))
+        .unwrap_or_default();
+    format!(
+        "Rated {} of {}{left}",
+        whole(rated as f64),
+        whole(total as f64)
+    )
 }
 
 /// While it is paused.
 pub fn paused(rated: usize, total: usize) -> String {
-    format!("Paused after {} of {}", whole(rated as f64), whole(total as f64))
+    format!(
+        "Paused after {} of {}",
+        whole(rated as f64),
+        whole(total as f64)
+    )
 }
 
 /// After the last review; `guesses` of the texts told the model almost nothing.
@@ -190,14 +258,25 @@ pub fn done(rated: usize, guesses: usize, seconds: f64) -> String {
     let guessed = match guesses {
         0 => String::new(),
         1 => ". 1 rating is a guess: its text tells the model almost nothing".into(),
-        _ => format!(". {} ratings are guesses: their texts tell the model almost nothing", whole(guesses as f64)),
+        _ => format!(
+            ". {} ratings are guesses: their texts tell the model almost nothing",
+            whole(guesses as f64)
+        ),
     };
-    format!("Rated {} in {}{guessed}", many(rated, "review", "reviews"), duration(seconds))
+    format!(
+        "Rated {} in {}{guessed}",
+        many(rated, "review", "reviews"),
+        duration(seconds)
+    )
 }
 
 /// When it broke off.
 pub fn failed(rated: usize, total: usize, why: &str) -> String {
-    format!("Stopped after {} of {}: {why}", whole(rated as f64), whole(total as f64))
+    format!(
+        "Stopped after {} of {}: {why}",
+        whole(rated as f64),
+        whole(total as f64)
+    )
 }
 
 /// How fast it goes.
@@ -212,12 +291,26 @@ pub fn mean(value: f64) -> String {
 
 /// Beside it, how far it can be trusted, where there are reviews enough to tell.
 pub fn interval((mean, half): (f64, Option<f64>)) -> Option<String> {
-    half.map(|half| format!("95% interval {:.2} to {:.2}", (mean - half).max(1.0), (mean + half).min(5.0)))
+    half.map(|half| {
+        format!(
+            "95% interval {:.2} to {:.2}",
+            (mean - half).max(1.0),
+            (mean + half).min(5.0)
+        )
+    })
 }
 
 /// A count and its share: `120 (34.2%)`.
 pub fn count_and_share(count: u64, total: u64) -> String {
-    if count == 0 { "0".into() } else { format!("{} ({})", whole(count as f64), percent(count as f64 / total as f64)) }
+    if count == 0 {
+        "0".into()
+    } else {
+        format!(
+            "{} ({})",
+            whole(count as f64),
+            percent(count as f64 / total as f64)
+        )
+    }
 }
 
 /// A count.
@@ -239,12 +332,36 @@ pub fn compared(samples: usize) -> String {
 pub fn measures(metrics: Option<&Metrics>) -> [(&'static str, &'static str, String); 6] {
     let figure = |of: fn(&Metrics) -> String| metrics.map_or_else(|| NO_VALUE.to_string(), of);
     [
-        ("metric-accuracy", "Accuracy", figure(|metrics| percent(metrics.accuracy))),
-        ("metric-off-by-one", "At most one star off", figure(|metrics| percent(metrics.off_by_one))),
-        ("metric-great", "4 or 5 against the rest", figure(|metrics| percent(metrics.binary_great))),
-        ("metric-five", "5 against the rest", figure(|metrics| percent(metrics.binary_five))),
-        ("metric-mae", "Mean error, in stars", figure(|metrics| format!("{:.3}", metrics.mae))),
-        ("metric-qwk", "Quadratic kappa", figure(|metrics| format!("{:.3}", metrics.qwk))),
+        (
+            "metric-accuracy",
+            "Accuracy",
+            figure(|metrics| percent(metrics.accuracy)),
+        ),
+        (
+            "metric-off-by-one",
+            "At most one star off",
+            figure(|metrics| percent(metrics.off_by_one)),
+        ),
+        (
+            "metric-great",
+            "4 or 5 against the rest",
+            figure(|metrics| percent(metrics.binary_great)),
+        ),
+        (
+            "metric-five",
+            "5 against the rest",
+            figure(|metrics| percent(metrics.binary_five)),
+        ),
+        (
+            "metric-mae",
+            "Mean error, in stars",
+            figure(|metrics| format!("{:.3}", metrics.mae)),
+        ),
+        (
+            "metric-qwk",
+            "Quadratic kappa",
+            figure(|metrics| format!("{:.3}", metrics.qwk)),
+        ),
     ]
 }
 
@@ -275,17 +392,27 @@ pub fn probability(p: f32) -> String {
 
 /// The probability of the stars that it was rated with.
 pub fn sure(rating: &Rated) -> String {
-    usize::from(rating.stars).checked_sub(1).and_then(|place| rating.probabilities.get(place)).map_or(NO_VALUE.into(), |p| probability(*p))
+    usize::from(rating.stars)
+        .checked_sub(1)
+        .and_then(|place| rating.probabilities.get(place))
+        .map_or(NO_VALUE.into(), |p| probability(*p))
 }
 
 /// How many rows a search leaves.
 pub fn found(rows: usize, total: usize) -> String {
-    if rows == total { many(total, "row", "rows") } else { format!("{} of {}", whole(rows as f64), many(total, "row", "rows")) }
+    if rows == total {
+        many(total, "row", "rows")
+    } else {
+        format!("{} of {}", whole(rows as f64), many(total, "row", "rows"))
+    }
 }
 
 /// Under a table of which a browser cannot show everything.
 pub fn not_shown(shown: usize) -> String {
-    format!("The first {} rows are shown. Search or filter to see others; the download has all.", whole(shown as f64))
+    format!(
+        "The first {} rows are shown. Search or filter to see others; the download has all.",
+        whole(shown as f64)
+    )
 }
 
 /// When a file could not be written.
@@ -314,13 +441,28 @@ mod tests {
     #[test]
     fn one_review_has_a_mean_and_no_interval() {
         assert_eq!(interval((5.0, None)), None);
-        assert_eq!(interval((4.9, Some(0.3))).as_deref(), Some("95% interval 4.60 to 5.00"));
+        assert_eq!(
+            interval((4.9, Some(0.3))).as_deref(),
+            Some("95% interval 4.60 to 5.00")
+        );
     }
 
     #[test]
     fn problems_name_their_rows() {
-        let problem = |fault, count, first: &[usize]| super::problem(&Problem { fault, count, first: first.to_vec() });
-        assert_eq!(problem(Fault::TooFew(1, 3), 1, &[7]), "1 row (7) with too few cells: the first has 1 of 3. The missing ones are empty.");
-        assert!(problem(Fault::EmptyLine, 1200, &[1, 2, 3]).starts_with("1,200 lines (1, 2, 3, …) with nothing on them"));
+        let problem = |fault, count, first: &[usize]| {
+            super::problem(&Problem {
+                fault,
+                count,
+                first: first.to_vec(),
+            })
+        };
+        assert_eq!(
+            problem(Fault::TooFew(1, 3), 1, &[7]),
+            "1 row (7) with too few cells: the first has 1 of 3. The missing ones are empty."
+        );
+        assert!(
+            problem(Fault::EmptyLine, 1200, &[1, 2, 3])
+                .starts_with("1,200 lines (1, 2, 3, …) with nothing on them")
+        );
     }
 }

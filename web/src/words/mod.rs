@@ -15,7 +15,11 @@ pub const NO_VALUE: &str = "–";
 
 /// `1 star`, `2 stars`.
 pub fn stars(count: u8) -> String {
-    if count == 1 { "1 star".into() } else { format!("{count} stars") }
+    if count == 1 {
+        "1 star".into()
+    } else {
+        format!("{count} stars")
+    }
 }
 
 /// `4.2 of 5 stars`.

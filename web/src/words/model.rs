@@ -29,25 +29,28 @@ pub const METRICS: &str = "Metrics on the test reviews";
 
 pub const CONFUSION: &str = "True stars, and those it gave";
 pub const CONFUSION_CORNER: &str = "True";
-pub const CONFUSION_NOTE: &str =
-    "A row holds the reviews of so many true stars; its figures say how many of them got 1 to 5. The darker, the larger a share of the row.";
+pub const CONFUSION_NOTE: &str = "A row holds the reviews of so many true stars; its figures say how many of them got 1 to 5. The darker, the larger a share of the row.";
 
 pub const CALIBRATION: &str = "Is it as sure as it should be?";
 pub const CALIBRATION_DRAWING: &str = "Share of right ratings by how sure the model was";
 pub const CALIBRATION_NOTE: &str = "Reviews are grouped by how sure the model was. On the line, it is right as often as it says; below it, it is too sure. The larger a dot, the more reviews.";
-pub const NO_CALIBRATION: &str = "This model's maker published no curve; only the expected calibration error above.";
+pub const NO_CALIBRATION: &str =
+    "This model's maker published no curve; only the expected calibration error above.";
 pub const SURE: &str = "sure";
 pub const RIGHT: &str = "right";
 
 pub const ANOTHER: &str = "Another model";
-pub const WHICH: &str = "On the Hugging Face Hub (owner/name, or owner/name@revision), or a folder beside this page";
+pub const WHICH: &str =
+    "On the Hugging Face Hub (owner/name, or owner/name@revision), or a folder beside this page";
 pub const WHICH_PLACEHOLDER: &str = "owner/name";
 pub const LOAD: &str = "Load it";
 pub const OWN: &str = "Back to this site's own model";
-pub const DROP: &str = "Or drop a model's folder here, as starsight train writes it, or all of its files";
+pub const DROP: &str =
+    "Or drop a model's folder here, as starsight train writes it, or all of its files";
 pub const CHOOSE_FOLDER: &str = "Choose a folder";
 pub const CHOOSE_FILES: &str = "Choose files";
-pub const STAYS_HERE: &str = "Files stay on this device, and are held to their manifest like any other model.";
+pub const STAYS_HERE: &str =
+    "Files stay on this device, and are held to their manifest like any other model.";
 pub const NO_NAME: &str = "Type a name or a folder first.";
 
 pub const KEPT: &str = "Kept in this browser";
@@ -84,21 +87,42 @@ pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {
 }
 
 /// The metrics, in the order in which they are shown.
-pub const METRIC_ORDER: [&str; 9] = ["accuracy", "off_by_one", "binary_great", "binary_five", "mae", "qwk", "macro_f1", "ece", "loss"];
+pub const METRIC_ORDER: [&str; 9] = [
+    "accuracy",
+    "off_by_one",
+    "binary_great",
+    "binary_five",
+    "mae",
+    "qwk",
+    "macro_f1",
+    "ece",
+    "loss",
+];
 
 fn shown(value: f64, is_share: bool) -> String {
-    if is_share { percent(value) } else { format!("{value:.3}") }
+    if is_share {
+        percent(value)
+    } else {
+        format!("{value:.3}")
+    }
 }
 
 /// From where to where a metric may well be.
 pub fn interval(name: &str, [low, high]: [f64; 2]) -> String {
-    let bound = |value| metric(name, value).map(|(_, shown)| shown).unwrap_or_default();
+    let bound = |value| {
+        metric(name, value)
+            .map(|(_, shown)| shown)
+            .unwrap_or_default()
+    };
     format!("{} to {}", bound(low), bound(high))
 }
 
 /// Under the metrics.
 pub fn measured_on(samples: f64) -> String {
-    format!("On {} test reviews that it had not seen in training.", whole(samples))
+    format!(
+        "On {} test reviews that it had not seen in training.",
+        whole(samples)
+    )
 }
 
 /// `BERT, 6 layers of width 384`.
@@ -108,13 +132,21 @@ pub fn architecture(info: &Info) -> String {
         "distilbert" => "DistilBERT",
         other => other,
     };
-    let layers = if info.layers == 1.0 { "1 layer".to_string() } else { format!("{} layers", info.layers) };
+    let layers = if info.layers == 1.0 {
+        "1 layer".to_string()
+    } else {
+        format!("{} layers", info.layers)
+    };
     format!("{name}, {layers} of width {}", info.hidden_size)
 }
 
 /// `1.1 MB, int8`.
 pub fn size(info: &Info) -> String {
-    let kept = if info.is_kept { "; kept from an earlier visit" } else { "" };
+    let kept = if info.is_kept {
+        "; kept from an earlier visit"
+    } else {
+        ""
+    };
     format!("{} MB, as 8-bit integers{kept}", megabytes(info.bytes))
 }
 
@@ -130,20 +162,32 @@ pub fn cell(count: f64, truth: usize, rated: usize) -> String {
 
 /// A dot of the calibration curve.
 pub fn bin(samples: f64, confidence: f64, right: f64) -> String {
-    format!("{} reviews: {} {SURE}, {} {RIGHT}", whole(samples), percent(confidence), percent(right))
+    format!(
+        "{} reviews: {} {SURE}, {} {RIGHT}",
+        whole(samples),
+        percent(confidence),
+        percent(right)
+    )
 }
 
 /// How much this browser keeps: `2 models, 48.4 MB`.
 pub fn kept(kept: &Kept) -> String {
     let bytes = kept.models.iter().map(|model| model.bytes).sum::<f64>() + kept.unfinished;
-    let models = if kept.models.len() == 1 { "1 model".to_string() } else { format!("{} models", kept.models.len()) };
+    let models = if kept.models.len() == 1 {
+        "1 model".to_string()
+    } else {
+        format!("{} models", kept.models.len())
+    };
     format!("{models}, {} MB", megabytes(bytes))
 }
 
 /// Where a kept model came from, short: the Hub's name for it, or the folder's address.
 pub fn source(model: &str) -> String {
     let short = model.split_once("://").map_or(model, |(_, rest)| rest);
-    short.replacen("/tree/", " @ ", 1).trim_end_matches('/').to_string()
+    short
+        .replacen("/tree/", " @ ", 1)
+        .trim_end_matches('/')
+        .to_string()
 }
 
 /// What a button that deletes a model does.
@@ -158,5 +202,8 @@ pub fn not_deleted(why: &str) -> String {
 
 /// What downloads that were cut off take.
 pub fn unfinished(bytes: f64) -> String {
-    format!("And {} MB of downloads that were cut off; loading the model goes on with them.", megabytes(bytes))
+    format!(
+        "And {} MB of downloads that were cut off; loading the model goes on with them.",
+        megabytes(bytes)
+    )
 }

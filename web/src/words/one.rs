@@ -20,7 +20,8 @@ pub const UP: &str = "Up";
 pub const DOWN: &str = "Down";
 pub const NO_WORD: &str = "no single word";
 pub const BETWEEN_WORDS: &str = " · ";
-pub const WHAT_PULLS_ARE: &str = "The words that pull the rating up or down will be marked here, and named.";
+pub const WHAT_PULLS_ARE: &str =
+    "The words that pull the rating up or down will be marked here, and named.";
 pub const NOT_WEIGHED: &str = "The words could not be weighed";
 pub const SHARE: &str = "Copy a link to this review";
 pub const WHAT_SHARING_MEANS: &str = "The link holds the text, for whoever you give it to. It stands behind a #, which browsers send to no server.";
@@ -49,7 +50,10 @@ pub fn verdict(rating: &Rating) -> String {
     let p = rating.probabilities[likeliest];
     let (second, q) = (rating.probabilities.iter().enumerate())
         .filter(|(i, _)| *i != likeliest)
-        .fold((0, 0.0), |best: (usize, f32), (i, &q)| if q > best.1 { (i, q) } else { best });
+        .fold(
+            (0, 0.0),
+            |best: (usize, f32), (i, &q)| if q > best.1 { (i, q) } else { best },
+        );
     let sure = match p {
         0.9.. => "almost certain".to_string(),
         0.7.. => "fairly sure".to_string(),
@@ -62,7 +66,11 @@ pub fn verdict(rating: &Rating) -> String {
 
 /// What a rating took; `cut` is the number of tokens that were read of a review that does not fit.
 pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
-    let tokens = if tokens == 1.0 { "1 token".into() } else { format!("{} tokens", whole(tokens)) };
+    let tokens = if tokens == 1.0 {
+        "1 token".into()
+    } else {
+        format!("{} tokens", whole(tokens))
+    };
     let cut = cut.map(|most| format!("; only the first {} tokens were read", whole(most)));
     format!("{tokens}, {}{}", duration(seconds), cut.unwrap_or_default())
 }
@@ -79,7 +87,9 @@ pub fn weighed(words_a_piece: usize) -> String {
         1 => "Each word was left out in turn".to_string(),
         count => format!("The review is long, so {count} words at a time were left out"),
     };
-    format!("{how}; the figure says by how many stars the rating is higher or lower with it than without.")
+    format!(
+        "{how}; the figure says by how many stars the rating is higher or lower with it than without."
+    )
 }
 
 #[cfg(test)]
@@ -87,18 +97,43 @@ mod tests {
     use super::*;
 
     fn verdict_of(probabilities: [f32; 5], stars: u8) -> String {
-        verdict(&Rating { stars, expected: 3.0, probabilities, guess: false })
+        verdict(&Rating {
+            stars,
+            expected: 3.0,
+            probabilities,
+            guess: false,
+        })
     }
 
     #[test]
     fn verdicts() {
-        assert_eq!(verdict_of([0.02, 0.01, 0.01, 0.01, 0.95], 5), "5 stars, almost certain");
-        assert_eq!(verdict_of([0.75, 0.1, 0.05, 0.05, 0.05], 1), "1 star, fairly sure");
-        assert_eq!(verdict_of([0.0, 0.2, 0.6, 0.1, 0.1], 3), "3 stars, probably");
-        assert_eq!(verdict_of([0.0, 0.0, 0.05, 0.49, 0.46], 4), "4 stars, but it may as well be 5");
-        assert_eq!(verdict_of([0.1, 0.2, 0.4, 0.2, 0.1], 3), "3 stars, not very sure");
         assert_eq!(
-            verdict(&Rating { stars: 5, expected: 3.9, probabilities: [0.2, 0.05, 0.1, 0.1, 0.55], guess: true }),
+            verdict_of([0.02, 0.01, 0.01, 0.01, 0.95], 5),
+            "5 stars, almost certain"
+        );
+        assert_eq!(
+            verdict_of([0.75, 0.1, 0.05, 0.05, 0.05], 1),
+            "1 star, fairly sure"
+        );
+        assert_eq!(
+            verdict_of([0.0, 0.2, 0.6, 0.1, 0.1], 3),
+            "3 stars, probably"
+        );
+        assert_eq!(
+            verdict_of([0.0, 0.0, 0.05, 0.49, 0.46], 4),
+            "4 stars, but it may as well be 5"
+        );
+        assert_eq!(
+            verdict_of([0.1, 0.2, 0.4, 0.2, 0.1], 3),
+            "3 stars, not very sure"
+        );
+        assert_eq!(
+            verdict(&Rating {
+                stars: 5,
+                expected: 3.9,
+                probabilities: [0.2, 0.05, 0.1, 0.1, 0.55],
+                guess: true
+            }),
             "5 stars, but that is a guess"
         );
     }

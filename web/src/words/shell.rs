@@ -50,15 +50,28 @@ pub fn title(at: View) -> String {
 
 /// What the model is, besides its name: `4.4 million parameters · 5.1 MB · 77.3% right on its test reviews`.
 pub fn model_facts(info: &Info) -> [String; 3] {
-    let accuracy = info.accuracy().map_or_else(|| UNMEASURED.to_string(), |share| format!("{} test accuracy", percent(share)));
-    [format!("{} parameters", millions(info.parameters)), format!("{} MB", megabytes(info.bytes)), accuracy]
+    let accuracy = info.accuracy().map_or_else(
+        || UNMEASURED.to_string(),
+        |share| format!("{} test accuracy", percent(share)),
+    );
+    [
+        format!("{} parameters", millions(info.parameters)),
+        format!("{} MB", megabytes(info.bytes)),
+        accuracy,
+    ]
 }
 
 /// What went otherwise than expected, as a sentence.
 pub fn notice(notice: &str) -> String {
     let mut letters = notice.chars();
     let first = letters.next().map(char::to_uppercase).into_iter().flatten();
-    format!("{}.", first.chain(letters).collect::<String>().trim_end_matches('.'))
+    format!(
+        "{}.",
+        first
+            .chain(letters)
+            .collect::<String>()
+            .trim_end_matches('.')
+    )
 }
 
 /// How far the download is: `12.3 of 91.0 MB, 8.2 MB/s, 9 s left`.
@@ -88,10 +101,18 @@ pub fn advice(trouble: &Trouble) -> &'static str {
     match trouble.name.as_str() {
         "AbortError" => "Nothing is rated without it.",
         "DownloadError" => "Check the connection and the address, then try again.",
-        "BundleError" => "It may have been damaged on the way: try again. If that does not help, it has to be published anew.",
-        "EngineError" => "Try again. If that does not help, close other tabs or use a newer browser.",
-        _ if trouble.is_about_token() => "Copy the whole token once more, without spaces, and type it below.",
-        "TypeError" | "RangeError" => "Correct what stands after the question mark in the address, or name another model in the Model view.",
+        "BundleError" => {
+            "It may have been damaged on the way: try again. If that does not help, it has to be published anew."
+        }
+        "EngineError" => {
+            "Try again. If that does not help, close other tabs or use a newer browser."
+        }
+        _ if trouble.is_about_token() => {
+            "Copy the whole token once more, without spaces, and type it below."
+        }
+        "TypeError" | "RangeError" => {
+            "Correct what stands after the question mark in the address, or name another model in the Model view."
+        }
         _ => "Try again, or reload the page.",
     }
 }

@@ -24,11 +24,9 @@ pub const NOTEBOOK: &str = "Notebook (quoted)";
 pub const FAILED: &str = "The benchmark stopped";
 pub const STOPPED: &str = "Cancelled. What was measured stays.";
 pub const DONE: &str = "Measured.";
-pub const BUSY: &str =
-    "Reviews are being rated under Rate many. Wait for them, or pause that first: both at a time would be slow, and the figures wrong.";
+pub const BUSY: &str = "Reviews are being rated under Rate many. Wait for them, or pause that first: both at a time would be slow, and the figures wrong.";
 pub const NOT_MEASURED: &str = "Not measured yet.";
-pub const QUOTED: &str =
-    "Quoted are the notebook's own figures, from its GPU; its clock stopped before the GPU had finished. They were not measured here.";
+pub const QUOTED: &str = "Quoted are the notebook's own figures, from its GPU; its clock stopped before the GPU had finished. They were not measured here.";
 
 pub const COMPARED: &str = "What it saves";
 pub const THIS_DEVICE: &str = "This device, at its best";
@@ -40,7 +38,8 @@ pub const TIME: &str = "Time";
 pub const COST: &str = "Cost";
 pub const NOTHING: &str = "nothing";
 pub const NOT_QUOTED: &str = "not quoted";
-pub const CHATGPT_QUOTED: &str = "ChatGPT's 34.9 reviews/s and $0.56 for 57,613 reviews are quoted from the notebook.";
+pub const CHATGPT_QUOTED: &str =
+    "ChatGPT's 34.9 reviews/s and $0.56 for 57,613 reviews are quoted from the notebook.";
 
 /// A way of rating: `32 a call, 500 ms lag`.
 pub fn way(batch: Batch, lag: u32, workers: u32) -> String {
@@ -65,7 +64,11 @@ pub fn spread(row: &Row) -> String {
 
 /// A quoted figure, as it was printed.
 pub fn quoted(figure: f64) -> String {
-    if figure.fract() == 0.0 { whole(figure) } else { format!("{figure:.1}") }
+    if figure.fract() == 0.0 {
+        whole(figure)
+    } else {
+        format!("{figure:.1}")
+    }
 }
 
 /// While it goes on.
@@ -80,8 +83,16 @@ pub fn measured_with(model: &str) -> String {
 
 /// What has been rated since the page was opened, and what that would have been elsewhere.
 pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
-    let there = format!("ChatGPT would have taken {} and cost {} for that.", duration(seconds), dollars(cost));
-    let count = if reviews == 1.0 { "1 review".to_string() } else { format!("{} reviews", whole(reviews)) };
+    let there = format!(
+        "ChatGPT would have taken {} and cost {} for that.",
+        duration(seconds),
+        dollars(cost)
+    );
+    let count = if reviews == 1.0 {
+        "1 review".to_string()
+    } else {
+        format!("{} reviews", whole(reviews))
+    };
     format!("Rated since you opened the page: {count}. {there}")
 }
 
@@ -99,5 +110,7 @@ pub fn line(row: &Row) -> String {
 
 /// The head of the result as text.
 pub fn heading(model: &str, cores: f64, agent: &str) -> String {
-    format!("Starsight, {model}, in the browser; {cores} cores; medians of three runs after a warm-up\n{agent}")
+    format!(
+        "Starsight, {model}, in the browser; {cores} cores; medians of three runs after a warm-up\n{agent}"
+    )
 }

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use crate::columns::{guess, stars};
 use crate::order::arrange;
-use crate::protocol::{Arrangement, Chosen, ColumnChoice, Described, Detail, Form, Key, Rated, Request, Row, Summary, Window};
+use crate::protocol::{
+    Arrangement, Chosen, ColumnChoice, Described, Detail, Form, Key, Rated, Request, Row, Summary,
+    Window,
+};
 use crate::ratings::Ratings;
 use crate::summary::{extremes, mean, metrics};
 use crate::table::Table;
@@ -57,9 +60,21 @@ impl Board {
     /// What there is to know of the table.
     pub fn describe(&self) -> Described {
         let table = &self.table;
-        let preview = (0..table.rows.min(PREVIEW)).map(|row| table.columns.iter().map(|column| cut(&column.text(row))).collect()).collect();
+        let preview = (0..table.rows.min(PREVIEW))
+            .map(|row| {
+                table
+                    .columns
+                    .iter()
+                    .map(|column| cut(&column.text(row)))
+                    .collect()
+            })
+            .collect();
         Described {
-            columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+            columns: table
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
             rows: table.rows,
             encoding: table.encoding,
             separator: table.separator,
@@ -80,7 +95,12 @@ impl Board {
                 json(&self.order.len())
             }
             Request::Rows { from, count } => json(&self.window(*from, *count)),
-            Request::Place(row) => json(&self.order().iter().position(|shown| *shown as usize == *row)),
+            Request::Place(row) => json(
+                &self
+                    .order()
+                    .iter()
+                    .position(|shown| *shown as usize == *row),
+            ),
             Request::Detail(row) => json(&self.detail(*row)),
             Request::Summary => json(&self.summary()),
             Request::Rewind => {
@@ -96,18 +116,31 @@ impl Board {
 
     fn choose(&mut self, choice: ColumnChoice) -> Chosen {
         let exists = |column: &usize| *column < self.table.columns.len();
-        let choice = ColumnChoice { text: choice.text.filter(exists), label: choice.label.filter(exists) };
+        let choice = ColumnChoice {
+            text: choice.text.filter(exists),
+            label: choice.label.filter(exists),
+        };
         if choice.text != self.choice.text {
             self.forget();
         }
         self.choice = choice;
         let label = choice.label.map(|column| &self.table.columns[column]);
-        self.labels = (0..self.table.rows).map(|row| label.and_then(|column| stars(&column.text(row))).unwrap_or(0)).collect();
+        self.labels = (0..self.table.rows)
+            .map(|row| {
+                label
+                    .and_then(|column| stars(&column.text(row)))
+                    .unwrap_or(0)
+            })
+            .collect();
         self.put_in_order();
         let mut chosen = Chosen::default();
         for row in 0..self.table.rows {
             let has_text = self.has_text(row);
-            *if has_text { &mut chosen.reviews } else { &mut chosen.without_text } += 1;
+            *if has_text {
+                &mut chosen.reviews
+            } else {
+                &mut chosen.without_text
+            } += 1;
             chosen.labelled += usize::from(has_text && self.labels[row] > 0);
         }
         chosen
@@ -120,7 +153,9 @@ impl Board {
     }
 
     fn text(&self, row: usize) -> Cow<'_, str> {
-        self.choice.text.map_or(Cow::Borrowed(""), |column| self.table.columns[column].text(row))
+        self.choice.text.map_or(Cow::Borrowed(""), |column| {
+            self.table.columns[column].text(row)
+        })
     }
 
     fn has_text(&self, row: usize) -> bool {
@@ -146,8 +181,17 @@ impl Board {
     /// Keeps ratings, column by column; five probabilities a row.
     pub fn rate(&mut self, rows: &[u32], stars: &[u8], expected: &[f32], probabilities: &[f32]) {
         let (probabilities, _) = probabilities.as_chunks();
-        for (((row, stars), expected), probabilities) in rows.iter().zip(stars).zip(expected).zip(probabilities) {
-            self.ratings.set(*row as usize, Rated { stars: *stars, expected: *expected, probabilities: *probabilities });
+        for (((row, stars), expected), probabilities) in
+            rows.iter().zip(stars).zip(expected).zip(probabilities)
+        {
+            self.ratings.set(
+                *row as usize,
+                Rated {
+                    stars: *stars,
+                    expected: *expected,
+                    probabilities: *probabilities,
+                },
+            );
         }
         self.is_stale = true;
     }
@@ -159,7 +203,8 @@ impl Board {
 
     /// The rows that are shown, with the latest ratings.
     fn order(&mut self) -> &[u32] {
-        let follows_ratings = self.arrangement.key != Key::File || !self.arrangement.stars.is_empty();
+        let follows_ratings =
+            self.arrangement.key != Key::File || !self.arrangement.stars.is_empty();
         if self.is_stale && follows_ratings {
             self.put_in_order();
         }
@@ -167,40 +212,73 @@ impl Board {
     }
 
     fn put_in_order(&mut self) {
-        self.order = arrange(&self.arrangement, |row| self.text(row), &self.labels, &self.ratings);
+        self.order = arrange(
+            &self.arrangement,
+            |row| self.text(row),
+            &self.labels,
+            &self.ratings,
+        );
         self.is_stale = false;
     }
 
     fn window(&mut self, from: usize, count: usize) -> Window {
         let total = self.order().len();
         let from = from.min(total);
-        let rows = self.order[from..total.min(from + count)].iter().map(|row| self.row(*row as usize, true)).collect();
+        let rows = self.order[from..total.min(from + count)]
+            .iter()
+            .map(|row| self.row(*row as usize, true))
+            .collect();
         Window { total, from, rows }
     }
 
     fn row(&self, row: usize, is_cut: bool) -> Row {
         let text = self.text(row);
         let label = Some(self.labels[row]).filter(|label| *label > 0);
-        Row { row, text: if is_cut { cut(&text) } else { text.into_owned() }, rating: self.ratings.get(row), label }
+        Row {
+            row,
+            text: if is_cut {
+                cut(&text)
+            } else {
+                text.into_owned()
+            },
+            rating: self.ratings.get(row),
+            label,
+        }
     }
 
     fn detail(&self, row: usize) -> Option<Detail> {
         if row >= self.table.rows {
             return None;
         }
-        let cells = self.table.columns.iter().map(|column| (column.name.clone(), column.text(row).into_owned())).collect();
-        Some(Detail { row: self.row(row, false), cells })
+        let cells = self
+            .table
+            .columns
+            .iter()
+            .map(|column| (column.name.clone(), column.text(row).into_owned()))
+            .collect();
+        Some(Detail {
+            row: self.row(row, false),
+            cells,
+        })
     }
 
     fn summary(&self) -> Summary {
-        let rows = |highest| extremes(&self.ratings, self.table.rows, highest).into_iter().map(|row| self.row(row, true)).collect();
+        let rows = |highest| {
+            extremes(&self.ratings, self.table.rows, highest)
+                .into_iter()
+                .map(|row| self.row(row, true))
+                .collect()
+        };
         Summary {
             rated: self.ratings.len(),
             counts: self.ratings.counts,
             mean: mean(&self.ratings.counts),
             lowest: rows(false),
             highest: rows(true),
-            metrics: self.choice.label.map(|_| metrics(&self.labels, &self.ratings)),
+            metrics: self
+                .choice
+                .label
+                .map(|_| metrics(&self.labels, &self.ratings)),
         }
     }
 }

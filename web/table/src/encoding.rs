@@ -29,7 +29,10 @@ enum InputState {
 
 impl Input {
     pub fn new() -> Input {
-        Input { state: InputState::Start(Vec::new()), has_mark: false }
+        Input {
+            state: InputState::Start(Vec::new()),
+            has_mark: false,
+        }
     }
 
     pub fn is_utf16(&self) -> bool {
@@ -38,7 +41,9 @@ impl Input {
 
     /// The text in the next `bytes`, handed to `take` in one piece or several; `last` if no more come.
     pub fn read(&mut self, bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
-        let InputState::Start(first) = &mut self.state else { return self.decode(bytes, last, take) };
+        let InputState::Start(first) = &mut self.state else {
+            return self.decode(bytes, last, take);
+        };
         first.extend_from_slice(bytes);
         // The longest mark has three bytes.
         if first.len() < 3 && !last {
@@ -46,8 +51,14 @@ impl Input {
         }
         let first = std::mem::take(first);
         let (state, mark) = match first.as_slice() {
-            [0xff, 0xfe, ..] => (InputState::Utf16(UTF_16LE.new_decoder_without_bom_handling()), 2),
-            [0xfe, 0xff, ..] => (InputState::Utf16(UTF_16BE.new_decoder_without_bom_handling()), 2),
+            [0xff, 0xfe, ..] => (
+                InputState::Utf16(UTF_16LE.new_decoder_without_bom_handling()),
+                2,
+            ),
+            [0xfe, 0xff, ..] => (
+                InputState::Utf16(UTF_16BE.new_decoder_without_bom_handling()),
+                2,
+            ),
             [0xef, 0xbb, 0xbf, ..] => (InputState::Plain, 3),
             _ => (InputState::Plain, 0),
         };
@@ -56,7 +67,9 @@ impl Input {
     }
 
     fn decode(&mut self, mut bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
-        let InputState::Utf16(decoder) = &mut self.state else { return take(bytes) };
+        let InputState::Utf16(decoder) = &mut self.state else {
+            return take(bytes);
+        };
         let mut text = [0; 1 << 14];
         loop {
             let (result, read, written, _) = decoder.decode_to_utf8(bytes, &mut text, last);
@@ -96,13 +109,21 @@ impl Census {
             return true;
         }
         let is_utf8 = std::str::from_utf8(bytes).is_ok();
-        *if is_utf8 { &mut self.has_utf8 } else { &mut self.has_other } = true;
+        *if is_utf8 {
+            &mut self.has_utf8
+        } else {
+            &mut self.has_other
+        } = true;
         is_utf8
     }
 
     /// What the file is: Windows-1252 if nothing in it can only be UTF-8.
     pub fn encoding(&self) -> Encoding {
-        if self.has_other && !self.has_utf8 { Encoding::Windows1252 } else { Encoding::Utf8 }
+        if self.has_other && !self.has_utf8 {
+            Encoding::Windows1252
+        } else {
+            Encoding::Utf8
+        }
     }
 }
 
@@ -112,14 +133,18 @@ pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems
     let mut other_rows = BTreeSet::new();
     for (column, name) in columns.iter_mut().zip(names) {
         census.is_utf8(name);
-        let other: Vec<usize> = (0..column.len()).filter(|row| !census.is_utf8(column.raw(*row))).collect();
+        let other: Vec<usize> = (0..column.len())
+            .filter(|row| !census.is_utf8(column.raw(*row)))
+            .collect();
         if !other.is_empty() {
             *column = column.map(|cell| text(cell).into_owned());
         }
         other_rows.extend(other);
         column.name = text(name).into_owned();
     }
-    other_rows.into_iter().for_each(|row| problems.note(Fault::NotUtf8, row + 1));
+    other_rows
+        .into_iter()
+        .for_each(|row| problems.note(Fault::NotUtf8, row + 1));
     census.encoding()
 }
 
@@ -134,35 +159,90 @@ mod tests {
         cells.iter().for_each(|cell| columns[0].push(cell));
         let mut problems = Problems::default();
         let encoding = settle(&mut columns, &[b"plain".to_vec()], &mut problems);
-        let other = problems.list().into_iter().filter(|problem| problem.fault == Fault::NotUtf8).flat_map(|problem| problem.first).collect();
-        (encoding, (0..cells.len()).map(|row| columns[0].text(row).into_owned()).collect(), other)
+        let other = problems
+            .list()
+            .into_iter()
+            .filter(|problem| problem.fault == Fault::NotUtf8)
+            .flat_map(|problem| problem.first)
+            .collect();
+        (
+            encoding,
+            (0..cells.len())
+                .map(|row| columns[0].text(row).into_owned())
+                .collect(),
+            other,
+        )
     }
 
     #[test]
     fn what_is_not_utf8_is_read_as_windows_1252_cell_by_cell() {
-        assert_eq!(settled(&[b"plain", "très 😍".as_bytes()]), (Encoding::Utf8, vec!["plain".into(), "très 😍".into()], vec![]));
-        assert_eq!(settled(&[b"tr\xe8s", b"\x80 5 \x93x\x94"]), (Encoding::Windows1252, vec!["très".into(), "€ 5 “x”".into()], vec![1, 2]));
+        assert_eq!(
+            settled(&[b"plain", "très 😍".as_bytes()]),
+            (
+                Encoding::Utf8,
+                vec!["plain".into(), "très 😍".into()],
+                vec![]
+            )
+        );
+        assert_eq!(
+            settled(&[b"tr\xe8s", b"\x80 5 \x93x\x94"]),
+            (
+                Encoding::Windows1252,
+                vec!["très".into(), "€ 5 “x”".into()],
+                vec![1, 2]
+            )
+        );
         // One emoji among many Latin-1 cells stays, and so does one Latin-1 cell among many emoji; even within a cell.
         assert_eq!(
             settled(&[b"tr\xe8s", b"\xe9t\xe9", "😍".as_bytes(), b"ma\xf1ana"]),
-            (Encoding::Utf8, vec!["très".into(), "été".into(), "😍".into(), "mañana".into()], vec![1, 2, 4])
+            (
+                Encoding::Utf8,
+                vec!["très".into(), "été".into(), "😍".into(), "mañana".into()],
+                vec![1, 2, 4]
+            )
         );
         assert_eq!(
-            settled(&["😍".as_bytes(), "été".as_bytes(), b"\xf0\x9f\x98\x8d tr\xe8s"]),
-            (Encoding::Utf8, vec!["😍".into(), "été".into(), "😍 très".into()], vec![3])
+            settled(&[
+                "😍".as_bytes(),
+                "été".as_bytes(),
+                b"\xf0\x9f\x98\x8d tr\xe8s"
+            ]),
+            (
+                Encoding::Utf8,
+                vec!["😍".into(), "été".into(), "😍 très".into()],
+                vec![3]
+            )
         );
     }
 
     #[test]
     fn marks_are_taken_away_however_the_bytes_come() {
-        let utf16 = |order: fn(u16) -> [u8; 2]| "\u{feff}é😍,".encode_utf16().flat_map(order).collect::<Vec<u8>>();
-        for (bytes, is_utf16) in [("\u{feff}é😍,".as_bytes().to_vec(), false), (utf16(u16::to_le_bytes), true), (utf16(u16::to_be_bytes), true)] {
+        let utf16 = |order: fn(u16) -> [u8; 2]| {
+            "\u{feff}é😍,"
+                .encode_utf16()
+                .flat_map(order)
+                .collect::<Vec<u8>>()
+        };
+        for (bytes, is_utf16) in [
+            ("\u{feff}é😍,".as_bytes().to_vec(), false),
+            (utf16(u16::to_le_bytes), true),
+            (utf16(u16::to_be_bytes), true),
+        ] {
             for piece in [1, 2, 3, 5, 100] {
                 let (mut input, mut out) = (Input::new(), Vec::new());
                 let mut take = |text: &[u8]| out.extend_from_slice(text);
-                bytes.chunks(piece).for_each(|piece| input.read(piece, false, &mut take));
+                bytes
+                    .chunks(piece)
+                    .for_each(|piece| input.read(piece, false, &mut take));
                 input.read(&[], true, &mut take);
-                assert_eq!((String::from_utf8(out).unwrap().as_str(), input.has_mark, input.is_utf16()), ("é😍,", true, is_utf16));
+                assert_eq!(
+                    (
+                        String::from_utf8(out).unwrap().as_str(),
+                        input.has_mark,
+                        input.is_utf16()
+                    ),
+                    ("é😍,", true, is_utf16)
+                );
             }
         }
     }

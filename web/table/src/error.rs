@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum Error {
     /// The ending of the name tells no kind that is read.
-    #[error("{0} is not a kind of file that is read here; wanted .csv, .tsv, .jsonl, .parquet or .txt")]
+    #[error(
+        "{0} is not a kind of file that is read here; wanted .csv, .tsv, .jsonl, .parquet or .txt"
+    )]
     Kind(String),
     /// There is nothing in it.
     #[error("{0} is empty; wanted reviews")]
@@ -20,7 +22,9 @@ pub enum Error {
         most: u64,
     },
     /// No line of it is a JSON object.
-    #[error("{name} holds no JSON object a line ({why}); wanted lines such as {{\"review\": \"Love it\"}}")]
+    #[error(
+        "{name} holds no JSON object a line ({why}); wanted lines such as {{\"review\": \"Love it\"}}"
+    )]
     Json {
         /// The file.
         name: String,

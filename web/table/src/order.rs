@@ -4,10 +4,19 @@ use crate::protocol::{Arrangement, Key};
 use crate::ratings::Ratings;
 
 /// The rows that an arrangement leaves, in its order. `text` gives a row's review, `labels` the true stars, 0 where there are none.
-pub fn arrange<'a, T: AsRef<str> + 'a>(wanted: &Arrangement, text: impl Fn(usize) -> T, labels: &[u8], ratings: &Ratings) -> Vec<u32> {
+pub fn arrange<'a, T: AsRef<str> + 'a>(
+    wanted: &Arrangement,
+    text: impl Fn(usize) -> T,
+    labels: &[u8],
+    ratings: &Ratings,
+) -> Vec<u32> {
     let query = Query::new(&wanted.query);
-    let has_stars = |row: usize| wanted.stars.is_empty() || wanted.stars.contains(&ratings.stars(row));
-    let mut rows: Vec<u32> = (0..labels.len()).filter(|row| has_stars(*row) && query.is_in(|| text(*row))).map(|row| row as u32).collect();
+    let has_stars =
+        |row: usize| wanted.stars.is_empty() || wanted.stars.contains(&ratings.stars(row));
+    let mut rows: Vec<u32> = (0..labels.len())
+        .filter(|row| has_stars(*row) && query.is_in(|| text(*row)))
+        .map(|row| row as u32)
+        .collect();
     let key = |row: usize| -> Option<f32> {
         let rating = ratings.get(row)?;
         Some(match wanted.key {
@@ -15,7 +24,9 @@ pub fn arrange<'a, T: AsRef<str> + 'a>(wanted: &Arrangement, text: impl Fn(usize
             Key::Stars => f32::from(rating.stars),
             Key::Expected => rating.expected,
             Key::Confidence => rating.confidence(),
-            Key::Error => labels[row].checked_sub(1).map(|label| (rating.expected - f32::from(label + 1)).abs())?,
+            Key::Error => labels[row]
+                .checked_sub(1)
+                .map(|label| (rating.expected - f32::from(label + 1)).abs())?,
         })
     };
     if wanted.key == Key::File {
@@ -25,8 +36,17 @@ pub fn arrange<'a, T: AsRef<str> + 'a>(wanted: &Arrangement, text: impl Fn(usize
         return rows;
     }
     // Rows without a key come last, and equals as they stand in the file.
-    let mut keyed: Vec<(f32, u32)> =
-        rows.iter().map(|row| (key(*row as usize).map_or(f32::INFINITY, |key| if wanted.descending { -key } else { key }), *row)).collect();
+    let mut keyed: Vec<(f32, u32)> = rows
+        .iter()
+        .map(|row| {
+            (
+                key(*row as usize).map_or(f32::INFINITY, |key| {
+                    if wanted.descending { -key } else { key }
+                }),
+                *row,
+            )
+        })
+        .collect();
     keyed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     keyed.into_iter().map(|(_, row)| row).collect()
 }
@@ -54,20 +74,45 @@ mod tests {
         let texts = ["Good APP", "bad", "ÉCLAT good", "so so", "not rated"];
         let labels = [5, 1, 0, 4, 0];
         let mut ratings = Ratings::none(5);
-        for (row, (stars, expected, sure)) in [(5, 4.8, 0.9), (1, 1.3, 0.95), (5, 4.1, 0.5), (3, 3.0, 0.5)].into_iter().enumerate() {
+        for (row, (stars, expected, sure)) in
+            [(5, 4.8, 0.9), (1, 1.3, 0.95), (5, 4.1, 0.5), (3, 3.0, 0.5)]
+                .into_iter()
+                .enumerate()
+        {
             let mut probabilities = [0.0; 5];
             probabilities[stars - 1] = sure;
-            ratings.set(row, Rated { stars: stars as u8, expected, probabilities });
+            ratings.set(
+                row,
+                Rated {
+                    stars: stars as u8,
+                    expected,
+                    probabilities,
+                },
+            );
         }
         let rows = |key, descending, stars: &[u8], query: &str| {
-            arrange(&Arrangement { key, descending, stars: stars.to_vec(), query: query.into() }, |row| texts[row], &labels, &ratings)
+            arrange(
+                &Arrangement {
+                    key,
+                    descending,
+                    stars: stars.to_vec(),
+                    query: query.into(),
+                },
+                |row| texts[row],
+                &labels,
+                &ratings,
+            )
         };
         assert_eq!(rows(Key::File, false, &[], ""), [0, 1, 2, 3, 4]);
         assert_eq!(rows(Key::File, true, &[], " "), [4, 3, 2, 1, 0]);
         assert_eq!(rows(Key::Stars, true, &[], ""), [0, 2, 3, 1, 4]);
         assert_eq!(rows(Key::Expected, false, &[], ""), [1, 3, 2, 0, 4]);
         assert_eq!(rows(Key::Confidence, true, &[], ""), [1, 0, 2, 3, 4]);
-        assert_eq!(rows(Key::Error, true, &[], ""), [3, 1, 0, 2, 4], "off by 1, 0.3, 0.2");
+        assert_eq!(
+            rows(Key::Error, true, &[], ""),
+            [3, 1, 0, 2, 4],
+            "off by 1, 0.3, 0.2"
+        );
         assert_eq!(rows(Key::File, false, &[5, 0], ""), [0, 2, 4]);
         assert_eq!(rows(Key::Expected, false, &[5], "good"), [2, 0]);
         assert_eq!(rows(Key::File, false, &[], "éclat"), [2]);

@@ -15,12 +15,22 @@ pub struct Ratings {
 impl Ratings {
     /// None, for so many rows.
     pub fn none(rows: usize) -> Ratings {
-        Ratings { stars: vec![0; rows], expected: vec![0.0; rows], probabilities: vec![[0.0; 5]; rows], counts: [0; 5] }
+        Ratings {
+            stars: vec![0; rows],
+            expected: vec![0.0; rows],
+            probabilities: vec![[0.0; 5]; rows],
+            counts: [0; 5],
+        }
     }
 
     /// Keeps the rating of a row, in place of one that it had; one that is none is passed over.
     pub fn set(&mut self, row: usize, rating: Rated) {
-        let (Some(stars), Some(count)) = (self.stars.get_mut(row), usize::from(rating.stars).checked_sub(1)) else { return };
+        let (Some(stars), Some(count)) = (
+            self.stars.get_mut(row),
+            usize::from(rating.stars).checked_sub(1),
+        ) else {
+            return;
+        };
         if count >= self.counts.len() {
             return;
         }
@@ -41,7 +51,11 @@ impl Ratings {
     /// The rating of a row.
     pub fn get(&self, row: usize) -> Option<Rated> {
         let stars = self.stars[row];
-        (stars > 0).then(|| Rated { stars, expected: self.expected[row], probabilities: self.probabilities[row] })
+        (stars > 0).then(|| Rated {
+            stars,
+            expected: self.expected[row],
+            probabilities: self.probabilities[row],
+        })
     }
 
     /// How many rows are rated.
@@ -53,6 +67,8 @@ impl Ratings {
 impl Rated {
     /// The probability of the likeliest number of stars.
     pub fn confidence(&self) -> f32 {
-        self.stars.checked_sub(1).map_or(0.0, |place| self.probabilities[usize::from(place)])
+        self.stars
+            .checked_sub(1)
+            .map_or(0.0, |place| self.probabilities[usize::from(place)])
     }
 }

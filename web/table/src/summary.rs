@@ -14,7 +14,13 @@ const Z_95: f64 = 1.959_964;
 /// The mean number of stars, and half the width of its 95% interval (normal approximation). One review alone tells nothing of how they vary, and so has no interval.
 pub fn mean(counts: &[u64; 5]) -> Option<(f64, Option<f64>)> {
     let n = counts.iter().sum::<u64>() as f64;
-    let moment = |power: i32| counts.iter().zip(1..).map(|(count, stars)| *count as f64 * f64::from(stars).powi(power)).sum::<f64>();
+    let moment = |power: i32| {
+        counts
+            .iter()
+            .zip(1..)
+            .map(|(count, stars)| *count as f64 * f64::from(stars).powi(power))
+            .sum::<f64>()
+    };
     if n == 0.0 {
         return None;
     }
@@ -30,8 +36,14 @@ pub fn mean(counts: &[u64; 5]) -> Option<(f64, Option<f64>)> {
 pub fn extremes(ratings: &Ratings, rows: usize, highest: bool) -> Vec<usize> {
     let mut best: Vec<(f32, usize)> = Vec::with_capacity(EXTREMES + 1);
     for row in 0..rows {
-        let Some(rating) = ratings.get(row) else { continue };
-        let key = if highest { -rating.expected } else { rating.expected };
+        let Some(rating) = ratings.get(row) else {
+            continue;
+        };
+        let key = if highest {
+            -rating.expected
+        } else {
+            rating.expected
+        };
         if best.len() == EXTREMES && best.last().is_some_and(|last| last.0 <= key) {
             continue;
         }
@@ -46,7 +58,9 @@ pub fn extremes(ratings: &Ratings, rows: usize, highest: bool) -> Vec<usize> {
 pub fn metrics(labels: &[u8], ratings: &Ratings) -> Metrics {
     let mut confusion = [[0; LABELS]; LABELS];
     for (row, label) in labels.iter().enumerate() {
-        if let (Some(truth), Some(rated)) = (label.checked_sub(1), ratings.stars(row).checked_sub(1)) {
+        if let (Some(truth), Some(rated)) =
+            (label.checked_sub(1), ratings.stars(row).checked_sub(1))
+        {
             confusion[usize::from(truth)][usize::from(rated)] += 1;
         }
     }
@@ -66,15 +80,28 @@ mod tests {
         // Of 1, 1, 5, 5: the deviation is 4 / sqrt(3), and half of it the standard error.
         let (mean, half) = mean(&[2, 0, 0, 0, 2]).unwrap();
         let half = half.unwrap();
-        assert!((mean - 3.0).abs() < 1e-12 && (half - 1.959_964 * 2.0 / 3f64.sqrt()).abs() < 1e-9, "{mean} {half}");
+        assert!(
+            (mean - 3.0).abs() < 1e-12 && (half - 1.959_964 * 2.0 / 3f64.sqrt()).abs() < 1e-9,
+            "{mean} {half}"
+        );
     }
 
     #[test]
     fn extremes_are_the_first_of_the_furthest() {
         let mut ratings = Ratings::none(6);
         for (row, expected) in [(0, 2.0), (1, 4.5), (2, 1.1), (4, 1.1), (5, 3.0)] {
-            ratings.set(row, Rated { stars: 3, expected, probabilities: [0.2; 5] });
+            ratings.set(
+                row,
+                Rated {
+                    stars: 3,
+                    expected,
+                    probabilities: [0.2; 5],
+                },
+            );
         }
-        assert_eq!((extremes(&ratings, 6, false), extremes(&ratings, 6, true)), (vec![2, 4, 0], vec![1, 5, 0]));
+        assert_eq!(
+            (extremes(&ratings, 6, false), extremes(&ratings, 6, true)),
+            (vec![2, 4, 0], vec![1, 5, 0])
+        );
     }
 }

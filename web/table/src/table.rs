@@ -31,14 +31,21 @@ impl Column {
     /// When there is no such row.
     pub fn json(&self, row: usize) -> Option<serde_json::Value> {
         match self.kind {
-            CellKind::Json => serde_json::from_slice(self.raw(row)).ok().filter(|value: &serde_json::Value| !value.is_null()),
+            CellKind::Json => serde_json::from_slice(self.raw(row))
+                .ok()
+                .filter(|value: &serde_json::Value| !value.is_null()),
             CellKind::Text => None,
         }
     }
 
     /// Without cells.
     pub(crate) fn new(name: impl Into<String>, kind: CellKind) -> Column {
-        Column { name: name.into(), kind, bytes: Vec::new(), ends: Vec::new() }
+        Column {
+            name: name.into(),
+            kind,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// The column with other cells in place of these.
@@ -56,7 +63,8 @@ impl Column {
 
     /// Adds empty cells up to `rows`.
     pub(crate) fn fill(&mut self, rows: usize) {
-        self.ends.resize(rows.max(self.ends.len()), self.bytes.len());
+        self.ends
+            .resize(rows.max(self.ends.len()), self.bytes.len());
     }
 
     /// The bytes of a cell.
@@ -81,7 +89,9 @@ impl Column {
     pub fn text(&self, row: usize) -> Cow<'_, str> {
         let raw = String::from_utf8_lossy(self.raw(row));
         match self.kind {
-            CellKind::Json if raw.starts_with('"') => Cow::Owned(serde_json::from_str(&raw).unwrap_or_default()),
+            CellKind::Json if raw.starts_with('"') => {
+                Cow::Owned(serde_json::from_str(&raw).unwrap_or_default())
+            }
             CellKind::Json if raw == "null" => Cow::Borrowed(""),
             _ => raw,
         }

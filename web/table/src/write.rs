@@ -52,24 +52,46 @@ impl Writer {
         let mut known: Vec<String> = Vec::new();
         for name in names(table) {
             let twin = (2..).map(|i| format!("{name}_{i}"));
-            let free = std::iter::once(name.clone()).chain(twin).find(|name| !known.contains(name));
+            let free = std::iter::once(name.clone())
+                .chain(twin)
+                .find(|name| !known.contains(name));
             known.extend(free);
         }
-        Writer::Json(known.into_iter().map(|name| format!("{}:", Value::String(name))).collect())
+        Writer::Json(
+            known
+                .into_iter()
+                .map(|name| format!("{}:", Value::String(name)))
+                .collect(),
+        )
     }
 
     fn row(&mut self, table: &Table, row: usize, rating: Option<Rated>, out: &mut Vec<u8>) {
         let figures = rating.map(figures);
         match self {
             Writer::Csv => {
-                let cells = table.columns.iter().map(|column| column.text(row).into_owned());
-                record(out, &cells.chain(figures.unwrap_or_default()).collect::<Vec<_>>());
+                let cells = table
+                    .columns
+                    .iter()
+                    .map(|column| column.text(row).into_owned());
+                record(
+                    out,
+                    &cells.chain(figures.unwrap_or_default()).collect::<Vec<_>>(),
+                );
             }
             Writer::Json(names) => {
                 let mut members: Vec<String> = Vec::with_capacity(names.len());
                 let (own, added) = names.split_at(table.columns.len());
-                members.extend(own.iter().zip(&table.columns).filter_map(|(name, column)| Some(format!("{name}{}", json(column, row)?))));
-                members.extend(added.iter().zip(figures.into_iter().flatten()).map(|(name, figure)| format!("{name}{figure}")));
+                members.extend(
+                    own.iter()
+                        .zip(&table.columns)
+                        .filter_map(|(name, column)| Some(format!("{name}{}", json(column, row)?))),
+                );
+                members.extend(
+                    added
+                        .iter()
+                        .zip(figures.into_iter().flatten())
+                        .map(|(name, figure)| format!("{name}{figure}")),
+                );
                 out.extend_from_slice(format!("{{{}}}\n", members.join(",")).as_bytes());
             }
         }
@@ -78,7 +100,11 @@ impl Writer {
 
 /// The names of the table's columns and of those that are added.
 fn names(table: &Table) -> Vec<String> {
-    let own: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+    let own: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.name.clone())
+        .collect();
     let added = NAMES.map(|name| {
         let mut name = name.to_string();
         while own.contains(&name) {
@@ -93,20 +119,33 @@ fn names(table: &Table) -> Vec<String> {
 fn figures(rating: Rated) -> [String; 7] {
     let p = rating.probabilities.map(|p| format!("{p:.6}"));
     let [p1, p2, p3, p4, p5] = p;
-    [rating.stars.to_string(), format!("{:.4}", rating.expected), p1, p2, p3, p4, p5]
+    [
+        rating.stars.to_string(),
+        format!("{:.4}", rating.expected),
+        p1,
+        p2,
+        p3,
+        p4,
+        p5,
+    ]
 }
 
 /// A cell as JSON, if there is anything in it.
 fn json(column: &Column, row: usize) -> Option<String> {
     match column.kind() {
         CellKind::Text => Some(Value::String(column.text(row).into_owned()).to_string()),
-        CellKind::Json => Some(String::from_utf8_lossy(column.raw(row)).into_owned()).filter(|json| !json.is_empty()),
+        CellKind::Json => Some(String::from_utf8_lossy(column.raw(row)).into_owned())
+            .filter(|json| !json.is_empty()),
     }
 }
 
 /// Adds a line of CSV (RFC 4180).
 fn record(out: &mut Vec<u8>, cells: &[String]) {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(out);
     // Memory takes whatever is written.
-    let _ = writer.write_record(cells).and_then(|()| Ok(writer.flush()?));
+    let _ = writer
+        .write_record(cells)
+        .and_then(|()| Ok(writer.flush()?));
 }

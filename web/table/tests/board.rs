@@ -1,12 +1,19 @@
 //! A file from its bytes to the download.
 
-use starsight_table::protocol::{Arrangement, Chosen, ColumnChoice, Detail, Form, Key, Metrics, Opening, Request, Summary, Window};
+use starsight_table::protocol::{
+    Arrangement, Chosen, ColumnChoice, Detail, Form, Key, Metrics, Opening, Request, Summary,
+    Window,
+};
 use starsight_table::{Board, Reader};
 
 const CSV: &str = "id,review,stars\r\n1,\"good, very\",5\r\n2,\"two\nlines \"\"quoted\"\" 😍\",1\r\n3,,2\r\n4,fine,\r\n";
 
 fn board(name: &str, bytes: &str) -> Board {
-    let mut reader = Reader::open(&Opening { name: name.into(), ..Opening::default() }).unwrap();
+    let mut reader = Reader::open(&Opening {
+        name: name.into(),
+        ..Opening::default()
+    })
+    .unwrap();
     reader.push(bytes.as_bytes());
     Board::new(reader.finish().unwrap())
 }
@@ -23,18 +30,45 @@ fn written(board: &Board, form: Form) -> String {
 
 /// Rates rows with these stars, of which it is sure.
 fn rate(board: &mut Board, rows: &[u32], stars: &[u8]) {
-    let probabilities: Vec<f32> = stars.iter().flat_map(|stars| (1..=5).map(move |i| if i == *stars { 1.0 } else { 0.0 })).collect();
-    board.rate(rows, stars, &stars.iter().map(|stars| f32::from(*stars)).collect::<Vec<_>>(), &probabilities);
+    let probabilities: Vec<f32> = stars
+        .iter()
+        .flat_map(|stars| (1..=5).map(move |i| if i == *stars { 1.0 } else { 0.0 }))
+        .collect();
+    board.rate(
+        rows,
+        stars,
+        &stars
+            .iter()
+            .map(|stars| f32::from(*stars))
+            .collect::<Vec<_>>(),
+        &probabilities,
+    );
 }
 
 #[test]
 fn the_download_is_the_input_and_the_ratings() {
     let mut board = board("reviews.csv", CSV);
     let choice = board.describe().choice;
-    assert_eq!(choice, ColumnChoice { text: Some(1), label: Some(2) });
-    assert_eq!(ask::<Chosen>(&mut board, Request::Choose(choice)), Chosen { reviews: 3, without_text: 1, labelled: 2 });
+    assert_eq!(
+        choice,
+        ColumnChoice {
+            text: Some(1),
+            label: Some(2)
+        }
+    );
+    assert_eq!(
+        ask::<Chosen>(&mut board, Request::Choose(choice)),
+        Chosen {
+            reviews: 3,
+            without_text: 1,
+            labelled: 2
+        }
+    );
     let (rows, texts) = board.portion().unwrap();
-    assert_eq!((rows.as_slice(), texts[1].as_str()), (&[0, 1, 3][..], "two\nlines \"quoted\" 😍"));
+    assert_eq!(
+        (rows.as_slice(), texts[1].as_str()),
+        (&[0, 1, 3][..], "two\nlines \"quoted\" 😍")
+    );
     assert_eq!(board.portion(), None);
     rate(&mut board, &[0, 1], &[5, 2]);
     assert_eq!(
@@ -45,21 +79,39 @@ fn the_download_is_the_input_and_the_ratings() {
          3,,2,,,,,,,\r\n4,fine,,,,,,,,\r\n"
     );
     let json = written(&board, Form::JsonLines);
-    let lines: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&lines[1]["review"], &lines[1]["rated_stars"], &lines[1]["p2"]), (&"two\nlines \"quoted\" 😍".into(), &2.into(), &1.0.into()));
-    assert_eq!(lines[3], serde_json::json!({ "id": "4", "review": "fine", "stars": "" }));
+    let lines: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (
+            &lines[1]["review"],
+            &lines[1]["rated_stars"],
+            &lines[1]["p2"]
+        ),
+        (&"two\nlines \"quoted\" 😍".into(), &2.into(), &1.0.into())
+    );
+    assert_eq!(
+        lines[3],
+        serde_json::json!({ "id": "4", "review": "fine", "stars": "" })
+    );
 }
 
 #[test]
 fn json_stays_as_it_was() {
-    let mut board = board("a.jsonl", "{\"text\": \"caf\\u00e9\", \"n\": 1.50, \"deep\": {\"a\": [1, null]}}\n{\"n\": null}\n");
+    let mut board = board(
+        "a.jsonl",
+        "{\"text\": \"caf\\u00e9\", \"n\": 1.50, \"deep\": {\"a\": [1, null]}}\n{\"n\": null}\n",
+    );
     let choice = board.describe().choice;
     ask::<Chosen>(&mut board, Request::Choose(choice));
     rate(&mut board, &[0], &[4]);
     let figures = "\"stars\":4,\"expected\":4.0000,\"p1\":0.000000,\"p2\":0.000000,\"p3\":0.000000,\"p4\":1.000000,\"p5\":0.000000";
     assert_eq!(
         written(&board, Form::JsonLines),
-        format!("{{\"text\":\"caf\\u00e9\",\"n\":1.50,\"deep\":{{\"a\": [1, null]}},{figures}}}\n{{\"n\":null}}\n")
+        format!(
+            "{{\"text\":\"caf\\u00e9\",\"n\":1.50,\"deep\":{{\"a\": [1, null]}},{figures}}}\n{{\"n\":null}}\n"
+        )
     );
     assert!(written(&board, Form::Csv).starts_with("text,n,deep,stars,expected,p1,p2,p3,p4,p5\r\ncafé,1.50,\"{\"\"a\"\": [1, null]}\",4,4.0000,"));
 }
@@ -67,17 +119,29 @@ fn json_stays_as_it_was() {
 #[test]
 fn a_mark_and_names_that_occur_twice_are_kept_apart() {
     let mut board = board("a.csv", "\u{feff}review,review\na,b\n");
-    let choice = ColumnChoice { text: Some(0), label: None };
+    let choice = ColumnChoice {
+        text: Some(0),
+        label: None,
+    };
     ask::<Chosen>(&mut board, Request::Choose(choice));
     assert!(written(&board, Form::Csv).starts_with("\u{feff}review,review,stars,"));
-    assert_eq!(written(&board, Form::JsonLines), "{\"review\":\"a\",\"review_2\":\"b\"}\n");
+    assert_eq!(
+        written(&board, Form::JsonLines),
+        "{\"review\":\"a\",\"review_2\":\"b\"}\n"
+    );
 }
 
 #[test]
 fn work_goes_on_where_it_stopped() {
     let lines: String = (0..20_000).map(|i| format!("review {i}\n")).collect();
     let mut board = board("a.txt", &lines);
-    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(0), label: None }));
+    ask::<Chosen>(
+        &mut board,
+        Request::Choose(ColumnChoice {
+            text: Some(0),
+            label: None,
+        }),
+    );
     let (first, _) = board.portion().unwrap();
     let (second, _) = board.portion().unwrap();
     assert!(first.len() + second.len() < 20_000 && second[0] == first.len() as u32);
@@ -93,17 +157,39 @@ fn work_goes_on_where_it_stopped() {
 #[test]
 fn rows_are_shown_as_arranged() {
     let mut board = board("reviews.csv", CSV);
-    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(1), label: Some(2) }));
-    let arrangement = Arrangement { key: Key::Stars, ..Arrangement::default() };
+    ask::<Chosen>(
+        &mut board,
+        Request::Choose(ColumnChoice {
+            text: Some(1),
+            label: Some(2),
+        }),
+    );
+    let arrangement = Arrangement {
+        key: Key::Stars,
+        ..Arrangement::default()
+    };
     assert_eq!(ask::<usize>(&mut board, Request::Arrange(arrangement)), 4);
     // Ratings that come later count.
     rate(&mut board, &[0, 1], &[5, 2]);
     let window: Window = ask(&mut board, Request::Rows { from: 0, count: 3 });
-    assert_eq!((window.total, window.rows.iter().map(|row| row.row).collect::<Vec<_>>()), (4, vec![1, 0, 2]));
+    assert_eq!(
+        (
+            window.total,
+            window.rows.iter().map(|row| row.row).collect::<Vec<_>>()
+        ),
+        (4, vec![1, 0, 2])
+    );
     assert_eq!(ask::<Option<usize>>(&mut board, Request::Place(0)), Some(1));
     let detail: Option<Detail> = ask(&mut board, Request::Detail(1));
     let detail = detail.unwrap();
-    assert_eq!((detail.cells[0].1.as_str(), detail.row.label, detail.row.rating.unwrap().stars), ("2", Some(1), 2));
+    assert_eq!(
+        (
+            detail.cells[0].1.as_str(),
+            detail.row.label,
+            detail.row.rating.unwrap().stars
+        ),
+        ("2", Some(1), 2)
+    );
     assert_eq!(ask::<Option<Detail>>(&mut board, Request::Detail(9)), None);
     let window: Window = ask(&mut board, Request::Rows { from: 90, count: 3 });
     assert!(window.rows.is_empty());
@@ -112,16 +198,38 @@ fn rows_are_shown_as_arranged() {
 #[test]
 fn the_metrics_are_those_of_the_model_crate() {
     let mut board = board("reviews.csv", CSV);
-    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(1), label: Some(2) }));
+    ask::<Chosen>(
+        &mut board,
+        Request::Choose(ColumnChoice {
+            text: Some(1),
+            label: Some(2),
+        }),
+    );
     rate(&mut board, &[0, 1, 3], &[5, 2, 4]);
     let summary: Summary = ask(&mut board, Request::Summary);
     let mut confusion = [[0; 5]; 5];
     (confusion[4][4], confusion[0][1]) = (1, 1);
     let wanted = serde_json::to_string(&Metrics::of(&confusion, 0.0, 0.0)).unwrap();
-    assert_eq!(summary.metrics, Some(serde_json::from_str(&wanted).unwrap()));
-    assert_eq!((summary.counts, summary.lowest[0].row, summary.highest[0].row), ([0, 1, 0, 1, 1], 1, 0));
+    assert_eq!(
+        summary.metrics,
+        Some(serde_json::from_str(&wanted).unwrap())
+    );
+    assert_eq!(
+        (
+            summary.counts,
+            summary.lowest[0].row,
+            summary.highest[0].row
+        ),
+        ([0, 1, 0, 1, 1], 1, 0)
+    );
     // Another column of reviews: what was rated is of no use.
-    ask::<Chosen>(&mut board, Request::Choose(ColumnChoice { text: Some(0), label: None }));
+    ask::<Chosen>(
+        &mut board,
+        Request::Choose(ColumnChoice {
+            text: Some(0),
+            label: None,
+        }),
+    );
     let summary: Summary = ask(&mut board, Request::Summary);
     assert_eq!((summary.rated, summary.metrics), (0, None));
 }

@@ -35,11 +35,20 @@ impl Files {
     }
 
     /// The file that `entry` describes, with the right size and SHA-256. A damaged one is asked for once more.
-    pub async fn read(&self, entry: &FileEntry, progress: &mut Progress) -> Result<Vec<u8>, JsValue> {
+    pub async fn read(
+        &self,
+        entry: &FileEntry,
+        progress: &mut Progress,
+    ) -> Result<Vec<u8>, JsValue> {
         let mut bytes = Vec::new();
-        let fits = usize::try_from(entry.size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
+        let fits =
+            usize::try_from(entry.size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
         if !fits {
-            return Err(Failure::Engine(format!("not enough memory in this browser for the {} bytes of {}", entry.size, entry.path)).into());
+            return Err(Failure::Engine(format!(
+                "not enough memory in this browser for the {} bytes of {}",
+                entry.size, entry.path
+            ))
+            .into());
         }
         let before = progress.loaded;
         if self.fill(&mut bytes, entry, false, progress).await?.is_ok() {
@@ -62,11 +71,15 @@ impl Files {
         bytes.clear();
         let mut sha256 = Sha256::new();
         let mut size = 0;
-        let stream = self.open.call2(&JsValue::NULL, &entry.path.as_str().into(), &anew.into())?.unchecked_into::<ReadableStream>();
+        let stream = self
+            .open
+            .call2(&JsValue::NULL, &entry.path.as_str().into(), &anew.into())?
+            .unchecked_into::<ReadableStream>();
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
         // More than the manifest says: nothing of it can be right, so the rest is not waited for.
         while size <= entry.size {
-            let read: ReadableStreamReadResult = JsFuture::from(reader.read()).await?.unchecked_into();
+            let read: ReadableStreamReadResult =
+                JsFuture::from(reader.read()).await?.unchecked_into();
             if read.get_done().unwrap_or(false) {
                 break;
             }
@@ -99,7 +112,12 @@ pub struct Progress {
 impl Progress {
     /// Nothing yet, of `total` bytes.
     pub fn new(listener: Function, total: u64) -> Progress {
-        Progress { listener, loaded: 0, total, said_at: 0.0 }
+        Progress {
+            listener,
+            loaded: 0,
+            total,
+            said_at: 0.0,
+        }
     }
 
     fn add(&mut self, bytes: u64) {
@@ -112,6 +130,11 @@ impl Progress {
     /// Says how far it is, in `phase`. What the listener throws is its own affair.
     pub fn say(&mut self, phase: &str) {
         self.said_at = Date::now();
-        let _ = self.listener.call3(&JsValue::NULL, &phase.into(), &(self.loaded as f64).into(), &(self.total as f64).into());
+        let _ = self.listener.call3(
+            &JsValue::NULL,
+            &phase.into(),
+            &(self.loaded as f64).into(),
+            &(self.total as f64).into(),
+        );
     }
 }

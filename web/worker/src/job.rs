@@ -36,7 +36,14 @@ type Pack = Vec<Vec<usize>>;
 impl Job {
     pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array, once: bool) -> Job {
         let token_ids = Vec::with_capacity(texts.length() as usize);
-        Job { rater, tuning, texts, once, token_ids, packs: None }
+        Job {
+            rater,
+            tuning,
+            texts,
+            once,
+            token_ids,
+            packs: None,
+        }
     }
 
     fn tokenise_some(&mut self) -> Result<(), JsValue> {
@@ -50,31 +57,55 @@ impl Job {
             }
             let text = self.texts.get(next as u32);
             characters += text.unchecked_ref::<js_sys::JsString>().length() + 1;
-            let text = text.as_string().ok_or_else(|| Failure::Engine("a text is not a string".into()))?;
-            self.token_ids.push(self.rater.encode(&text).map_err(|e| Failure::Engine(e.to_string()))?);
+            let text = text
+                .as_string()
+                .ok_or_else(|| Failure::Engine("a text is not a string".into()))?;
+            self.token_ids.push(
+                self.rater
+                    .encode(&text)
+                    .map_err(|e| Failure::Engine(e.to_string()))?,
+            );
         }
         Ok(())
     }
 
     fn rate_pack(&self, reviews: &Pack) -> Result<Object, JsValue> {
-        let token_ids: Vec<&[u32]> = reviews.iter().map(|texts| self.token_ids[texts[0]].as_slice()).collect();
-        let ratings = self.rater.rate(&token_ids).map_err(|e| Failure::Engine(e.to_string()))?;
-        self.tuning.rated(token_ids.iter().map(|ids| ids.len()).sum());
+        let token_ids: Vec<&[u32]> = reviews
+            .iter()
+            .map(|texts| self.token_ids[texts[0]].as_slice())
+            .collect();
+        let ratings = self
+            .rater
+            .rate(&token_ids)
+            .map_err(|e| Failure::Engine(e.to_string()))?;
+        self.tuning
+            .rated(token_ids.iter().map(|ids| ids.len()).sum());
 
         let places: Vec<u32> = reviews.iter().flatten().map(|&i| i as u32).collect();
-        let ratings: Vec<Rating> = ratings.into_iter().zip(reviews).flat_map(|(rating, texts)| repeat_n(rating, texts.len())).collect();
+        let ratings: Vec<Rating> = ratings
+            .into_iter()
+            .zip(reviews)
+            .flat_map(|(rating, texts)| repeat_n(rating, texts.len()))
+            .collect();
         let stars: Vec<u8> = ratings.iter().map(|r| r.stars).collect();
         let guesses: Vec<u8> = ratings.iter().map(|r| u8::from(r.guess)).collect();
         let expected: Vec<f32> = ratings.iter().map(|r| r.expected).collect();
         let probabilities: Vec<f32> = ratings.iter().flat_map(|r| r.probabilities).collect();
-        let tokens: usize = reviews.iter().flatten().map(|&i| self.token_ids[i].len()).sum();
+        let tokens: usize = reviews
+            .iter()
+            .flatten()
+            .map(|&i| self.token_ids[i].len())
+            .sum();
 
         let pack = Object::new();
         let fields: [(&str, JsValue); 6] = [
             ("indices", Uint32Array::from(places.as_slice()).into()),
             ("stars", Uint8Array::from(stars.as_slice()).into()),
             ("expected", Float32Array::from(expected.as_slice()).into()),
-            ("probabilities", Float32Array::from(probabilities.as_slice()).into()),
+            (
+                "probabilities",
+                Float32Array::from(probabilities.as_slice()).into(),
+            ),
             ("guesses", Uint8Array::from(guesses.as_slice()).into()),
             ("tokens", (tokens as u32).into()),
         ];
@@ -87,13 +118,27 @@ impl Job {
 
 /// Divides reviews into packed batches, in the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
 fn packs(token_ids: &[Vec<u32>], once: bool) -> Vec<Pack> {
-    let Distinct { firsts, like } = if once { Distinct::of(token_ids) } else { Distinct::all(token_ids.len()) };
+    let Distinct { firsts, like } = if once {
+        Distinct::of(token_ids)
+    } else {
+        Distinct::all(token_ids.len())
+    };
     let mut texts = vec![Vec::new(); firsts.len()];
-    like.iter().enumerate().for_each(|(i, &first)| texts[first].push(i));
+    like.iter()
+        .enumerate()
+        .for_each(|(i, &first)| texts[first].push(i));
     let lengths: Vec<usize> = firsts.iter().map(|&i| token_ids[i].len()).collect();
     let order: Vec<usize> = (0..firsts.len()).collect();
     let groups = pack_in_order(&order, &lengths, TOKEN_BUDGET);
-    groups.into_iter().map(|group| group.into_iter().map(|first| std::mem::take(&mut texts[first])).collect()).collect()
+    groups
+        .into_iter()
+        .map(|group| {
+            group
+                .into_iter()
+                .map(|first| std::mem::take(&mut texts[first]))
+                .collect()
+        })
+        .collect()
 }
 
 #[wasm_bindgen]

@@ -26,7 +26,11 @@ use crate::tuning::Tuning;
 const PROBE_TOLERANCE: f32 = 1e-6;
 
 /// What computes, in words.
-const BACKEND: &str = if cfg!(feature = "relaxed-simd") { "WebAssembly int8, relaxed SIMD" } else { "WebAssembly int8, SIMD" };
+const BACKEND: &str = if cfg!(feature = "relaxed-simd") {
+    "WebAssembly int8, relaxed SIMD"
+} else {
+    "WebAssembly int8, SIMD"
+};
 
 /// Has a panic say on the console where it happened.
 #[wasm_bindgen(start)]
@@ -37,8 +41,13 @@ pub fn start() {
 /// The names of this build's kernels that give the sums of the reference, with commas: for tests, which cannot otherwise see into a browser.
 #[wasm_bindgen(js_name = agreeingKernels)]
 pub fn agreeing_kernels() -> String {
-    let agreeing = Int8Kernel::available().into_iter().filter(|kernel| kernel.agrees());
-    agreeing.map(Int8Kernel::name).collect::<Vec<_>>().join(", ")
+    let agreeing = Int8Kernel::available()
+        .into_iter()
+        .filter(|kernel| kernel.agrees());
+    agreeing
+        .map(Int8Kernel::name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A bundle, loaded and checked.
@@ -57,34 +66,58 @@ pub struct Engine {
 /// # Errors
 /// What a stream fails with; a `BundleError` when the files are not what the manifest says or the probes come out differently, an `EngineError` when there is not enough memory.
 #[wasm_bindgen]
-pub async fn load(base: String, manifest: String, open: Function, progress: Function) -> Result<Engine, JsValue> {
-    let manifest = Manifest::from_json(manifest.as_bytes()).map_err(|e| Failure::Bundle(format!("{base}: {e}")))?;
+pub async fn load(
+    base: String,
+    manifest: String,
+    open: Function,
+    progress: Function,
+) -> Result<Engine, JsValue> {
+    let manifest = Manifest::from_json(manifest.as_bytes())
+        .map_err(|e| Failure::Bundle(format!("{base}: {e}")))?;
     if manifest.file(INT8_WEIGHTS).is_err() {
         let why = "it was made by an earlier starsight; `starsight quantize` adds the file";
-        return Err(Failure::Bundle(format!("the model at {base} holds no {INT8_WEIGHTS}, with which the browser computes: {why}")).into());
+        return Err(Failure::Bundle(format!(
+            "the model at {base} holds no {INT8_WEIGHTS}, with which the browser computes: {why}"
+        ))
+        .into());
     }
-    let needed =
-        [CONFIG, TOKENIZER, INT8_WEIGHTS].map(|path| manifest.file(path)).into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::bundle)?;
+    let needed = [CONFIG, TOKENIZER, INT8_WEIGHTS]
+        .map(|path| manifest.file(path))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::bundle)?;
     let total = needed.iter().map(|entry| entry.size).sum();
 
     let files = Files::new(base, open);
     let mut progress = Progress::new(progress, total);
     progress.say("download");
     let [mut config, mut tokenizer, mut weights] = [Vec::new(), Vec::new(), Vec::new()];
-    for (entry, bytes) in needed.into_iter().zip([&mut config, &mut tokenizer, &mut weights]) {
+    for (entry, bytes) in needed
+        .into_iter()
+        .zip([&mut config, &mut tokenizer, &mut weights])
+    {
         *bytes = files.read(entry, &mut progress).await?;
     }
     progress.say("prepare");
 
     let tuning = Tuning::new();
-    let mut rater = Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
+    let mut rater =
+        Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
     rater.set_reading(manifest.reading());
-    rater.check_probes(&manifest.probes, PROBE_TOLERANCE).map_err(|e| match e {
-        Error::Probe { .. } => Failure::Bundle(format!("this browser rates otherwise than the model's maker did: {e}")),
-        _ => Failure::bundle(e),
-    })?;
+    rater
+        .check_probes(&manifest.probes, PROBE_TOLERANCE)
+        .map_err(|e| match e {
+            Error::Probe { .. } => Failure::Bundle(format!(
+                "this browser rates otherwise than the model's maker did: {e}"
+            )),
+            _ => Failure::bundle(e),
+        })?;
     let info = describe(&manifest, &rater, total);
-    Ok(Engine { rater: Rc::new(rater), tuning: Rc::new(tuning), info })
+    Ok(Engine {
+        rater: Rc::new(rater),
+        tuning: Rc::new(tuning),
+        info,
+    })
 }
 
 #[wasm_bindgen]

@@ -21,8 +21,14 @@ pub struct Tuning {
 impl Tuning {
     /// Chosen for the beginning.
     pub fn new() -> Tuning {
-        let clock = js_sys::global().unchecked_into::<WorkerGlobalScope>().performance();
-        let tuning = Tuning { choice: Int8Kernel::best().into(), clock, tokens: Cell::new(0) };
+        let clock = js_sys::global()
+            .unchecked_into::<WorkerGlobalScope>()
+            .performance();
+        let tuning = Tuning {
+            choice: Int8Kernel::best().into(),
+            clock,
+            tokens: Cell::new(0),
+        };
         tuning.measure();
         tuning
     }
@@ -42,6 +48,7 @@ impl Tuning {
     }
 
     fn measure(&self) {
-        self.choice.measure(|| self.clock.as_ref().map_or_else(Date::now, Performance::now));
+        self.choice
+            .measure(|| self.clock.as_ref().map_or_else(Date::now, Performance::now));
     }
 }

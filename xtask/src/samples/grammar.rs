@@ -28,16 +28,28 @@ impl Grammar {
         let mut sections: HashMap<&str, Vec<&str>> = HashMap::new();
         for bank in BANKS {
             let mut name = "";
-            for line in bank.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-                if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            for line in bank
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            {
+                if let Some(heading) = line
+                    .strip_prefix('[')
+                    .and_then(|line| line.strip_suffix(']'))
+                {
                     name = heading;
                     continue;
                 }
                 let (times, phrase) = match line.split_once("* ") {
-                    Some((times, phrase)) if times.bytes().all(|b| b.is_ascii_digit()) => (times.parse().unwrap_or(1), phrase),
+                    Some((times, phrase)) if times.bytes().all(|b| b.is_ascii_digit()) => {
+                        (times.parse().unwrap_or(1), phrase)
+                    }
                     _ => (1, line),
                 };
-                sections.entry(name).or_default().extend(std::iter::repeat_n(phrase, times));
+                sections
+                    .entry(name)
+                    .or_default()
+                    .extend(std::iter::repeat_n(phrase, times));
             }
         }
         Grammar { sections }
@@ -72,11 +84,15 @@ impl Grammar {
         while let Some(at) = rest.find(['(', '{']) {
             out.push_str(&rest[..at]);
             if rest[at..].starts_with('{') {
-                let end = at + rest[at..].find('}').unwrap_or_else(|| panic!("no }} in the phrase {text:?}"));
+                let end = at
+                    + rest[at..]
+                        .find('}')
+                        .unwrap_or_else(|| panic!("no }} in the phrase {text:?}"));
                 out.push_str(&self.named(&rest[at + 1..end], kind, random));
                 rest = &rest[end + 1..];
             } else {
-                let (alternatives, length) = alternatives(&rest[at..]).unwrap_or_else(|| panic!("no ) in the phrase {text:?}"));
+                let (alternatives, length) = alternatives(&rest[at..])
+                    .unwrap_or_else(|| panic!("no ) in the phrase {text:?}"));
                 out.push_str(&self.expand(random.pick(&alternatives), kind, random));
                 rest = &rest[at + length..];
             }
@@ -118,7 +134,11 @@ fn tidy(text: &str) -> String {
             out.push(' ');
         }
         match word {
-            "a" | "an" => out.push_str(if words.peek().is_some_and(|next| takes_an(next)) { "an" } else { "a" }),
+            "a" | "an" => out.push_str(if words.peek().is_some_and(|next| takes_an(next)) {
+                "an"
+            } else {
+                "a"
+            }),
             _ => out.push_str(word),
         }
     }
@@ -127,9 +147,14 @@ fn tidy(text: &str) -> String {
 
 fn takes_an(word: &str) -> bool {
     let word = word.to_lowercase();
-    let sounds_like_a_consonant =
-        ["one", "once", "uni", "use", "usa", "usu", "eu"].iter().any(|start| word.starts_with(start)) && !word.starts_with("unin");
-    (word.starts_with(['a', 'e', 'i', 'o', 'u', '8']) || word.starts_with("hour") || word.starts_with("honest")) && !sounds_like_a_consonant
+    let sounds_like_a_consonant = ["one", "once", "uni", "use", "usa", "usu", "eu"]
+        .iter()
+        .any(|start| word.starts_with(start))
+        && !word.starts_with("unin");
+    (word.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
+        || word.starts_with("hour")
+        || word.starts_with("honest"))
+        && !sounds_like_a_consonant
 }
 
 #[cfg(test)]
@@ -139,13 +164,19 @@ mod tests {
 
     #[test]
     fn groups_nest() {
-        assert_eq!(alternatives("(a|(b|c) d|) e"), Some((vec!["a", "(b|c) d", ""], 12)));
+        assert_eq!(
+            alternatives("(a|(b|c) d|) e"),
+            Some((vec!["a", "(b|c) d", ""], 12))
+        );
         assert_eq!(alternatives("(a|b"), None);
     }
 
     #[test]
     fn phrases_are_tidy() {
-        assert_eq!(tidy("  a  awful app , an unique one, a  hour ?"), "an awful app, a unique one, an hour?");
+        assert_eq!(
+            tidy("  a  awful app , an unique one, a  hour ?"),
+            "an awful app, a unique one, an hour?"
+        );
     }
 
     /// Every reference is followed, so that no draw can meet a section that is not there.
@@ -154,12 +185,19 @@ mod tests {
         let grammar = Grammar::new();
         for (name, lines) in &grammar.sections {
             for line in lines.iter().filter(|_| !name.ends_with("emoji")) {
-                assert_eq!(line.matches('(').count(), line.matches(')').count(), "[{name}] {line}");
+                assert_eq!(
+                    line.matches('(').count(),
+                    line.matches(')').count(),
+                    "[{name}] {line}"
+                );
                 assert!(!line.contains('|') || line.contains('('), "[{name}] {line}");
                 for reference in line.split('{').skip(1) {
                     let reference = reference.split('}').next().unwrap_or_default();
                     for (_, kind) in APPS {
-                        assert!(!grammar.section(reference, kind).is_empty(), "[{name}] {line}");
+                        assert!(
+                            !grammar.section(reference, kind).is_empty(),
+                            "[{name}] {line}"
+                        );
                     }
                 }
             }

@@ -53,13 +53,18 @@ mod tests {
     fn numbers_are_splitmix64s() {
         // The first numbers of the reference implementation for the seed 1234567.
         let mut random = Random::new(1_234_567);
-        assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+        assert_eq!(
+            [random.next(), random.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
+        );
     }
 
     #[test]
     fn weights_are_kept() {
         let mut random = Random::new(0);
-        let drawn = (0..10_000).filter(|_| random.weighted(&[('a', 25), ('b', 75)]) == 'a').count();
+        let drawn = (0..10_000)
+            .filter(|_| random.weighted(&[('a', 25), ('b', 75)]) == 'a')
+            .count();
         assert!((2300..2700).contains(&drawn), "{drawn}");
     }
 }

@@ -39,7 +39,12 @@ pub struct Voice {
 impl Voice {
     pub fn draw(random: &mut Random) -> Voice {
         Voice {
-            case: random.weighted(&[(Case::Sentence, 55), (Case::First, 11), (Case::Lower, 30), (Case::Upper, 4)]),
+            case: random.weighted(&[
+                (Case::Sentence, 55),
+                (Case::First, 11),
+                (Case::Lower, 30),
+                (Case::Upper, 4),
+            ]),
             ending: random.weighted(&[
                 (Ending::Stop, 30),
                 (Ending::Open, 26),
@@ -58,9 +63,22 @@ impl Voice {
     }
 
     /// The sentences as this reviewer types them.
-    pub fn say(&self, sentences: &[String], emoji: &mut dyn FnMut(&mut Random) -> String, random: &mut Random) -> String {
+    pub fn say(
+        &self,
+        sentences: &[String],
+        emoji: &mut dyn FnMut(&mut Random) -> String,
+        random: &mut Random,
+    ) -> String {
         let last = sentences.len() - 1;
-        let emoji_at = if self.emoji { Some(if random.chance(0.8) { last } else { random.below(last + 1) }) } else { None };
+        let emoji_at = if self.emoji {
+            Some(if random.chance(0.8) {
+                last
+            } else {
+                random.below(last + 1)
+            })
+        } else {
+            None
+        };
         let mut out = String::new();
         for (i, sentence) in sentences.iter().enumerate() {
             let mut sentence = self.shape(sentence, random);
@@ -91,7 +109,11 @@ impl Voice {
                 out.push(' ');
             }
         }
-        if self.case == Case::Upper { out.to_uppercase() } else { out }
+        if self.case == Case::Upper {
+            out.to_uppercase()
+        } else {
+            out
+        }
     }
 
     /// A sentence's words, without its end.
@@ -99,7 +121,10 @@ impl Voice {
         let mut words: Vec<String> = sentence.split(' ').map(str::to_owned).collect();
         if self.shorthand {
             for word in &mut words {
-                if let Some((_, short)) = SHORTHAND.iter().find(|(long, _)| *long == word.trim_end_matches(',')) {
+                if let Some((_, short)) = SHORTHAND
+                    .iter()
+                    .find(|(long, _)| *long == word.trim_end_matches(','))
+                {
                     *word = (*short).to_owned();
                 }
             }
@@ -197,7 +222,9 @@ const STRETCHED: [(&str, char); 30] = [
 ];
 
 fn stretch(words: &mut [String], random: &mut Random) {
-    let found: Vec<usize> = (0..words.len()).filter(|&i| STRETCHED.iter().any(|(word, _)| *word == words[i])).collect();
+    let found: Vec<usize> = (0..words.len())
+        .filter(|&i| STRETCHED.iter().any(|(word, _)| *word == words[i]))
+        .collect();
     if found.is_empty() {
         return;
     }
@@ -232,19 +259,27 @@ fn neighbour(letter: char, random: &mut Random) -> char {
     const KEYS: &str = "qwertyuiopasdfghjklzxcvbnm";
     match KEYS.find(letter) {
         Some(0) => 'w',
-        Some(at) if at + 1 < KEYS.len() => char::from(KEYS.as_bytes()[if random.chance(0.5) { at - 1 } else { at + 1 }]),
+        Some(at) if at + 1 < KEYS.len() => {
+            char::from(KEYS.as_bytes()[if random.chance(0.5) { at - 1 } else { at + 1 }])
+        }
         _ => 'n',
     }
 }
 
 fn repeated(emoji: String, random: &mut Random) -> String {
     let times = random.weighted(&[(1, 68), (2, 14), (3, 14), (5, 4)]);
-    if emoji.chars().count() <= 2 { emoji.repeat(times) } else { emoji }
+    if emoji.chars().count() <= 2 {
+        emoji.repeat(times)
+    } else {
+        emoji
+    }
 }
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 #[cfg(test)]
@@ -252,11 +287,22 @@ mod tests {
     use super::*;
 
     fn plain() -> Voice {
-        Voice { case: Case::Sentence, ending: Ending::Stop, apostrophes: true, shorthand: false, stretches: false, typos: 0, emoji: false }
+        Voice {
+            case: Case::Sentence,
+            ending: Ending::Stop,
+            apostrophes: true,
+            shorthand: false,
+            stretches: false,
+            typos: 0,
+            emoji: false,
+        }
     }
 
     fn say(voice: &Voice, sentences: &[&str]) -> String {
-        let sentences: Vec<String> = sentences.iter().map(|&sentence| sentence.to_owned()).collect();
+        let sentences: Vec<String> = sentences
+            .iter()
+            .map(|&sentence| sentence.to_owned())
+            .collect();
         voice.say(&sentences, &mut |_| "👍".to_owned(), &mut Random::new(7))
     }
 
@@ -264,13 +310,48 @@ mod tests {
     fn voices_differ() {
         let sentences = ["I love it", "why doesn't it sync?"];
         assert_eq!(say(&plain(), &sentences), "I love it. Why doesn't it sync?");
-        assert_eq!(say(&Voice { case: Case::Upper, ..plain() }, &sentences), "I LOVE IT. WHY DOESN'T IT SYNC?");
         assert_eq!(
-            say(&Voice { case: Case::Lower, ending: Ending::Comma, apostrophes: false, ..plain() }, &sentences),
+            say(
+                &Voice {
+                    case: Case::Upper,
+                    ..plain()
+                },
+                &sentences
+            ),
+            "I LOVE IT. WHY DOESN'T IT SYNC?"
+        );
+        assert_eq!(
+            say(
+                &Voice {
+                    case: Case::Lower,
+                    ending: Ending::Comma,
+                    apostrophes: false,
+                    ..plain()
+                },
+                &sentences
+            ),
             "i love it, why doesnt it sync?"
         );
-        assert!(say(&Voice { stretches: true, ..plain() }, &sentences).starts_with("I loo"));
-        assert!(say(&Voice { emoji: true, ..plain() }, &sentences).contains('👍'));
+        assert!(
+            say(
+                &Voice {
+                    stretches: true,
+                    ..plain()
+                },
+                &sentences
+            )
+            .starts_with("I loo")
+        );
+        assert!(
+            say(
+                &Voice {
+                    emoji: true,
+                    ..plain()
+                },
+                &sentences
+            )
+            .contains('👍')
+        );
     }
 
     #[test]
@@ -278,7 +359,10 @@ mod tests {
         let mut random = Random::new(3);
         for _ in 0..100 {
             let word = misspelt("terrible", &mut random);
-            assert!(word.starts_with('t') && (7..=9).contains(&word.len()), "{word}");
+            assert!(
+                word.starts_with('t') && (7..=9).contains(&word.len()),
+                "{word}"
+            );
         }
         assert_eq!(misspelt("the", &mut random), "the");
     }

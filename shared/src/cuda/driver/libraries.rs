@@ -18,14 +18,20 @@ const TOOLKIT: &str = "/usr/local/cuda/lib64/";
 
 /// Opens the first of these libraries that there is.
 fn open(what: &str, names: &[&str], help: &str) -> Result<Library, Error> {
-    let paths = names.iter().map(|name| (*name).to_string()).chain(names.iter().map(|name| format!("{TOOLKIT}{name}")));
+    let paths = names
+        .iter()
+        .map(|name| (*name).to_string())
+        .chain(names.iter().map(|name| format!("{TOOLKIT}{name}")));
     for path in paths {
         // SAFETY: NVIDIA's libraries may be loaded at any time.
         if let Ok(library) = unsafe { Library::new(path) } {
             return Ok(library);
         }
     }
-    Err(Error::Device(format!("{what} is not there (looked for {}): {help}", names.join(", "))))
+    Err(Error::Device(format!(
+        "{what} is not there (looked for {}): {help}",
+        names.join(", ")
+    )))
 }
 
 macro_rules! library {
@@ -141,9 +147,19 @@ impl Driver {
         }
         let said = |text: *const c_char| {
             // SAFETY: as above.
-            if text.is_null() { String::new() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned() }
+            if text.is_null() {
+                String::new()
+            } else {
+                unsafe { CStr::from_ptr(text) }
+                    .to_string_lossy()
+                    .into_owned()
+            }
         };
-        Err(Error::Device(format!("{what}: {} ({})", said(text), said(name))))
+        Err(Error::Device(format!(
+            "{what}: {} ({})",
+            said(text),
+            said(name)
+        )))
     }
 }
 
@@ -153,7 +169,12 @@ mod tests {
 
     #[test]
     fn a_library_that_is_missing_is_named_with_what_helps() {
-        let error = open("a library", &["libnothing-of-this-name.so"], "install it").expect_err("there is none").to_string();
-        assert_eq!(error, "a library is not there (looked for libnothing-of-this-name.so): install it");
+        let error = open("a library", &["libnothing-of-this-name.so"], "install it")
+            .expect_err("there is none")
+            .to_string();
+        assert_eq!(
+            error,
+            "a library is not there (looked for libnothing-of-this-name.so): install it"
+        );
     }
 }

@@ -69,28 +69,51 @@ impl Gpu {
         driver.check("starting NVIDIA's driver", unsafe { (driver.init)(0) })?;
         let mut count = 0;
         // SAFETY: the pointers are to values of the types that the driver writes; so for all calls that follow.
-        driver.check("counting GPUs", unsafe { (driver.device_count)(&raw mut count) })?;
+        driver.check("counting GPUs", unsafe {
+            (driver.device_count)(&raw mut count)
+        })?;
         if count == 0 {
-            return Err(Error::Device("NVIDIA's driver is installed, but finds no GPU: CUDA_VISIBLE_DEVICES may hide it".into()));
+            return Err(Error::Device(
+                "NVIDIA's driver is installed, but finds no GPU: CUDA_VISIBLE_DEVICES may hide it"
+                    .into(),
+            ));
         }
         let mut ordinal = 0;
-        driver.check("opening the GPU", unsafe { (driver.device)(&raw mut ordinal, 0) })?;
+        driver.check("opening the GPU", unsafe {
+            (driver.device)(&raw mut ordinal, 0)
+        })?;
         let mut name = [0; 128];
-        driver.check("naming the GPU", unsafe { (driver.device_name)(name.as_mut_ptr(), name.len() as c_int, ordinal) })?;
-        let name: String = name.iter().map_while(|c: &c_char| (*c != 0).then_some(*c as u8 as char)).collect();
+        driver.check("naming the GPU", unsafe {
+            (driver.device_name)(name.as_mut_ptr(), name.len() as c_int, ordinal)
+        })?;
+        let name: String = name
+            .iter()
+            .map_while(|c: &c_char| (*c != 0).then_some(*c as u8 as char))
+            .collect();
         let [mut major, mut minor] = [0; 2];
         for (value, attribute) in [(&mut major, CAPABILITY[0]), (&mut minor, CAPABILITY[1])] {
-            driver.check("asking the GPU", unsafe { (driver.device_attribute)(value, attribute, ordinal) })?;
+            driver.check("asking the GPU", unsafe {
+                (driver.device_attribute)(value, attribute, ordinal)
+            })?;
         }
         if (major, minor) < OLDEST {
-            return Err(Error::Device(format!("the GPU {name} has compute capability {major}.{minor}; wanted at least {}.{}", OLDEST.0, OLDEST.1)));
+            return Err(Error::Device(format!(
+                "the GPU {name} has compute capability {major}.{minor}; wanted at least {}.{}",
+                OLDEST.0, OLDEST.1
+            )));
         }
         let (nvrtc, cublas) = (Nvrtc::open()?, Cublas::open()?);
         let [mut context, mut stream, mut products] = [std::ptr::null_mut(); 3];
-        driver.check("opening the GPU", unsafe { (driver.retain)(&raw mut context, ordinal) })?;
+        driver.check("opening the GPU", unsafe {
+            (driver.retain)(&raw mut context, ordinal)
+        })?;
         driver.check("opening the GPU", unsafe { (driver.set_current)(context) })?;
-        driver.check("opening a stream", unsafe { (driver.stream_create)(&raw mut stream, NON_BLOCKING) })?;
-        check_cublas("starting cuBLAS", unsafe { (cublas.create)(&raw mut products) })?;
+        driver.check("opening a stream", unsafe {
+            (driver.stream_create)(&raw mut stream, NON_BLOCKING)
+        })?;
+        check_cublas("starting cuBLAS", unsafe {
+            (cublas.create)(&raw mut products)
+        })?;
         let mut gpu = Gpu {
             driver,
             nvrtc,
@@ -105,9 +128,13 @@ impl Gpu {
             workspace: 0,
             modules: Mutex::default(),
         };
-        check_cublas("starting cuBLAS", unsafe { (gpu.cublas.set_stream)(gpu.products, gpu.stream) })?;
+        check_cublas("starting cuBLAS", unsafe {
+            (gpu.cublas.set_stream)(gpu.products, gpu.stream)
+        })?;
         gpu.workspace = gpu.allocate(WORKSPACE)?;
-        check_cublas("starting cuBLAS", unsafe { (gpu.cublas.set_workspace)(gpu.products, gpu.workspace as *mut c_void, WORKSPACE) })?;
+        check_cublas("starting cuBLAS", unsafe {
+            (gpu.cublas.set_workspace)(gpu.products, gpu.workspace as *mut c_void, WORKSPACE)
+        })?;
         Ok(gpu)
     }
 
@@ -116,7 +143,9 @@ impl Gpu {
         let count = |driver: &Driver| {
             let mut count = 0;
             // SAFETY: the driver writes the count.
-            unsafe { (driver.init)(0) == 0 && (driver.device_count)(&raw mut count) == 0 && count > 0 }
+            unsafe {
+                (driver.init)(0) == 0 && (driver.device_count)(&raw mut count) == 0 && count > 0
+            }
         };
         Driver::open().is_ok_and(|driver| count(&driver))
     }
@@ -124,7 +153,9 @@ impl Gpu {
     /// Makes the GPU's context this thread's.
     fn enter(&self) -> Result<(), Error> {
         // SAFETY: the context is retained as long as `self` is there.
-        self.driver.check("turning to the GPU", unsafe { (self.driver.set_current)(self.context) })
+        self.driver.check("turning to the GPU", unsafe {
+            (self.driver.set_current)(self.context)
+        })
     }
 
     fn compile(&self, source: &str) -> Result<Module, Error> {
@@ -132,7 +163,9 @@ impl Gpu {
         let code = nvrtc::compile(&self.nvrtc, source, &format!("sm_{major}{minor}"))?;
         let mut module = std::ptr::null_mut();
         // SAFETY: the code is an image that the compiler made; the driver copies it.
-        self.driver.check("loading the kernels", unsafe { (self.driver.module_load)(&raw mut module, code.as_ptr().cast()) })?;
+        self.driver.check("loading the kernels", unsafe {
+            (self.driver.module_load)(&raw mut module, code.as_ptr().cast())
+        })?;
         Ok(Module(module))
     }
 
@@ -163,7 +196,12 @@ impl Drop for Gpu {
             (self.driver.stream_synchronize)(self.stream);
             (self.cublas.destroy)(self.products);
             (self.driver.free)(self.workspace);
-            for module in self.modules.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            for module in self
+                .modules
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+            {
                 (self.driver.module_unload)(module.0);
             }
             (self.driver.stream_destroy)(self.stream);
@@ -181,7 +219,9 @@ impl Device for Gpu {
         self.enter()?;
         let mut address = 0;
         // SAFETY: the driver writes the address.
-        self.allocated(bytes, unsafe { (self.driver.allocate)(&raw mut address, bytes) })?;
+        self.allocated(bytes, unsafe {
+            (self.driver.allocate)(&raw mut address, bytes)
+        })?;
         Ok(address)
     }
 
@@ -197,7 +237,9 @@ impl Device for Gpu {
         self.enter()?;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the driver writes the pointer.
-        self.allocated(bytes, unsafe { (self.driver.host_allocate)(&raw mut pointer, bytes, 0) })?;
+        self.allocated(bytes, unsafe {
+            (self.driver.host_allocate)(&raw mut pointer, bytes, 0)
+        })?;
         Ok(pointer.cast())
     }
 
@@ -212,17 +254,23 @@ impl Device for Gpu {
     unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
         self.enter()?;
         // SAFETY: as the caller vouches; so for all that follow.
-        self.driver.check("zeroing memory", unsafe { (self.driver.set_bytes)(at, 0, bytes, self.stream) })
+        self.driver.check("zeroing memory", unsafe {
+            (self.driver.set_bytes)(at, 0, bytes, self.stream)
+        })
     }
 
     unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
         self.enter()?;
-        self.driver.check("copying to the GPU", unsafe { (self.driver.upload)(to, from.cast(), bytes, self.stream) })
+        self.driver.check("copying to the GPU", unsafe {
+            (self.driver.upload)(to, from.cast(), bytes, self.stream)
+        })
     }
 
     unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
         self.enter()?;
-        self.driver.check("copying from the GPU", unsafe { (self.driver.download)(to.cast(), from, bytes, self.stream) })
+        self.driver.check("copying from the GPU", unsafe {
+            (self.driver.download)(to.cast(), from, bytes, self.stream)
+        })
     }
 
     fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error> {
@@ -240,25 +288,61 @@ impl Device for Gpu {
         let find = |name: &&str| {
             let symbol = CString::new(*name).map_err(|e| Error::Device(e.to_string()))?;
             let mut function = std::ptr::null_mut();
-            self.driver.check(name, unsafe { (self.driver.module_function)(&raw mut function, module, symbol.as_ptr()) })?;
+            self.driver.check(name, unsafe {
+                (self.driver.module_function)(&raw mut function, module, symbol.as_ptr())
+            })?;
             Ok(Function(function as u64))
         };
         names.iter().map(find).collect()
     }
 
-    unsafe fn launch(&self, function: Function, [x, y, z]: [u32; 3], threads: u32, arguments: &[MaybeUninit<u8>]) -> Result<(), Error> {
+    unsafe fn launch(
+        &self,
+        function: Function,
+        [x, y, z]: [u32; 3],
+        threads: u32,
+        arguments: &[MaybeUninit<u8>],
+    ) -> Result<(), Error> {
         self.enter()?;
         let (stream, none) = (self.stream, std::ptr::null_mut());
         let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
         let parameters = parameters.as_mut_ptr();
-        let result = unsafe { (self.driver.launch)(function.0 as Handle, x, y, z, threads, 1, 1, 0, stream, parameters, none) };
+        let result = unsafe {
+            (self.driver.launch)(
+                function.0 as Handle,
+                x,
+                y,
+                z,
+                threads,
+                1,
+                1,
+                0,
+                stream,
+                parameters,
+                none,
+            )
+        };
         self.driver.check("launching a kernel", result)
     }
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
         self.enter()?;
-        let Gemm { m, n, k, left, right, result, add } = product.by_columns();
-        let kind = |precision| if precision == Precision::Bf16 { BF16 } else { F32 };
+        let Gemm {
+            m,
+            n,
+            k,
+            left,
+            right,
+            result,
+            add,
+        } = product.by_columns();
+        let kind = |precision| {
+            if precision == Precision::Bf16 {
+                BF16
+            } else {
+                F32
+            }
+        };
         let (stored, to) = (kind(product.precision), kind(product.result_precision()));
         let (one, beta) = (1f32, f32::from(u8::from(add)));
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,26 +375,35 @@ impl Device for Gpu {
     fn mark(&self) -> Result<u64, Error> {
         self.enter()?;
         let mut event = std::ptr::null_mut();
-        self.driver.check("making an event", unsafe { (self.driver.event_create)(&raw mut event, DISABLE_TIMING) })?;
+        self.driver.check("making an event", unsafe {
+            (self.driver.event_create)(&raw mut event, DISABLE_TIMING)
+        })?;
         Ok(event as u64)
     }
 
     fn set_mark(&self, mark: u64) -> Result<(), Error> {
         self.enter()?;
-        self.driver.check("recording an event", unsafe { (self.driver.event_record)(mark as Handle, self.stream) })
+        self.driver.check("recording an event", unsafe {
+            (self.driver.event_record)(mark as Handle, self.stream)
+        })
     }
 
     fn is_done(&self, mark: u64) -> Result<bool, Error> {
         self.enter()?;
         match unsafe { (self.driver.event_query)(mark as Handle) } {
             NOT_READY => Ok(false),
-            result => self.driver.check("working on the GPU", result).map(|()| true),
+            result => self
+                .driver
+                .check("working on the GPU", result)
+                .map(|()| true),
         }
     }
 
     fn wait(&self, mark: u64) -> Result<(), Error> {
         self.enter()?;
-        self.driver.check("working on the GPU", unsafe { (self.driver.event_synchronize)(mark as Handle) })
+        self.driver.check("working on the GPU", unsafe {
+            (self.driver.event_synchronize)(mark as Handle)
+        })
     }
 
     fn forget(&self, mark: u64) {

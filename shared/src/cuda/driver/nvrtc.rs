@@ -10,11 +10,21 @@ use crate::Error;
 /// # Errors
 /// [`Error::Device`] with the compiler's words when it refuses.
 pub fn compile(nvrtc: &Nvrtc, source: &str, architecture: &str) -> Result<Vec<u8>, Error> {
-    let source = CString::new([include_str!("runtime.cu"), source].concat()).map_err(|e| Error::Device(e.to_string()))?;
+    let source = CString::new([include_str!("runtime.cu"), source].concat())
+        .map_err(|e| Error::Device(e.to_string()))?;
     let mut program: Handle = std::ptr::null_mut();
     let none = std::ptr::null();
     // SAFETY: the source is a string that outlives the call; there are no headers.
-    let created = unsafe { (nvrtc.create)(&raw mut program, source.as_ptr(), c"starsight.cu".as_ptr(), 0, none, none) };
+    let created = unsafe {
+        (nvrtc.create)(
+            &raw mut program,
+            source.as_ptr(),
+            c"starsight.cu".as_ptr(),
+            0,
+            none,
+            none,
+        )
+    };
     check(nvrtc, "preparing the kernels", created)?;
     let code = compile_program(nvrtc, program, architecture);
     // SAFETY: the program was created above.
@@ -23,17 +33,31 @@ pub fn compile(nvrtc: &Nvrtc, source: &str, architecture: &str) -> Result<Vec<u8
 }
 
 fn compile_program(nvrtc: &Nvrtc, program: Handle, architecture: &str) -> Result<Vec<u8>, Error> {
-    let architecture = CString::new(format!("--gpu-architecture={architecture}")).map_err(|e| Error::Device(e.to_string()))?;
+    let architecture = CString::new(format!("--gpu-architecture={architecture}"))
+        .map_err(|e| Error::Device(e.to_string()))?;
     let options = [architecture.as_ptr(), c"--std=c++17".as_ptr()];
     // SAFETY: the options are strings that outlive the call.
     let compiled = unsafe { (nvrtc.compile)(program, options.len() as i32, options.as_ptr()) };
     if let Err(error) = check(nvrtc, "compiling the kernels", compiled) {
         // SAFETY: the buffers are as large as the compiler says.
-        let log = unsafe { text(|size| (nvrtc.log_size)(program, size), |to| (nvrtc.log)(program, to)) };
-        return Err(Error::Device(format!("{error}\n{}", String::from_utf8_lossy(&log))));
+        let log = unsafe {
+            text(
+                |size| (nvrtc.log_size)(program, size),
+                |to| (nvrtc.log)(program, to),
+            )
+        };
+        return Err(Error::Device(format!(
+            "{error}\n{}",
+            String::from_utf8_lossy(&log)
+        )));
     }
     // SAFETY: as above.
-    Ok(unsafe { text(|size| (nvrtc.code_size)(program, size), |to| (nvrtc.code)(program, to)) })
+    Ok(unsafe {
+        text(
+            |size| (nvrtc.code_size)(program, size),
+            |to| (nvrtc.code)(program, to),
+        )
+    })
 }
 
 /// Bytes that one function tells the number of, and another writes.

@@ -58,7 +58,10 @@ enum Operation {
 impl Emulated {
     /// A device with so many bytes of memory.
     pub fn new(memory: usize) -> Emulated {
-        Emulated { inner: Mutex::default(), memory }
+        Emulated {
+            inner: Mutex::default(),
+            memory,
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -81,12 +84,16 @@ impl Inner {
     /// Does what was sent, up to operation `until`.
     fn run(&mut self, until: u64) -> Result<(), Error> {
         while self.done < until && self.failed.is_none() {
-            let Some(operation) = self.queue.pop_front() else { break };
+            let Some(operation) = self.queue.pop_front() else {
+                break;
+            };
             self.done += 1;
             // SAFETY: who sent it vouched for its addresses.
             self.failed = unsafe { run(&operation) }.err();
             if !self.are_fences_whole() {
-                self.failed = Some(format!("{operation:?} has written beside what it was given"));
+                self.failed = Some(format!(
+                    "{operation:?} has written beside what it was given"
+                ));
             }
         }
         match &self.failed {
@@ -99,7 +106,9 @@ impl Inner {
     fn are_fences_whole(&self) -> bool {
         let whole = |from: *const u8| {
             // SAFETY: both fences belong to the piece.
-            unsafe { std::slice::from_raw_parts(from, FENCE) }.iter().all(|x| *x == FENCED)
+            unsafe { std::slice::from_raw_parts(from, FENCE) }
+                .iter()
+                .all(|x| *x == FENCED)
         };
         self.pieces.iter().all(|(address, bytes)| {
             let start = *address as usize as *const u8;
@@ -111,18 +120,31 @@ impl Inner {
 unsafe fn run(operation: &Operation) -> Result<(), String> {
     match operation {
         // SAFETY: as the caller vouches, for all arms.
-        Operation::Zero(at, bytes) => unsafe { std::ptr::write_bytes(*at as usize as *mut u8, 0, *bytes) },
-        Operation::Copy(from, to, bytes) => unsafe { std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes) },
+        Operation::Zero(at, bytes) => unsafe {
+            std::ptr::write_bytes(*at as usize as *mut u8, 0, *bytes)
+        },
+        Operation::Copy(from, to, bytes) => unsafe {
+            std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes)
+        },
         Operation::Launch((name, entry), blocks, threads, arguments) => {
             // The struct may want more than a byte's alignment.
             let mut aligned = vec![0u64; arguments.len().div_ceil(8)];
-            unsafe { std::ptr::copy_nonoverlapping(arguments.as_ptr().cast::<u8>(), aligned.as_mut_ptr().cast(), arguments.len()) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    arguments.as_ptr().cast::<u8>(),
+                    aligned.as_mut_ptr().cast(),
+                    arguments.len(),
+                )
+            };
             // The runtime's fibers are one thread's at a time.
             static TURN: Mutex<()> = Mutex::new(());
             let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
             let fault = unsafe { entry(blocks.as_ptr(), *threads, aligned.as_ptr().cast()) };
             if !fault.is_null() {
-                return Err(format!("{name}: {}", unsafe { CStr::from_ptr(fault) }.to_string_lossy()));
+                return Err(format!(
+                    "{name}: {}",
+                    unsafe { CStr::from_ptr(fault) }.to_string_lossy()
+                ));
             }
         }
         Operation::Multiply(product) => unsafe { multiply(product) },
@@ -132,14 +154,28 @@ unsafe fn run(operation: &Operation) -> Result<(), String> {
 
 /// A product as BLAS defines it, in plain loops.
 unsafe fn multiply(product: &Product) {
-    let Gemm { m, n, k, left, right, result, add } = product.by_columns();
+    let Gemm {
+        m,
+        n,
+        k,
+        left,
+        right,
+        result,
+        add,
+    } = product.by_columns();
     let read = |at: Address, i: usize, precision| match precision {
         // SAFETY: who sent the product vouched for its sizes.
         Precision::F32 => unsafe { *(at as usize as *const f32).add(i) },
-        Precision::Bf16 => f32::from_bits(u32::from(unsafe { *(at as usize as *const u16).add(i) }) << 16),
+        Precision::Bf16 => {
+            f32::from_bits(u32::from(unsafe { *(at as usize as *const u16).add(i) }) << 16)
+        }
     };
     let element = |of: &Operand, row: usize, column: usize| {
-        let i = if of.transposed { row * of.stride + column } else { column * of.stride + row };
+        let i = if of.transposed {
+            row * of.stride + column
+        } else {
+            column * of.stride + row
+        };
         read(of.at, i, product.precision)
     };
     let to = product.result_precision();
@@ -191,7 +227,11 @@ impl Device for Emulated {
         let mut inner = self.inner();
         let sent = inner.sent;
         let _ = inner.run(sent);
-        if let Some(layout) = inner.pieces.remove(&address).and_then(|bytes| layout(bytes).ok()) {
+        if let Some(layout) = inner
+            .pieces
+            .remove(&address)
+            .and_then(|bytes| layout(bytes).ok())
+        {
             // SAFETY: it was allocated with this layout.
             unsafe { std::alloc::dealloc((address as usize - FENCE) as *mut u8, layout) };
         }
@@ -227,16 +267,28 @@ impl Device for Emulated {
         let mut functions = Vec::new();
         for name in names {
             // SAFETY: the runtime defines each kernel's entry with this type.
-            let entry: Entry = *unsafe { library.get(name.as_bytes()) }.map_err(|e| Error::Device(e.to_string()))?;
+            let entry: Entry = *unsafe { library.get(name.as_bytes()) }
+                .map_err(|e| Error::Device(e.to_string()))?;
             functions.push(Function(inner.entries.len() as u64));
             inner.entries.push(((*name).to_string(), entry));
         }
         Ok(functions)
     }
 
-    unsafe fn launch(&self, function: Function, blocks: [u32; 3], threads: u32, arguments: &[MaybeUninit<u8>]) -> Result<(), Error> {
+    unsafe fn launch(
+        &self,
+        function: Function,
+        blocks: [u32; 3],
+        threads: u32,
+        arguments: &[MaybeUninit<u8>],
+    ) -> Result<(), Error> {
         let entry = self.inner().entries[function.0 as usize].clone();
-        self.send(Operation::Launch(entry, blocks, threads, arguments.to_vec()))
+        self.send(Operation::Launch(
+            entry,
+            blocks,
+            threads,
+            arguments.to_vec(),
+        ))
     }
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
@@ -288,24 +340,46 @@ fn library(source: &str) -> Result<&'static Library, Error> {
 }
 
 fn compile(source: &str) -> Result<Library, Error> {
-    let failed = |what: String| Error::Device(format!("the kernels cannot be compiled for the processor: {what}"));
+    let failed = |what: String| {
+        Error::Device(format!(
+            "the kernels cannot be compiled for the processor: {what}"
+        ))
+    };
     // A library of a name that was loaded before would not be loaded again.
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("starsight-kernels-{}-{number}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("starsight-kernels-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
     let (code, library) = (folder.join("kernels.c"), folder.join("kernels.so"));
-    let built = std::fs::write(&code, [include_str!("runtime.c"), source].concat()).map_err(|e| failed(e.to_string())).and_then(|()| {
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let flags = ["-std=gnu11", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"];
-        let output = Command::new(compiler).args(flags).arg(&code).arg("-o").arg(&library).arg("-lm").output();
-        let output = output.map_err(|e| failed(e.to_string()))?;
-        if !output.status.success() {
-            return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
-        // SAFETY: the library is what was just compiled; it does nothing when it is loaded.
-        unsafe { Library::new(&library) }.map_err(|e| failed(e.to_string()))
-    });
+    let built = std::fs::write(&code, [include_str!("runtime.c"), source].concat())
+        .map_err(|e| failed(e.to_string()))
+        .and_then(|()| {
+            let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+            let flags = [
+                "-std=gnu11",
+                "-O1",
+                "-shared",
+                "-fPIC",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-Wno-unknown-pragmas",
+            ];
+            let output = Command::new(compiler)
+                .args(flags)
+                .arg(&code)
+                .arg("-o")
+                .arg(&library)
+                .arg("-lm")
+                .output();
+            let output = output.map_err(|e| failed(e.to_string()))?;
+            if !output.status.success() {
+                return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+            }
+            // SAFETY: the library is what was just compiled; it does nothing when it is loaded.
+            unsafe { Library::new(&library) }.map_err(|e| failed(e.to_string()))
+        });
     // Once loaded, it is there without its file.
     let _ = std::fs::remove_dir_all(&folder);
     built

@@ -12,7 +12,12 @@ const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90"];
 
 #[test]
 fn every_kernel_compiles_for_every_architecture() {
-    let shapes = [distilbert(768, 12, 3072), bert(384, 12, 1536, "gelu"), bert(12, 3, 20, "relu"), distilbert(160, 2, 96)];
+    let shapes = [
+        distilbert(768, 12, 3072),
+        bert(384, 12, 1536, "gelu"),
+        bert(12, 3, 20, "relu"),
+        distilbert(160, 2, 96),
+    ];
     for (i, config) in shapes.iter().enumerate() {
         for precision in [Precision::F32, Precision::Bf16] {
             let source = source(config, precision).expect("a source");
@@ -22,7 +27,11 @@ fn every_kernel_compiles_for_every_architecture() {
                     Ok(code) => assert!(code.starts_with(b"\x7fELF"), "machine code"),
                     // Past the harness, which shows nothing of what a test prints that passes.
                     Err(error) if error.to_string().contains("is not there") => {
-                        writeln!(std::io::stderr(), "SKIPPED, no kernel was compiled for a GPU: {error}").ok();
+                        writeln!(
+                            std::io::stderr(),
+                            "SKIPPED, no kernel was compiled for a GPU: {error}"
+                        )
+                        .ok();
                         return;
                     }
                     Err(error) => panic!("{architecture}: {error}"),

@@ -38,7 +38,12 @@ struct Rig {
 
 /// Runs a test for shapes that take all ways through the kernels, in both precisions.
 fn each(test: impl Fn(&mut Rig)) {
-    for config in [distilbert(32, 4, 64), bert(12, 3, 20, "relu"), distilbert(160, 2, 96), bert(264, 6, 40, "gelu")] {
+    for config in [
+        distilbert(32, 4, 64),
+        bert(12, 3, 20, "relu"),
+        distilbert(160, 2, 96),
+        bert(264, 6, 40, "gelu"),
+    ] {
         for precision in [Precision::F32, Precision::Bf16] {
             test(&mut Rig::new(&config, precision));
         }
@@ -49,16 +54,39 @@ impl Rig {
     fn new(config: &EncoderConfig, precision: Precision) -> Rig {
         let device = device();
         let (token_ids, labels) = reviews(config);
-        let batch = PackedBatch::new(&token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
-        let keys: Vec<u64> = (0..batch.reviews() as u64).map(|i| rng::stream(5, i)).collect();
+        let batch = PackedBatch::new(&token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            .expect("a batch");
+        let keys: Vec<u64> = (0..batch.reviews() as u64)
+            .map(|i| rng::stream(5, i))
+            .collect();
         let labels: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
-        let mut sender = Sender::new(&device, Capacity { tokens: batch.tokens(), reviews: batch.reviews() }).expect("a sender");
+        let mut sender = Sender::new(
+            &device,
+            Capacity {
+                tokens: batch.tokens(),
+                reviews: batch.reviews(),
+            },
+        )
+        .expect("a sender");
         // One id has occurred before.
         let mut seen = HashSet::from([batch.token_ids[0]]);
-        let plan = LessonPlan { keys: &keys, labels: &labels, seen: &mut seen };
+        let plan = LessonPlan {
+            keys: &keys,
+            labels: &labels,
+            seen: &mut seen,
+        };
         let sent = sender.send(&batch, tile(config), Some(plan)).expect("sent");
         let program = Program::new(&device, config, precision).expect("a program");
-        Rig { program, config: config.clone(), precision, batch, keys, sent, _sender: sender, device }
+        Rig {
+            program,
+            config: config.clone(),
+            precision,
+            batch,
+            keys,
+            sent,
+            _sender: sender,
+            device,
+        }
     }
 
     fn width(&self) -> usize {
@@ -71,7 +99,11 @@ impl Rig {
 
     /// The bound on errors of results: rounded once when they are stored.
     fn bound(&self) -> f64 {
-        if self.precision == Precision::F32 { 3e-6 } else { 5e-3 }
+        if self.precision == Precision::F32 {
+            3e-6
+        } else {
+            5e-3
+        }
     }
 
     fn wide(&self, values: &[f32]) -> Buffer<f32> {
@@ -92,8 +124,13 @@ impl Rig {
         let bytes: Vec<u8> = match self.precision {
             Precision::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Precision::Bf16 => {
-                values.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
-                values.iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()).collect()
+                values
+                    .iter_mut()
+                    .for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
+                values
+                    .iter()
+                    .flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes())
+                    .collect()
             }
         };
         let buffer = Buffer::new(&self.device, bytes.len()).expect("memory");
@@ -113,8 +150,18 @@ impl Rig {
         let mut bytes = vec![0; buffer.len()];
         buffer.read(0, &mut bytes).expect("read");
         match self.precision {
-            Precision::F32 => bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect(),
-            Precision::Bf16 => bytes.as_chunks().0.iter().map(|x| f32::from_bits(u32::from(u16::from_le_bytes(*x)) << 16)).collect(),
+            Precision::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|x| f32::from_le_bytes(*x))
+                .collect(),
+            Precision::Bf16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|x| f32::from_bits(u32::from(u16::from_le_bytes(*x)) << 16))
+                .collect(),
         }
     }
 
@@ -127,19 +174,35 @@ impl Rig {
     /// Drops elements of x, a row for each token, or for each review's first token.
     fn drop(&self, x: &mut [f32], first: bool) {
         let (dropout, ..) = Rig::drops();
-        let places = self.batch.lengths().zip(&self.keys).flat_map(|(n, key)| (0..if first { 1 } else { n }).map(move |i| (*key, i)));
+        let places = self
+            .batch
+            .lengths()
+            .zip(&self.keys)
+            .flat_map(|(n, key)| (0..if first { 1 } else { n }).map(move |i| (*key, i)));
         for (row, (key, i)) in x.chunks_exact_mut(self.width()).zip(places) {
             dropout.apply(row, token_stream(key, SITE, i));
         }
     }
 
     fn check(&self, what: &str, found: &[f32], wanted: &[f32]) {
-        assert_close(&format!("{what}, {} wide, {:?}", self.width(), self.precision), found, wanted, 0.0, self.bound());
+        assert_close(
+            &format!("{what}, {} wide, {:?}", self.width(), self.precision),
+            found,
+            wanted,
+            0.0,
+            self.bound(),
+        );
     }
 
     /// For what is summed in f32 over many rows.
     fn check_sums(&self, what: &str, found: &[f32], wanted: &[f32]) {
-        assert_close(&format!("{what}, {} wide, {:?}", self.width(), self.precision), found, wanted, 0.01, 1e-5);
+        assert_close(
+            &format!("{what}, {} wide, {:?}", self.width(), self.precision),
+            found,
+            wanted,
+            0.01,
+            1e-5,
+        );
     }
 }
 
@@ -150,7 +213,8 @@ fn embeddings_are_summed_normalised_and_dropped() {
         let (words, positions) = (rng::normals(1, 50 * h, 1.0), rng::normals(2, 80 * h, 1.0));
         let [segment, scale, bias] = [3, 4, 5].map(|key| rng::normals(key, h, 1.0));
         let (sum, y, moments) = (rig.room(n * h), rig.room(n * h), rig.wide_room(2 * n));
-        let [words_at, positions_at, segment_at, scale_at, bias_at] = [&words, &positions, &segment, &scale, &bias].map(|x| rig.wide(x));
+        let [words_at, positions_at, segment_at, scale_at, bias_at] =
+            [&words, &positions, &segment, &scale, &bias].map(|x| rig.wide(x));
         let (_, threshold, drop_scale) = Rig::drops();
         let arguments = Embed {
             ids: rig.sent.ids.into(),
@@ -169,14 +233,27 @@ fn embeddings_are_summed_normalised_and_dropped() {
             threshold,
             drop_scale,
         };
-        rig.program.launch(Core::row_blocks(n), arguments).expect("launched");
+        rig.program
+            .launch(Core::row_blocks(n), arguments)
+            .expect("launched");
         let places = rig.batch.token_ids.iter().zip(rig.batch.positions());
         let wanted_sum: Vec<f32> = places
-            .flat_map(|(id, at)| (0..h).map(move |c| (*id as usize * h + c, at as usize * h + c, c)))
+            .flat_map(|(id, at)| {
+                (0..h).map(move |c| (*id as usize * h + c, at as usize * h + c, c))
+            })
             .map(|(w, p, s)| words[w] + positions[p] + segment[s])
             .collect();
         let (mut wanted, mut kept) = (vec![0.0; n * h], vec![[0.0; 2]; n]);
-        norm::forward(Norm { scale: &scale, bias: &bias, eps: EPS }, &wanted_sum, &mut wanted, &mut kept);
+        norm::forward(
+            Norm {
+                scale: &scale,
+                bias: &bias,
+                eps: EPS,
+            },
+            &wanted_sum,
+            &mut wanted,
+            &mut kept,
+        );
         rig.drop(&mut wanted, false);
         rig.check("sum", &rig.read_stored(&sum), &wanted_sum);
         rig.check("embedded", &rig.read_stored(&y), &wanted);
@@ -189,7 +266,11 @@ fn residual_and_layer_norm_there_and_back() {
     each(|rig| {
         for first in [false, true] {
             let h = rig.width();
-            let n = if first { rig.batch.reviews() } else { rig.tokens() };
+            let n = if first {
+                rig.batch.reviews()
+            } else {
+                rig.tokens()
+            };
             let ((x, x_at), (residual, residual_at)) = (rig.stored(1, n * h), rig.stored(2, n * h));
             let [x_bias, scale, bias] = [3, 4, 5].map(|key| rng::normals(key, h, 1.0));
             let [x_bias_at, scale_at, bias_at] = [&x_bias, &scale, &bias].map(|x| rig.wide(x));
@@ -212,13 +293,24 @@ fn residual_and_layer_norm_there_and_back() {
                 threshold,
                 drop_scale,
             };
-            rig.program.launch(Core::row_blocks(n), arguments).expect("launched");
+            rig.program
+                .launch(Core::row_blocks(n), arguments)
+                .expect("launched");
             let mut wanted_sum = x.clone();
             rows::add_bias(&mut wanted_sum, &x_bias);
             rig.drop(&mut wanted_sum, first);
             rows::add(&mut wanted_sum, &residual);
             let (mut wanted, mut kept) = (vec![0.0; n * h], vec![[0.0; 2]; n]);
-            norm::forward(Norm { scale: &scale, bias: &bias, eps: EPS }, &wanted_sum, &mut wanted, &mut kept);
+            norm::forward(
+                Norm {
+                    scale: &scale,
+                    bias: &bias,
+                    eps: EPS,
+                },
+                &wanted_sum,
+                &mut wanted,
+                &mut kept,
+            );
             let found_sum = rig.read_stored(&sum);
             rig.check("sum", &found_sum, &wanted_sum);
             rig.check("y", &rig.read_stored(&y), &wanted);
@@ -247,14 +339,28 @@ fn residual_and_layer_norm_there_and_back() {
                     threshold_after: if after { threshold } else { 0 },
                     drop_scale,
                 };
-                rig.program.launch([PARTS, 1, 1], arguments).expect("launched");
+                rig.program
+                    .launch([PARTS, 1, 1], arguments)
+                    .expect("launched");
                 let mut wanted = dy;
                 if before {
                     rig.drop(&mut wanted, first);
                 }
-                let (mut d_scale, mut d_bias, mut added) = (vec![0.0; h], vec![0.0; h], vec![0.0; h]);
-                norm::backward(&scale, &found_sum, &kept, &mut wanted, &mut d_scale, &mut d_bias);
-                let bound = if rig.precision == Precision::F32 { 1e-5 } else { 5e-3 };
+                let (mut d_scale, mut d_bias, mut added) =
+                    (vec![0.0; h], vec![0.0; h], vec![0.0; h]);
+                norm::backward(
+                    &scale,
+                    &found_sum,
+                    &kept,
+                    &mut wanted,
+                    &mut d_scale,
+                    &mut d_bias,
+                );
+                let bound = if rig.precision == Precision::F32 {
+                    1e-5
+                } else {
+                    5e-3
+                };
                 assert_close("d sum", &Rig::read(&dy_at), &wanted, 0.0, bound);
                 if after {
                     rig.drop(&mut wanted, first);
@@ -277,9 +383,22 @@ fn first_rows_are_gathered_and_scattered() {
         let (h, n, reviews) = (rig.width(), rig.tokens(), rig.batch.reviews());
         let (x, x_at) = rig.stored(1, n * h);
         let first = rig.room(reviews * h);
-        let arguments = GatherFirst { x: x_at.start().into(), starts: rig.sent.starts.into(), first: first.start().into(), rows: reviews as u32 };
-        rig.program.launch(Core::row_blocks(reviews), arguments).expect("launched");
-        let wanted: Vec<f32> = rig.batch.first_rows().iter().flat_map(|row| &x[*row as usize * h..][..h]).copied().collect();
+        let arguments = GatherFirst {
+            x: x_at.start().into(),
+            starts: rig.sent.starts.into(),
+            first: first.start().into(),
+            rows: reviews as u32,
+        };
+        rig.program
+            .launch(Core::row_blocks(reviews), arguments)
+            .expect("launched");
+        let wanted: Vec<f32> = rig
+            .batch
+            .first_rows()
+            .iter()
+            .flat_map(|row| &x[*row as usize * h..][..h])
+            .copied()
+            .collect();
         assert_eq!(rig.read_stored(&first), wanted);
         let rows = rng::normals(2, reviews * h, 1.0);
         let (rows_at, all) = (rig.wide(&rows), rig.wide_room(n * h));
@@ -290,7 +409,9 @@ fn first_rows_are_gathered_and_scattered() {
             x: all.start().into(),
             rows: n as u32,
         };
-        rig.program.launch(Core::row_blocks(n), arguments).expect("launched");
+        rig.program
+            .launch(Core::row_blocks(n), arguments)
+            .expect("launched");
         let mut wanted = vec![0.0; n * h];
         for (row, at) in rows.chunks_exact(h).zip(rig.batch.first_rows()) {
             wanted[at as usize * h..][..h].copy_from_slice(row);
@@ -306,8 +427,15 @@ fn activation_there_and_back_and_sums_over_rows() {
         let ((x, x_at), bias) = (rig.stored(1, n * f), rng::normals(2, f, 1.0));
         let (bias_at, y) = (rig.wide(&bias), rig.room(n * f));
         let columns = |columns: usize| columns.div_ceil(64 * vector(&rig.config));
-        let arguments = Activate { x: x_at.start().into(), bias: bias_at.start().into(), y: y.start().into(), rows: n as u32 };
-        rig.program.launch([columns(f), 7, 1], arguments).expect("launched");
+        let arguments = Activate {
+            x: x_at.start().into(),
+            bias: bias_at.start().into(),
+            y: y.start().into(),
+            rows: n as u32,
+        };
+        rig.program
+            .launch([columns(f), 7, 1], arguments)
+            .expect("launched");
         let mut sum = x;
         rows::add_bias(&mut sum, &bias);
         let mut wanted = vec![0.0; n * f];
@@ -328,7 +456,9 @@ fn activation_there_and_back_and_sums_over_rows() {
             bias_at: 3,
             rows: n as u32,
         };
-        rig.program.launch([columns(f), PARTS, 1], arguments).expect("launched");
+        rig.program
+            .launch([columns(f), PARTS, 1], arguments)
+            .expect("launched");
         activation::backward(rig.config.activation, &sum, &mut dy, &mut wanted);
         rig.check("active again", &rig.read_stored(&again), &wanted);
         let found = rig.read_stored(&dy_at);
@@ -344,8 +474,12 @@ fn activation_there_and_back_and_sums_over_rows() {
             add,
         };
         // Columns 3.. of the parts are the sums; what comes before them is zero.
-        rig.program.launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(0)).expect("launched");
-        rig.program.launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(1)).expect("launched");
+        rig.program
+            .launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(0))
+            .expect("launched");
+        rig.program
+            .launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(1))
+            .expect("launched");
         let mut wanted = vec![0.0; f];
         rows::add_column_sums(&dy, &mut wanted);
         let doubled: Vec<f32> = wanted[..f - 3].iter().map(|x| 2.0 * x).collect();
@@ -359,7 +493,9 @@ fn activation_there_and_back_and_sums_over_rows() {
             rows: n as u32,
             columns: f as u32,
         };
-        rig.program.launch([columns(f), PARTS, 1], arguments).expect("launched");
+        rig.program
+            .launch([columns(f), PARTS, 1], arguments)
+            .expect("launched");
         let (mut plain, mut sums) = (vec![0.0; f], vec![0.0; stride]);
         rows::add_column_sums(&found, &mut plain);
         rows::add_column_sums(&Rig::read(&parts), &mut sums);
@@ -377,7 +513,12 @@ fn attention_there_and_back() {
 }
 
 fn check_attention(rig: &Rig, first: bool, drops: bool) {
-    let (h, n, heads, reviews) = (rig.width(), rig.tokens(), rig.config.heads, rig.batch.reviews());
+    let (h, n, heads, reviews) = (
+        rig.width(),
+        rig.tokens(),
+        rig.config.heads,
+        rig.batch.reviews(),
+    );
     let queries = if first { reviews } else { n };
     let ((q, q_at), (kv, kv_at)) = (rig.stored(1, queries * h), rig.stored(2, n * 2 * h));
     let (q_bias, kv_bias) = (rng::normals(3, h, 1.0), rng::normals(4, 2 * h, 1.0));
@@ -401,9 +542,22 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
     };
     let (context, log_sums) = (rig.room(queries * h), rig.wide_room(queries * heads));
     let query_blocks = [if first { reviews } else { rig.sent.tile_count }, heads, 1];
-    rig.program.launch(query_blocks, AttentionForward { of, context: context.start().into(), log_sums: log_sums.start().into() }).expect("launched");
+    rig.program
+        .launch(
+            query_blocks,
+            AttentionForward {
+                of,
+                context: context.start().into(),
+                log_sums: log_sums.start().into(),
+            },
+        )
+        .expect("launched");
     let (grad, grad_at) = rig.stored(5, queries * h);
-    let (products, dq, dkv) = (rig.wide_room(queries * heads), rig.room(queries * h), rig.room(n * 2 * h));
+    let (products, dq, dkv) = (
+        rig.wide_room(queries * heads),
+        rig.room(queries * h),
+        rig.room(n * 2 * h),
+    );
     let arguments = AttentionBackwardQueries {
         of,
         grad: grad_at.start().into(),
@@ -412,7 +566,9 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         products: products.start().into(),
         dq: dq.start().into(),
     };
-    rig.program.launch(query_blocks, arguments).expect("launched");
+    rig.program
+        .launch(query_blocks, arguments)
+        .expect("launched");
     let arguments = AttentionBackwardKeys {
         of,
         grad: grad_at.start().into(),
@@ -420,26 +576,58 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         products: products.start().into(),
         dkv: dkv.start().into(),
     };
-    rig.program.launch([rig.sent.tile_count, heads, 1], arguments).expect("launched");
+    rig.program
+        .launch([rig.sent.tile_count, heads, 1], arguments)
+        .expect("launched");
 
     let (mut q, mut kv) = (q, kv);
     rows::add_bias(&mut q, &q_bias);
     rows::add_bias(&mut kv, &kv_bias);
-    let (mut wanted, mut wanted_q, mut wanted_kv) = (vec![0.0; queries * h], vec![0.0; queries * h], vec![0.0; n * 2 * h]);
+    let (mut wanted, mut wanted_q, mut wanted_kv) = (
+        vec![0.0; queries * h],
+        vec![0.0; queries * h],
+        vec![0.0; n * 2 * h],
+    );
     let mut scratch = Scratch::default();
-    for (review, span) in rig.batch.cu_seqlens.windows(2).map(|w| w[0] as usize..w[1] as usize).enumerate() {
-        let asked = if first { review * h..(review + 1) * h } else { span.start * h..span.end * h };
+    for (review, span) in rig
+        .batch
+        .cu_seqlens
+        .windows(2)
+        .map(|w| w[0] as usize..w[1] as usize)
+        .enumerate()
+    {
+        let asked = if first {
+            review * h..(review + 1) * h
+        } else {
+            span.start * h..span.end * h
+        };
         let span = span.start * 2 * h..span.end * 2 * h;
         let stream = rng::stream(rig.keys[review], SITE);
         let dropout = drops.then_some((dropout, stream));
-        let operands = Operands { q: &q[asked.clone()], kv: &kv[span.clone()], heads, size: h / heads, dropout };
+        let operands = Operands {
+            q: &q[asked.clone()],
+            kv: &kv[span.clone()],
+            heads,
+            size: h / heads,
+            dropout,
+        };
         attention::forward(operands, &mut wanted[asked.clone()], &mut scratch);
-        attention::backward(operands, &grad[asked.clone()], &mut wanted_q[asked], &mut wanted_kv[span], &mut scratch);
+        attention::backward(
+            operands,
+            &grad[asked.clone()],
+            &mut wanted_q[asked],
+            &mut wanted_kv[span],
+            &mut scratch,
+        );
     }
     let what = |part: &str| format!("{part}, first {first}, drops {drops}");
     rig.check(&what("context"), &rig.read_stored(&context), &wanted);
     // grad · context takes the context as it was stored, and what is left of it in the difference from dp is small.
-    let bound = if rig.precision == Precision::F32 { 1e-5 } else { 3e-2 };
+    let bound = if rig.precision == Precision::F32 {
+        1e-5
+    } else {
+        3e-2
+    };
     assert_close(&what("dq"), &rig.read_stored(&dq), &wanted_q, 0.0, bound);
     assert_close(&what("dkv"), &rig.read_stored(&dkv), &wanted_kv, 0.0, bound);
 }
@@ -451,14 +639,20 @@ fn the_heads_gradient_is_that_of_finite_differences() {
         let (x, _) = rig.stored(1, reviews * h);
         let [bias, classifier_bias] = [rng::normals(2, h, 0.5), rng::normals(3, LABELS, 0.5)];
         let classifier = rng::normals(4, LABELS * h, 0.3);
-        let targets: Vec<f32> = (0..LABELS * LABELS).map(|i| 0.02 + 0.1 * (rng::bits(5, i as u64) % 8) as f32).collect();
-        let [bias_at, classifier_bias_at, classifier_at, targets_at] = [&bias, &classifier_bias, &classifier, &targets].map(|x| rig.wide(x));
+        let targets: Vec<f32> = (0..LABELS * LABELS)
+            .map(|i| 0.02 + 0.1 * (rng::bits(5, i as u64) % 8) as f32)
+            .collect();
+        let [bias_at, classifier_bias_at, classifier_at, targets_at] =
+            [&bias, &classifier_bias, &classifier, &targets].map(|x| rig.wide(x));
         let (_, threshold, drop_scale) = Rig::drops();
         let run = |x: &[f32]| {
             let x_at = rig.room(x.len());
             let bytes: Vec<u8> = match rig.precision {
                 Precision::F32 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Precision::Bf16 => x.iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()).collect(),
+                Precision::Bf16 => x
+                    .iter()
+                    .flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes())
+                    .collect(),
             };
             x_at.write(0, &bytes).expect("written");
             let [logits, d_logits] = [(); 2].map(|()| rig.wide_room(reviews * LABELS));
@@ -480,7 +674,9 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 threshold,
                 drop_scale,
             };
-            rig.program.launch([reviews.div_ceil(4), 1, 1], arguments).expect("launched");
+            rig.program
+                .launch([reviews.div_ceil(4), 1, 1], arguments)
+                .expect("launched");
             let losses = Rig::read(&losses);
             (losses, rig.read_stored(&x_at), pooled, d_logits)
         };
@@ -492,7 +688,9 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 let mut moved = x.clone();
                 moved.chunks_exact_mut(h).for_each(|row| row[column] += by);
                 if rig.precision == Precision::Bf16 {
-                    moved.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
+                    moved
+                        .iter_mut()
+                        .for_each(|x| *x = f32::from_bits(x.to_bits() & 0xffff_0000));
                 }
                 moved
             };
@@ -503,7 +701,11 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 let between = (x[at] + bias[column]).abs() > 0.05;
                 let wanted = (higher[review] - lower[review]) / (up[at] - down[at]);
                 // A step over the corner of ReLU has no slope.
-                assert!(!between || (d_x[at] - wanted).abs() < 3e-3 + 2e-2 * wanted.abs(), "review {review}, column {column}: {} {wanted}", d_x[at]);
+                assert!(
+                    !between || (d_x[at] - wanted).abs() < 3e-3 + 2e-2 * wanted.abs(),
+                    "review {review}, column {column}: {} {wanted}",
+                    d_x[at]
+                );
             }
         }
         assert!(losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
@@ -518,8 +720,12 @@ fn the_heads_gradient_is_that_of_finite_differences() {
             rows: reviews as u32,
             add,
         };
-        rig.program.launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(0)).expect("launched");
-        rig.program.launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(1)).expect("launched");
+        rig.program
+            .launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(0))
+            .expect("launched");
+        rig.program
+            .launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(1))
+            .expect("launched");
         let (pooled, d_logits) = (Rig::read(&pooled), Rig::read(&d_logits));
         let (mut wanted, mut biases) = (vec![0.0; LABELS * h], vec![0.0; LABELS]);
         for (x, d) in pooled.chunks_exact(h).zip(d_logits.chunks_exact(LABELS)) {
@@ -539,7 +745,11 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
         let (h, n) = (rig.width(), rig.tokens());
         let dx = rng::normals(1, n * h, 1.0);
         let before = rng::normals(2, 50 * h, 1.0);
-        let (dx_at, words, positions) = (rig.wide(&dx), rig.wide(&before), rig.wide(&before[..20 * h]));
+        let (dx_at, words, positions) = (
+            rig.wide(&dx),
+            rig.wide(&before),
+            rig.wide(&before[..20 * h]),
+        );
         let marks: Buffer<u32> = Buffer::zeroed(&rig.device, 50).expect("memory");
         let lesson = rig.sent.lesson.expect("a lesson");
         let arguments = WordGradient {
@@ -551,7 +761,9 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
             marks: marks.start().into(),
             mark: 3,
         };
-        rig.program.launch([lesson.words, h.div_ceil(COLUMNS as usize), 1], arguments).expect("launched");
+        rig.program
+            .launch([lesson.words, h.div_ceil(COLUMNS as usize), 1], arguments)
+            .expect("launched");
         // What is left from before stays in rows that do not occur, and counts in the one that occurred earlier in the step.
         let mut wanted = before.clone();
         let mut seen = HashSet::from([rig.batch.token_ids[0]]);
@@ -576,9 +788,20 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
             gradient: positions.start().into(),
             reviews: rig.batch.reviews() as u32,
         };
-        rig.program.launch([positions_wanted, h.div_ceil(COLUMNS as usize), 1], arguments).expect("launched");
+        rig.program
+            .launch(
+                [positions_wanted, h.div_ceil(COLUMNS as usize), 1],
+                arguments,
+            )
+            .expect("launched");
         let mut wanted = before[..positions_wanted * h].to_vec();
-        for (at, row) in rig.batch.positions().iter().zip(dx.chunks_exact(h)).filter(|(at, _)| (**at as usize) < positions_wanted) {
+        for (at, row) in rig
+            .batch
+            .positions()
+            .iter()
+            .zip(dx.chunks_exact(h))
+            .filter(|(at, _)| (**at as usize) < positions_wanted)
+        {
             rows::add(&mut wanted[*at as usize * h..][..h], row);
         }
         rig.check_sums("positions", &Rig::read(&positions), &wanted);
@@ -589,10 +812,24 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
 fn numbers_are_rounded_to_the_nearest_bf16() {
     let rig = Rig::new(&distilbert(32, 4, 64), Precision::Bf16);
     let mut values = rng::normals(1, 5000, 1e3);
-    values.extend([0.0, -0.0, 1.0, 1.003_906_3, 1.011_718_8, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e-40]);
+    values.extend([
+        0.0,
+        -0.0,
+        1.0,
+        1.003_906_3,
+        1.011_718_8,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        1e-40,
+    ]);
     let values_at = rig.wide(&values);
     let halves: Buffer<u16> = Buffer::new(&rig.device, values.len()).expect("memory");
-    let arguments = RoundMatrices { values: values_at.start().into(), halves: halves.start().into(), count: values.len() as u32 };
+    let arguments = RoundMatrices {
+        values: values_at.start().into(),
+        halves: halves.start().into(),
+        count: values.len() as u32,
+    };
     rig.program.launch([3, 1, 1], arguments).expect("launched");
     let mut found = vec![0; values.len()];
     halves.read(0, &mut found).expect("read");
@@ -601,7 +838,8 @@ fn numbers_are_rounded_to_the_nearest_bf16() {
         let cut = x.to_bits() >> 16;
         let [low, high] = [cut, cut + 1].map(|bits| f64::from(f32::from_bits(bits << 16)));
         let away = |to: f64| (f64::from(*x) - to).abs();
-        let up = high.is_finite() && (away(high) < away(low) || away(high) == away(low) && cut % 2 == 1);
+        let up =
+            high.is_finite() && (away(high) < away(low) || away(high) == away(low) && cut % 2 == 1);
         // Beyond the largest number lies infinity, as far away as the next number would be.
         let up = up || *x == f32::MAX;
         assert_eq!(u32::from(bits), cut + u32::from(up), "{x}");

@@ -20,7 +20,9 @@ fn device() -> Arc<dyn Device> {
     // One for all tests: it keeps the kernels that it compiled.
     static GPU: OnceLock<Arc<dyn Device>> = OnceLock::new();
     if std::env::var_os("STARSIGHT_TEST_GPU").is_some() {
-        return GPU.get_or_init(|| Arc::new(Gpu::open().expect("a GPU, as STARSIGHT_TEST_GPU says"))).clone();
+        return GPU
+            .get_or_init(|| Arc::new(Gpu::open().expect("a GPU, as STARSIGHT_TEST_GPU says")))
+            .clone();
     }
     Arc::new(Emulated::new(usize::MAX))
 }
@@ -47,11 +49,28 @@ fn weights(config: &EncoderConfig) -> Weights {
     let mut config = config.clone();
     config.initializer_range = 0.85 / (config.hidden_size as f32).sqrt();
     let mut weights = Weights::fresh(&config, 7).expect("fresh weights");
-    let names: Vec<(String, Vec<usize>)> = weights.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect();
-    for ((name, dims), key) in names.into_iter().zip(100..).filter(|((_, dims), _)| dims.len() == 1) {
-        let middle = if name.to_lowercase().contains("norm.weight") { 1.0 } else { 0.0 };
-        let values: Vec<f32> = rng::normals(key, dims[0], 0.2).iter().map(|x| x + middle).collect();
-        weights.insert(name, candle_core::Tensor::new(values, &candle_core::Device::Cpu).expect("a tensor"));
+    let names: Vec<(String, Vec<usize>)> = weights
+        .iter()
+        .map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec()))
+        .collect();
+    for ((name, dims), key) in names
+        .into_iter()
+        .zip(100..)
+        .filter(|((_, dims), _)| dims.len() == 1)
+    {
+        let middle = if name.to_lowercase().contains("norm.weight") {
+            1.0
+        } else {
+            0.0
+        };
+        let values: Vec<f32> = rng::normals(key, dims[0], 0.2)
+            .iter()
+            .map(|x| x + middle)
+            .collect();
+        weights.insert(
+            name,
+            candle_core::Tensor::new(values, &candle_core::Device::Cpu).expect("a tensor"),
+        );
     }
     weights
 }
@@ -59,16 +78,27 @@ fn weights(config: &EncoderConfig) -> Weights {
 /// Reviews of lengths on both sides of a tile's, and their labels.
 fn reviews(config: &EncoderConfig) -> (Vec<Vec<u32>>, Vec<usize>) {
     let lengths = [5, 2, 33, 9, 70, 1, 32, 12];
-    let ids = |(i, n): (usize, &usize)| (0..*n).map(|j| (rng::bits(i as u64, j as u64) % config.vocab_size as u64) as u32).collect();
-    (lengths.iter().enumerate().map(ids).collect(), vec![4, 0, 2, 3, 1, 0, 4, 4])
+    let ids = |(i, n): (usize, &usize)| {
+        (0..*n)
+            .map(|j| (rng::bits(i as u64, j as u64) % config.vocab_size as u64) as u32)
+            .collect()
+    };
+    (
+        lengths.iter().enumerate().map(ids).collect(),
+        vec![4, 0, 2, 3, 1, 0, 4, 4],
+    )
 }
 
 /// Holds `found` to `wanted`: the distance is within `bound` of the length of `wanted` and of `floor`, below which differences are rounding.
 fn assert_close(what: &str, found: &[f32], wanted: &[f32], floor: f64, bound: f64) {
-    let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let length =
+        |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     let distance = length(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
     let size = length(&mut wanted.iter().copied());
     assert_eq!(found.len(), wanted.len(), "{what}");
     // Written so that a NaN fails.
-    assert!(distance <= bound * (size + floor), "{what}: {distance:.3e} from what is {size:.3e} long");
+    assert!(
+        distance <= bound * (size + floor),
+        "{what}: {distance:.3e} from what is {size:.3e} long"
+    );
 }

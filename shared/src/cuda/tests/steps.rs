@@ -24,7 +24,13 @@ const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// Shapes that take all ways through the kernels: rows of whole vectors and not, wide heads, both architectures and activations.
 fn shapes() -> Vec<EncoderConfig> {
-    vec![distilbert(32, 4, 64), bert(24, 2, 40, "gelu"), bert(12, 3, 20, "relu"), distilbert(160, 2, 96), distilbert(264, 4, 40)]
+    vec![
+        distilbert(32, 4, 64),
+        bert(24, 2, 40, "gelu"),
+        bert(12, 3, 20, "relu"),
+        distilbert(160, 2, 96),
+        distilbert(264, 4, 40),
+    ]
 }
 
 /// Targets with label smoothing and class weights, for reviews with these labels.
@@ -42,11 +48,23 @@ fn targets(labels: &[usize]) -> [[f32; LABELS]; LABELS] {
 /// -Σ t ln p and its gradient p Σ t - t, plainly.
 fn loss(logits: &[f32; LABELS], targets: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-    let log_sum = f64::from(highest) + logits.iter().map(|x| f64::from(x - highest).exp()).sum::<f64>().ln();
+    let log_sum = f64::from(highest)
+        + logits
+            .iter()
+            .map(|x| f64::from(x - highest).exp())
+            .sum::<f64>()
+            .ln();
     let log_shares = logits.map(|x| f64::from(x) - log_sum);
     let whole: f64 = targets.iter().map(|t| f64::from(*t)).sum();
-    let loss = log_shares.iter().zip(targets).map(|(share, t)| -share * f64::from(*t)).sum();
-    (loss, std::array::from_fn(|c| (log_shares[c].exp() * whole) as f32 - targets[c]))
+    let loss = log_shares
+        .iter()
+        .zip(targets)
+        .map(|(share, t)| -share * f64::from(*t))
+        .sum();
+    (
+        loss,
+        std::array::from_fn(|c| (log_shares[c].exp() * whole) as f32 - targets[c]),
+    )
 }
 
 /// A model on both sides.
@@ -61,21 +79,51 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(config: &EncoderConfig, precision: Precision, depth: Depth, token_budget: usize) -> Pair {
+    fn new(
+        config: &EncoderConfig,
+        precision: Precision,
+        depth: Depth,
+        token_budget: usize,
+    ) -> Pair {
         let weights = weights(config);
         let fused = Fused::new(config, &weights).expect("a model");
-        let lowest = if let Depth::Layer(layer) = depth { layer } else { 0 };
-        let is_trained = |name: &str, head: bool| match name.split_once(".layer.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok())
+        let lowest = if let Depth::Layer(layer) = depth {
+            layer
+        } else {
+            0
+        };
+        let is_trained = |name: &str, head: bool| match name
+            .split_once(".layer.")
+            .and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok())
         {
             _ if head => true,
             Some(layer) => layer >= lowest,
             None => depth == Depth::Embeddings,
         };
-        let trained: Vec<bool> = fused.layout().tensors().iter().map(|t| is_trained(&t.spec.name, t.spec.head)).collect();
-        let settings = Settings { precision, depth, trained: &trained, token_budget, reviews: 8 };
+        let trained: Vec<bool> = fused
+            .layout()
+            .tensors()
+            .iter()
+            .map(|t| is_trained(&t.spec.name, t.spec.head))
+            .collect();
+        let settings = Settings {
+            precision,
+            depth,
+            trained: &trained,
+            token_budget,
+            reviews: 8,
+        };
         let learner = Learner::new(&device(), config, &weights, &settings).expect("a learner");
         let (token_ids, labels) = reviews(config);
-        Pair { fused, learner, config: config.clone(), token_ids, labels, trained, depth }
+        Pair {
+            fused,
+            learner,
+            config: config.clone(),
+            token_ids,
+            labels,
+            trained,
+            depth,
+        }
     }
 
     fn keys(&self, number: u64) -> Vec<u64> {
@@ -85,12 +133,26 @@ impl Pair {
     /// The loss and gradients of step `number` on the processor.
     fn wanted(&self, number: u64) -> (f64, Vec<f32>) {
         let lengths: Vec<usize> = self.token_ids.iter().map(Vec::len).collect();
-        let (mut gradients, mut tape, mut sum) = (Gradients::new(self.fused.layout(), self.depth), Tape::default(), 0.0);
+        let (mut gradients, mut tape, mut sum) = (
+            Gradients::new(self.fused.layout(), self.depth),
+            Tape::default(),
+            0.0,
+        );
         let targets = targets(&self.labels);
         for group in plan(&lengths, 90) {
-            let reviews: Vec<&[u32]> = group.iter().map(|i| self.token_ids[*i].as_slice()).collect();
+            let reviews: Vec<&[u32]> = group
+                .iter()
+                .map(|i| self.token_ids[*i].as_slice())
+                .collect();
             let keys: Vec<u64> = group.iter().map(|i| self.keys(number)[*i]).collect();
-            let mut logits = self.fused.forward(&PackedBatch::new(&reviews).expect("a batch"), &keys, &mut tape).expect("logits");
+            let mut logits = self
+                .fused
+                .forward(
+                    &PackedBatch::new(&reviews).expect("a batch"),
+                    &keys,
+                    &mut tape,
+                )
+                .expect("logits");
             for (logits, i) in logits.iter_mut().zip(group) {
                 let (value, slope) = loss(logits, &targets[self.labels[i]]);
                 sum += value;
@@ -105,7 +167,14 @@ impl Pair {
     fn step(&mut self, number: u64, updates: &[Option<Update>], max_norm: f32) {
         let keys = self.keys(number);
         let reviews: Vec<&[u32]> = self.token_ids.iter().map(Vec::as_slice).collect();
-        let step = Step { reviews: &reviews, keys: &keys, labels: &self.labels, targets: targets(&self.labels), updates, max_norm };
+        let step = Step {
+            reviews: &reviews,
+            keys: &keys,
+            labels: &self.labels,
+            targets: targets(&self.labels),
+            updates,
+            max_norm,
+        };
         self.learner.step(&step).expect("a step");
     }
 
@@ -132,7 +201,17 @@ impl Pair {
 
     /// Nothing moves.
     fn still(&self) -> Vec<Option<Update>> {
-        self.trained.iter().map(|trained| trained.then_some(Update { clip: 1.0, shrink: 1.0, size: 0.0, root: 1.0 })).collect()
+        self.trained
+            .iter()
+            .map(|trained| {
+                trained.then_some(Update {
+                    clip: 1.0,
+                    shrink: 1.0,
+                    size: 0.0,
+                    root: 1.0,
+                })
+            })
+            .collect()
     }
 }
 
@@ -141,14 +220,36 @@ fn logits_are_those_of_the_processor() {
     for config in shapes() {
         for precision in PRECISIONS {
             let (weights, (token_ids, _)) = (weights(&config), reviews(&config));
-            let encoder = Encoder::new(&device(), &config, &weights, precision, 100).expect("an encoder");
+            let encoder =
+                Encoder::new(&device(), &config, &weights, precision, 100).expect("an encoder");
             let fused = Fused::new(&config, &weights).expect("a model");
             // More than the encoder takes at once.
-            let batch = PackedBatch::new(&token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
-            let (found, wanted) = (encoder.logits(&batch).expect("logits"), fused.logits(&batch).expect("logits"));
-            assert_close(&format!("{precision:?} {}", config.hidden_size), found.as_flattened(), wanted.as_flattened(), 0.0, bound(precision));
-            assert!(encoder.logits(&PackedBatch::new(&[]).expect("a batch")).expect("no logits").is_empty());
-            assert!(encoder.logits(&PackedBatch::new(&[&[50]]).expect("a batch")).expect_err("an error").to_string().contains("token id 50"));
+            let batch = PackedBatch::new(&token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                .expect("a batch");
+            let (found, wanted) = (
+                encoder.logits(&batch).expect("logits"),
+                fused.logits(&batch).expect("logits"),
+            );
+            assert_close(
+                &format!("{precision:?} {}", config.hidden_size),
+                found.as_flattened(),
+                wanted.as_flattened(),
+                0.0,
+                bound(precision),
+            );
+            assert!(
+                encoder
+                    .logits(&PackedBatch::new(&[]).expect("a batch"))
+                    .expect("no logits")
+                    .is_empty()
+            );
+            assert!(
+                encoder
+                    .logits(&PackedBatch::new(&[&[50]]).expect("a batch"))
+                    .expect_err("an error")
+                    .to_string()
+                    .contains("token id 50")
+            );
         }
     }
 }
@@ -185,24 +286,56 @@ fn check_step(config: &EncoderConfig, precision: Precision, depth: Depth, token_
         pair.step(number, &pair.still(), 1.0);
         let report = pair.report();
         let found = pair.learner.gradients().expect("gradients");
-        let whole = wanted.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let what = format!("{precision:?}, {} wide, {depth:?}, {token_budget} tokens, step {number}", config.hidden_size);
-        assert!((report.loss - loss).abs() <= bound(precision) * loss, "{what}: loss {}, wanted {loss}", report.loss);
-        assert!((report.norm - whole).abs() <= bound(precision) * whole, "{what}: norm {}, wanted {whole}", report.norm);
+        let whole = wanted
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        let what = format!(
+            "{precision:?}, {} wide, {depth:?}, {token_budget} tokens, step {number}",
+            config.hidden_size
+        );
+        assert!(
+            (report.loss - loss).abs() <= bound(precision) * loss,
+            "{what}: loss {}, wanted {loss}",
+            report.loss
+        );
+        assert!(
+            (report.norm - whole).abs() <= bound(precision) * whole,
+            "{what}: norm {}, wanted {whole}",
+            report.norm
+        );
         for (tensor, squares) in pair.learner.layout().tensors().iter().zip(&report.squares) {
             let (found, wanted) = (&found[tensor.range.clone()], &wanted[tensor.range.clone()]);
             // What rounding does to the whole gradient, a small part of it may feel.
-            let floor = if precision == Precision::F32 { 0.01 } else { 0.2 } * whole;
-            assert_close(&format!("{what}: {}", tensor.spec.name), found, wanted, floor, bound(precision));
+            let floor = if precision == Precision::F32 {
+                0.01
+            } else {
+                0.2
+            } * whole;
+            assert_close(
+                &format!("{what}: {}", tensor.spec.name),
+                found,
+                wanted,
+                floor,
+                bound(precision),
+            );
             let sum: f64 = found.iter().map(|x| f64::from(*x).powi(2)).sum();
-            assert!((f64::from(*squares) - sum).abs() <= 1e-5 * sum, "{what}: {}", tensor.spec.name);
+            assert!(
+                (f64::from(*squares) - sum).abs() <= 1e-5 * sum,
+                "{what}: {}",
+                tensor.spec.name
+            );
         }
     }
 }
 
 #[test]
 fn weights_and_moments_move_as_the_processor_moves_them() {
-    for (config, depth) in [(distilbert(32, 4, 64), Depth::Embeddings), (bert(12, 3, 20, "gelu"), Depth::Layer(1))] {
+    for (config, depth) in [
+        (distilbert(32, 4, 64), Depth::Embeddings),
+        (bert(12, 3, 20, "gelu"), Depth::Layer(1)),
+    ] {
         for precision in PRECISIONS {
             let mut pair = Pair::new(&config, precision, depth, 90);
             let mut values = pair.learner.values().expect("values");
@@ -220,12 +353,22 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
                     let Some(update) = update else { continue };
                     let range = tensor.range.clone();
                     let (p, g) = (&mut values[range.clone()], &gradients[range.clone()]);
-                    update::apply(&Update { clip, ..*update }, p, g, &mut first[range.clone()], &mut second[range]);
+                    update::apply(
+                        &Update { clip, ..*update },
+                        p,
+                        g,
+                        &mut first[range.clone()],
+                        &mut second[range],
+                    );
                 }
                 let found = pair.learner.values().expect("values");
                 let [found_first, found_second] = pair.learner.moments().expect("moments");
                 // What is a difference may be smaller than what it is one of.
-                let pairs = [("values", &found, &values, 1e-8), ("first", &found_first, &first, 1e-9), ("second", &found_second, &second, 0.0)];
+                let pairs = [
+                    ("values", &found, &values, 1e-8),
+                    ("first", &found_first, &first, 1e-9),
+                    ("second", &found_second, &second, 0.0),
+                ];
                 for (what, found, wanted, least) in pairs {
                     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
                         assert!(
@@ -238,9 +381,20 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
             // What rates is what was learned.
             let weights = pair.learner.layout().name(&values).expect("weights");
             let fused = Fused::new(&pair.config, &weights).expect("a model");
-            let batch = PackedBatch::new(&pair.token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
-            let (found, wanted) = (pair.learner.logits(&batch).expect("logits"), fused.logits(&batch).expect("logits"));
-            assert_close("after learning", found.as_flattened(), wanted.as_flattened(), 0.0, bound(precision));
+            let batch =
+                PackedBatch::new(&pair.token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                    .expect("a batch");
+            let (found, wanted) = (
+                pair.learner.logits(&batch).expect("logits"),
+                fused.logits(&batch).expect("logits"),
+            );
+            assert_close(
+                "after learning",
+                found.as_flattened(),
+                wanted.as_flattened(),
+                0.0,
+                bound(precision),
+            );
         }
     }
 }
@@ -252,14 +406,30 @@ fn moments_are_taken_up_again() {
     let mut resumed = Pair::new(&config, Precision::F32, Depth::Embeddings, 1000);
     let (first, second) = (whole.updates(1), whole.updates(2));
     whole.step(1, &first, 1.0);
-    let weights = whole.learner.layout().name(&whole.learner.values().expect("values")).expect("weights");
-    let settings = Settings { precision: Precision::F32, depth: Depth::Embeddings, trained: &whole.trained, token_budget: 1000, reviews: 8 };
+    let weights = whole
+        .learner
+        .layout()
+        .name(&whole.learner.values().expect("values"))
+        .expect("weights");
+    let settings = Settings {
+        precision: Precision::F32,
+        depth: Depth::Embeddings,
+        trained: &whole.trained,
+        token_budget: 1000,
+        reviews: 8,
+    };
     resumed.learner = Learner::new(&device(), &config, &weights, &settings).expect("a learner");
     let moments = whole.learner.moments().expect("moments");
-    resumed.learner.restore([&moments[0], &moments[1]]).expect("restored");
+    resumed
+        .learner
+        .restore([&moments[0], &moments[1]])
+        .expect("restored");
     whole.step(2, &second, 1.0);
     resumed.step(2, &second, 1.0);
-    assert!(whole.learner.values().expect("values") == resumed.learner.values().expect("values"), "to the bit");
+    assert!(
+        whole.learner.values().expect("values") == resumed.learner.values().expect("values"),
+        "to the bit"
+    );
 }
 
 #[test]
@@ -269,17 +439,31 @@ fn what_is_no_number_halts_the_optimiser() {
     let before = pair.learner.values().expect("values");
     // A weight of the classifier that makes each logit infinite, so that the loss is none.
     let mut broken = before.clone();
-    let classifier = pair.learner.layout().tensors().iter().find(|t| t.spec.name == "classifier.weight").expect("there").range.clone();
+    let classifier = pair
+        .learner
+        .layout()
+        .tensors()
+        .iter()
+        .find(|t| t.spec.name == "classifier.weight")
+        .expect("there")
+        .range
+        .clone();
     broken[classifier].fill(f32::INFINITY);
     pair.learner.core.values.write(&broken).expect("written");
     let updates = pair.updates(1);
     pair.step(1, &updates, 1.0);
     let report = pair.report();
-    assert!(!report.loss.is_finite() || !report.norm.is_finite(), "{report:?}");
+    assert!(
+        !report.loss.is_finite() || !report.norm.is_finite(),
+        "{report:?}"
+    );
     pair.learner.core.values.write(&before).expect("written");
     pair.step(2, &updates, 1.0);
     assert!(pair.report().norm.is_finite());
-    assert!(pair.learner.values().expect("values") == before, "nothing moves after that");
+    assert!(
+        pair.learner.values().expect("values") == before,
+        "nothing moves after that"
+    );
 }
 
 #[test]
@@ -295,7 +479,18 @@ fn reports_come_in_order_and_only_when_they_are_there() {
     if std::env::var_os("STARSIGHT_TEST_GPU").is_none() {
         assert!(pair.learner.reports(false).expect("reports").is_empty());
     }
-    let found: Vec<f64> = pair.learner.reports(true).expect("reports").iter().map(|report| report.loss).collect();
+    let found: Vec<f64> = pair
+        .learner
+        .reports(true)
+        .expect("reports")
+        .iter()
+        .map(|report| report.loss)
+        .collect();
     assert_eq!(found.len(), 3);
-    found.iter().zip(&wanted).for_each(|(found, wanted)| assert!((found - wanted).abs() < 1e-5 * wanted, "{found}, wanted {wanted}"));
+    found.iter().zip(&wanted).for_each(|(found, wanted)| {
+        assert!(
+            (found - wanted).abs() < 1e-5 * wanted,
+            "{found}, wanted {wanted}"
+        )
+    });
 }

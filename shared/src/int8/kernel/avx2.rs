@@ -1,8 +1,9 @@
 //! AVX2: `maddubs` multiplies 32 bytes and adds neighbours; these sums are added in 16 bits to the end of a run, and `madd` with ones takes them to 32.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_storeu_si256,
+    __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
+    _mm256_storeu_si256,
 };
 
 use super::{Panel, QUAD, Sums};
@@ -25,16 +26,20 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let ones = _mm256_set1_epi16(1);
     let mut totals = [[_mm256_setzero_si256(); 2]; R];
     // SAFETY: so many inputs are a row.
-    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
+    let mut rows: [*const u8; R] =
+        std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
     for run in &panel.start.runs {
         // SAFETY: 32 sums in 16 bits are two vectors.
-        let start: [__m256i; 2] = std::array::from_fn(|half| unsafe { _mm256_loadu_si256(run.start.as_ptr().add(16 * half).cast()) });
+        let start: [__m256i; 2] = std::array::from_fn(|half| unsafe {
+            _mm256_loadu_si256(run.start.as_ptr().add(16 * half).cast())
+        });
         let mut sums = [start; R];
         for _ in 0..run.quads {
             // SAFETY: four inputs are QUAD bytes of the panel, two vectors; and four bytes of each row.
             unsafe {
-                let quad: [__m256i; 2] = std::array::from_fn(|half| _mm256_loadu_si256(w.add(32 * half).cast()));
+                let quad: [__m256i; 2] =
+                    std::array::from_fn(|half| _mm256_loadu_si256(w.add(32 * half).cast()));
                 for (row, sums) in rows.iter_mut().zip(&mut sums) {
                     let x = _mm256_set1_epi32(row.cast::<i32>().read_unaligned());
                     for (sum, w) in sums.iter_mut().zip(quad) {
@@ -45,7 +50,11 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
                 w = w.add(QUAD);
             }
         }
-        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        for (total, sum) in totals
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(sums.as_flattened())
+        {
             *total = _mm256_add_epi32(*total, _mm256_madd_epi16(*sum, ones));
         }
     }

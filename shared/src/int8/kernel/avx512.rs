@@ -1,6 +1,8 @@
 //! AVX-512 VNNI: one instruction takes four inputs of all 16 outputs of a panel.
 
-use std::arch::x86_64::{_mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_storeu_si512};
+use std::arch::x86_64::{
+    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_storeu_si512,
+};
 
 use super::{Panel, QUAD, Sums};
 
@@ -27,7 +29,12 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         unsafe {
             let w = _mm512_loadu_si512(panel.weights.as_ptr().add(k / 4 * QUAD).cast());
             for (r, total) in totals.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32(x.as_ptr().add(r * inputs + k).cast::<i32>().read_unaligned());
+                let x = _mm512_set1_epi32(
+                    x.as_ptr()
+                        .add(r * inputs + k)
+                        .cast::<i32>()
+                        .read_unaligned(),
+                );
                 *total = _mm512_dpbusd_epi32(*total, x, w);
             }
         }

@@ -97,7 +97,10 @@ impl Start {
         let (mut quads, mut sums, mut magnitudes) = (0, [0; QUAD / 2], [0; QUAD / 2]);
         let mut end = |quads, sums: [i16; QUAD / 2]| {
             let start = sums.map(|sum| -(HALF as i16) * sum);
-            start.iter().enumerate().for_each(|(i, start)| whole[i / 2] += i32::from(*start));
+            start
+                .iter()
+                .enumerate()
+                .for_each(|(i, start)| whole[i / 2] += i32::from(*start));
             runs.push(Run { quads, start });
         };
         for quad in weights.as_chunks::<QUAD>().0 {
@@ -134,7 +137,10 @@ pub struct Int8Kernel {
 
 impl Int8Kernel {
     /// What plain Rust computes: the reference.
-    pub const PORTABLE: Int8Kernel = Int8Kernel { name: "portable", panel: portable };
+    pub const PORTABLE: Int8Kernel = Int8Kernel {
+        name: "portable",
+        panel: portable,
+    };
 
     /// Those that this processor can run, likely the fastest first, the reference last.
     pub fn available() -> Vec<Int8Kernel> {
@@ -147,21 +153,45 @@ impl Int8Kernel {
     fn fast() -> Vec<Int8Kernel> {
         let vnni = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
         let kernels = [
-            (vnni, Int8Kernel { name: "AVX-512 VNNI", panel: avx512::panel }),
-            (is_x86_feature_detected!("avx2"), Int8Kernel { name: "AVX2", panel: avx2::panel }),
+            (
+                vnni,
+                Int8Kernel {
+                    name: "AVX-512 VNNI",
+                    panel: avx512::panel,
+                },
+            ),
+            (
+                is_x86_feature_detected!("avx2"),
+                Int8Kernel {
+                    name: "AVX2",
+                    panel: avx2::panel,
+                },
+            ),
         ];
-        kernels.into_iter().filter_map(|(runs, kernel)| runs.then_some(kernel)).collect()
+        kernels
+            .into_iter()
+            .filter_map(|(runs, kernel)| runs.then_some(kernel))
+            .collect()
     }
 
     #[cfg(target_arch = "wasm32")]
     fn fast() -> Vec<Int8Kernel> {
         let kernels: &[Int8Kernel] = &[
             #[cfg(feature = "relaxed-simd")]
-            Int8Kernel { name: "relaxed SIMD", panel: relaxed::quads },
+            Int8Kernel {
+                name: "relaxed SIMD",
+                panel: relaxed::quads,
+            },
             #[cfg(feature = "relaxed-simd")]
-            Int8Kernel { name: "relaxed SIMD in runs", panel: relaxed::runs },
+            Int8Kernel {
+                name: "relaxed SIMD in runs",
+                panel: relaxed::runs,
+            },
             #[cfg(target_feature = "simd128")]
-            Int8Kernel { name: "SIMD", panel: simd128::panel },
+            Int8Kernel {
+                name: "SIMD",
+                panel: simd128::panel,
+            },
         ];
         kernels.to_vec()
     }
@@ -178,21 +208,35 @@ impl Int8Kernel {
 
     /// Whether it gives the sums of the reference: over odd shapes, with random operands and with the largest magnitudes of both signs, where a sum in 16 bits would overflow first.
     pub fn agrees(self) -> bool {
-        [(1, 8), (2, 16), (3, 24), (4, 40), (7, 384), (13, 1536)].into_iter().all(|(rows, inputs)| {
-            let bits = |i: usize| rng::bits(inputs as u64, i as u64);
-            let random: Vec<u8> = (0..rows * inputs).map(|i| bits(i) as u8 & 127).collect();
-            let weights = |bound: i64| -> Vec<u8> { (0..inputs * PANEL).map(|i| ((bits(i) >> 32) as i64 % (2 * bound) - bound) as u8).collect() };
-            let [lowest, highest] = [-64i8, 63].map(|w| vec![w as u8; inputs * PANEL]);
-            [weights(64), weights(16), lowest, highest].iter().all(|weights| {
-                let panel = Panel { weights, start: &Start::of(weights) };
-                [&random, &vec![0; random.len()], &vec![127; random.len()]].into_iter().all(|x| {
-                    let (mut wanted, mut found) = (vec![[0; PANEL]; rows], vec![[-1; PANEL]; rows]);
-                    Int8Kernel::PORTABLE.run(x, panel, &mut wanted);
-                    self.run(x, panel, &mut found);
-                    found == wanted
-                })
+        [(1, 8), (2, 16), (3, 24), (4, 40), (7, 384), (13, 1536)]
+            .into_iter()
+            .all(|(rows, inputs)| {
+                let bits = |i: usize| rng::bits(inputs as u64, i as u64);
+                let random: Vec<u8> = (0..rows * inputs).map(|i| bits(i) as u8 & 127).collect();
+                let weights = |bound: i64| -> Vec<u8> {
+                    (0..inputs * PANEL)
+                        .map(|i| ((bits(i) >> 32) as i64 % (2 * bound) - bound) as u8)
+                        .collect()
+                };
+                let [lowest, highest] = [-64i8, 63].map(|w| vec![w as u8; inputs * PANEL]);
+                [weights(64), weights(16), lowest, highest]
+                    .iter()
+                    .all(|weights| {
+                        let panel = Panel {
+                            weights,
+                            start: &Start::of(weights),
+                        };
+                        [&random, &vec![0; random.len()], &vec![127; random.len()]]
+                            .into_iter()
+                            .all(|x| {
+                                let (mut wanted, mut found) =
+                                    (vec![[0; PANEL]; rows], vec![[-1; PANEL]; rows]);
+                                Int8Kernel::PORTABLE.run(x, panel, &mut wanted);
+                                self.run(x, panel, &mut found);
+                                found == wanted
+                            })
+                    })
             })
-        })
     }
 
     /// What to call it.
@@ -208,7 +252,9 @@ impl Int8Kernel {
         let inputs = panel.weights.len() / PANEL;
         let quads: usize = panel.start.runs.iter().map(|run| run.quads).sum();
         assert!(
-            panel.weights.len() == quads * QUAD && inputs.is_multiple_of(STEP) && x.len() == inputs * sums.len(),
+            panel.weights.len() == quads * QUAD
+                && inputs.is_multiple_of(STEP)
+                && x.len() == inputs * sums.len(),
             "operands of an integer product"
         );
         // SAFETY: the lengths are those that a kernel counts on, and `available` gives away only kernels that the processor can run.
@@ -233,7 +279,14 @@ impl Trial {
 
     /// Computes it once.
     pub fn run(&mut self, kernel: Int8Kernel) {
-        kernel.run(&self.x, Panel { weights: &self.weights, start: &self.start }, &mut self.sums);
+        kernel.run(
+            &self.x,
+            Panel {
+                weights: &self.weights,
+                start: &self.start,
+            },
+            &mut self.sums,
+        );
     }
 }
 
@@ -241,7 +294,12 @@ impl Default for Trial {
     /// Weights are of a size that is usual: how many fit in 16 bits is theirs to say.
     fn default() -> Trial {
         let weights = vec![16; Trial::INPUTS * PANEL];
-        Trial { x: vec![1; Trial::ROWS * Trial::INPUTS], start: Start::of(&weights), weights, sums: [[0; PANEL]; Trial::ROWS] }
+        Trial {
+            x: vec![1; Trial::ROWS * Trial::INPUTS],
+            start: Start::of(&weights),
+            weights,
+            sums: [[0; PANEL]; Trial::ROWS],
+        }
     }
 }
 
@@ -252,7 +310,10 @@ pub struct KernelChoice(Arc<AtomicUsize>);
 impl KernelChoice {
     /// The kernel in use.
     pub fn kernel(&self) -> Int8Kernel {
-        Int8Kernel::available().get(self.0.load(Ordering::Relaxed)).copied().unwrap_or(Int8Kernel::PORTABLE)
+        Int8Kernel::available()
+            .get(self.0.load(Ordering::Relaxed))
+            .copied()
+            .unwrap_or(Int8Kernel::PORTABLE)
     }
 
     /// Chooses the fastest one, as `now` (milliseconds) measures it: on the web one cannot ask for the processor.
@@ -262,7 +323,10 @@ impl KernelChoice {
         /// Long enough for a browser's coarse clock.
         const MILLISECONDS: f64 = 1.5;
         let mut trial = Trial::default();
-        let mut speeds: Vec<(f64, Int8Kernel)> = Int8Kernel::available().into_iter().map(|kernel| (0.0, kernel)).collect();
+        let mut speeds: Vec<(f64, Int8Kernel)> = Int8Kernel::available()
+            .into_iter()
+            .map(|kernel| (0.0, kernel))
+            .collect();
         // The reference is for processors that can run nothing else.
         speeds.truncate(speeds.len().max(2) - 1);
         if speeds.len() > 1 {
@@ -286,14 +350,21 @@ impl KernelChoice {
             }
         }
         // The first of equals, which is likely the fastest.
-        let fastest = speeds.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0)).map_or(0, |(place, _)| place);
+        let fastest = speeds
+            .iter()
+            .enumerate()
+            .rev()
+            .max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))
+            .map_or(0, |(place, _)| place);
         self.0.store(fastest, Ordering::Relaxed);
     }
 }
 
 impl From<Int8Kernel> for KernelChoice {
     fn from(kernel: Int8Kernel) -> KernelChoice {
-        let place = Int8Kernel::available().iter().position(|other| other.name == kernel.name);
+        let place = Int8Kernel::available()
+            .iter()
+            .position(|other| other.name == kernel.name);
         KernelChoice(Arc::new(AtomicUsize::new(place.unwrap_or_default())))
     }
 }
@@ -304,7 +375,11 @@ fn portable(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         *sums = [0; PANEL];
         for (x, quad) in row.chunks_exact(4).zip(panel.weights.chunks_exact(QUAD)) {
             for (sum, w) in sums.iter_mut().zip(quad.chunks_exact(4)) {
-                *sum += x.iter().zip(w).map(|(x, w)| (i32::from(*x) - HALF) * i32::from(*w as i8)).sum::<i32>();
+                *sum += x
+                    .iter()
+                    .zip(w)
+                    .map(|(x, w)| (i32::from(*x) - HALF) * i32::from(*w as i8))
+                    .sum::<i32>();
             }
         }
     }
@@ -321,20 +396,41 @@ mod tests {
         }
         let drops_a_bit = |x: &[u8], panel: Panel<'_>, sums: &mut [Sums]| {
             let weights: Vec<u8> = panel.weights.iter().map(|w| w & !1).collect();
-            portable(x, Panel { weights: &weights, ..panel }, sums);
+            portable(
+                x,
+                Panel {
+                    weights: &weights,
+                    ..panel
+                },
+                sums,
+            );
         };
-        assert!(!Int8Kernel { name: "wrong", panel: drops_a_bit }.agrees());
+        assert!(
+            !Int8Kernel {
+                name: "wrong",
+                panel: drops_a_bit
+            }
+            .agrees()
+        );
     }
 
     #[test]
     fn a_run_ends_where_16_bits_do() {
-        let quads = |weights: &[u8]| Start::of(weights).runs.iter().map(|run| run.quads).collect::<Vec<_>>();
+        let quads = |weights: &[u8]| {
+            Start::of(weights)
+                .runs
+                .iter()
+                .map(|run| run.quads)
+                .collect::<Vec<_>>()
+        };
         // Of the largest magnitude, twice two products hardly fit.
         for (weight, wanted) in [(63, vec![4, 1]), (-63, vec![4, 1]), (-64i8, vec![3, 2])] {
             assert_eq!(quads(&vec![weight as u8; 5 * QUAD]), wanted);
         }
         // Signs do not make up for each other: activations have them too.
-        let alternating: Vec<u8> = (0..5 * QUAD).map(|i| if i % 2 == 0 { 63 } else { -63i8 as u8 }).collect();
+        let alternating: Vec<u8> = (0..5 * QUAD)
+            .map(|i| if i % 2 == 0 { 63 } else { -63i8 as u8 })
+            .collect();
         assert_eq!(quads(&alternating), [4, 1]);
         // One lane alone ends the run of all.
         let mut weights = vec![1; 6 * QUAD];
@@ -355,7 +451,11 @@ mod tests {
             time.set(time.get() + 1.0);
             time.get()
         });
-        assert_eq!(engines.kernel().name(), Int8Kernel::best().name(), "the reference is only for processors that can run nothing else");
+        assert_eq!(
+            engines.kernel().name(),
+            Int8Kernel::best().name(),
+            "the reference is only for processors that can run nothing else"
+        );
         // One that stands still measures nothing.
         let choice = KernelChoice::from(Int8Kernel::PORTABLE);
         choice.measure(|| 0.0);
@@ -367,11 +467,20 @@ mod tests {
         let x: Vec<u8> = (0..16).map(|i| 7 * i).collect();
         let weights: Vec<u8> = (0..16 * 8).map(|i| (i as u8).wrapping_sub(64)).collect();
         let mut sums = [[0; PANEL]; 2];
-        Int8Kernel::PORTABLE.run(&x, Panel { weights: &weights, start: &Start::of(&weights) }, &mut sums);
+        Int8Kernel::PORTABLE.run(
+            &x,
+            Panel {
+                weights: &weights,
+                start: &Start::of(&weights),
+            },
+            &mut sums,
+        );
         for (row, sums) in sums.iter().enumerate() {
             for (output, sum) in sums.iter().enumerate() {
                 let weight = |k: usize| weights[k / 4 * QUAD + 4 * output + k % 4] as i8;
-                let wanted: i32 = (0..8).map(|k| (i32::from(x[8 * row + k]) - 64) * i32::from(weight(k))).sum();
+                let wanted: i32 = (0..8)
+                    .map(|k| (i32::from(x[8 * row + k]) - 64) * i32::from(weight(k)))
+                    .sum();
                 assert_eq!(*sum, wanted);
             }
         }

@@ -2,8 +2,8 @@
 //! processor's (VNNI on x86, SDOT on ARM), [`runs`] where it takes several.
 
 use std::arch::wasm32::{
-    i16x8_add, i16x8_relaxed_dot_i8x16_i7x16, i32x4_add, i32x4_extadd_pairwise_i16x8, i32x4_relaxed_dot_i8x16_i7x16_add, i32x4_splat, v128,
-    v128_load, v128_load32_splat, v128_store,
+    i16x8_add, i16x8_relaxed_dot_i8x16_i7x16, i32x4_add, i32x4_extadd_pairwise_i16x8,
+    i32x4_relaxed_dot_i8x16_i7x16_add, i32x4_splat, v128, v128_load, v128_load32_splat, v128_store,
 };
 
 use super::{PANEL, Panel, QUAD, Sums};
@@ -34,10 +34,12 @@ unsafe fn quads_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sum
         // SAFETY: four inputs are QUAD bytes of the panel, and four bytes of each row; half of 16 sums are so many vectors.
         unsafe {
             let start = panel.start.whole.as_ptr().cast::<v128>().add(at);
-            let mut totals: [[v128; QUADS_VECTORS]; R] = [std::array::from_fn(|v| v128_load(start.add(v))); R];
+            let mut totals: [[v128; QUADS_VECTORS]; R] =
+                [std::array::from_fn(|v| v128_load(start.add(v))); R];
             let mut w = panel.weights.as_ptr().add(16 * at);
             for k in (0..inputs).step_by(4) {
-                let quad: [v128; QUADS_VECTORS] = std::array::from_fn(|v| v128_load(w.add(16 * v).cast()));
+                let quad: [v128; QUADS_VECTORS] =
+                    std::array::from_fn(|v| v128_load(w.add(16 * v).cast()));
                 for (r, totals) in totals.iter_mut().enumerate() {
                     let x = v128_load32_splat(x.as_ptr().add(r * inputs + k).cast());
                     for (total, w) in totals.iter_mut().zip(quad) {
@@ -70,17 +72,20 @@ in_tiles! {
 unsafe fn runs_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let mut totals = [[i32x4_splat(0); RUNS_VECTORS]; R];
     // SAFETY: so many inputs are a row.
-    let mut rows: [*const u8; R] = std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
+    let mut rows: [*const u8; R] =
+        std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
     for run in &panel.start.runs {
         // SAFETY: 32 sums in 16 bits are so many vectors.
-        let start: [v128; RUNS_VECTORS] = std::array::from_fn(|v| unsafe { v128_load(run.start.as_ptr().add(8 * v).cast()) });
+        let start: [v128; RUNS_VECTORS] =
+            std::array::from_fn(|v| unsafe { v128_load(run.start.as_ptr().add(8 * v).cast()) });
         let mut sums = [start; R];
         // SAFETY: four inputs are QUAD bytes of the panel, and four bytes of each row.
         unsafe {
             let end = w.add(run.quads * QUAD);
             while w != end {
-                let quad: [v128; RUNS_VECTORS] = std::array::from_fn(|v| v128_load(w.add(16 * v).cast()));
+                let quad: [v128; RUNS_VECTORS] =
+                    std::array::from_fn(|v| v128_load(w.add(16 * v).cast()));
                 for (row, sums) in rows.iter_mut().zip(&mut sums) {
                     let x = v128_load32_splat(row.cast());
                     for (sum, w) in sums.iter_mut().zip(quad) {
@@ -91,7 +96,11 @@ unsafe fn runs_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums
                 w = w.add(QUAD);
             }
         }
-        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        for (total, sum) in totals
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(sums.as_flattened())
+        {
             *total = i32x4_add(*total, i32x4_extadd_pairwise_i16x8(*sum));
         }
     }

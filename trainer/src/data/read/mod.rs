@@ -30,7 +30,12 @@ pub(super) fn schema(path: &Path) -> Result<Schema> {
         Format::JsonLines => text::fields(path, "jsonl")?,
     };
     for (i, field) in fields.iter().enumerate() {
-        ensure!(fields[..i].iter().all(|known| known.name() != field.name()), "{}: two columns are called `{}`", path.display(), field.name());
+        ensure!(
+            fields[..i].iter().all(|known| known.name() != field.name()),
+            "{}: two columns are called `{}`",
+            path.display(),
+            field.name()
+        );
     }
     Ok(Schema::new(fields))
 }

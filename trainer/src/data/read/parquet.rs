@@ -19,40 +19,79 @@ fn broken(path: &Path) -> String {
 
 /// What `read` returns. Where the file says one thing in one place and another in the next, its reader panics; that too is an error of the file.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| anyhow!("{}: its parts contradict one another", broken(path)))
+    catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| anyhow!("{}: its parts contradict one another", broken(path)))
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.with_context(|| broken(path))?;
+    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?
+        .with_context(|| broken(path))?;
     // The reader takes these as they stand in the file, and panics where one is negative.
     let sound = |column: &ColumnChunkMetaData| {
-        [column.compressed_size(), column.data_page_offset(), column.dictionary_page_offset().unwrap_or(0)].into_iter().all(|number| number >= 0)
+        [
+            column.compressed_size(),
+            column.data_page_offset(),
+            column.dictionary_page_offset().unwrap_or(0),
+        ]
+        .into_iter()
+        .all(|number| number >= 0)
     };
-    ensure!(builder.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns).all(sound), "{}: a size is negative", broken(path));
+    ensure!(
+        builder
+            .metadata()
+            .row_groups()
+            .iter()
+            .flat_map(RowGroupMetaData::columns)
+            .all(sound),
+        "{}: a size is negative",
+        broken(path)
+    );
     Ok(builder)
 }
 
 pub fn fields(path: &Path) -> Result<Vec<Field>> {
-    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let is_text = |kind: &DataType| {
+        matches!(
+            kind,
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
+        )
+    };
     let field = |field: &Field| match field.data_type() {
         kind if is_text(kind) => text_field(field.name()),
         DataType::Dictionary(_, values) if is_text(values) => text_field(field.name()),
         _ => field.clone(),
     };
-    Ok(open(path)?.schema().fields().iter().map(|f| field(f)).collect())
+    Ok(open(path)?
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| field(f))
+        .collect())
 }
 
 pub fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
     let builder = open(path)?;
     let wanted = |field: &Field| schema.field_with_name(field.name()).is_ok();
-    let roots: Vec<usize> = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field)).map(|(i, _)| i).collect();
+    let roots: Vec<usize> = builder
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| wanted(field))
+        .map(|(i, _)| i)
+        .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let mut reader = guarded(path, || builder.with_projection(mask).with_batch_size(PIECE).build())?.with_context(|| broken(path))?;
+    let mut reader = guarded(path, || {
+        builder.with_projection(mask).with_batch_size(PIECE).build()
+    })?
+    .with_context(|| broken(path))?;
     let path = path.to_path_buf();
     let (mut first, mut over) = (1, false);
     let mut next = move || -> Result<Option<_>> {
-        let Some(batch) = guarded(&path, || reader.next())? else { return Ok(None) };
+        let Some(batch) = guarded(&path, || reader.next())? else {
+            return Ok(None);
+        };
         let batch = batch.with_context(|| broken(&path))?;
         let numbers = Numbers::Rows(first);
         first += batch.num_rows() as u64;

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
+    RecordBatchOptions,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::Value;
 use starsight_table::protocol::{Fault, Problem};
@@ -37,8 +40,16 @@ struct Text {
 impl Text {
     fn open(path: &Path, ending: &str) -> Result<Text> {
         let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-        let reader = TextReader::open(ending, Some(true)).with_context(|| format!("{}: not a file of text", path.display()))?;
-        Ok(Text { path: path.into(), file, reader, chunk: vec![0; CHUNK], is_over: false, other: (Vec::new(), 0) })
+        let reader = TextReader::open(ending, Some(true))
+            .with_context(|| format!("{}: not a file of text", path.display()))?;
+        Ok(Text {
+            path: path.into(),
+            file,
+            reader,
+            chunk: vec![0; CHUNK],
+            is_over: false,
+            other: (Vec::new(), 0),
+        })
     }
 
     /// The next rows, which may be none for a file with a header alone; nothing at the end of the file.
@@ -47,7 +58,11 @@ impl Text {
             return Ok(None);
         }
         while !self.is_over && self.reader.rows() < PIECE {
-            match self.file.read(&mut self.chunk).with_context(|| format!("reading {}", self.path.display()))? {
+            match self
+                .file
+                .read(&mut self.chunk)
+                .with_context(|| format!("reading {}", self.path.display()))?
+            {
                 0 => {
                     self.reader.end();
                     self.is_over = true;
@@ -64,20 +79,38 @@ impl Text {
     fn check(&mut self, table: &Table) -> Result<()> {
         let line = |problem: &Problem| table.lines[problem.first[0] - 1];
         let path = self.path.display();
-        if let Some(problem) = table.problems.iter().find(|problem| problem.fault == Fault::Unclosed) {
-            bail!("{path}, line {}: a quotation mark opens a value here that no other one closes before the end of the file", line(problem));
+        if let Some(problem) = table
+            .problems
+            .iter()
+            .find(|problem| problem.fault == Fault::Unclosed)
+        {
+            bail!(
+                "{path}, line {}: a quotation mark opens a value here that no other one closes before the end of the file",
+                line(problem)
+            );
         }
         for problem in &table.problems {
             match &problem.fault {
                 Fault::TooFew(found, wanted) | Fault::TooMany(found, wanted) => {
                     let line = line(problem);
-                    bail!("{path}, line {line}: {found} fields, but the header names {wanted}; is a quotation mark or a separator missing?")
+                    bail!(
+                        "{path}, line {line}: {found} fields, but the header names {wanted}; is a quotation mark or a separator missing?"
+                    )
                 }
-                Fault::NotJson(why) => bail!("{path}, line {}: not a JSON object: {why}", problem.first[0]),
+                Fault::NotJson(why) => bail!(
+                    "{path}, line {}: not a JSON object: {why}",
+                    problem.first[0]
+                ),
                 Fault::NotUtf8 => {
                     // Of a file of JSON the numbers are lines already.
                     let is_json = table.separator.is_none();
-                    let lines = problem.first.iter().map(|number| if is_json { *number as u32 } else { table.lines[number - 1] });
+                    let lines = problem.first.iter().map(|number| {
+                        if is_json {
+                            *number as u32
+                        } else {
+                            table.lines[number - 1]
+                        }
+                    });
                     let (known, count) = &mut self.other;
                     known.extend(lines);
                     known.truncate(NAMED);
@@ -92,17 +125,38 @@ impl Text {
     /// Says what was guessed of the file.
     fn tell(&self, separator: Option<char>) {
         if let Some(separator @ (';' | '|')) = separator {
-            say_once(format!("{}: its fields are separated by `{separator}`", self.path.display()));
+            say_once(format!(
+                "{}: its fields are separated by `{separator}`",
+                self.path.display()
+            ));
         }
-        if let Some('\t') = separator.filter(|_| self.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))) {
-            say_once(format!("{}: its fields are separated by tabs", self.path.display()));
+        if let Some('\t') = separator.filter(|_| {
+            self.path
+                .extension()
+                .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+        }) {
+            say_once(format!(
+                "{}: its fields are separated by tabs",
+                self.path.display()
+            ));
         }
         let (lines, count) = &self.other;
         if *count > 0 {
             let more = if *count > lines.len() { ", …" } else { "" };
-            let named = lines.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            let rows = if *count == 1 { "1 row is" } else { &format!("{count} rows are") };
-            say_once(format!("{}: {rows} not UTF-8 and read as Windows-1252 (line {named}{more})", self.path.display()));
+            let named = lines
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let rows = if *count == 1 {
+                "1 row is"
+            } else {
+                &format!("{count} rows are")
+            };
+            say_once(format!(
+                "{}: {rows} not UTF-8 and read as Windows-1252 (line {named}{more})",
+                self.path.display()
+            ));
         }
     }
 }
@@ -126,7 +180,9 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
                 fields.push((column.name.clone(), Narrowest::Nothing));
             }
             if column.kind() == CellKind::Json {
-                fields[i].1 = (0..table.rows).map(|row| Narrowest::of(column, row)).fold(fields[i].1, Narrowest::and);
+                fields[i].1 = (0..table.rows)
+                    .map(|row| Narrowest::of(column, row))
+                    .fold(fields[i].1, Narrowest::and);
             }
         }
         // A header tells the columns of the other kinds.
@@ -134,9 +190,20 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
             break;
         }
     }
-    let wanted = if ending == "jsonl" { "a JSON object a line" } else { "a first line with the names of the columns" };
-    ensure!(!fields.is_empty(), "{}: empty file; wanted {wanted}", path.display());
-    Ok(fields.into_iter().map(|(name, narrowest)| narrowest.field(&name)).collect())
+    let wanted = if ending == "jsonl" {
+        "a JSON object a line"
+    } else {
+        "a first line with the names of the columns"
+    };
+    ensure!(
+        !fields.is_empty(),
+        "{}: empty file; wanted {wanted}",
+        path.display()
+    );
+    Ok(fields
+        .into_iter()
+        .map(|(name, narrowest)| narrowest.field(&name))
+        .collect())
 }
 
 pub fn pieces(path: &Path, ending: &str, schema: &Schema) -> Result<Pieces> {
@@ -147,7 +214,10 @@ pub fn pieces(path: &Path, ending: &str, schema: &Schema) -> Result<Pieces> {
         while let Some(table) = text.next()? {
             separator = separator.or(table.separator);
             if table.rows > 0 {
-                return Ok(Some((batch(&table, &schema).with_context(|| text.path.display().to_string())?, numbers(table))));
+                return Ok(Some((
+                    batch(&table, &schema).with_context(|| text.path.display().to_string())?,
+                    numbers(table),
+                )));
             }
         }
         text.tell(separator);
@@ -162,23 +232,49 @@ fn numbers(table: Table) -> Numbers {
 
 /// The columns of `table` that `schema` names, in its types; null where a row has none.
 fn batch(table: &Table, schema: &Arc<Schema>) -> Result<RecordBatch> {
-    let array = |field: &Arc<Field>| match table.columns.iter().find(|column| column.name == *field.name()) {
+    let array = |field: &Arc<Field>| match table
+        .columns
+        .iter()
+        .find(|column| column.name == *field.name())
+    {
         Some(column) => array(column, field.data_type(), table.rows),
         None => arrow::array::new_null_array(field.data_type(), table.rows),
     };
     let arrays = schema.fields().iter().map(array).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(table.rows));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        schema.clone(),
+        arrays,
+        &options,
+    )?)
 }
 
 fn array(column: &Column, kind: &DataType, rows: usize) -> ArrayRef {
     let values = || (0..rows).map(|row| column.json(row));
     match kind {
-        DataType::Int64 => Arc::new(values().map(|value| value?.as_i64()).collect::<Int64Array>()),
-        DataType::Float64 => Arc::new(values().map(|value| value?.as_f64()).collect::<Float64Array>()),
-        DataType::Boolean => Arc::new(values().map(|value| value?.as_bool()).collect::<BooleanArray>()),
-        _ if column.kind() == CellKind::Text => Arc::new(LargeStringArray::from_iter_values((0..rows).map(|row| column.text(row)))),
-        _ => Arc::new((0..rows).map(|row| column.json(row).map(|_| column.text(row))).collect::<LargeStringArray>()),
+        DataType::Int64 => Arc::new(
+            values()
+                .map(|value| value?.as_i64())
+                .collect::<Int64Array>(),
+        ),
+        DataType::Float64 => Arc::new(
+            values()
+                .map(|value| value?.as_f64())
+                .collect::<Float64Array>(),
+        ),
+        DataType::Boolean => Arc::new(
+            values()
+                .map(|value| value?.as_bool())
+                .collect::<BooleanArray>(),
+        ),
+        _ if column.kind() == CellKind::Text => Arc::new(LargeStringArray::from_iter_values(
+            (0..rows).map(|row| column.text(row)),
+        )),
+        _ => Arc::new(
+            (0..rows)
+                .map(|row| column.json(row).map(|_| column.text(row)))
+                .collect::<LargeStringArray>(),
+        ),
     }
 }
 
@@ -209,7 +305,9 @@ impl Narrowest {
         match (self, other) {
             (Narrowest::Nothing, kind) | (kind, Narrowest::Nothing) => kind,
             (one, other) if one == other => one,
-            (Narrowest::Whole, Narrowest::Number) | (Narrowest::Number, Narrowest::Whole) => Narrowest::Number,
+            (Narrowest::Whole, Narrowest::Number) | (Narrowest::Number, Narrowest::Whole) => {
+                Narrowest::Number
+            }
             _ => Narrowest::Text,
         }
     }

@@ -84,7 +84,10 @@ impl Survey {
     /// When someone interrupts.
     pub fn of(reviews: &Reviews, seed: u64, groups: Option<&[String]>) -> Result<Survey> {
         let stars = reviews.stars();
-        let keys: Vec<TextKey> = (0..reviews.len()).into_par_iter().map(|i| text_key(reviews.text(i))).collect();
+        let keys: Vec<TextKey> = (0..reviews.len())
+            .into_par_iter()
+            .map(|i| text_key(reviews.text(i)))
+            .collect();
         let mut traits = (0..reviews.len())
             .into_par_iter()
             .fold(Traits::default, |traits, i| traits.with(reviews.text(i)))
@@ -97,7 +100,9 @@ impl Survey {
             stars: counts,
             mean_stars: mean(&counts),
             repeats: Repeats::of(&keys, stars),
-            leakage: split(stars, seed).ok().map(|split| Leakage::of(&keys, stars, &split)),
+            leakage: split(stars, seed)
+                .ok()
+                .map(|split| Leakage::of(&keys, stars, &split)),
             characters: Spread::of(&mut traits.characters),
             words: Spread::of(&mut traits.words),
             with_emoji: traits.with_emoji as f64 / reviews.len().max(1) as f64,
@@ -105,7 +110,9 @@ impl Survey {
             scripts: most(traits.scripts),
             languages: most(traits.languages),
             unknown_language: traits.unknown_language,
-            groups: groups.map(|groups| stars_of(groups, stars)).unwrap_or_default(),
+            groups: groups
+                .map(|groups| stars_of(groups, stars))
+                .unwrap_or_default(),
         })
     }
 }
@@ -113,8 +120,17 @@ impl Survey {
 impl Spread {
     fn of(numbers: &mut [u32]) -> Spread {
         numbers.sort_unstable();
-        let at = |share: f64| numbers.get(((numbers.len() as f64 * share).ceil() as usize).max(1) - 1).map_or(0, |n| *n as usize);
-        Spread { median: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) }
+        let at = |share: f64| {
+            numbers
+                .get(((numbers.len() as f64 * share).ceil() as usize).max(1) - 1)
+                .map_or(0, |n| *n as usize)
+        };
+        Spread {
+            median: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: at(1.0),
+        }
     }
 }
 
@@ -126,7 +142,12 @@ fn count<'a>(stars: impl Iterator<Item = &'a u8>) -> [usize; LABELS] {
 
 fn mean(counts: &[usize; LABELS]) -> f64 {
     let n: usize = counts.iter().sum();
-    counts.iter().zip(1..).map(|(count, stars)| (count * stars) as f64).sum::<f64>() / n.max(1) as f64
+    counts
+        .iter()
+        .zip(1..)
+        .map(|(count, stars)| (count * stars) as f64)
+        .sum::<f64>()
+        / n.max(1) as f64
 }
 
 /// The most frequent ones, by name where they are equal.
@@ -142,8 +163,12 @@ fn stars_of(groups: &[String], stars: &[u8]) -> Vec<StarsOf> {
     for (group, stars) in groups.iter().zip(stars) {
         of.entry(group).or_default()[usize::from(*stars) - 1] += 1;
     }
-    let make =
-        |(group, stars): (&str, [usize; LABELS])| StarsOf { group: group.into(), reviews: stars.iter().sum(), mean_stars: mean(&stars), stars };
+    let make = |(group, stars): (&str, [usize; LABELS])| StarsOf {
+        group: group.into(),
+        reviews: stars.iter().sum(),
+        mean_stars: mean(&stars),
+        stars,
+    };
     let mut groups: Vec<StarsOf> = of.into_iter().map(make).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.reviews));
     groups.truncate(NAMED);
@@ -157,16 +182,35 @@ mod tests {
     #[test]
     fn spreads_are_those_of_the_sorted_numbers() {
         assert_eq!(Spread::of(&mut []), Spread::default());
-        assert_eq!(Spread::of(&mut [7]), Spread { median: 7, p90: 7, p99: 7, max: 7 });
+        assert_eq!(
+            Spread::of(&mut [7]),
+            Spread {
+                median: 7,
+                p90: 7,
+                p99: 7,
+                max: 7
+            }
+        );
         let mut numbers: Vec<u32> = (1..=100).rev().collect();
-        assert_eq!(Spread::of(&mut numbers), Spread { median: 50, p90: 90, p99: 99, max: 100 });
+        assert_eq!(
+            Spread::of(&mut numbers),
+            Spread {
+                median: 50,
+                p90: 90,
+                p99: 99,
+                max: 100
+            }
+        );
     }
 
     #[test]
     fn the_most_frequent_come_first() {
         let found = stars_of(&["b", "a", "b", "c"].map(String::from), &[5, 1, 4, 2]);
         assert_eq!(
-            found.iter().map(|g| (g.group.as_str(), g.reviews, g.mean_stars)).collect::<Vec<_>>(),
+            found
+                .iter()
+                .map(|g| (g.group.as_str(), g.reviews, g.mean_stars))
+                .collect::<Vec<_>>(),
             [("b", 2, 4.5), ("a", 1, 1.0), ("c", 1, 2.0)]
         );
         assert_eq!(found[0].stars, [0, 0, 0, 1, 1]);

@@ -36,8 +36,13 @@ impl Repeats {
     pub fn of(keys: &[TextKey], stars: &[u8]) -> Repeats {
         let counts = counts(keys.iter().copied().zip(stars.iter().copied()));
         let given = |of: &&[usize; LABELS]| of.iter().filter(|n| **n > 0).count();
-        let conflicting: Vec<&[usize; LABELS]> = counts.values().filter(|of| given(of) > 1).collect();
-        let frequent: Vec<usize> = counts.values().map(|of| of.iter().sum::<usize>()).filter(|n| *n >= OFTEN).collect();
+        let conflicting: Vec<&[usize; LABELS]> =
+            counts.values().filter(|of| given(of) > 1).collect();
+        let frequent: Vec<usize> = counts
+            .values()
+            .map(|of| of.iter().sum::<usize>())
+            .filter(|n| *n >= OFTEN)
+            .collect();
         let right: usize = counts.values().filter_map(|of| of.iter().max()).sum();
         Repeats {
             texts: counts.len(),
@@ -47,7 +52,11 @@ impl Repeats {
             frequent_reviews: frequent.iter().sum(),
             conflicting_texts: conflicting.len(),
             conflicting_reviews: conflicting.iter().map(|of| of.iter().sum::<usize>()).sum(),
-            ceiling: if keys.is_empty() { 1.0 } else { right as f64 / keys.len() as f64 },
+            ceiling: if keys.is_empty() {
+                1.0
+            } else {
+                right as f64 / keys.len() as f64
+            },
         }
     }
 }
@@ -69,16 +78,27 @@ impl Leakage {
     /// Between the parts of `split`.
     pub fn of(keys: &[TextKey], stars: &[u8], split: &Split) -> Leakage {
         let learned: HashSet<TextKey> = split.train.iter().map(|row| keys[*row]).collect();
-        let share = |rows: &[usize]| rows.iter().filter(|row| learned.contains(&keys[**row])).count() as f64 / rows.len().max(1) as f64;
+        let share = |rows: &[usize]| {
+            rows.iter()
+                .filter(|row| learned.contains(&keys[**row]))
+                .count() as f64
+                / rows.len().max(1) as f64
+        };
         let ceiling = |rows: &mut dyn Iterator<Item = &usize>| {
-            let (keys, stars): (Vec<TextKey>, Vec<u8>) = rows.map(|row| (keys[*row], stars[*row])).unzip();
+            let (keys, stars): (Vec<TextKey>, Vec<u8>) =
+                rows.map(|row| (keys[*row], stars[*row])).unzip();
             Repeats::of(&keys, &stars).ceiling
         };
         Leakage {
             val: share(&split.val),
             test: share(&split.test),
             test_ceiling: ceiling(&mut split.test.iter()),
-            unseen_ceiling: ceiling(&mut split.test.iter().filter(|row| !learned.contains(&keys[**row]))),
+            unseen_ceiling: ceiling(
+                &mut split
+                    .test
+                    .iter()
+                    .filter(|row| !learned.contains(&keys[**row])),
+            ),
         }
     }
 }
@@ -117,7 +137,10 @@ mod tests {
             ceiling: 6.0 / 8.0,
         };
         assert_eq!(repeats, wanted);
-        let often = Repeats::of(&[vec![7; OFTEN], vec![8; OFTEN - 1]].concat(), &[5; 2 * OFTEN - 1]);
+        let often = Repeats::of(
+            &[vec![7; OFTEN], vec![8; OFTEN - 1]].concat(),
+            &[5; 2 * OFTEN - 1],
+        );
         assert_eq!((often.frequent_texts, often.frequent_reviews), (1, OFTEN));
         assert_eq!(Repeats::of(&[], &[]).ceiling, 1.0);
     }
@@ -125,8 +148,20 @@ mod tests {
     #[test]
     fn leakage_is_what_training_has_seen() {
         let keys = keys(&["a", "b", "c", "a", "d", "b", "e", "e"]);
-        let split = Split { train: vec![0, 1, 2], val: vec![3, 4], test: vec![5, 6, 7] };
+        let split = Split {
+            train: vec![0, 1, 2],
+            val: vec![3, 4],
+            test: vec![5, 6, 7],
+        };
         let found = Leakage::of(&keys, &[1, 1, 1, 1, 1, 1, 2, 3], &split);
-        assert_eq!(found, Leakage { val: 0.5, test: 1.0 / 3.0, test_ceiling: 2.0 / 3.0, unseen_ceiling: 0.5 });
+        assert_eq!(
+            found,
+            Leakage {
+                val: 0.5,
+                test: 1.0 / 3.0,
+                test_ceiling: 2.0 / 3.0,
+                unseen_ceiling: 0.5
+            }
+        );
     }
 }

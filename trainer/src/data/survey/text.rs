@@ -48,9 +48,17 @@ impl Traits {
         self.words.extend(other.words);
         self.with_emoji += other.with_emoji;
         self.unknown_language += other.unknown_language;
-        other.emoji.into_iter().for_each(|(emoji, n)| *self.emoji.entry(emoji).or_default() += n);
-        other.scripts.into_iter().for_each(|(script, n)| *self.scripts.entry(script).or_default() += n);
-        other.languages.into_iter().for_each(|(language, n)| *self.languages.entry(language.to_string()).or_default() += n);
+        other
+            .emoji
+            .into_iter()
+            .for_each(|(emoji, n)| *self.emoji.entry(emoji).or_default() += n);
+        other
+            .scripts
+            .into_iter()
+            .for_each(|(script, n)| *self.scripts.entry(script).or_default() += n);
+        other.languages.into_iter().for_each(|(language, n)| {
+            *self.languages.entry(language.to_string()).or_default() += n
+        });
         self
     }
 }
@@ -58,15 +66,23 @@ impl Traits {
 /// The English name of a text's language, if it is long enough and like no other.
 fn language(text: &str) -> Option<&'static str> {
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
-    let found = whatlang::detect(text).filter(|found| letters >= ENOUGH_LETTERS && found.is_reliable())?;
+    let found =
+        whatlang::detect(text).filter(|found| letters >= ENOUGH_LETTERS && found.is_reliable())?;
     Some(found.lang().eng_name())
 }
 
 /// The emoji of a text: clusters of characters that are shown as one, with a pictograph or a flag in them. Signs of Latin-1 that Unicode counts in (©, ®) are text.
 fn emoji(text: &str) -> impl Iterator<Item = &str> {
-    static PICTOGRAPH: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"[\p{Extended_Pictographic}\p{Regional_Indicator}&&[^\u{0}-\u{FF}\u{2122}]]").ok());
-    let is_emoji = |cluster: &&str| !cluster.is_ascii() && PICTOGRAPH.as_ref().is_some_and(|pictograph| pictograph.is_match(cluster));
+    static PICTOGRAPH: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"[\p{Extended_Pictographic}\p{Regional_Indicator}&&[^\u{0}-\u{FF}\u{2122}]]")
+            .ok()
+    });
+    let is_emoji = |cluster: &&str| {
+        !cluster.is_ascii()
+            && PICTOGRAPH
+                .as_ref()
+                .is_some_and(|pictograph| pictograph.is_match(cluster))
+    };
     text.graphemes(true).filter(is_emoji)
 }
 
@@ -84,22 +100,61 @@ mod tests {
 
     #[test]
     fn languages_are_told_where_they_can_be() {
-        assert_eq!(language("This application crashes every time that I want to open a picture of my family"), Some("English"));
-        assert_eq!(language("Cette application est vraiment très utile pour organiser mes journées de travail"), Some("French"));
+        assert_eq!(
+            language(
+                "This application crashes every time that I want to open a picture of my family"
+            ),
+            Some("English")
+        );
+        assert_eq!(
+            language(
+                "Cette application est vraiment très utile pour organiser mes journées de travail"
+            ),
+            Some("French")
+        );
         assert_eq!(language("good"), None);
-        assert_eq!(language("😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍"), None);
+        assert_eq!(
+            language("😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍😍"),
+            None
+        );
     }
 
     #[test]
     fn traits_add_up() {
-        let texts = ["Great 👍 👍", "", "очень хорошее приложение, пользуюсь каждый день 👍"];
-        let one = texts.iter().fold(Traits::default(), |traits, text| traits.with(text));
-        let two = Traits::default().with(texts[0]).merged(Traits::default().with(texts[1]).with(texts[2]));
+        let texts = [
+            "Great 👍 👍",
+            "",
+            "очень хорошее приложение, пользуюсь каждый день 👍",
+        ];
+        let one = texts
+            .iter()
+            .fold(Traits::default(), |traits, text| traits.with(text));
+        let two = Traits::default()
+            .with(texts[0])
+            .merged(Traits::default().with(texts[1]).with(texts[2]));
         assert_eq!(
-            (&one.characters, &one.words, one.with_emoji, one.unknown_language),
-            (&two.characters, &two.words, two.with_emoji, two.unknown_language)
+            (
+                &one.characters,
+                &one.words,
+                one.with_emoji,
+                one.unknown_language
+            ),
+            (
+                &two.characters,
+                &two.words,
+                two.with_emoji,
+                two.unknown_language
+            )
         );
-        assert_eq!((one.words, one.with_emoji, one.emoji["👍"], one.scripts["Cyrillic"]), (vec![3, 0, 7], 2, 2, 1));
+        assert_eq!(
+            (
+                one.words,
+                one.with_emoji,
+                one.emoji["👍"],
+                one.scripts["Cyrillic"]
+            ),
+            (vec![3, 0, 7], 2, 2, 1)
+        );
         assert_eq!(one.languages.keys().collect::<Vec<_>>(), ["Russian"]);
     }
 }

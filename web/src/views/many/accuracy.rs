@@ -9,13 +9,23 @@ use crate::words::many as words;
 /// The metrics, and the confusion matrix; updated as ratings come.
 #[component]
 pub fn Accuracy(sheet: Sheet) -> impl IntoView {
-    let metrics = Memo::new(move |_| sheet.summary.with(|summary| summary.metrics.clone()).filter(|metrics| metrics.samples > 0));
+    let metrics = Memo::new(move |_| {
+        sheet
+            .summary
+            .with(|summary| summary.metrics.clone())
+            .filter(|metrics| metrics.samples > 0)
+    });
     // With the column, not with the first figures: what stands below would move under the reader's eyes.
     let any = Memo::new(move |_| sheet.choice.get().label.is_some());
-    let samples = move || metrics.with(|metrics| metrics.as_ref().map_or(0, |metrics| metrics.samples));
+    let samples =
+        move || metrics.with(|metrics| metrics.as_ref().map_or(0, |metrics| metrics.samples));
     let facts = move || {
         let fact = |(id, name, figure): (&'static str, &'static str, String)| view! { <div class="measure"><dt>{name}</dt><dd data-testid=id>{figure}</dd></div> };
-        metrics.with(|metrics| words::measures(metrics.as_ref())).into_iter().map(fact).collect_view()
+        metrics
+            .with(|metrics| words::measures(metrics.as_ref()))
+            .into_iter()
+            .map(fact)
+            .collect_view()
     };
     move || {
         any.get().then(|| {
@@ -53,7 +63,9 @@ fn Confusion(metrics: Memo<Option<Metrics>>) -> impl IntoView {
             .collect_view();
         view! { <tr><th scope="row">{words::star(truth + 1)}</th>{cells}</tr> }
     };
-    let head = (1..=5).map(|stars| view! { <th scope="col">{words::star(stars)}</th> }).collect_view();
+    let head = (1..=5)
+        .map(|stars| view! { <th scope="col">{words::star(stars)}</th> })
+        .collect_view();
     view! {
         <table class="matrix" data-testid="confusion">
             <caption>{words::CONFUSION}</caption>

@@ -49,8 +49,13 @@ pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
                 </label>
             }
         });
-        let problems = described.problems.iter().map(|problem| view! { <li>{words::problem(problem)}</li> }).collect_view();
-        let encoding = words::encoding_note(described.encoding).map(|note| view! { <li>{note}</li> });
+        let problems = described
+            .problems
+            .iter()
+            .map(|problem| view! { <li>{words::problem(problem)}</li> })
+            .collect_view();
+        let encoding =
+            words::encoding_note(described.encoding).map(|note| view! { <li>{note}</li> });
         let has_notes = !described.problems.is_empty() || encoding.is_some();
         Some(view! {
             <fieldset class="columns" disabled=move || run.is_running()>

@@ -16,13 +16,25 @@ extern "C" {
     #[wasm_bindgen(constructor, js_class = "Desk")]
     fn new() -> JsDesk;
     #[wasm_bindgen(method, catch, js_class = "Desk")]
-    async fn open(this: &JsDesk, file: &Blob, opening: &str, hear: &Closure<dyn FnMut(f64, f64)>) -> Result<JsValue, JsValue>;
+    async fn open(
+        this: &JsDesk,
+        file: &Blob,
+        opening: &str,
+        hear: &Closure<dyn FnMut(f64, f64)>,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_class = "Desk")]
     async fn ask(this: &JsDesk, request: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_class = "Desk")]
     async fn next(this: &JsDesk) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, js_class = "Desk")]
-    fn rate(this: &JsDesk, table: f64, rows: Uint32Array, stars: Uint8Array, expected: Float32Array, probabilities: Float32Array);
+    fn rate(
+        this: &JsDesk,
+        table: f64,
+        rows: Uint32Array,
+        stars: Uint8Array,
+        expected: Float32Array,
+        probabilities: Float32Array,
+    );
     #[wasm_bindgen(method, catch, js_class = "Desk")]
     async fn write(this: &JsDesk, form: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, js_class = "Desk")]
@@ -50,7 +62,12 @@ impl Desk {
     }
 
     /// Reads a file, in place of the one before. `hear` gets the share that is read.
-    pub async fn open(&self, file: &Blob, opening: &Opening, mut hear: impl FnMut(f64) + 'static) -> Result<Described, Trouble> {
+    pub async fn open(
+        &self,
+        file: &Blob,
+        opening: &Opening,
+        mut hear: impl FnMut(f64) + 'static,
+    ) -> Result<Described, Trouble> {
         let hear = Closure::new(move |loaded: f64, total: f64| hear(loaded / total.max(1.0)));
         read(self.0.open(file, &json(opening)?, &hear).await?)
     }
@@ -68,7 +85,11 @@ impl Desk {
         }
         let answer: Array = answer.unchecked_into();
         let table = answer.get(2).as_f64().unwrap_or_default();
-        Ok(Some(Portion { rows: Uint32Array::new(&answer.get(0)).to_vec(), texts: answer.get(1).unchecked_into(), table }))
+        Ok(Some(Portion {
+            rows: Uint32Array::new(&answer.get(0)).to_vec(),
+            texts: answer.get(1).unchecked_into(),
+            table,
+        }))
     }
 
     /// Keeps ratings of rows of a table, unless another is open by now.
@@ -76,8 +97,17 @@ impl Desk {
         let rows: Vec<u32> = rated.iter().map(|(row, _)| *row).collect();
         let stars: Vec<u8> = rated.iter().map(|(_, rating)| rating.stars).collect();
         let expected: Vec<f32> = rated.iter().map(|(_, rating)| rating.expected).collect();
-        let probabilities: Vec<f32> = rated.iter().flat_map(|(_, rating)| rating.probabilities).collect();
-        self.0.rate(table, rows.as_slice().into(), stars.as_slice().into(), expected.as_slice().into(), probabilities.as_slice().into());
+        let probabilities: Vec<f32> = rated
+            .iter()
+            .flat_map(|(_, rating)| rating.probabilities)
+            .collect();
+        self.0.rate(
+            table,
+            rows.as_slice().into(),
+            stars.as_slice().into(),
+            expected.as_slice().into(),
+            probabilities.as_slice().into(),
+        );
     }
 
     /// The table with its ratings, as a file.
@@ -105,5 +135,8 @@ fn read<T: DeserializeOwned>(answer: JsValue) -> Result<T, Trouble> {
 
 /// Both sides are built together: should never be seen.
 fn unread(error: serde_json::Error) -> Trouble {
-    Trouble { name: "TableError".into(), message: error.to_string() }
+    Trouble {
+        name: "TableError".into(),
+        message: error.to_string(),
+    }
 }

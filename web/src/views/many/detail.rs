@@ -16,11 +16,20 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     // Which row of the file, and of which column: the same place may hold another when the order or the column changes.
     let row = Memo::new(move |_| {
         let place = shown.active.get()?;
-        shown.window.with(|window| window.rows.get(place.checked_sub(window.from)?).map(|row| (row.row, row.rating.is_some(), row.text.clone())))
+        shown.window.with(|window| {
+            window
+                .rows
+                .get(place.checked_sub(window.from)?)
+                .map(|row| (row.row, row.rating.is_some(), row.text.clone()))
+        })
     });
     Effect::new(move |_| match row.get() {
         Some((row, ..)) => spawn_local(async move {
-            if let Ok(found) = sheet.desk().ask::<Option<Detail>>(Request::Detail(row)).await {
+            if let Ok(found) = sheet
+                .desk()
+                .ask::<Option<Detail>>(Request::Detail(row))
+                .await
+            {
                 detail.set(found);
             }
         }),
@@ -30,18 +39,30 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     });
     let bars = Signal::derive(move || {
         let rating = detail.with(|detail| detail.as_ref().and_then(|detail| detail.row.rating));
-        rating.map_or_else(Default::default, |rating| rating.probabilities.map(|p| Bar { share: p.into(), figure: words::probability(p) }))
+        rating.map_or_else(Default::default, |rating| {
+            rating.probabilities.map(|p| Bar {
+                share: p.into(),
+                figure: words::probability(p),
+            })
+        })
     });
-    let leading = Signal::derive(move || detail.with(|detail| detail.as_ref()?.row.rating.map(|rating| rating.stars)));
+    let leading = Signal::derive(move || {
+        detail.with(|detail| detail.as_ref()?.row.rating.map(|rating| rating.stars))
+    });
     let any = Memo::new(move |_| detail.with(Option::is_some));
     let cells = move || {
         let detail = detail.get()?;
         // A file of one column says nothing else.
-        let cells = detail.cells.into_iter().filter(|(_, cell)| !cell.is_empty()).collect::<Vec<_>>();
+        let cells = detail
+            .cells
+            .into_iter()
+            .filter(|(_, cell)| !cell.is_empty())
+            .collect::<Vec<_>>();
         let cells = if cells.len() > 1 { cells } else { Vec::new() };
         Some(cells.into_iter().map(|(name, cell)| view! { <div><dt dir="auto">{name}</dt><dd dir="auto">{cell}</dd></div> }).collect_view())
     };
-    let title = move || detail.with(|detail| detail.as_ref().map(|detail| words::row(detail.row.row)));
+    let title =
+        move || detail.with(|detail| detail.as_ref().map(|detail| words::row(detail.row.row)));
     let text = move || detail.with(|detail| detail.as_ref().map(|detail| detail.row.text.clone()));
     view! {
         <div class="detail" id="detail" data-testid="detail" role="group" aria-label=words::DETAIL>

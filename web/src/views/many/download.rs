@@ -24,7 +24,11 @@ pub fn Download(sheet: Sheet) -> impl IntoView {
             writing.set(true);
             spawn_local(async move {
                 let name = untrack(|| file_name(sheet, form));
-                let written = sheet.desk().write(form).await.and_then(|file| Ok(offer(&file, &name)?));
+                let written = sheet
+                    .desk()
+                    .write(form)
+                    .await
+                    .and_then(|file| Ok(offer(&file, &name)?));
                 match written {
                     Ok(()) => {
                         failed.set(String::new());
@@ -53,8 +57,13 @@ fn file_name(sheet: Sheet, form: Form) -> String {
         Form::JsonLines => "jsonl",
     };
     let name = sheet.opened().and_then(|opened| opened.name.clone());
-    let stem = name.as_deref().map(|name| name.rsplit_once('.').map_or(name, |(stem, _)| stem));
-    stem.map_or_else(|| format!("ratings.{ending}"), |stem| format!("{stem}.rated.{ending}"))
+    let stem = name
+        .as_deref()
+        .map(|name| name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+    stem.map_or_else(
+        || format!("ratings.{ending}"),
+        |stem| format!("{stem}.rated.{ending}"),
+    )
 }
 
 /// Has the browser save a file.

@@ -21,7 +21,12 @@ pub fn Extremes(sheet: Sheet, shown: Shown) -> impl IntoView {
 }
 
 #[component]
-fn Extreme(id: &'static str, title: &'static str, rows: Memo<Vec<Row>>, shown: Shown) -> impl IntoView {
+fn Extreme(
+    id: &'static str,
+    title: &'static str,
+    rows: Memo<Vec<Row>>,
+    shown: Shown,
+) -> impl IntoView {
     let title_id = format!("{id}-title");
     let rows = move || {
         let one = |row: Row| {

@@ -11,12 +11,17 @@ use crate::words::many as words;
 
 /// Where the run stands, in a sentence. Reactive.
 pub fn status(sheet: Sheet, run: Run) -> String {
-    let (rated, total, pace) = (sheet.summary.with(|summary| summary.rated), sheet.chosen.get().reviews, run.pace.get());
+    let (rated, total, pace) = (
+        sheet.summary.with(|summary| summary.rated),
+        sheet.chosen.get().reviews,
+        run.pace.get(),
+    );
     match run.phase.get() {
         Phase::Idle => words::WHAT_COMES.into(),
         Phase::Running if rated == 0 => words::starting(total),
         Phase::Running => {
-            let left = (pace.samples > 0.0).then(|| (total.saturating_sub(rated)) as f64 / pace.samples_per_second());
+            let left = (pace.samples > 0.0)
+                .then(|| (total.saturating_sub(rated)) as f64 / pace.samples_per_second());
             words::running(rated, total, left)
         }
         Phase::Paused => words::paused(rated, total),
@@ -38,10 +43,16 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
     };
     let speed = move || {
         let pace = run.pace.get();
-        if pace.samples > 0.0 { words::throughput(pace.samples_per_second(), pace.tokens_per_second()) } else { String::new() }
+        if pace.samples > 0.0 {
+            words::throughput(pace.samples_per_second(), pace.tokens_per_second())
+        } else {
+            String::new()
+        }
     };
     let failed = move || run.phase.with(|phase| matches!(phase, Phase::Failed(_)));
-    let can_start = move || model.is_ready() && !run.is_running() && sheet.is_open() && sheet.chosen.get().reviews > 0;
+    let can_start = move || {
+        model.is_ready() && !run.is_running() && sheet.is_open() && sheet.chosen.get().reviews > 0
+    };
     let start = move |_| {
         if untrack(|| run.is_running()) {
             run.pause();

@@ -21,8 +21,12 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
     if let Some(narrow) = narrow {
         let measure = move || {
             let (is_narrow, rem) = (narrow.matches(), rem());
-            shown.is_narrow.maybe_update(|now| std::mem::replace(now, is_narrow) != is_narrow);
-            shown.rem.maybe_update(|now| std::mem::replace(now, rem) != rem);
+            shown
+                .is_narrow
+                .maybe_update(|now| std::mem::replace(now, is_narrow) != is_narrow);
+            shown
+                .rem
+                .maybe_update(|now| std::mem::replace(now, rem) != rem);
         };
         measure();
         window_event_listener(leptos::ev::resize, move |_| {
@@ -31,15 +35,36 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
         });
     }
     let total = Memo::new(move |_| shown.window.with(|window| window.total));
-    let places =
-        move || shown.window.with(|window| window.rows.iter().cloned().enumerate().map(|(i, row)| (window.from + i, row)).collect::<Vec<_>>());
+    let places = move || {
+        shown.window.with(|window| {
+            window
+                .rows
+                .iter()
+                .cloned()
+                .enumerate()
+                .map(|(i, row)| (window.from + i, row))
+                .collect::<Vec<_>>()
+        })
+    };
     // The text too: the same row of another table, or of another column, is another row.
     let key = |(place, row): &(usize, Row)| {
-        (*place, row.row, row.text.clone(), row.label, row.rating.map(|rating| (rating.stars, rating.expected.to_bits())))
+        (
+            *place,
+            row.row,
+            row.text.clone(),
+            row.label,
+            row.rating
+                .map(|rating| (rating.stars, rating.expected.to_bits())),
+        )
     };
     let has_labels = Memo::new(move |_| sheet.choice.get().label.is_some());
-    let active =
-        move || shown.active.get().filter(|place| shown.window.with(|window| (window.from..window.from + window.rows.len()).contains(place)));
+    let active = move || {
+        shown.active.get().filter(|place| {
+            shown
+                .window
+                .with(|window| (window.from..window.from + window.rows.len()).contains(place))
+        })
+    };
     let columns = move || if has_labels.get() { "6" } else { "5" };
     view! {
         <div class="results__head">
@@ -85,8 +110,19 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
 
 /// Pixels of a `rem` as it is now.
 fn rem() -> f64 {
-    let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
-    style.and_then(|style| style.get_property_value("font-size").ok()?.trim_end_matches("px").parse().ok()).unwrap_or(USUAL_REM)
+    let style = document()
+        .document_element()
+        .and_then(|root| window().get_computed_style(&root).ok().flatten());
+    style
+        .and_then(|style| {
+            style
+                .get_property_value("font-size")
+                .ok()?
+                .trim_end_matches("px")
+                .parse()
+                .ok()
+        })
+        .unwrap_or(USUAL_REM)
 }
 
 /// Stars for a row: one element, where hundreds go by.

@@ -10,14 +10,23 @@ use crate::words::many as words;
 #[component]
 pub fn Preview(sheet: Sheet, run: Run) -> impl IntoView {
     let file = move || sheet.opened().filter(|opened| opened.name.is_some());
-    let is_seen = Memo::new(move |_| run.phase.get() == Phase::Idle && sheet.summary.with(|summary| summary.rated == 0) && file().is_some());
+    let is_seen = Memo::new(move |_| {
+        run.phase.get() == Phase::Idle
+            && sheet.summary.with(|summary| summary.rated == 0)
+            && file().is_some()
+    });
     move || {
         let opened = is_seen.get().then(file).flatten()?;
         let role = move |column: usize| {
             let choice = sheet.choice.get();
-            [(choice.text, "text"), (choice.label, "label")].into_iter().find(|(chosen, _)| *chosen == Some(column)).map(|(_, role)| role)
+            [(choice.text, "text"), (choice.label, "label")]
+                .into_iter()
+                .find(|(chosen, _)| *chosen == Some(column))
+                .map(|(_, role)| role)
         };
-        let names = words::columns(&opened.described.columns).into_iter().enumerate();
+        let names = words::columns(&opened.described.columns)
+            .into_iter()
+            .enumerate();
         let head = names.map(|(i, name)| view! { <th scope="col" data-role=move || role(i) dir="auto">{name}</th> }).collect_view();
         let rows = opened.described.preview.iter();
         let rows = rows

@@ -47,12 +47,20 @@ pub struct Pace {
 impl Pace {
     /// Reviews a second.
     pub fn samples_per_second(self) -> f64 {
-        if self.seconds > 0.0 { self.samples / self.seconds } else { 0.0 }
+        if self.seconds > 0.0 {
+            self.samples / self.seconds
+        } else {
+            0.0
+        }
     }
 
     /// Tokens a second.
     pub fn tokens_per_second(self) -> f64 {
-        if self.seconds > 0.0 { self.tokens / self.seconds } else { 0.0 }
+        if self.seconds > 0.0 {
+            self.tokens / self.seconds
+        } else {
+            0.0
+        }
     }
 }
 
@@ -60,7 +68,11 @@ impl Pace {
 type Maker = (Option<String>, f64, String);
 
 fn maker(info: &Info) -> Maker {
-    (info.weights.clone(), info.temperature, info.decoding.clone())
+    (
+        info.weights.clone(),
+        info.temperature,
+        info.decoding.clone(),
+    )
 }
 
 /// The run over the sheet.
@@ -99,18 +111,24 @@ impl Run {
 
     /// Whether it began and did not end. Reactive.
     pub fn is_open(self) -> bool {
-        self.phase.with(|phase| matches!(phase, Phase::Running | Phase::Paused | Phase::Failed(_)))
+        self.phase
+            .with(|phase| matches!(phase, Phase::Running | Phase::Paused | Phase::Failed(_)))
     }
 
     /// Begins, or goes on where it stopped. `finished` is called when it stops for whatever reason.
     pub fn start(self, finished: impl Fn() + 'static) {
-        let Ok(controller) = AbortController::new() else { return };
+        let Ok(controller) = AbortController::new() else {
+            return;
+        };
         let maker = self.model.state.with_untracked(|state| match state {
             ModelState::Ready(info) => Some(maker(info)),
             _ => None,
         });
         // Ratings of two models do not mix; those of one that was loaded again do.
-        let anew = self.rated_by.get_value() != maker || self.phase.with_untracked(|phase| matches!(phase, Phase::Idle | Phase::Done));
+        let anew = self.rated_by.get_value() != maker
+            || self
+                .phase
+                .with_untracked(|phase| matches!(phase, Phase::Idle | Phase::Done));
         self.rated_by.set_value(maker);
         if anew {
             self.pace.set(Pace::default());
@@ -118,14 +136,25 @@ impl Run {
         self.phase.set(Phase::Running);
         self.stop.set_value(Some(controller.clone()));
         spawn_local(async move {
-            let request = if anew { Request::Forget } else { Request::Rewind };
+            let request = if anew {
+                Request::Forget
+            } else {
+                Request::Rewind
+            };
             let before = self.pace.get_untracked();
             let begun = Date::now();
             let outcome = match self.sheet.desk().ask::<()>(request).await {
-                Ok(()) => self.rate_all(&controller, move || before.seconds + (Date::now() - begun) / 1000.0).await,
+                Ok(()) => {
+                    self.rate_all(&controller, move || {
+                        before.seconds + (Date::now() - begun) / 1000.0
+                    })
+                    .await
+                }
                 Err(trouble) => Err(trouble),
             };
-            let is_current = self.stop.with_value(|stop| stop.as_ref() == Some(&controller));
+            let is_current = self
+                .stop
+                .with_value(|stop| stop.as_ref() == Some(&controller));
             let looked = self.sheet.look().await;
             if !is_current {
                 return;
@@ -141,7 +170,11 @@ impl Run {
     }
 
     /// Rates what is left, a portion in each lane. `seconds` tells the time of work.
-    async fn rate_all(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
+    async fn rate_all(
+        self,
+        controller: &AbortController,
+        seconds: impl Fn() -> f64 + Clone + 'static,
+    ) -> Result<(), Trouble> {
         let lane = async || {
             let outcome = self.rate_portions(controller, seconds.clone()).await;
             if outcome.is_err() {
@@ -152,11 +185,18 @@ impl Run {
         };
         let outcomes = join_all((0..LANES).map(|_| lane())).await;
         // What made the others stop is what counts.
-        let (stopped, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().filter_map(Result::err).partition(Trouble::is_cancel);
+        let (stopped, failed): (Vec<_>, Vec<_>) = outcomes
+            .into_iter()
+            .filter_map(Result::err)
+            .partition(Trouble::is_cancel);
         failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
     }
 
-    async fn rate_portions(self, controller: &AbortController, seconds: impl Fn() -> f64 + Clone + 'static) -> Result<(), Trouble> {
+    async fn rate_portions(
+        self,
+        controller: &AbortController,
+        seconds: impl Fn() -> f64 + Clone + 'static,
+    ) -> Result<(), Trouble> {
         let (desk, signal) = (self.sheet.desk(), controller.signal());
         while !signal.aborted()
             && let Some(portion) = desk.next().await?
@@ -178,13 +218,19 @@ impl Run {
             let on_ratings = {
                 let desk = desk.clone();
                 move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
-                    let rated: Vec<_> = ratings.map(|(place, rating)| (rows[place], rating)).collect();
-                    self.pace.update(|pace| pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count());
+                    let rated: Vec<_> = ratings
+                        .map(|(place, rating)| (rows[place], rating))
+                        .collect();
+                    self.pace.update(|pace| {
+                        pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count()
+                    });
                     desk.rate(table, &rated);
                     self.sheet.look_soon();
                 }
             };
-            self.model.rate_many(&portion.texts, &signal, on_progress, on_ratings).await?;
+            self.model
+                .rate_many(&portion.texts, &signal, on_progress, on_ratings)
+                .await?;
         }
         Ok(())
     }

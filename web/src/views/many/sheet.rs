@@ -127,7 +127,9 @@ impl Sheet {
 
     /// Reads the file again, with a first line that names the columns or that does not.
     pub fn open_again(self, header: bool) {
-        let (Some(opened), Some(blob)) = (untrack(|| self.opened()), self.blob.get_value()) else { return };
+        let (Some(opened), Some(blob)) = (untrack(|| self.opened()), self.blob.get_value()) else {
+            return;
+        };
         spawn_local(async move { drop(self.read(&blob, opened.name.clone(), Some(header)).await) });
     }
 
@@ -155,12 +157,21 @@ impl Sheet {
         turn
     }
 
-    async fn read(self, blob: &Blob, name: Option<String>, header: Option<bool>) -> Result<(), Trouble> {
+    async fn read(
+        self,
+        blob: &Blob,
+        name: Option<String>,
+        header: Option<bool>,
+    ) -> Result<(), Trouble> {
         let turn = self.turn();
         self.is_reading.set(true);
         // Pasted lines are a text file without a name.
         let file = name.clone().unwrap_or_else(|| "lines.txt".into());
-        let opening = Opening { name: file.clone(), bytes: blob.size() as u64, header };
+        let opening = Opening {
+            name: file.clone(),
+            bytes: blob.size() as u64,
+            header,
+        };
         let hear = move |share| {
             // Pasted lines, or a file that is read again, stay what they were meanwhile.
             self.source.maybe_update(|source| match source {
@@ -188,11 +199,19 @@ impl Sheet {
         self.is_reading.set(false);
         match read {
             Ok(described) => {
-                self.source.set(Source::Open(Arc::new(Opened { name, bytes: blob.size(), described })));
+                self.source.set(Source::Open(Arc::new(Opened {
+                    name,
+                    bytes: blob.size(),
+                    described,
+                })));
                 Ok(())
             }
             Err(trouble) => {
-                self.source.set(if name.is_some() { Source::Refused(file, trouble.clone()) } else { Source::Nothing });
+                self.source.set(if name.is_some() {
+                    Source::Refused(file, trouble.clone())
+                } else {
+                    Source::Nothing
+                });
                 Err(trouble)
             }
         }

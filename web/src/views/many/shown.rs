@@ -49,7 +49,11 @@ impl Shown {
     pub fn new(sheet: Sheet) -> Shown {
         let shown = Shown {
             arrangement: RwSignal::default(),
-            window: RwSignal::new(Window { total: 0, from: 0, rows: Vec::new() }),
+            window: RwSignal::new(Window {
+                total: 0,
+                from: 0,
+                rows: Vec::new(),
+            }),
             active: RwSignal::default(),
             is_narrow: RwSignal::new(false),
             rem: RwSignal::new(USUAL_REM),
@@ -85,7 +89,13 @@ impl Shown {
         self.active.set(None);
         self.arrangement.set(arrangement.clone());
         // Without a table there is nothing to arrange.
-        if self.sheet.desk().ask::<usize>(Request::Arrange(arrangement)).await.is_ok() {
+        if self
+            .sheet
+            .desk()
+            .ask::<usize>(Request::Arrange(arrangement))
+            .await
+            .is_ok()
+        {
             self.scroll_to(0);
             self.fetch();
         }
@@ -93,7 +103,12 @@ impl Shown {
 
     /// Pixels of a row. Reactive.
     pub fn row_height(self) -> f64 {
-        self.rem.get() * if self.is_narrow.get() { CARD_ROW } else { TABLE_ROW }
+        self.rem.get()
+            * if self.is_narrow.get() {
+                CARD_ROW
+            } else {
+                TABLE_ROW
+            }
     }
 
     /// The most rows that can be scrolled to. Reactive.
@@ -116,13 +131,20 @@ impl Shown {
         while fetching.1.get() {
             next_frame().await;
             fetching.1.set(false);
-            let Some(scroll) = self.scroll.get_untracked() else { break };
+            let Some(scroll) = self.scroll.get_untracked() else {
+                break;
+            };
             let height = untrack(|| self.row_height());
             let first = (f64::from(scroll.scroll_top()) / height) as usize;
             let count = (f64::from(scroll.client_height()) / height).ceil() as usize;
-            let request = Request::Rows { from: first.saturating_sub(BEYOND), count: count + 2 * BEYOND };
+            let request = Request::Rows {
+                from: first.saturating_sub(BEYOND),
+                count: count + 2 * BEYOND,
+            };
             // Without a table there are no rows.
-            let Ok(window) = self.sheet.desk().ask::<Window>(request).await else { break };
+            let Ok(window) = self.sheet.desk().ask::<Window>(request).await else {
+                break;
+            };
             self.window.set(window);
         }
         fetching.0.set(false);
@@ -131,11 +153,23 @@ impl Shown {
     /// Looks at a row of the file, if it is among those that are shown; at all of them if it is not.
     pub fn jump(self, row: usize) {
         spawn_local(async move {
-            let place = async || self.sheet.desk().ask::<Option<usize>>(Request::Place(row)).await.ok().flatten();
+            let place = async || {
+                self.sheet
+                    .desk()
+                    .ask::<Option<usize>>(Request::Place(row))
+                    .await
+                    .ok()
+                    .flatten()
+            };
             let mut found = place().await;
             if found.is_none() {
                 let arrangement = self.arrangement.get_untracked();
-                self.arrange(Arrangement { stars: Vec::new(), query: String::new(), ..arrangement }).await;
+                self.arrange(Arrangement {
+                    stars: Vec::new(),
+                    query: String::new(),
+                    ..arrangement
+                })
+                .await;
                 found = place().await;
             }
             if let (Some(place), Some(scroll)) = (found, self.scroll.get_untracked()) {
@@ -155,11 +189,17 @@ impl Shown {
 
     /// Moves on to the row at `place`, and into sight.
     pub fn look_at(self, place: usize) {
-        let (Some(scroll), height) = (self.scroll.get_untracked(), untrack(|| self.row_height())) else { return };
+        let (Some(scroll), height) = (self.scroll.get_untracked(), untrack(|| self.row_height()))
+        else {
+            return;
+        };
         self.active.set(Some(place));
         let (top, bottom) = (place as f64 * height, (place + 1) as f64 * height);
         // The head of the table covers the first row's worth of what is scrolled.
-        let (from, seen) = (f64::from(scroll.scroll_top()), f64::from(scroll.client_height()) - height);
+        let (from, seen) = (
+            f64::from(scroll.scroll_top()),
+            f64::from(scroll.client_height()) - height,
+        );
         if top < from {
             scroll.set_scroll_top(top as i32);
         } else if bottom > from + seen {
@@ -170,9 +210,19 @@ impl Shown {
 
     /// Moves by the keys of a table.
     pub fn press(self, event: &KeyboardEvent) {
-        let total = self.window.with_untracked(|window| window.total).min(untrack(|| self.most()));
-        let Some(last) = total.checked_sub(1) else { return };
-        let (now, page) = (self.active.get_untracked(), self.window.with_untracked(|window| window.rows.len().saturating_sub(2 * BEYOND)).max(1));
+        let total = self
+            .window
+            .with_untracked(|window| window.total)
+            .min(untrack(|| self.most()));
+        let Some(last) = total.checked_sub(1) else {
+            return;
+        };
+        let (now, page) = (
+            self.active.get_untracked(),
+            self.window
+                .with_untracked(|window| window.rows.len().saturating_sub(2 * BEYOND))
+                .max(1),
+        );
         let place = match event.key().as_str() {
             "ArrowDown" => now.map_or(0, |now| now + 1),
             "ArrowUp" => now.unwrap_or(0).saturating_sub(1),

@@ -45,14 +45,22 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
     };
     take_drops(View::Many, is_over, move |transfer| take(transfer.files()));
     let chosen = move |event: leptos::ev::Event| {
-        let Some(input) = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok()) else { return };
+        let Some(input) = event
+            .target()
+            .and_then(|target| target.dyn_into::<HtmlInputElement>().ok())
+        else {
+            return;
+        };
         take(input.files());
         // The same file can be chosen again.
         input.set_value("");
     };
     Effect::new(move |_| {
         let said = sheet.source.with(|source| match source {
-            Source::Open(opened) => opened.name.as_ref().map(|name| many::opened(name, &opened.described)),
+            Source::Open(opened) => opened
+                .name
+                .as_ref()
+                .map(|name| many::opened(name, &opened.described)),
             Source::Refused(name, trouble) => Some(many::refused(name, &trouble.message)),
             _ => None,
         });
@@ -83,11 +91,19 @@ fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
     let counted = RwSignal::new(None);
     let typed = move |_| {
         hint.set(String::new());
-        let text = area.get_untracked().map(|area| area.value()).unwrap_or_default();
-        counted.set((text.len() <= COUNTED).then(|| text.lines().filter(|line| !line.trim().is_empty()).count()));
+        let text = area
+            .get_untracked()
+            .map(|area| area.value())
+            .unwrap_or_default();
+        counted.set(
+            (text.len() <= COUNTED)
+                .then(|| text.lines().filter(|line| !line.trim().is_empty()).count()),
+        );
     };
     let rate = move |_| {
-        let Some(area) = area.get_untracked() else { return };
+        let Some(area) = area.get_untracked() else {
+            return;
+        };
         if untrack(|| run.is_running()) {
             return;
         }
@@ -158,8 +174,20 @@ fn OpenFile(sheet: Sheet, run: Run) -> impl IntoView {
             Source::Nothing => String::new(),
         })
     };
-    let reading = move || sheet.source.with(|source| if let Source::Reading(_, share) = source { Some(*share) } else { None });
-    let refused = move || sheet.source.with(|source| matches!(source, Source::Refused(..)));
+    let reading = move || {
+        sheet.source.with(|source| {
+            if let Source::Reading(_, share) = source {
+                Some(*share)
+            } else {
+                None
+            }
+        })
+    };
+    let refused = move || {
+        sheet
+            .source
+            .with(|source| matches!(source, Source::Refused(..)))
+    };
     let close = move |_| {
         run.cancel();
         sheet.close();

@@ -18,7 +18,10 @@ pub fn Overview(sheet: Sheet) -> impl IntoView {
         if rated == 0 {
             return Default::default();
         }
-        counts.get().map(|count| Bar { share: count as f64 / rated as f64, figure: words::count_and_share(count, rated) })
+        counts.get().map(|count| Bar {
+            share: count as f64 / rated as f64,
+            figure: words::count_and_share(count, rated),
+        })
     });
     view! {
         <div class="summary" class:summary--none=move || mean.get().is_none() role="group" aria-label=words::SUMMARY>

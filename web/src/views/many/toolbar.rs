@@ -18,20 +18,35 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
     let arrangement = shown.arrangement;
-    let mut search = debounce(PAUSE, move |query: String| shown.change(|arrangement| arrangement.query = query));
+    let mut search = debounce(PAUSE, move |query: String| {
+        shown.change(|arrangement| arrangement.query = query)
+    });
     let has_labels = Memo::new(move |_| sheet.choice.get().label.is_some());
     let orders = move || {
-        let orders = words::ORDERS.iter().enumerate().filter(|(_, order)| has_labels.get() || !order.2);
+        let orders = words::ORDERS
+            .iter()
+            .enumerate()
+            .filter(|(_, order)| has_labels.get() || !order.2);
         orders
             .map(|(i, (words, (key, descending), _))| {
-                let chosen = move || arrangement.with(|arrangement| (arrangement.key, arrangement.descending) == (*key, *descending));
+                let chosen = move || {
+                    arrangement.with(|arrangement| {
+                        (arrangement.key, arrangement.descending) == (*key, *descending)
+                    })
+                };
                 view! { <option value=i.to_string() prop:selected=chosen>{*words}</option> }
             })
             .collect_view()
     };
     let order = move |event: leptos::ev::Event| {
-        if let Some((_, (key, descending), _)) = event_target_value(&event).parse().ok().and_then(|i: usize| words::ORDERS.get(i)) {
-            shown.change(|arrangement| (arrangement.key, arrangement.descending) = (*key, *descending));
+        if let Some((_, (key, descending), _)) = event_target_value(&event)
+            .parse()
+            .ok()
+            .and_then(|i: usize| words::ORDERS.get(i))
+        {
+            shown.change(|arrangement| {
+                (arrangement.key, arrangement.descending) = (*key, *descending)
+            });
         }
     };
     let count = move || shown.window.with(|window| window.total);
@@ -40,7 +55,10 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     Effect::new(move |before: Option<Arrangement>| {
         let now = arrangement.get();
         if before.as_ref().is_some_and(|before| *before != now) {
-            set_timeout(move || announcer.say(words::found(count(), rows.get_untracked())), PAUSE);
+            set_timeout(
+                move || announcer.say(words::found(count(), rows.get_untracked())),
+                PAUSE,
+            );
         }
         now
     });
@@ -68,14 +86,24 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
 /// Shows or leaves out the rows that got so many stars; 0 for those without a rating.
 #[component]
 fn StarFilter(stars: u8, shown: Shown) -> impl IntoView {
-    let pressed = move || shown.arrangement.with(|arrangement| arrangement.stars.contains(&stars));
+    let pressed = move || {
+        shown
+            .arrangement
+            .with(|arrangement| arrangement.stars.contains(&stars))
+    };
     let press = move |_| {
-        shown.change(|arrangement| match arrangement.stars.iter().position(|other| *other == stars) {
-            Some(place) => drop(arrangement.stars.remove(place)),
-            None => arrangement.stars.push(stars),
+        shown.change(|arrangement| {
+            match arrangement.stars.iter().position(|other| *other == stars) {
+                Some(place) => drop(arrangement.stars.remove(place)),
+                None => arrangement.stars.push(stars),
+            }
         });
     };
-    let label = if stars == 0 { words::UNRATED.to_string() } else { crate::words::stars(stars) };
+    let label = if stars == 0 {
+        words::UNRATED.to_string()
+    } else {
+        crate::words::stars(stars)
+    };
     view! {
         <button class="chip chip--star" type="button" data-stars=stars aria-pressed=move || pressed().to_string() aria-label=label on:click=press>
             {if stars == 0 {

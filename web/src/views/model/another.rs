@@ -19,7 +19,13 @@ pub fn Another() -> impl IntoView {
     let token = RwSignal::new(String::new());
     let hint = RwSignal::new("");
     // The address may say so already, and files of this device stand in its place.
-    let go = move |wanted: Wanted| if wanted == address.wanted.get_untracked() { model.start_wanted() } else { address.ask_for(&wanted) };
+    let go = move |wanted: Wanted| {
+        if wanted == address.wanted.get_untracked() {
+            model.start_wanted()
+        } else {
+            address.ask_for(&wanted)
+        }
+    };
     let load = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let name = name.get_untracked().trim().to_owned();
@@ -29,14 +35,21 @@ pub fn Another() -> impl IntoView {
         }
         hint.set("");
         model.set_token(token.get_untracked().trim());
-        go(Wanted { model: Some(name), ..address.wanted.get_untracked() });
+        go(Wanted {
+            model: Some(name),
+            ..address.wanted.get_untracked()
+        });
     };
     let own = move |_| {
-        go(Wanted { model: None, ..address.wanted.get_untracked() });
+        go(Wanted {
+            model: None,
+            ..address.wanted.get_untracked()
+        });
         // The button goes away.
         focus("another");
     };
-    let is_another = move || model.is_from_files() || address.wanted.with(|wanted| wanted.model.is_some());
+    let is_another =
+        move || model.is_from_files() || address.wanted.with(|wanted| wanted.model.is_some());
     view! {
         <section class="card another" aria-labelledby="another-title">
             <h2 id="another-title">{words::ANOTHER}</h2>

@@ -13,8 +13,11 @@ const TOP: f64 = 10.0;
 /// A dot for each group of reviews, and the line on which they should lie.
 #[component]
 pub fn Calibration(bins: Vec<Bin>) -> impl IntoView {
-    let body =
-        if bins.is_empty() { view! { <p class="caption">{words::NO_CALIBRATION}</p> }.into_any() } else { view! { <Drawing bins/> }.into_any() };
+    let body = if bins.is_empty() {
+        view! { <p class="caption">{words::NO_CALIBRATION}</p> }.into_any()
+    } else {
+        view! { <Drawing bins/> }.into_any()
+    };
     view! { <figure><h3>{words::CALIBRATION}</h3>{body}</figure> }
 }
 
@@ -47,7 +50,10 @@ fn Drawing(bins: Vec<Bin>) -> impl IntoView {
         }
     });
     // What is drawn, as words.
-    let list = bins.iter().map(|bin| view! { <li>{words::bin(bin.samples, bin.confidence, bin.right)}</li> }).collect_view();
+    let list = bins
+        .iter()
+        .map(|bin| view! { <li>{words::bin(bin.samples, bin.confidence, bin.right)}</li> })
+        .collect_view();
     view! {
         <svg class="plot" id="calibration" viewBox="0 0 260 246" role="img" aria-label=words::CALIBRATION_DRAWING>
             {marks.collect_view()}

@@ -8,7 +8,9 @@ use crate::words::model as words;
 /// How many reviews of each number of stars were rated with each; shaded by their share of the row.
 #[component]
 pub fn Confusion(counts: [[f64; 5]; 5]) -> impl IntoView {
-    let head = (1..=5).map(|stars| view! { <th scope="col">{stars}<span aria-hidden="true">"★"</span></th> }).collect_view();
+    let head = (1..=5)
+        .map(|stars| view! { <th scope="col">{stars}<span aria-hidden="true">"★"</span></th> })
+        .collect_view();
     let rows = counts.into_iter().zip(1..).map(|(row, truth)| {
         let all = row.iter().sum::<f64>().max(1.0);
         let cells = row.into_iter().zip(1..).map(|(count, rated)| {

@@ -32,7 +32,10 @@ pub fn DropZone() -> impl IntoView {
     });
     let chosen = move |event: Event| {
         let input: HtmlInputElement = event_target(&event);
-        let files = input.files().map(|files| Array::from(&files)).unwrap_or_default();
+        let files = input
+            .files()
+            .map(|files| Array::from(&files))
+            .unwrap_or_default();
         if files.length() > 0 {
             model.start_from(files);
         }

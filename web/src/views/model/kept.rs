@@ -18,7 +18,8 @@ pub fn KeptModels() -> impl IntoView {
     let model = expect_context::<Model>();
     let announcer = expect_context::<Announcer>();
     let kept = RwSignal::new(Kept::default());
-    let look = move || spawn_local(async move { kept.set(starsight::kept().await.unwrap_or_default()) });
+    let look =
+        move || spawn_local(async move { kept.set(starsight::kept().await.unwrap_or_default()) });
     // What has just been loaded has just been kept.
     Effect::new(move |_| {
         model.state.track();

@@ -28,10 +28,18 @@ fn Measured(metrics: Metrics) -> impl IntoView {
     let row = |wanted: &str| {
         let (name, value, interval) = metrics.values.iter().find(|(name, ..)| name == wanted)?;
         let (called, shown) = words::metric(name, *value)?;
-        let interval = interval.map_or_else(|| NO_VALUE.to_string(), |bounds| words::interval(name, bounds));
-        Some(view! { <tr><th scope="row">{called}</th><td class="figures__main">{shown}</td><td>{interval}</td></tr> })
+        let interval = interval.map_or_else(
+            || NO_VALUE.to_string(),
+            |bounds| words::interval(name, bounds),
+        );
+        Some(
+            view! { <tr><th scope="row">{called}</th><td class="figures__main">{shown}</td><td>{interval}</td></tr> },
+        )
     };
-    let rows = words::METRIC_ORDER.into_iter().filter_map(row).collect_view();
+    let rows = words::METRIC_ORDER
+        .into_iter()
+        .filter_map(row)
+        .collect_view();
     view! {
         <div>
             <div class="scroll" tabindex="0" role="region" aria-label=words::METRICS>

@@ -78,7 +78,11 @@ impl Draft {
     /// Does `work` after a pause, unless something else is to be done after one meanwhile.
     fn later(self, pause: Duration, work: impl FnOnce() + 'static) {
         let due = set_timeout_with_handle(work, pause).ok();
-        if let Some(early) = self.due.try_update_value(|handle| std::mem::replace(handle, due)).flatten() {
+        if let Some(early) = self
+            .due
+            .try_update_value(|handle| std::mem::replace(handle, due))
+            .flatten()
+        {
             early.clear();
         }
     }
@@ -99,8 +103,15 @@ impl Draft {
                 if !untrack(|| self.model.is_ready()) {
                     break;
                 }
-                let answer =
-                    self.model.rate_one(&text).await.map(|(rating, speed)| Answer { rating, tokens: speed.tokens(), seconds: speed.seconds() });
+                let answer = self
+                    .model
+                    .rate_one(&text)
+                    .await
+                    .map(|(rating, speed)| Answer {
+                        rating,
+                        tokens: speed.tokens(),
+                        seconds: speed.seconds(),
+                    });
                 match &answer {
                     Ok(answer) => self.announcer.say(words::verdict(&answer.rating)),
                     // Another model is on its way, and will rate it.
@@ -128,17 +139,25 @@ impl Draft {
     /// Has the text, of so many `tokens`, rated with each of its words left out.
     fn weigh(self, tokens: f64) {
         let text = self.text.get_untracked();
-        let (Some(variants), Ok(controller)) = (Variants::of(&text, tokens), AbortController::new()) else { return };
+        let (Some(variants), Ok(controller)) =
+            (Variants::of(&text, tokens), AbortController::new())
+        else {
+            return;
+        };
         let signal = controller.signal();
         self.weighing.set_value(Some(controller));
         spawn_local(async move {
-            let texts: Array = variants.texts().map(|text| wasm_bindgen::JsValue::from(&text)).collect();
+            let texts: Array = variants
+                .texts()
+                .map(|text| wasm_bindgen::JsValue::from(&text))
+                .collect();
             let ratings = self.model.rate_variants(&texts, &signal).await;
             let is_over = signal.aborted() || ratings.as_ref().is_err_and(Trouble::is_cancel);
             if is_over || self.text.with_untracked(|now| *now != text) {
                 return;
             }
-            self.pulls.set(Some(ratings.map(|ratings| variants.pulls(&ratings))));
+            self.pulls
+                .set(Some(ratings.map(|ratings| variants.pulls(&ratings))));
         });
     }
 

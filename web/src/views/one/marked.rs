@@ -15,12 +15,22 @@ const NAMED: usize = 5;
 /// What pulls the rating, drawn on the text, and the strongest words by name.
 #[component]
 pub fn MarkedWords(draft: Draft) -> impl IntoView {
-    let known = move || draft.pulls.with(|pulls| pulls.as_ref().and_then(|pulls| pulls.as_ref().ok().cloned()));
+    let known = move || {
+        draft.pulls.with(|pulls| {
+            pulls
+                .as_ref()
+                .and_then(|pulls| pulls.as_ref().ok().cloned())
+        })
+    };
     let text = move || match known() {
         Some(pulls) => pulls.pieces.iter().map(marked).collect_view().into_any(),
         None => draft.text.get().into_any(),
     };
-    let note = move || draft.pulls.with(|pulls| note(pulls.as_ref(), draft.is_blank()));
+    let note = move || {
+        draft
+            .pulls
+            .with(|pulls| note(pulls.as_ref(), draft.is_blank()))
+    };
     let named = move |up: bool| known().map(|pulls| named(&pulls, up));
     view! {
         <section class="pulls" aria-labelledby="pulls-title" data-testid="pulls" data-known=move || known().is_some().to_string()>
@@ -37,19 +47,29 @@ pub fn MarkedWords(draft: Draft) -> impl IntoView {
 
 /// A piece of the text. Only what stands between its white space is marked.
 fn marked(pull: &Pull) -> impl IntoView + use<> {
-    let level = LEVELS.iter().filter(|least| pull.by.abs() >= **least).count();
+    let level = LEVELS
+        .iter()
+        .filter(|least| pull.by.abs() >= **least)
+        .count();
     let core = pull.piece.trim();
     let (before, after) = pull.piece.split_once(core).unwrap_or_default();
     let class = match level {
         0 => String::new(),
-        level => format!("pull pull--{} pull--{level}", if pull.by > 0.0 { "up" } else { "down" }),
+        level => format!(
+            "pull pull--{} pull--{level}",
+            if pull.by > 0.0 { "up" } else { "down" }
+        ),
     };
     view! { {before.to_string()}<span class=class>{core.to_string()}</span>{after.to_string()} }
 }
 
 /// The strongest pieces that pull up, or down, with figures. Each word runs in its own direction, and no figure with it.
 fn named(pulls: &Pulls, up: bool) -> impl IntoView + use<> {
-    let mut strongest: Vec<&Pull> = pulls.pieces.iter().filter(|pull| pull.by.abs() >= LEVELS[0] && (pull.by > 0.0) == up).collect();
+    let mut strongest: Vec<&Pull> = pulls
+        .pieces
+        .iter()
+        .filter(|pull| pull.by.abs() >= LEVELS[0] && (pull.by > 0.0) == up)
+        .collect();
     strongest.sort_by(|one, other| other.by.abs().total_cmp(&one.by.abs()));
     if strongest.is_empty() {
         return words::NO_WORD.into_any();
@@ -58,7 +78,13 @@ fn named(pulls: &Pulls, up: bool) -> impl IntoView + use<> {
         let between = if i > 0 { words::BETWEEN_WORDS } else { "" };
         view! { {between}<bdi>{pull.piece.trim().to_string()}</bdi>" "<bdi dir="ltr">{words::pull(pull.by)}</bdi> }
     };
-    strongest.into_iter().take(NAMED).enumerate().map(one).collect_view().into_any()
+    strongest
+        .into_iter()
+        .take(NAMED)
+        .enumerate()
+        .map(one)
+        .collect_view()
+        .into_any()
 }
 
 fn note(pulls: Option<&Result<Pulls, crate::starsight::Trouble>>, blank: bool) -> String {

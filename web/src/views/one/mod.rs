@@ -20,7 +20,11 @@ use crate::words::one as words;
 /// The box to type in, examples, the rating, and what made it so.
 #[component]
 pub fn RateOne() -> impl IntoView {
-    let draft = Draft::new(address::review().unwrap_or_default(), expect_context::<Model>(), expect_context::<Announcer>());
+    let draft = Draft::new(
+        address::review().unwrap_or_default(),
+        expect_context::<Model>(),
+        expect_context::<Announcer>(),
+    );
     window_event_listener(leptos::ev::popstate, move |_| {
         if let Some(review) = address::review() {
             draft.text.set(review);

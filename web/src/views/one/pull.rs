@@ -41,20 +41,41 @@ impl Variants {
         }
         let most = (MOST_TOKENS / tokens.max(1.0)).clamp(8.0, MOST_VARIANTS as f64) as usize;
         let words_a_piece = words.len().div_ceil(most);
-        Some(Variants { pieces: words.chunks(words_a_piece).map(<[&str]>::concat).collect(), words_a_piece })
+        Some(Variants {
+            pieces: words.chunks(words_a_piece).map(<[&str]>::concat).collect(),
+            words_a_piece,
+        })
     }
 
     /// What is to be rated: the whole text, then the text without each piece.
     pub fn texts(&self) -> impl Iterator<Item = String> {
-        let without = |left_out: usize| self.pieces.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, piece)| piece.as_str()).collect();
+        let without = |left_out: usize| {
+            self.pieces
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i != left_out)
+                .map(|(_, piece)| piece.as_str())
+                .collect()
+        };
         std::iter::once(self.pieces.concat()).chain((0..self.pieces.len()).map(without))
     }
 
     /// What the ratings of [`Variants::texts`] tell.
     pub fn pulls(self, ratings: &[Rating]) -> Pulls {
         let whole = ratings.first().map_or(0.0, |rating| rating.expected);
-        let pieces = self.pieces.into_iter().zip(&ratings[ratings.len().min(1)..]);
-        Pulls { pieces: pieces.map(|(piece, without)| Pull { piece, by: whole - without.expected }).collect(), words_a_piece: self.words_a_piece }
+        let pieces = self
+            .pieces
+            .into_iter()
+            .zip(&ratings[ratings.len().min(1)..]);
+        Pulls {
+            pieces: pieces
+                .map(|(piece, without)| Pull {
+                    piece,
+                    by: whole - without.expected,
+                })
+                .collect(),
+            words_a_piece: self.words_a_piece,
+        }
     }
 }
 
@@ -69,10 +90,16 @@ pub fn words(text: &str) -> Vec<&str> {
         }
         (after_space, after_lone) = (letter.is_whitespace(), lone);
     }
-    let Some(first) = starts.first_mut() else { return Vec::new() };
+    let Some(first) = starts.first_mut() else {
+        return Vec::new();
+    };
     *first = 0;
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    starts.iter().zip(ends).map(|(&start, end)| &text[start..end]).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| &text[start..end])
+        .collect()
 }
 
 /// Chinese characters and Japanese kana.
@@ -86,7 +113,10 @@ mod tests {
 
     #[test]
     fn words_are_the_text() {
-        assert_eq!(words("  Love it,  really\n😍 "), ["  Love ", "it,  ", "really\n", "😍 "]);
+        assert_eq!(
+            words("  Love it,  really\n😍 "),
+            ["  Love ", "it,  ", "really\n", "😍 "]
+        );
         assert_eq!(words("很好用 app"), ["很", "好", "用 ", "app"]);
         assert_eq!(words(" \n"), Vec::<&str>::new());
         for text in ["a b c", " x", "ا ب", "日本語でok!"] {
@@ -97,10 +127,21 @@ mod tests {
     #[test]
     fn a_pull_is_what_is_lost_without_the_word() {
         let variants = Variants::of("great but slow", 5.0).expect("three words");
-        assert_eq!(variants.texts().collect::<Vec<_>>(), ["great but slow", "but slow", "great slow", "great but "]);
-        let rating = |expected| Rating { stars: 3, expected, probabilities: [0.2; 5], guess: false };
+        assert_eq!(
+            variants.texts().collect::<Vec<_>>(),
+            ["great but slow", "but slow", "great slow", "great but "]
+        );
+        let rating = |expected| Rating {
+            stars: 3,
+            expected,
+            probabilities: [0.2; 5],
+            guess: false,
+        };
         let pulls = variants.pulls(&[3.0, 1.5, 3.0, 4.5].map(rating));
-        assert_eq!(pulls.pieces.iter().map(|pull| pull.by).collect::<Vec<_>>(), [1.5, 0.0, -1.5]);
+        assert_eq!(
+            pulls.pieces.iter().map(|pull| pull.by).collect::<Vec<_>>(),
+            [1.5, 0.0, -1.5]
+        );
         assert!(Variants::of("great", 3.0).is_none());
     }
 

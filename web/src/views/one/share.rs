@@ -16,7 +16,12 @@ const LONGEST: usize = 1500;
 pub fn Share(draft: Draft) -> impl IntoView {
     let address = expect_context::<Address>();
     let too_long = move || draft.text.with(|text| text.len() > LONGEST);
-    let link = move || address::link_to_review(&untrack(|| address.href(View::One)), &draft.text.get_untracked());
+    let link = move || {
+        address::link_to_review(
+            &untrack(|| address.href(View::One)),
+            &draft.text.get_untracked(),
+        )
+    };
     view! {
         <div class="share">
             <CopyButton id="share" label=words::SHARE text=link disabled=Signal::derive(move || draft.is_blank() || too_long())/>

@@ -13,7 +13,13 @@ use crate::words::one as words;
 #[component]
 pub fn Verdict(draft: Draft) -> impl IntoView {
     let model = expect_context::<Model>();
-    let rating = Memo::new(move |_| draft.answer.with(|answer| answer.as_ref().and_then(|answer| answer.as_ref().ok().map(|answer| answer.rating))));
+    let rating = Memo::new(move |_| {
+        draft.answer.with(|answer| {
+            answer
+                .as_ref()
+                .and_then(|answer| answer.as_ref().ok().map(|answer| answer.rating))
+        })
+    });
     let expected = Signal::derive(move || rating.get().map(|rating| rating.expected));
     let stars = Signal::derive(move || rating.get().map(|rating| rating.stars));
     let verdict = move || match (draft.answer.get(), rating.get()) {
@@ -23,11 +29,16 @@ pub fn Verdict(draft: Draft) -> impl IntoView {
         _ => words::WAITING.into(),
     };
     let bars = Signal::derive(move || match rating.get() {
-        Some(rating) => rating.probabilities.map(|p| Bar { share: p.into(), figure: percent(p.into()) }),
+        Some(rating) => rating.probabilities.map(|p| Bar {
+            share: p.into(),
+            figure: percent(p.into()),
+        }),
         None => Default::default(),
     });
     let caption = move || {
-        let Some(Ok(answer)) = draft.answer.get() else { return String::new() };
+        let Some(Ok(answer)) = draft.answer.get() else {
+            return String::new();
+        };
         let cut = match model.state.get() {
             ModelState::Ready(info) if answer.tokens >= info.max_tokens => Some(info.max_tokens),
             _ => None,

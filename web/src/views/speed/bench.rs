@@ -72,48 +72,92 @@ impl Bench {
     pub fn plan(self) -> Vec<Way> {
         let [few, packed, lagged] = self.stages();
         let ways = |ways: &Ways| -> Vec<Way> {
-            let calls = ways.batches.iter().map(|&batch| (batch, 0)).chain(ways.lags.iter().copied());
-            calls.flat_map(|(batch, lag)| ways.workers.iter().map(move |&workers| (batch, lag, workers))).collect()
+            let calls = ways
+                .batches
+                .iter()
+                .map(|&batch| (batch, 0))
+                .chain(ways.lags.iter().copied());
+            calls
+                .flat_map(|(batch, lag)| {
+                    ways.workers
+                        .iter()
+                        .map(move |&workers| (batch, lag, workers))
+                })
+                .collect()
         };
         [few, packed, lagged].iter().flat_map(ways).collect()
     }
 
     /// What was measured of a way.
     pub fn row(self, way: Way) -> Option<Row> {
-        self.rows.with(|rows| rows.iter().find(|row| (row.batch, row.lag, row.workers) == way).cloned())
+        self.rows.with(|rows| {
+            rows.iter()
+                .find(|row| (row.batch, row.lag, row.workers) == way)
+                .cloned()
+        })
     }
 
     /// The fastest way, in reviews a second.
     pub fn best(self) -> Option<f64> {
-        self.rows.with(|rows| rows.iter().map(|row| row.samples_per_second).reduce(f64::max))
+        self.rows.with(|rows| {
+            rows.iter()
+                .map(|row| row.samples_per_second)
+                .reduce(f64::max)
+        })
     }
 
     /// Few reviews a call; all at once, by ever more workers; with a network's lag.
     fn stages(self) -> [Ways; 3] {
-        let most = if is_phone() { 1 } else { self.cores.min(MOST_WORKERS) };
-        let mut workers: Vec<u32> = (0..).map(|power| 1 << power).take_while(|&count| count < most).collect();
+        let most = if is_phone() {
+            1
+        } else {
+            self.cores.min(MOST_WORKERS)
+        };
+        let mut workers: Vec<u32> = (0..)
+            .map(|power| 1 << power)
+            .take_while(|&count| count < most)
+            .collect();
         workers.push(most);
         [
-            Ways { batches: vec![Batch::Of(1), Batch::Of(32), Batch::Of(64)], lags: vec![], workers: vec![1] },
-            Ways { batches: vec![Batch::Packed], lags: vec![], workers },
-            Ways { batches: vec![], lags: vec![(Batch::Of(1), 20), (Batch::Of(32), 500)], workers: vec![1] },
+            Ways {
+                batches: vec![Batch::Of(1), Batch::Of(32), Batch::Of(64)],
+                lags: vec![],
+                workers: vec![1],
+            },
+            Ways {
+                batches: vec![Batch::Packed],
+                lags: vec![],
+                workers,
+            },
+            Ways {
+                batches: vec![],
+                lags: vec![(Batch::Of(1), 20), (Batch::Of(32), 500)],
+                workers: vec![1],
+            },
         ]
     }
 
     /// Measures anew. `finished` is called at the end, however it ends.
     pub fn start(self, model: Model, finished: impl FnOnce() + 'static) {
-        let Ok(controller) = AbortController::new() else { return };
+        let Ok(controller) = AbortController::new() else {
+            return;
+        };
         let signal = controller.signal();
         self.stop.set_value(Some(controller));
         self.rows.set(Vec::new());
-        self.measured.set(untrack(|| model.name()).unwrap_or_default());
+        self.measured
+            .set(untrack(|| model.name()).unwrap_or_default());
         self.phase.set(Phase::Running);
         spawn_local(async move {
             let measured = async {
                 let [few, packed, lagged] = self.stages();
                 for (ways, count) in [(few, Some(FEW)), (packed, None), (lagged, Some(FEWEST))] {
                     let texts = samples(count.unwrap_or_else(|| self.many()));
-                    model.bench(&texts, &ways, &signal, move |row| self.rows.update(|rows| rows.push(row))).await?;
+                    model
+                        .bench(&texts, &ways, &signal, move |row| {
+                            self.rows.update(|rows| rows.push(row))
+                        })
+                        .await?;
                 }
                 Ok::<(), Trouble>(())
             };
@@ -136,21 +180,37 @@ impl Bench {
 
     /// How many reviews a run of all at once is worth, going by what is measured.
     fn many(self) -> usize {
-        let best = self.rows.with_untracked(|rows| rows.iter().map(|row| row.samples_per_second).fold(0.0, f64::max));
+        let best = self.rows.with_untracked(|rows| {
+            rows.iter()
+                .map(|row| row.samples_per_second)
+                .fold(0.0, f64::max)
+        });
         ((best * LONG) as usize).clamp(FEW, MOST)
     }
 
     /// The result as text.
     pub fn as_text(self) -> String {
         let (name, agent) = (self.measured.get_untracked(), agent());
-        let lines = self.rows.with_untracked(|rows| rows.iter().map(words::line).collect::<Vec<_>>().join("\n"));
-        format!("{}\n{lines}\n{} {}\n", words::heading(&name, self.cores.into(), &agent), words::QUOTED, words::CHATGPT_QUOTED)
+        let lines = self
+            .rows
+            .with_untracked(|rows| rows.iter().map(words::line).collect::<Vec<_>>().join("\n"));
+        format!(
+            "{}\n{lines}\n{} {}\n",
+            words::heading(&name, self.cores.into(), &agent),
+            words::QUOTED,
+            words::CHATGPT_QUOTED
+        )
     }
 
     /// The result as JSON.
     pub fn as_json(self) -> String {
         let (name, agent) = (self.measured.get_untracked(), agent());
-        let rows = self.rows.with_untracked(|rows| rows.iter().map(|row| format!("    {}", row.json)).collect::<Vec<_>>().join(",\n"));
+        let rows = self.rows.with_untracked(|rows| {
+            rows.iter()
+                .map(|row| format!("    {}", row.json))
+                .collect::<Vec<_>>()
+                .join(",\n")
+        });
         let date = String::from(Date::new_0().to_iso_string());
         format!(
             "{{\n  \"model\": {},\n  \"date\": {},\n  \"userAgent\": {},\n  \"cores\": {},\n  \"rows\": [\n{rows}\n  ]\n}}\n",
@@ -169,19 +229,34 @@ fn agent() -> String {
 
 /// Whether this is a phone, by the signs that `starsight.js` goes by.
 fn is_phone() -> bool {
-    let said = Reflect::get(&window().navigator(), &"userAgentData".into()).and_then(|data| Reflect::get(&data, &"mobile".into()));
+    let said = Reflect::get(&window().navigator(), &"userAgentData".into())
+        .and_then(|data| Reflect::get(&data, &"mobile".into()));
     // An iPad calls itself a Mac, but no Mac has a touch screen.
     let is_tablet = || agent().contains("Macintosh") && window().navigator().max_touch_points() > 1;
-    let named = || ["Mobi", "Android", "iPhone", "iPad"].iter().any(|sign| agent().contains(sign)) || is_tablet();
-    said.ok().and_then(|mobile| mobile.as_bool()).unwrap_or_else(named)
+    let named = || {
+        ["Mobi", "Android", "iPhone", "iPad"]
+            .iter()
+            .any(|sign| agent().contains(sign))
+            || is_tablet()
+    };
+    said.ok()
+        .and_then(|mobile| mobile.as_bool())
+        .unwrap_or_else(named)
 }
 
 /// A string in JSON.
 fn quoted(text: &str) -> String {
-    JSON::stringify(&JsValue::from(text)).map(String::from).unwrap_or_default()
+    JSON::stringify(&JsValue::from(text))
+        .map(String::from)
+        .unwrap_or_default()
 }
 
 /// So many reviews: the samples over and over.
 fn samples(count: usize) -> Array {
-    SAMPLES.lines().cycle().take(count).map(JsValue::from).collect()
+    SAMPLES
+        .lines()
+        .cycle()
+        .take(count)
+        .map(JsValue::from)
+        .collect()
 }

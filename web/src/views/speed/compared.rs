@@ -16,10 +16,17 @@ const MANY: f64 = 100_000.0;
 pub fn Compared(bench: Bench) -> impl IntoView {
     let best = Memo::new(move |_| bench.best());
     let most = move || best.get().unwrap_or_default().max(quoted::NOTEBOOK_BEST);
-    let row = move |id: &'static str, name: &'static str, of: Signal<Option<f64>>, show: fn(f64) -> String, cost: String| {
+    let row = move |id: &'static str,
+                    name: &'static str,
+                    of: Signal<Option<f64>>,
+                    show: fn(f64) -> String,
+                    cost: String| {
         let share = move || format!("{:.4}", of.get().unwrap_or_default() / most());
         let shown = move || of.get().map_or_else(|| NO_VALUE.to_string(), show);
-        let time = move || of.get().map_or_else(|| NO_VALUE.to_string(), |speed| duration(MANY / speed));
+        let time = move || {
+            of.get()
+                .map_or_else(|| NO_VALUE.to_string(), |speed| duration(MANY / speed))
+        };
         view! {
             <tr id=id>
                 <th scope="row">

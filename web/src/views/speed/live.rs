@@ -13,8 +13,15 @@ use crate::words::speed as words;
 #[component]
 pub fn Live() -> impl IntoView {
     let meter = expect_context::<Meter>();
-    let last = move || meter.points.with(|points| points.last().copied()).filter(|point| point.samples > 0.0);
-    let figure = move |of: fn(&crate::meter::Point) -> String| last().map_or_else(|| NO_VALUE.to_string(), |point| of(&point));
+    let last = move || {
+        meter
+            .points
+            .with(|points| points.last().copied())
+            .filter(|point| point.samples > 0.0)
+    };
+    let figure = move |of: fn(&crate::meter::Point) -> String| {
+        last().map_or_else(|| NO_VALUE.to_string(), |point| of(&point))
+    };
     let so_far = move || match meter.total.get() {
         0.0 => words::RESTS.to_string(),
         total => words::so_far(total, total / quoted::CHATGPT, quoted::chatgpt_cost(total)),

@@ -41,7 +41,9 @@ fn Benchmark(bench: Bench) -> impl IntoView {
         if untrack(running) {
             bench.cancel();
         } else if untrack(able) {
-            bench.start(model, move || announcer.say(untrack(|| status(bench, model))));
+            bench.start(model, move || {
+                announcer.say(untrack(|| status(bench, model)))
+            });
         }
     };
     let label = move || match bench.phase.get() {

@@ -3,8 +3,13 @@
 use crate::starsight::Batch;
 
 /// The notebook's throughput by reviews a call and milliseconds of lag, in reviews a second, as it printed it.
-const NOTEBOOK: [(Batch, u32, f64); 5] =
-    [(Batch::Of(1), 0, 196.0), (Batch::Of(32), 0, 397.0), (Batch::Of(64), 0, 309.0), (Batch::Of(1), 20, 41.0), (Batch::Of(32), 500, 54.8)];
+const NOTEBOOK: [(Batch, u32, f64); 5] = [
+    (Batch::Of(1), 0, 196.0),
+    (Batch::Of(32), 0, 397.0),
+    (Batch::Of(64), 0, 309.0),
+    (Batch::Of(1), 20, 41.0),
+    (Batch::Of(32), 500, 54.8),
+];
 
 /// The highest of them.
 pub const NOTEBOOK_BEST: f64 = 397.0;
@@ -18,7 +23,10 @@ const CHATGPT_REVIEWS: f64 = 57_613.0;
 
 /// The notebook's figure for a way of rating.
 pub fn notebook(batch: Batch, lag: u32) -> Option<f64> {
-    NOTEBOOK.iter().find(|(known, delay, _)| (*known, *delay) == (batch, lag)).map(|(.., speed)| *speed)
+    NOTEBOOK
+        .iter()
+        .find(|(known, delay, _)| (*known, *delay) == (batch, lag))
+        .map(|(.., speed)| *speed)
 }
 
 /// What ChatGPT costs for so many reviews, in dollars.

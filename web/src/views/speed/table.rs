@@ -11,7 +11,11 @@ use crate::words::speed as words;
 /// Every way has its row from the beginning, so that nothing moves as they are measured.
 #[component]
 pub fn Table(bench: Bench) -> impl IntoView {
-    let rows = bench.plan().into_iter().map(|way| view! { <TableRow bench way/> }).collect_view();
+    let rows = bench
+        .plan()
+        .into_iter()
+        .map(|way| view! { <TableRow bench way/> })
+        .collect_view();
     view! {
         <div class="scroll" tabindex="0" role="region" aria-label=words::TABLE>
             <table class="figures" id="bench">
@@ -34,8 +38,12 @@ pub fn Table(bench: Bench) -> impl IntoView {
 fn TableRow(bench: Bench, way: Way) -> impl IntoView {
     let (batch, lag, workers) = way;
     let row = Memo::new(move |_| bench.row(way));
-    let of = move |show: fn(&crate::starsight::Row) -> String| row.with(|row| row.as_ref().map_or_else(|| NO_VALUE.to_string(), show));
-    let quoted = quoted::notebook(batch, lag).filter(|_| workers == 1).map_or_else(|| NO_VALUE.to_string(), words::quoted);
+    let of = move |show: fn(&crate::starsight::Row) -> String| {
+        row.with(|row| row.as_ref().map_or_else(|| NO_VALUE.to_string(), show))
+    };
+    let quoted = quoted::notebook(batch, lag)
+        .filter(|_| workers == 1)
+        .map_or_else(|| NO_VALUE.to_string(), words::quoted);
     view! {
         <tr data-speed=move || row.with(|row| row.as_ref().map(|row| row.samples_per_second))>
             <th scope="row">{words::way(batch, lag, workers)}</th>

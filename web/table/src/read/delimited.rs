@@ -52,7 +52,15 @@ struct DelimitedRows {
 impl Delimited {
     /// With one of these separators; the first line is a `header` or not, or that is found out.
     pub fn new(candidates: &'static [u8], header: Option<bool>) -> Delimited {
-        Delimited { candidates, first: Vec::new(), parser: None, rows: DelimitedRows { header, ..DelimitedRows::default() } }
+        Delimited {
+            candidates,
+            first: Vec::new(),
+            parser: None,
+            rows: DelimitedRows {
+                header,
+                ..DelimitedRows::default()
+            },
+        }
     }
 
     pub fn read(&mut self, text: &[u8]) {
@@ -89,10 +97,28 @@ impl Delimited {
 
     /// The rows that were read since the last call; numbers in their problems count from its first row.
     pub fn take(&mut self) -> Table {
-        let separator = self.parser.as_ref().map(|parser| char::from(parser.separator));
-        let DelimitedRows { header, names, columns, surplus, lines, problems, .. } = &mut self.rows;
-        let fresh = columns.iter().map(|_| Column::new("", CellKind::Text)).collect();
-        let (mut columns, lines, mut problems) = (std::mem::replace(columns, fresh), std::mem::take(lines), std::mem::take(problems));
+        let separator = self
+            .parser
+            .as_ref()
+            .map(|parser| char::from(parser.separator));
+        let DelimitedRows {
+            header,
+            names,
+            columns,
+            surplus,
+            lines,
+            problems,
+            ..
+        } = &mut self.rows;
+        let fresh = columns
+            .iter()
+            .map(|_| Column::new("", CellKind::Text))
+            .collect();
+        let (mut columns, lines, mut problems) = (
+            std::mem::replace(columns, fresh),
+            std::mem::take(lines),
+            std::mem::take(problems),
+        );
         let mut names = names.clone();
         if let Some(mut surplus) = surplus.take() {
             surplus.fill(lines.len());
@@ -100,7 +126,16 @@ impl Delimited {
             names.push(SURPLUS.to_vec());
         }
         let encoding = settle(&mut columns, &names, &mut problems);
-        Table { columns, rows: lines.len(), encoding, has_mark: false, separator, header: *header, problems: problems.list(), lines }
+        Table {
+            columns,
+            rows: lines.len(),
+            encoding,
+            has_mark: false,
+            separator,
+            header: *header,
+            problems: problems.list(),
+            lines,
+        }
     }
 }
 
@@ -113,17 +148,31 @@ fn separator(sample: &[u8], candidates: &[u8]) -> u8 {
             b'"' => quoted = !quoted,
             b'\n' if !quoted => break,
             _ if quoted => {}
-            _ => counts.iter_mut().zip(candidates).filter(|(_, candidate)| *candidate == byte).for_each(|(count, _)| *count += 1),
+            _ => counts
+                .iter_mut()
+                .zip(candidates)
+                .filter(|(_, candidate)| *candidate == byte)
+                .for_each(|(count, _)| *count += 1),
         }
     }
     let most = counts.iter().max().copied().unwrap_or_default();
-    counts.iter().position(|count| *count == most).map_or(b',', |place| candidates[place])
+    counts
+        .iter()
+        .position(|count| *count == most)
+        .map_or(b',', |place| candidates[place])
 }
 
 impl Parser {
     fn new(separator: u8) -> Parser {
         let reader = ReaderBuilder::new().delimiter(separator).build();
-        Parser { reader, separator, text: vec![0; 1 << 12], ends: vec![0; 32], written: 0, ended: 0 }
+        Parser {
+            reader,
+            separator,
+            text: vec![0; 1 << 12],
+            ends: vec![0; 32],
+            written: 0,
+            ended: 0,
+        }
     }
 
     /// Reads what comes next.
@@ -147,7 +196,11 @@ impl Parser {
     /// Takes what it can from `text`; whether there may be more to do.
     fn step(&mut self, text: &mut &[u8], rows: &mut DelimitedRows) -> bool {
         let before = *text;
-        let (result, read, written, ended) = self.reader.read_record(text, &mut self.text[self.written..], &mut self.ends[self.ended..]);
+        let (result, read, written, ended) = self.reader.read_record(
+            text,
+            &mut self.text[self.written..],
+            &mut self.ends[self.ended..],
+        );
         *text = &text[read..];
         self.written += written;
         self.ended += ended;
@@ -165,7 +218,12 @@ impl Parser {
                     *end = end.saturating_sub(1);
                 }
                 let line = self.reader.line().saturating_sub(within + ended_by);
-                rows.add(&self.text[..self.written], &self.ends[..self.ended], self.separator, line as u32);
+                rows.add(
+                    &self.text[..self.written],
+                    &self.ends[..self.ended],
+                    self.separator,
+                    line as u32,
+                );
                 (self.written, self.ended) = (0, 0);
             }
             ReadRecordResult::InputEmpty => {}
@@ -183,7 +241,13 @@ impl DelimitedRows {
             let cells: Vec<Vec<u8>> = (0..ends.len()).map(|i| cell(i).to_vec()).collect();
             let header = *self.header.get_or_insert_with(|| is_header(&cells));
             self.columns = vec![Column::new("", CellKind::Text); cells.len()];
-            self.names = if header { cells } else { (1..=cells.len()).map(|i| format!("column {i}").into_bytes()).collect() };
+            self.names = if header {
+                cells
+            } else {
+                (1..=cells.len())
+                    .map(|i| format!("column {i}").into_bytes())
+                    .collect()
+            };
             if header {
                 return;
             }
@@ -197,13 +261,22 @@ impl DelimitedRows {
         }
         if ends.len() > wanted {
             self.problems.note(Fault::TooMany(ends.len(), wanted), row);
-            let surplus = self.surplus.get_or_insert_with(|| Column::new("", CellKind::Text));
+            let surplus = self
+                .surplus
+                .get_or_insert_with(|| Column::new("", CellKind::Text));
             surplus.fill(self.lines.len());
-            surplus.push(&(wanted..ends.len()).map(cell).collect::<Vec<_>>().join(&separator));
+            surplus.push(
+                &(wanted..ends.len())
+                    .map(cell)
+                    .collect::<Vec<_>>()
+                    .join(&separator),
+            );
         }
         if std::mem::take(&mut self.is_unclosed) {
             self.problems.note(Fault::Unclosed, row);
-        } else if text.len() > MOST_BREAKS && (0..ends.len()).any(|i| memchr::memchr_iter(b'\n', cell(i)).count() > MOST_BREAKS) {
+        } else if text.len() > MOST_BREAKS
+            && (0..ends.len()).any(|i| memchr::memchr_iter(b'\n', cell(i)).count() > MOST_BREAKS)
+        {
             self.problems.note(Fault::Endless, row);
         }
         self.lines.push(line);

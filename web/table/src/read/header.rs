@@ -10,13 +10,22 @@ const MOST_WORDS: usize = 4;
 
 /// Whether these cells look like names rather than like a row: short, and not a number among them.
 pub fn is_header(cells: &[Vec<u8>]) -> bool {
-    let texts: Vec<_> = cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
-    if texts.iter().any(|text| is_named(text, &TEXT_NAMES) || is_named(text, &LABEL_NAMES)) {
+    let texts: Vec<_> = cells
+        .iter()
+        .map(|cell| String::from_utf8_lossy(cell))
+        .collect();
+    if texts
+        .iter()
+        .any(|text| is_named(text, &TEXT_NAMES) || is_named(text, &LABEL_NAMES))
+    {
         return true;
     }
     let is_name = |text: &str| {
         let words = text.split_whitespace().count();
-        text.len() <= LONGEST && words <= MOST_WORDS && !text.contains('\n') && text.trim().parse::<f64>().is_err()
+        text.len() <= LONGEST
+            && words <= MOST_WORDS
+            && !text.contains('\n')
+            && text.trim().parse::<f64>().is_err()
     };
     // Where rows are numbered, the column of the numbers has no name. A column alone has one if it is a single word.
     let nameless = texts.iter().filter(|text| text.trim().is_empty()).count();

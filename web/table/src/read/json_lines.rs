@@ -38,13 +38,33 @@ impl JsonLines {
 
     /// The rows that were read since the last call, with all columns that were seen so far.
     pub fn take(&mut self) -> Table {
-        let JsonRows { columns, lines, problems, census, .. } = &mut self.rows;
+        let JsonRows {
+            columns,
+            lines,
+            problems,
+            census,
+            ..
+        } = &mut self.rows;
         let (lines, problems) = (std::mem::take(lines), std::mem::take(problems));
-        columns.iter_mut().for_each(|column| column.fill(lines.len()));
-        let fresh = columns.iter().map(|column| Column::new(column.name.as_str(), CellKind::Json)).collect();
+        columns
+            .iter_mut()
+            .for_each(|column| column.fill(lines.len()));
+        let fresh = columns
+            .iter()
+            .map(|column| Column::new(column.name.as_str(), CellKind::Json))
+            .collect();
         let columns = std::mem::replace(columns, fresh);
         let (rows, encoding) = (lines.len(), census.encoding());
-        Table { columns, rows, encoding, has_mark: false, separator: None, header: None, problems: problems.list(), lines }
+        Table {
+            columns,
+            rows,
+            encoding,
+            has_mark: false,
+            separator: None,
+            header: None,
+            problems: problems.list(),
+            lines,
+        }
     }
 }
 
@@ -77,8 +97,10 @@ impl JsonRows {
             let place = match self.places.get(name.as_ref()) {
                 Some(place) => *place,
                 None => {
-                    self.columns.push(Column::new(name.as_ref(), CellKind::Json));
-                    self.places.insert(name.into_owned(), self.columns.len() - 1);
+                    self.columns
+                        .push(Column::new(name.as_ref(), CellKind::Json));
+                    self.places
+                        .insert(name.into_owned(), self.columns.len() - 1);
                     self.columns.len() - 1
                 }
             };

@@ -24,7 +24,11 @@ impl Default for Lines {
     fn default() -> Lines {
         Lines {
             split: Split::default(),
-            rows: LineRows { reviews: Column::new("", CellKind::Text), lines: Vec::new(), problems: Problems::default() },
+            rows: LineRows {
+                reviews: Column::new("", CellKind::Text),
+                lines: Vec::new(),
+                problems: Problems::default(),
+            },
         }
     }
 }
@@ -47,11 +51,24 @@ impl Lines {
 
     /// The rows that were read since the last call.
     pub fn take(&mut self) -> Table {
-        let LineRows { reviews, lines, problems } = &mut self.rows;
+        let LineRows {
+            reviews,
+            lines,
+            problems,
+        } = &mut self.rows;
         let (lines, mut problems) = (std::mem::take(lines), std::mem::take(problems));
         let mut columns = vec![std::mem::replace(reviews, Column::new("", CellKind::Text))];
         let encoding = settle(&mut columns, &[NAME.to_vec()], &mut problems);
-        Table { columns, rows: lines.len(), encoding, has_mark: false, separator: None, header: None, problems: problems.list(), lines }
+        Table {
+            columns,
+            rows: lines.len(),
+            encoding,
+            has_mark: false,
+            separator: None,
+            header: None,
+            problems: problems.list(),
+            lines,
+        }
     }
 }
 

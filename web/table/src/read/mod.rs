@@ -48,7 +48,9 @@ enum TextRows {
 impl TextReader {
     /// For a file whose name ends in `ending`, in lower case and without the dot; the first line is a `header` or not, or that is found out. Nothing for another kind of file.
     pub fn open(ending: &str, header: Option<bool>) -> Option<TextReader> {
-        let delimited = |separators| TextRows::Delimited(Box::new(delimited::Delimited::new(separators, header)));
+        let delimited = |separators| {
+            TextRows::Delimited(Box::new(delimited::Delimited::new(separators, header)))
+        };
         let rows = match ending {
             "csv" => delimited(b",;\t|"),
             "tsv" | "tab" => delimited(b"\t"),
@@ -56,7 +58,10 @@ impl TextReader {
             "txt" => TextRows::Lines(lines::Lines::default()),
             _ => return None,
         };
-        Some(TextReader { input: Input::new(), rows })
+        Some(TextReader {
+            input: Input::new(),
+            rows,
+        })
     }
 
     /// Reads the next bytes.
@@ -76,7 +81,9 @@ impl TextReader {
 
     fn read(&mut self, bytes: &[u8], last: bool) {
         match &mut self.rows {
-            TextRows::Delimited(delimited) => self.input.read(bytes, last, |text| delimited.read(text)),
+            TextRows::Delimited(delimited) => {
+                self.input.read(bytes, last, |text| delimited.read(text))
+            }
             TextRows::JsonLines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
             TextRows::Lines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
         }
@@ -117,15 +124,26 @@ impl Reader {
     pub fn open(opening: &Opening) -> Result<Reader, Error> {
         let name = opening.name.clone();
         if opening.bytes > MOST_BYTES {
-            return Err(Error::Large { name, bytes: opening.bytes, most: MOST_BYTES });
+            return Err(Error::Large {
+                name,
+                bytes: opening.bytes,
+                most: MOST_BYTES,
+            });
         }
-        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+        let ending = name
+            .rsplit_once('.')
+            .map(|(_, ending)| ending.to_ascii_lowercase())
+            .unwrap_or_default();
         let format = match TextReader::open(&ending, opening.header) {
             Some(text) => Format::Text(text),
             None if ending == "parquet" => Format::Parquet(Vec::new()),
             None => return Err(Error::Kind(name)),
         };
-        Ok(Reader { name, format, any: false })
+        Ok(Reader {
+            name,
+            format,
+            any: false,
+        })
     }
 
     /// Reads the next bytes.
@@ -153,18 +171,29 @@ impl Reader {
                 text.take()
             }
         };
-        let not_json = |problem: &Problem| if let Fault::NotJson(why) = &problem.fault { Some(why.clone()) } else { None };
+        let not_json = |problem: &Problem| {
+            if let Fault::NotJson(why) = &problem.fault {
+                Some(why.clone())
+            } else {
+                None
+            }
+        };
         if table.rows == 0
             && let Some(why) = table.problems.iter().find_map(not_json)
         {
-            return Err(Error::Json { name: self.name, why });
+            return Err(Error::Json {
+                name: self.name,
+                why,
+            });
         }
         if table.rows == 0 || table.columns.is_empty() {
             return Err(empty());
         }
         if table.encoding == Encoding::Windows1252 {
             // Of the file as a whole that is no fault of its rows.
-            table.problems.retain(|problem| problem.fault != Fault::NotUtf8);
+            table
+                .problems
+                .retain(|problem| problem.fault != Fault::NotUtf8);
         }
         Ok(table)
     }
@@ -186,7 +215,11 @@ impl Problems {
             Fault::NotJson(_) => 5,
             Fault::NotUtf8 => 6,
         };
-        let problem = self.0.entry(kind).or_insert(Problem { fault, count: 0, first: Vec::new() });
+        let problem = self.0.entry(kind).or_insert(Problem {
+            fault,
+            count: 0,
+            first: Vec::new(),
+        });
         problem.count += 1;
         if problem.first.len() < NAMED {
             problem.first.push(number);

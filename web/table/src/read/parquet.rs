@@ -15,11 +15,19 @@ use crate::table::{CellKind, Column, Table};
 
 /// The rows of a whole file. Nested values and numbers become JSON.
 pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
-    let wrong = |e: ParquetError| Error::Parquet { name: name.into(), why: e.to_string() };
+    let wrong = |e: ParquetError| Error::Parquet {
+        name: name.into(),
+        why: e.to_string(),
+    };
     let file = Arc::new(Bytes::from(bytes));
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(file.as_ref()).map_err(wrong)?;
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(file.as_ref())
+        .map_err(wrong)?;
     let fields = metadata.file_metadata().schema().get_fields();
-    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name(), CellKind::Json)).collect();
+    let mut columns: Vec<Column> = fields
+        .iter()
+        .map(|field| Column::new(field.name(), CellKind::Json))
+        .collect();
     let mut rows = 0;
     for group in metadata.row_groups() {
         for column in group.columns() {
@@ -28,9 +36,16 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
                 Compression::LZO => "LZO",
                 _ => continue,
             };
-            return Err(Error::Codec { name: name.into(), column: column.column_path().string(), codec });
+            return Err(Error::Codec {
+                name: name.into(),
+                column: column.column_path().string(),
+                codec,
+            });
         }
-        let group = RowGroup { file: file.clone(), metadata: group };
+        let group = RowGroup {
+            file: file.clone(),
+            metadata: group,
+        };
         for row in RowIter::from_row_group(None, &group).map_err(wrong)? {
             let row = row.map_err(wrong)?;
             for (column, (_, field)) in columns.iter_mut().zip(row.get_column_iter()) {
@@ -39,5 +54,14 @@ pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
             rows += 1;
         }
     }
-    Ok(Table { columns, rows, encoding: Encoding::Utf8, has_mark: false, separator: None, header: None, problems: Vec::new(), lines: Vec::new() })
+    Ok(Table {
+        columns,
+        rows,
+        encoding: Encoding::Utf8,
+        has_mark: false,
+        separator: None,
+        header: None,
+        problems: Vec::new(),
+        lines: Vec::new(),
+    })
 }

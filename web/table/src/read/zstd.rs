@@ -34,10 +34,24 @@ impl RowGroupReader for RowGroup<'_> {
         let column = self.metadata.column(i);
         let rows = usize::try_from(self.metadata.num_rows())?;
         if !matches!(column.compression(), Compression::ZSTD(_)) {
-            return Ok(Box::new(SerializedPageReader::new(self.file.clone(), column, rows, None)?));
+            return Ok(Box::new(SerializedPageReader::new(
+                self.file.clone(),
+                column,
+                rows,
+                None,
+            )?));
         }
-        let plain = column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
-        Ok(Box::new(Pages(SerializedPageReader::new(self.file.clone(), &plain, rows, None)?)))
+        let plain = column
+            .clone()
+            .into_builder()
+            .set_compression(Compression::UNCOMPRESSED)
+            .build()?;
+        Ok(Box::new(Pages(SerializedPageReader::new(
+            self.file.clone(),
+            &plain,
+            rows,
+            None,
+        )?)))
     }
 
     fn get_column_bloom_filter(&self, _: usize) -> Option<&Sbbf> {
@@ -62,10 +76,20 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let Some(mut page) = self.0.get_next_page()? else { return Ok(None) };
+        let Some(mut page) = self.0.get_next_page()? else {
+            return Ok(None);
+        };
         match &mut page {
-            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => *buf = decompressed(buf, 0)?,
-            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, is_compressed: true, .. } => {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
+                *buf = decompressed(buf, 0)?
+            }
+            Page::DataPageV2 {
+                buf,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                is_compressed: true,
+                ..
+            } => {
                 *buf = decompressed(buf, (*def_levels_byte_len + *rep_levels_byte_len) as usize)?;
             }
             Page::DataPageV2 { .. } => {}
@@ -84,12 +108,19 @@ impl PageReader for Pages {
 
 /// A page whose first `plain` bytes are not compressed.
 fn decompressed(page: &Bytes, plain: usize) -> Result<Bytes> {
-    let wrong = |why: String| ParquetError::General(format!("a page is not what Zstandard compressed: {why}"));
-    let (levels, values) = page.split_at_checked(plain).ok_or_else(|| wrong("it is too short".into()))?;
+    let wrong = |why: String| {
+        ParquetError::General(format!("a page is not what Zstandard compressed: {why}"))
+    };
+    let (levels, values) = page
+        .split_at_checked(plain)
+        .ok_or_else(|| wrong("it is too short".into()))?;
     let mut out = levels.to_vec();
     if !values.is_empty() {
-        let mut decoder = ruzstd::decoding::StreamingDecoder::new(values).map_err(|e| wrong(e.to_string()))?;
-        decoder.read_to_end(&mut out).map_err(|e| wrong(e.to_string()))?;
+        let mut decoder =
+            ruzstd::decoding::StreamingDecoder::new(values).map_err(|e| wrong(e.to_string()))?;
+        decoder
+            .read_to_end(&mut out)
+            .map_err(|e| wrong(e.to_string()))?;
     }
     Ok(out.into())
 }

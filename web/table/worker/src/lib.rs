@@ -24,7 +24,9 @@ impl Reading {
     #[wasm_bindgen(constructor)]
     pub fn new(opening: &str) -> Result<Reading, JsValue> {
         let opening: Opening = serde_json::from_str(opening).map_err(|e| error(&e.to_string()))?;
-        Reader::open(&opening).map(Reading).map_err(|e| error(&e.to_string()))
+        Reader::open(&opening)
+            .map(Reading)
+            .map_err(|e| error(&e.to_string()))
     }
 
     /// Reads the next bytes.
@@ -37,7 +39,10 @@ impl Reading {
     /// # Errors
     /// With words for the visitor, when there is nothing in it or it is not what its name says.
     pub fn finish(self) -> Result<Desk, JsValue> {
-        self.0.finish().map(|table| Desk(Board::new(table))).map_err(|e| error(&e.to_string()))
+        self.0
+            .finish()
+            .map(|table| Desk(Board::new(table)))
+            .map_err(|e| error(&e.to_string()))
     }
 }
 
@@ -85,7 +90,9 @@ impl Desk {
         let mut outcome = Ok(());
         self.0.write(form, |piece| {
             if outcome.is_ok() {
-                outcome = take.call1(&JsValue::NULL, &Uint8Array::from(piece)).map(drop);
+                outcome = take
+                    .call1(&JsValue::NULL, &Uint8Array::from(piece))
+                    .map(drop);
             }
         });
         outcome
