@@ -1079,7 +1079,7 @@ fn what_belongs_together_is_not_divided() {
 
 #[test]
 fn bad_files_are_named_with_their_place() {
-    let cases: [(&str, &[u8], &[&str]); 20] = [
+    let cases: [(&str, &[u8], &[&str]); 23] = [
         (
             "a.csv",
             b"text,star\nfine,5\n",
@@ -1141,6 +1141,21 @@ fn bad_files_are_named_with_their_place() {
             "a.csv",
             b"review,star\nfine,as many stars as there are in the sky; and more\n",
             &["a.csv, line 2: `star` is \"as many stars as there are in the sky; a\"…; wanted"],
+        ),
+        (
+            "a.csv",
+            b"\"review,star\nfine,5\n",
+            &["a.csv, line 1: a quotation mark opens a value here"],
+        ),
+        (
+            "a.csv",
+            b"review,star\nfine,5\ngood,5,more\nbad\n",
+            &["a.csv, line 3: 3 fields, but the header names 2"],
+        ),
+        (
+            "a.jsonl",
+            b"{\"review\": \"nice \\ud83d\", \"star\": 5}\n",
+            &["a.jsonl, line 1: not a JSON object"],
         ),
         (
             "a.parquet",

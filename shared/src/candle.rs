@@ -18,6 +18,27 @@ use crate::{Error, LABELS};
 /// Hugging Face's `model_type` of each architecture.
 pub const MODEL_TYPES: [&str; 3] = ["deberta-v2", "modernbert", "xlm-roberta"];
 
+/// Settings that candle-transformers passes over, and the value that it computes.
+const KNOWN_SETTINGS: [(&str, &str, Setting); 7] = [
+    ("modernbert", "attention_bias", Setting::Flag(false)),
+    ("modernbert", "mlp_bias", Setting::Flag(false)),
+    ("modernbert", "norm_bias", Setting::Flag(false)),
+    ("modernbert", "classifier_bias", Setting::Flag(false)),
+    ("modernbert", "hidden_activation", Setting::Text("gelu")),
+    ("modernbert", "classifier_activation", Setting::Text("gelu")),
+    (
+        "xlm-roberta",
+        "position_embedding_type",
+        Setting::Text("absolute"),
+    ),
+];
+
+/// The value of a setting.
+enum Setting {
+    Flag(bool),
+    Text(&'static str),
+}
+
 /// A classifier of one of [`MODEL_TYPES`].
 pub struct Candle {
     model: Model,
@@ -26,7 +47,7 @@ pub struct Candle {
 }
 
 enum Model {
-    DebertaV2(debertav2::DebertaV2SeqClassificationModel),
+    DebertaV2(Box<debertav2::DebertaV2SeqClassificationModel>),
     ModernBert(ModernBert),
     XlmRoberta(xlm_roberta::XLMRobertaForSequenceClassification),
 }
@@ -58,7 +79,7 @@ impl Candle {
                     &config.parsed()?,
                     None,
                 );
-                Model::DebertaV2(model.map_err(missing)?)
+                Model::DebertaV2(Box::new(model.map_err(missing)?))
             }
             "modernbert" => {
                 Model::ModernBert(ModernBert::load(&config, &tensors).map_err(missing)?)
@@ -161,6 +182,15 @@ impl ModernBert {
     }
 }
 
+impl Setting {
+    fn json(&self) -> Value {
+        match self {
+            Setting::Flag(flag) => json!(flag),
+            Setting::Text(text) => json!(text),
+        }
+    }
+}
+
 /// A `config.json`, with the settings that newer versions of transformers write in other words.
 struct Config {
     model_type: String,
@@ -191,6 +221,18 @@ impl Config {
             return Err(Error::Config(format!(
                 "id2label names {found}; wanted {LABELS}, for one to five stars"
             )));
+        }
+        for (kind, name, known) in KNOWN_SETTINGS {
+            if kind == model_type
+                && let Some(value) = fields.get(name)
+                && !value.is_null()
+                && *value != known.json()
+            {
+                return Err(Error::Config(format!(
+                    "{name} is {value}; candle computes {}",
+                    known.json()
+                )));
+            }
         }
         if model_type == "modernbert" {
             // transformers 5 writes the two angles of its rotary embeddings, and the epsilon of its norms, in other places than 4 did.

@@ -9,7 +9,7 @@ use super::simd::{HIGHEST, Level, level};
 use crate::batch::PackedBatch;
 use crate::fused::update::{self, Update};
 use crate::fused::{Depth, Fused, Gradients, Precision, Tape};
-use crate::int8::{self, Int8, Kernel};
+use crate::int8::{self, Int8, Int8Kernel};
 use crate::weights::Weights;
 use crate::{EncoderConfig, Engine, rng};
 
@@ -162,7 +162,7 @@ fn engines_rate_and_learn_the_same_in_all_versions() {
         PackedBatch::new(&reviews.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a batch");
 
     let integers = int8::quantize(&config, &weights).expect("integers");
-    let rater = Int8::new(&config, integers, Kernel::best()).expect("a model");
+    let rater = Int8::new(&config, integers, Int8Kernel::best()).expect("a model");
     assert_the_same_bits("int8", || rater.logits(&batch).expect("logits").concat());
 
     for precision in [Precision::F32, Precision::Bf16] {

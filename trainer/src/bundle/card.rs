@@ -67,7 +67,7 @@ pub fn write(
             None | Some(0) => String::new(),
             Some(n) => format!("; {n} unlabelled texts have these logits alone"),
         };
-        let words = match provenance["student"].is_object() {
+        let words = match provenance["student"].is_object() && provenance["fresh_embeddings"] != true {
             true => " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977)).",
             false => "",
         };

@@ -10,8 +10,10 @@ use crate::cli::Bench;
 use crate::cli::source::{data_files, names};
 use crate::data::Tables;
 use crate::rate::bench::{self, Figure, Layout, Order, Size};
+use crate::rate::device::Place;
 use crate::rate::rating;
 use crate::system::progress::Progress;
+use starsight_model::candle;
 
 /// The notebook's lag: half a second for a batch of 32, 20 ms for a single review.
 const NOTEBOOKS_LAG: [(usize, u64); 2] = [(32, 500), (1, 20)];
@@ -22,6 +24,11 @@ const CHATGPT: (f64, f64) = (34.896, 0.5574);
 pub(super) fn run(args: &Bench) -> Result<()> {
     let place = args.hardware.open(true)?;
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
+    let place = if candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str()) {
+        Place::Candle
+    } else {
+        place
+    };
     let table = Tables::open(
         &data_files(&args.data, || hub(&args.hub))?,
         Some(&[&args.text_column]),
@@ -58,15 +65,9 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         "reviews",
         texts.len() * ways.len() * (args.repeats + 1),
     );
-    let table = bench::measure(
-        &rater,
-        &texts,
-        &ways,
-        args.repeats,
-        place.peak()?,
-        lag,
-        || progress.advance(texts.len(), ""),
-    )?;
+    let table = bench::measure(&rater, &texts, &ways, args.repeats, &place, lag, || {
+        progress.advance(texts.len(), "")
+    })?;
     progress.finish();
     let (samples_per_second, dollars) = CHATGPT;
     if args.json {

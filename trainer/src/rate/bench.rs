@@ -14,6 +14,8 @@ use starsight_model::fused::{self, Precision};
 use starsight_model::int8::{Int8Kernel, Trial};
 use starsight_model::{LABELS, Rater};
 
+use crate::rate::device::Place;
+
 /// How reviews come together in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,7 +145,7 @@ pub fn measure(
     texts: &[&str],
     ways: &[Way],
     repeats: usize,
-    peak_gflops: f64,
+    place: &Place,
     lag: impl Fn(Size) -> Option<u64>,
     mut done: impl FnMut(),
 ) -> Result<Table> {
@@ -154,6 +156,7 @@ pub fn measure(
         .map(Vec::len)
         .collect();
     let tokens: usize = lengths.iter().sum();
+    let peak_gflops = place.peak()?;
     let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
     // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
     for round in 0..=repeats {
@@ -185,8 +188,12 @@ pub fn measure(
             spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
             tokens_per_second: tokens as f64 / median,
             padding: computed as f64 / tokens as f64,
-            peak_share: operations(rater.sizes(), computed, texts.len())
-                / median
+            peak_share: operations(
+                rater.sizes(),
+                computed,
+                place.asking(computed, texts.len()),
+                texts.len(),
+            ) / median
                 / (1e9 * peak_gflops),
             lag,
         }
@@ -283,15 +290,16 @@ fn median(ascending: &[f64]) -> f64 {
 }
 
 /// The operations of the linear layers' products for so many tokens and reviews, an addition and a multiplication a weight: query, key, value and output (h x h each) and the two
-/// feed-forward layers (h x f each) for every token; but in the last layer key and value alone, for only the first token of each review asks there and goes on to the head. Attention
-/// itself, which depends on the lengths, is left out.
-fn operations(sizes: &Sizes, tokens: usize, reviews: usize) -> f64 {
+/// feed-forward layers (h x f each) for every token; but in the last layer, of which only the first token of each review goes on to the head, key and value for every token and the rest
+/// for those that are `asking`. Attention itself, which depends on the lengths, is left out.
+fn operations(sizes: &Sizes, tokens: usize, asking: usize, reviews: usize) -> f64 {
     let (h, f) = (sizes.hidden_size as f64, sizes.intermediate_size as f64);
     let [asks, answers] = [2.0 * h * h + 2.0 * h * f, 2.0 * h * h];
     let lower = sizes.layers.saturating_sub(1) as f64;
-    let (tokens, reviews) = (tokens as f64, reviews as f64);
+    let (tokens, asking, reviews) = (tokens as f64, asking as f64, reviews as f64);
     2.0 * (tokens * (lower * asks + sizes.layers as f64 * answers)
-        + reviews * (asks + h * h + LABELS as f64 * h))
+        + asking * asks
+        + reviews * (h * h + LABELS as f64 * h))
 }
 
 /// What the processor reaches at best, in 10^9 operations a second, in products of matrices of `side` x `side` as the encoder multiplies in `precision`, one on each core.
@@ -382,6 +390,6 @@ mod tests {
         // Two whole layers of 4 x 16 + 2 x 64 weights a token, keys and values of the third; then 2 x 16 + 2 x 64 weights a review, and the head's 16 + 20.
         let multiplications =
             10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
-        assert_eq!(operations(&sizes, 10, 3), f64::from(2 * multiplications));
+        assert_eq!(operations(&sizes, 10, 3, 3), f64::from(2 * multiplications));
     }
 }

@@ -287,6 +287,15 @@ impl Place {
         }
     }
 
+    /// How many of `tokens` tokens the last layer computes for `reviews` reviews: our own engines compute the first one of each review.
+    pub fn asking(&self, tokens: usize, reviews: usize) -> usize {
+        if matches!(self, Place::Candle) {
+            tokens
+        } else {
+            reviews
+        }
+    }
+
     /// What rates with these weights.
     ///
     /// # Errors

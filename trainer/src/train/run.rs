@@ -226,11 +226,13 @@ impl Kept {
     }
 }
 
-/// Shares of one to five stars among `rows`, as they are weighted. One review is added for each, so that no share is 0.
+/// Shares of one to five stars among `rows`, as they are weighted. One review of the mean weight is added for each, so that no share is 0.
 fn prior(reviews: &Corpus, rows: &[usize]) -> [f32; LABELS] {
-    let mut sums = [1.0; LABELS];
+    let all: f64 = rows.iter().map(|row| reviews.weight(*row)).sum();
+    let mean = all / rows.len().max(1) as f64;
+    let mut sums = [mean; LABELS];
     rows.iter()
-        .for_each(|row| sums[reviews.label(*row)] += f64::from(reviews.weight(*row)));
+        .for_each(|row| sums[reviews.label(*row)] += reviews.weight(*row));
     let all: f64 = sums.iter().sum();
     sums.map(|sum| (sum / all) as f32)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use starsight_model::bundle;
 
 use super::recipe::Recipe;
 use super::teacher::Teacher;
@@ -11,6 +12,7 @@ use crate::data::{Corpus, Empty, Texts, Unlabelled};
 use crate::model::base::BaseModel;
 use crate::model::fresh::Shape;
 use crate::rate::device::Place;
+use crate::rate::rating;
 
 /// Time after which a checkpoint is saved besides, unless told otherwise: what a crash may cost.
 pub const SAVE_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -70,6 +72,15 @@ impl Training<'_> {
             "code": concat!("starsight ", env!("CARGO_PKG_VERSION")),
         });
         if !self.teachers.is_empty() {
+            let teacher = self
+                .teachers
+                .first()
+                .and_then(|teacher| std::fs::read(teacher.folder.join(bundle::CONFIG)).ok());
+            if self.student.is_some()
+                && teacher.is_some_and(|config| rating::of_candle(&config).is_some())
+            {
+                provenance["fresh_embeddings"] = json!(true);
+            }
             provenance["teacher_share"] = json!(self.recipe.lessons().share);
         }
         provenance

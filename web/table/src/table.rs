@@ -61,6 +61,12 @@ impl Column {
         self.ends.push(self.bytes.len());
     }
 
+    /// Removes the cells from row `rows` on.
+    pub(crate) fn cut(&mut self, rows: usize) {
+        self.ends.truncate(rows);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
     /// Adds empty cells up to `rows`.
     pub(crate) fn fill(&mut self, rows: usize) {
         self.ends

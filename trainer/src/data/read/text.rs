@@ -77,7 +77,8 @@ impl Text {
 
     /// Refuses rows that are not as the header says, and remembers those that are not UTF-8.
     fn check(&mut self, table: &Table) -> Result<()> {
-        let line = |problem: &Problem| table.lines[problem.first[0] - 1];
+        // A header may be all there is.
+        let line = |problem: &Problem| table.lines.get(problem.first[0] - 1).copied().unwrap_or(1);
         let path = self.path.display();
         if let Some(problem) = table
             .problems
@@ -89,14 +90,22 @@ impl Text {
                 line(problem)
             );
         }
+        let uneven =
+            |problem: &&Problem| matches!(problem.fault, Fault::TooFew(..) | Fault::TooMany(..));
+        if let Some(problem) = table
+            .problems
+            .iter()
+            .filter(uneven)
+            .min_by_key(|problem| problem.first[0])
+            && let Fault::TooFew(found, wanted) | Fault::TooMany(found, wanted) = problem.fault
+        {
+            let line = line(problem);
+            bail!(
+                "{path}, line {line}: {found} fields, but the header names {wanted}; is a quotation mark or a separator missing?"
+            );
+        }
         for problem in &table.problems {
             match &problem.fault {
-                Fault::TooFew(found, wanted) | Fault::TooMany(found, wanted) => {
-                    let line = line(problem);
-                    bail!(
-                        "{path}, line {line}: {found} fields, but the header names {wanted}; is a quotation mark or a separator missing?"
-                    )
-                }
                 Fault::NotJson(why) => bail!(
                     "{path}, line {}: not a JSON object: {why}",
                     problem.first[0]
@@ -104,42 +113,47 @@ impl Text {
                 Fault::NotUtf8 => {
                     // Of a file of JSON the numbers are lines already.
                     let is_json = table.separator.is_none();
-                    let lines = problem.first.iter().map(|number| {
+                    let place = |number: &usize| {
                         if is_json {
                             *number as u32
                         } else {
                             table.lines[number - 1]
                         }
-                    });
+                    };
                     let (known, count) = &mut self.other;
-                    known.extend(lines);
+                    known.extend(problem.first.iter().map(place));
                     known.truncate(NAMED);
                     *count += problem.count;
                 }
-                Fault::Endless | Fault::Unclosed | Fault::EmptyLine => {}
+                Fault::TooFew(..)
+                | Fault::TooMany(..)
+                | Fault::Endless
+                | Fault::Unclosed
+                | Fault::EmptyLine => {}
             }
         }
         Ok(())
     }
 
-    /// Says what was guessed of the file.
-    fn tell(&self, separator: Option<char>) {
-        if let Some(separator @ (';' | '|')) = separator {
-            say_once(format!(
-                "{}: its fields are separated by `{separator}`",
-                self.path.display()
-            ));
-        }
-        if let Some('\t') = separator.filter(|_| {
-            self.path
-                .extension()
-                .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
-        }) {
-            say_once(format!(
-                "{}: its fields are separated by tabs",
-                self.path.display()
-            ));
-        }
+    /// Says which separator was found, where the ending of the file's name does not tell.
+    fn tell_separator(&self, separator: Option<char>) {
+        let is_csv = self
+            .path
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        let name = match separator {
+            Some('\t') if is_csv => "tabs".to_owned(),
+            Some(separator @ (';' | '|')) => format!("`{separator}`"),
+            _ => return,
+        };
+        say_once(format!(
+            "{}: its fields are separated by {name}",
+            self.path.display()
+        ));
+    }
+
+    /// Says which of the rows that were read are not UTF-8.
+    fn tell_encoding(&self) {
         let (lines, count) = &self.other;
         if *count > 0 {
             let more = if *count > lines.len() { ", …" } else { "" };
@@ -175,6 +189,7 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
     let mut text = Text::open(path, ending)?;
     let mut fields: Vec<(String, Narrowest)> = Vec::new();
     while let Some(table) = text.next()? {
+        text.tell_separator(table.separator);
         for (i, column) in table.columns.iter().enumerate() {
             if i == fields.len() {
                 fields.push((column.name.clone(), Narrowest::Nothing));
@@ -207,23 +222,28 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
 }
 
 pub fn pieces(path: &Path, ending: &str, schema: &Schema) -> Result<Pieces> {
-    let mut text = Text::open(path, ending)?;
+    let mut rows = Rows(Text::open(path, ending)?);
     let schema = Arc::new(schema.clone());
-    let mut separator = None;
     let mut next = move || -> Result<Option<(RecordBatch, Numbers)>> {
-        while let Some(table) = text.next()? {
-            separator = separator.or(table.separator);
+        while let Some(table) = rows.0.next()? {
             if table.rows > 0 {
-                return Ok(Some((
-                    batch(&table, &schema).with_context(|| text.path.display().to_string())?,
-                    numbers(table),
-                )));
+                let batch =
+                    batch(&table, &schema).with_context(|| rows.0.path.display().to_string())?;
+                return Ok(Some((batch, numbers(table))));
             }
         }
-        text.tell(separator);
         Ok(None)
     };
     Ok(Box::new(std::iter::from_fn(move || next().transpose())))
+}
+
+/// The rows of a file, all or the first ones: when no more are wanted, it says which of them were not UTF-8.
+struct Rows(Text);
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.0.tell_encoding();
+    }
 }
 
 fn numbers(table: Table) -> Numbers {
@@ -295,7 +315,9 @@ impl Narrowest {
             Some(Value::Bool(_)) => Narrowest::Truth,
             Some(value) if value.is_i64() => Narrowest::Whole,
             // A larger whole number is kept as it is written: as a float it would lose digits.
-            Some(value) if value.is_u64() => Narrowest::Text,
+            Some(Value::Number(_)) if !column.text(row).contains(['.', 'e', 'E']) => {
+                Narrowest::Text
+            }
             Some(Value::Number(_)) => Narrowest::Number,
             Some(_) => Narrowest::Text,
         }

@@ -249,6 +249,9 @@ impl DelimitedRows {
                     .collect()
             };
             if header {
+                if std::mem::take(&mut self.is_unclosed) {
+                    self.problems.note(Fault::Unclosed, 1);
+                }
                 return;
             }
         }

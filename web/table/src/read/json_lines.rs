@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::lines::Split;
@@ -93,6 +94,11 @@ impl JsonRows {
             Ok(object) => object,
             Err(why) => return self.problems.note(Fault::NotJson(why.to_string()), number),
         };
+        // A raw value is checked for its shape alone: what its escapes and numbers hold is found out here.
+        let wrong = |(_, value): &(_, &RawValue)| strict(value.get()).err();
+        if let Some(why) = object.0.iter().find_map(wrong) {
+            return self.problems.note(Fault::NotJson(why.to_string()), number);
+        }
         for (name, value) in object.0 {
             let place = match self.places.get(name.as_ref()) {
                 Some(place) => *place,
@@ -105,13 +111,23 @@ impl JsonRows {
                 }
             };
             let column = &mut self.columns[place];
-            // Of a name that an object has twice, the first value counts.
-            if column.len() <= self.lines.len() {
-                column.fill(self.lines.len());
-                column.push(value.get().as_bytes());
-            }
+            // Of a name that an object has twice, the last value counts, as in other readers of JSON.
+            column.cut(self.lines.len());
+            column.fill(self.lines.len());
+            column.push(value.get().as_bytes());
         }
         self.lines.push(number as u32);
+    }
+}
+
+/// Whether a value can be read. Most are plainly so.
+fn strict(value: &str) -> Result<(), serde_json::Error> {
+    match value.as_bytes() {
+        [b'"', inner @ ..] if !inner.contains(&b'\\') => Ok(()),
+        [b'0'..=b'9', rest @ ..] if rest.len() < 18 && rest.iter().all(u8::is_ascii_digit) => {
+            Ok(())
+        }
+        _ => serde_json::from_str::<Value>(value).map(drop),
     }
 }
 

@@ -169,6 +169,25 @@ fn rows_of_another_length_are_kept_and_told() {
 }
 
 #[test]
+fn json_that_cannot_be_read_is_told_and_the_last_of_two_values_counts() {
+    let lines = [
+        r#"{"review":"nice \ud83d","star":5}"#,
+        r#"{"review":"far","star":1e999}"#,
+        r#"{"review":"fine \"é\" \ud83d\ude0d","review":"twice 😍","star":-1}"#,
+    ];
+    let table = read("a.jsonl", lines.join("\n")).unwrap();
+    assert_eq!(cells(&table), [["twice 😍", "-1"]]);
+    assert_eq!(
+        (
+            table.problems[0].count,
+            &table.problems[0].first[..],
+            &table.lines[..]
+        ),
+        (2, &[1, 2][..], &[3][..])
+    );
+}
+
+#[test]
 fn rows_know_the_line_in_which_they_begin() {
     for break_ in ["\n", "\r\n"] {
         let csv = [
