@@ -81,9 +81,7 @@ impl Candle {
                 );
                 Model::DebertaV2(Box::new(model.map_err(missing)?))
             }
-            "modernbert" => {
-                Model::ModernBert(ModernBert::load(&config, &tensors).map_err(missing)?)
-            }
+            "modernbert" => Model::ModernBert(ModernBert::load(&config, &tensors)?),
             _ => {
                 let model = xlm_roberta::XLMRobertaForSequenceClassification::new(
                     LABELS,
@@ -146,22 +144,20 @@ impl Engine for Candle {
 }
 
 impl ModernBert {
-    fn load(config: &Config, tensors: &VarBuilder<'_>) -> candle_core::Result<ModernBert> {
-        let (width, eps) = (
-            config
-                .size("hidden_size")
-                .map_err(candle_core::Error::wrap)?,
-            config.number("layer_norm_eps", 1e-5),
-        );
+    fn load(config: &Config, tensors: &VarBuilder<'_>) -> Result<ModernBert, Error> {
+        let missing = |e: candle_core::Error| Error::Weights(e.to_string());
+        let width = config.size("hidden_size")?;
+        let eps = config.number("layer_norm_eps", 1e-5);
+        let encoder = modernbert::ModernBert::load(tensors.clone(), &config.parsed()?);
+        let dense = candle_nn::linear_no_bias(width, width, tensors.pp("head.dense"));
+        let norm = candle_nn::layer_norm_no_bias(width, eps, tensors.pp("head.norm"));
+        let classifier = candle_nn::linear(width, LABELS, tensors.pp("classifier"));
         Ok(ModernBert {
-            encoder: modernbert::ModernBert::load(
-                tensors.clone(),
-                &config.parsed().map_err(candle_core::Error::wrap)?,
-            )?,
+            encoder: encoder.map_err(missing)?,
             takes_mean: config.fields["classifier_pooling"] == "mean",
-            dense: candle_nn::linear_no_bias(width, width, tensors.pp("head.dense"))?,
-            norm: candle_nn::layer_norm_no_bias(width, eps, tensors.pp("head.norm"))?,
-            classifier: candle_nn::linear(width, LABELS, tensors.pp("classifier"))?,
+            dense: dense.map_err(missing)?,
+            norm: norm.map_err(missing)?,
+            classifier: classifier.map_err(missing)?,
         })
     }
 
@@ -189,6 +185,22 @@ impl Setting {
             Setting::Text(text) => json!(text),
         }
     }
+}
+
+/// Every how many layers attention is global, as `layer_types` lists them; nothing where that is not there.
+fn global_period(fields: &Map<String, Value>) -> Result<Option<usize>, Error> {
+    let Some(types) = fields.get("layer_types").and_then(Value::as_array) else {
+        return Ok(None);
+    };
+    let is_global: Vec<bool> = types.iter().map(|kind| kind == "full_attention").collect();
+    let second = is_global.iter().skip(1).position(|global| *global);
+    let period = second.map_or(is_global.len().max(1), |place| place + 1);
+    let is_regular = |(layer, global): (usize, &bool)| *global == layer.is_multiple_of(period);
+    if is_global.iter().enumerate().all(is_regular) {
+        return Ok(Some(period));
+    }
+    let why = "layer_types has no regular period; candle computes global attention in one layer of so many";
+    Err(Error::Config(why.into()))
 }
 
 /// A `config.json`, with the settings that newer versions of transformers write in other words.
@@ -244,6 +256,11 @@ impl Config {
                     .get("rope_parameters")
                     .and_then(|all| all[kind]["rope_theta"].as_f64());
                 fields.entry(old).or_insert(json!(new.unwrap_or(default)));
+            }
+            if let Some(period) = global_period(&fields)? {
+                fields
+                    .entry("global_attn_every_n_layers")
+                    .or_insert(json!(period));
             }
             let eps = fields
                 .get("norm_eps")

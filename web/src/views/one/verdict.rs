@@ -52,9 +52,9 @@ pub fn Verdict(draft: Draft) -> impl IntoView {
                 <span class="score__value" aria-hidden="true">{move || expected.get().map(words::expected)}</span>
             </div>
             <p class="verdict" id="verdict" data-testid="verdict" data-stars=move || stars.get()>{verdict}</p>
-            <p class="caption" id="guess" hidden=move || !rating.get().is_some_and(|rating| rating.guess)>{words::GUESS}</p>
             <Bars id="probabilities" label=words::PROBABILITIES bars leading=stars/>
             <p class="caption">{caption}</p>
+            <p class="guess" id="guess">{move || rating.get().filter(|rating| rating.guess).map(|_| words::GUESS)}</p>
         </div>
     }
 }
