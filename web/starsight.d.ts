@@ -36,7 +36,7 @@ export interface LoadOptions {
   model?: string;
   /**
    * A bundle that the user has on this device, in place of `model`: `starsight.json` and the files that it lists, from a file input (one by one, or a folder by `webkitdirectory`) or from
-   * `filesOf`. They are held to the manifest like any other, and not kept.
+   * `filesOf`. They are checked against the manifest like any other, and not cached.
    */
   files?: Iterable<File>;
   /**

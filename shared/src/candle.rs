@@ -39,6 +39,11 @@ enum Setting {
     Text(&'static str),
 }
 
+/// Whether candle-transformers computes this `model_type`.
+pub fn computes(model_type: &str) -> bool {
+    MODEL_TYPES.contains(&model_type)
+}
+
 /// A classifier of one of [`MODEL_TYPES`].
 pub struct Candle {
     model: Model,
@@ -218,7 +223,7 @@ impl Config {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned();
-        if !MODEL_TYPES.contains(&model_type.as_str()) {
+        if !computes(&model_type) {
             return Err(Error::Config(format!(
                 "model_type is {model_type:?}; candle computes {}",
                 MODEL_TYPES.join(", ")

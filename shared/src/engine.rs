@@ -1,4 +1,4 @@
-//! The door that all engines stand behind.
+//! The interface that every engine implements.
 
 use crate::batch::PackedBatch;
 use crate::{Error, LABELS};

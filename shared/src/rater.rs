@@ -8,7 +8,7 @@ use crate::rating::Reading;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, LABELS, Rating};
 
-/// Which of the trainer's logits for a probe an engine is held to.
+/// Which of the trainer's logits for a probe an engine is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
     /// Those of the floating-point weights.

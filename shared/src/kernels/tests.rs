@@ -1,5 +1,5 @@
 //! Each version that `multiversion!` compiles of a kernel, and not only the one that this processor prefers. The tests of `ops` hold the preferred one to candle's primitives;
-//! here all of them are held to the baseline, which is the plain loop: to the bit, but for attention, where the better ones fuse a product and a sum.
+//! here all of them are checked against the baseline, which is the plain loop: bit for bit, except for attention, where the faster ones fuse a product and a sum.
 
 use super::activation::{gelu, gelu_backward};
 use super::attention::{self, Operands, Scratch};

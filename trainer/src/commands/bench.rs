@@ -24,7 +24,7 @@ const CHATGPT: (f64, f64) = (34.896, 0.5574);
 pub(super) fn run(args: &Bench) -> Result<()> {
     let place = args.hardware.open(true)?;
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
-    let place = if candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str()) {
+    let place = if candle::computes(&rater.sizes().model_type) {
         Place::Candle
     } else {
         place

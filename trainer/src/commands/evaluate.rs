@@ -100,7 +100,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     });
     // Only our own kernels have another engine to be compared with.
     let by_candle = args.hardware.engine == EngineChoice::Candle
-        && !candle::MODEL_TYPES.contains(&rater.sizes().model_type.as_str());
+        && !candle::computes(&rater.sizes().model_type);
     let agreement = (args.hardware.int8 || by_candle)
         .then(|| agreement(&folder, &ids, &logits, decoding))
         .transpose()?;

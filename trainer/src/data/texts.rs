@@ -50,7 +50,7 @@ impl Fingerprint {
     }
 }
 
-/// Reviews whose stars nobody told. Those without text are passed over.
+/// Unlabelled reviews. Those without text are skipped.
 pub struct Unlabelled {
     files: Vec<PathBuf>,
     column: String,

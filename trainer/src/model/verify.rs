@@ -1,4 +1,4 @@
-//! A bundle on disk, held to its manifest.
+//! Checks a bundle on disk against its manifest.
 
 use std::{
     fs::File,

@@ -24,7 +24,7 @@ const PROBE_TOLERANCE_BF16: f32 = 0.25;
 /// The int8 engine gives the same bits everywhere; what is left is the way of the probes through JSON.
 const PROBE_TOLERANCE_INT8: f32 = 1e-6;
 
-/// Loads the fine-tuned model in `dir`, to be computed on `place`. A bundle is held to its manifest: sizes, hashes, and what its probes give; a folder without manifest, such as
+/// Loads the fine-tuned model in `dir`, to be computed on `place`. A bundle is checked against its manifest: sizes, hashes and probes; a folder without manifest, such as
 /// transformers writes, is taken as it is.
 ///
 /// # Errors

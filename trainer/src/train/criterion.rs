@@ -47,7 +47,7 @@ impl Criterion {
         }
     }
 
-    /// `Less` when `a` is better than `b`. A value that is no number is worse than any other.
+    /// `Less` when `a` is better than `b`. NaN is worse than any other value.
     pub fn compare(self, a: &Metrics, b: &Metrics) -> Ordering {
         let (a, b) = (self.of(a), self.of(b));
         let order = match self {

@@ -1,4 +1,4 @@
-//! What a model is trained on.
+//! Builds the trainee for a device.
 
 #[cfg(feature = "cuda")]
 use anyhow::ensure;

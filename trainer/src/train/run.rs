@@ -1,4 +1,4 @@
-//! A run from its beginning to the bundle.
+//! Runs training, from the split data to the bundle.
 
 use std::path::Path;
 use std::time::Instant;
@@ -92,7 +92,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What a run is known by when it is resumed. The data and the lessons are those of `resumed` until they are read.
+/// Identifies the run, so that `--resume` continues only the same one. Until the data and the teachers' logits are read, their fingerprints are those of `resumed`.
 fn identity(training: &Training<'_>, resumed: Option<&CheckpointState>) -> Result<Run> {
     Ok(Run {
         recipe: training.recipe.clone(),

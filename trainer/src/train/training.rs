@@ -1,4 +1,4 @@
-//! What a run of training is told, and what its weights come from.
+//! The inputs of a training run, and the provenance of its weights.
 
 use std::path::PathBuf;
 use std::time::Duration;

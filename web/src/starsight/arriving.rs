@@ -41,7 +41,7 @@ impl Arriving {
         (self.total > 0.0).then(|| (self.loaded / self.total).min(1.0))
     }
 
-    /// Bytes a second of late, as the time left has them.
+    /// Recent download rate in bytes/s, from the estimated time left.
     pub fn speed(&self) -> Option<f64> {
         self.seconds_left
             .filter(|left| *left > 0.0)

@@ -50,7 +50,7 @@ pub const DROP: &str =
 pub const CHOOSE_FOLDER: &str = "Choose a folder";
 pub const CHOOSE_FILES: &str = "Choose files";
 pub const STAYS_HERE: &str =
-    "Files stay on this device, and are held to their manifest like any other model.";
+    "Files stay on this device. They are checked against their manifest, like any other model.";
 pub const NO_NAME: &str = "Type a name or a folder first.";
 
 pub const KEPT: &str = "Kept in this browser";

@@ -1,5 +1,5 @@
-//! CSV, TSV and JSON lines, by the reader that the page has too (`starsight_table`), so that program and page read a file alike. What the page counts as a problem of some rows is an
-//! error here where it could change what is learned.
+//! CSV, TSV and JSON lines, by the reader that the page has too (`starsight_table`), so that program and page read a file alike. The page counts
+//! bad rows; the program refuses those that could change what is learned.
 
 use std::collections::HashSet;
 use std::fs::File;
