@@ -1,4 +1,4 @@
-//! The program as a user calls it, over good and bad files.
+//! The program's command line, on good and bad files.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn the_whole_way_on_small_data() {
     ];
     assert_eq!(names(&at.join("model")), bundle);
     let log = std::fs::read_to_string(at.join("model/train_log.jsonl")).expect("a log");
-    // 204 reviews in batches of 16 are 13 steps an epoch; each epoch adds its validation.
+    // 204 reviews in batches of 16 are 13 steps an epoch; each epoch adds a validation.
     assert_eq!(log.lines().count(), 8 * 13 + 8);
     let metrics = json(&std::fs::read_to_string(at.join("model/metrics.json")).expect("metrics"));
     assert_eq!(
@@ -71,7 +71,7 @@ fn the_whole_way_on_small_data() {
             && report.contains("64 others that nothing was chosen by")
     );
 
-    // evaluate says of the test split what train said.
+    // `evaluate` reports the same metrics for the test split as `train`.
     let evaluated = json(&good(
         at,
         &[
@@ -93,7 +93,7 @@ fn the_whole_way_on_small_data() {
         evaluated["metrics"]["intervals"]["accuracy"],
         metrics["test"]["intervals"]["accuracy"]
     );
-    // By the temperature that is folded into the head: these two depend on it.
+    // The temperature is folded into the head; loss and ECE depend on it.
     let temperature = metrics["temperature"].as_f64().expect("a temperature");
     let manifest =
         json(&std::fs::read_to_string(at.join("model/starsight.json")).expect("a manifest"));
@@ -121,7 +121,8 @@ fn the_whole_way_on_small_data() {
         metrics["uncalibrated_loss"]
     );
 
-    // In int8, which tells how far it agrees with f32; the weights made anew are the same.
+    // Evaluation in int8 also reports the agreement with f32. Quantising again gives the same
+    // weights.
     let int8 = json(&good(
         at,
         &[
@@ -223,7 +224,7 @@ fn the_whole_way_on_small_data() {
         "the formats keep every column and value"
     );
 
-    // publish to a folder gives the same bundle; a site needs the page, which the browser test has.
+    // `publish --out` copies the same bundle. The browser tests cover `site`, which needs the page.
     good(at, &["publish", "--model", "model", "--out", "copy"]);
     assert_eq!(
         names(&at.join("copy")),
@@ -246,7 +247,7 @@ fn the_whole_way_on_small_data() {
         1,
         &["copy holds something already"],
     );
-    // Without the temperature, its loss is what the run noted of that.
+    // With the temperature undone, the loss equals the run's recorded uncalibrated loss.
     let path = at.join("copy/starsight.json");
     let warm = format!(r#""temperature":{}"#, 1.0 / temperature);
     std::fs::write(
@@ -270,7 +271,7 @@ fn the_whole_way_on_small_data() {
     let [here, there] = [&raw["metrics"]["loss"], &metrics["uncalibrated_loss"]]
         .map(|of| of.as_f64().expect("a number"));
     assert!((here - there).abs() < 1e-6, "{here} {there}");
-    // Without the weights in floating point, a copy is held to those that the integers stand for.
+    // A copy without floating-point weights rates with the dequantised int8 weights.
     good(
         at,
         &[
@@ -283,7 +284,7 @@ fn the_whole_way_on_small_data() {
         ],
     );
     assert!(good(at, &["rate", "--model", "light", "great app, love it"]).starts_with("★★★★★"));
-    // Its card takes notes, and names the languages that are said.
+    // Its card gets the notes and the languages given.
     std::fs::write(at.join("notes.md"), "## From whom\n\nFrom a test.\n").expect("written");
     good(
         at,
@@ -326,20 +327,20 @@ fn the_whole_way_on_small_data() {
     );
     bad(at, &["publish", "--model", "model"], 2, &["--to"]);
 
-    // A second run needs a word.
+    // A second run in the same folder needs --resume or --overwrite.
     bad(
         at,
         &TRAIN,
         1,
         &["model holds an earlier run", "--resume or --overwrite"],
     );
-    // Every other recipe is another run.
+    // --resume with another recipe is refused.
     let mut other = TRAIN.to_vec();
     other[8] = "1e-3";
     other.push("--resume");
     bad(at, &other, 1, &["holds a run of another recipe"]);
 
-    // A bundle whose weights are cut off is refused, before it rates anything.
+    // A bundle with truncated weights is refused before it rates anything.
     let weights = std::fs::read(at.join("copy/model.safetensors")).expect("weights");
     std::fs::write(
         at.join("copy/model.safetensors"),
@@ -368,7 +369,7 @@ fn the_whole_way_on_small_data() {
         1,
         &["copy holds no model.safetensors"],
     );
-    // What cannot be written is told before a model is looked for.
+    // An output that cannot be written is reported before a model is looked for.
     for (out, says) in [
         ("out.xlsx", "out.xlsx: not a kind of file that is written"),
         (
@@ -426,7 +427,7 @@ fn probabilities(rated: &str) -> Vec<f64> {
         .expect("ratings")
         .iter()
         .flat_map(|rating| rating["probabilities"].as_array().expect("five").clone())
-        .map(|p| p.as_f64().unwrap())
+        .map(|p| p.as_f64().expect("a number"))
         .collect()
 }
 
@@ -504,7 +505,7 @@ fn architectures_that_candle_computes_are_rated_and_teach() {
             &[name, "which --int8 does not compute"],
         );
     }
-    // The same weights in PyTorch's own file.
+    // The same weights in PyTorch's file format.
     let pickled = at.join("pickled");
     std::fs::create_dir(&pickled).unwrap();
     for file in ["config.json", "tokenizer.json", "pytorch_model.bin"] {
@@ -815,7 +816,7 @@ fn a_benchmark_shows_each_way() {
         figures[5]["lag"].is_null(),
         "the notebook has none for this"
     );
-    // 40 single reviews that wait a second each.
+    // 40 single reviews, each with a lag of one second.
     let slow = json(&good(
         at,
         &with(&["--batch-sizes", "1", "--lag-ms", "1000", "--json"]),
@@ -856,7 +857,7 @@ fn an_interrupted_run_resumes_to_the_same_weights() {
     };
     let log = at.join("second/train_log.jsonl");
     let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
-    // By Ctrl-C, and then by what a machine says that shuts down.
+    // By SIGINT, as Ctrl-C sends, and then by SIGTERM, as a shutdown sends.
     for (signal, after) in [("-INT", 20), ("-TERM", 150)] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
             .args(&args)
@@ -913,7 +914,7 @@ fn a_split_keeps_every_row_and_column() {
         names(&dir.path().join("parts")),
         ["test.parquet", "train.parquet", "val.parquet"]
     );
-    // Each part is read back and divided again, so its columns are there.
+    // Each part can be read and divided again, so it has all columns.
     let again = json(&good(
         dir.path(),
         &[
@@ -926,7 +927,7 @@ fn a_split_keeps_every_row_and_column() {
         ],
     ));
     assert_eq!(again["rows"]["test"], 13);
-    // The same reviews in several files, by the name of their folder, by a pattern, or each by its own.
+    // The same reviews in several files, named by their folder, by a pattern, or one by one.
     let whole = csv(101);
     let (first, second) = whole.split_at(whole.match_indices('\n').nth(50).expect("a line").0 + 1);
     std::fs::create_dir(dir.path().join("shards")).expect("a folder");
@@ -965,7 +966,8 @@ fn a_split_keeps_every_row_and_column() {
 
 #[test]
 fn what_belongs_together_is_not_divided() {
-    // 40 texts, each five times, with other stars now and then; four apps; a day later each row.
+    // 40 texts, each five times and sometimes with other stars; four apps; each row a day later
+    // than the one before.
     let row = |i: usize| {
         format!(
             "org.a{},Text {}{},2024-{:02}-{:02},{}\n",
@@ -1025,7 +1027,7 @@ fn what_belongs_together_is_not_divided() {
     assert!(disjoint(&split("column:package_name", &[]), 0));
     let [train, val, test] = split("date:date", &[]).map(|[_, _, dates]| dates);
     assert!(train.iter().max() < val.iter().min() && val.iter().max() < test.iter().min());
-    // Each text five times, the last of them with other stars: two of it stay.
+    // Of each text's five copies the last has other stars, so two rows of it stay.
     assert_eq!(rows(&split("text", &["--dedup", "package_name"])), 80);
     assert_eq!(
         rows(&split("text", &["--dedup", "package_name,date"])),
@@ -1392,7 +1394,7 @@ fn a_model_that_cannot_be_computed_is_told() {
         1,
         &["holds no model: no config.json"],
     );
-    // What looks like a repository may be a folder with a typing error.
+    // A name that looks like a repository may be a mistyped folder.
     let mut mistyped = Command::new(env!("CARGO_BIN_EXE_starsight"));
     mistyped
         .args(["rate", "--model", "runs/mdoel", "x"])
@@ -1414,7 +1416,7 @@ fn a_model_that_cannot_be_computed_is_told() {
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         std::fs::copy(fixtures.join("bert-legacy").join(name), model.join(name)).expect("copied");
     }
-    // A bare encoder cannot rate, but training starts a head for it, and says so.
+    // A bare encoder cannot rate; training adds a new head and says so.
     bad(
         at,
         &["rate", "--model", "model", "x"],
@@ -1489,7 +1491,7 @@ fn a_model_that_cannot_be_computed_is_told() {
 #[test]
 fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     let dir = trained();
-    // The limit on a file's size stands for a full disk: the write fails in the middle.
+    // A limit on file size simulates a full disk: the write fails in the middle.
     let limited = |args: &str| {
         let line = format!(
             "ulimit -f 8; trap '' XFSZ; exec '{}' {args}",
@@ -1519,7 +1521,7 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     );
     assert_eq!(names(dir.path()), before);
 
-    // The last part alone is too large, and none of the three replaces an older one.
+    // Only the last part exceeds the limit; none of the three may replace an older one.
     let at = dir.path();
     good(at, &["split", "--data", "reviews.csv", "--out", "parts"]);
     let parts = || {
@@ -1621,7 +1623,7 @@ fn what_cannot_be_printed_is_no_panic() {
         ["test.parquet", "train.parquet", "val.parquet"],
         "the work is done all the same"
     );
-    // A reader that has gone, as `head` does, has read enough.
+    // A closed pipe, as `head` leaves one, is not an error.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = run(
@@ -1633,7 +1635,7 @@ fn what_cannot_be_printed_is_no_panic() {
         (output.status.code(), text(&output.stderr)),
         (Some(0), String::new())
     );
-    // What happens meanwhile is told to nobody, and goes on.
+    // Progress that cannot be printed does not stop the run.
     let output = run(
         &[
             "train",

@@ -1,5 +1,6 @@
-//! A run on a GPU is the run on the processor, but for rounding: the loop, the log, the checkpoints know no device. The GPU is an emulated one, which does nothing before someone
-//! waits for it.
+//! A run on a GPU equals the run on the processor except for rounding: the loop, the log and the
+//! checkpoints do not depend on the device. The GPU is emulated, and computes nothing before its
+//! results are waited for.
 
 mod common;
 
@@ -31,12 +32,13 @@ fn gpu(precision: Precision) -> Place {
     }
 }
 
-/// Trains in `at` to the folder `out`; the program's own way from flags to a run, but for the device.
+/// Trains in `at` into the folder `out`. This is the program's own path from flags to a run, with
+/// the device chosen here.
 fn run(at: &Path, out: &str, place: Place, resume: bool) {
     run_saving(at, out, place, resume, Duration::MAX);
 }
 
-/// The same, saved besides each time that `save_after` has gone by.
+/// The same, with an additional checkpoint whenever `save_after` has passed.
 fn run_saving(at: &Path, out: &str, place: Place, resume: bool, save_after: Duration) {
     let cli =
         Cli::parse_from(
@@ -95,7 +97,7 @@ fn weights(at: &Path, out: &str) -> Vec<(String, Vec<f32>)> {
     weights.iter().map(values).collect()
 }
 
-/// Holds the logs and the weights of two runs to each other.
+/// Compares the logs and the weights of two runs.
 fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
     let (found_log, wanted_log) = (log(at, found), log(at, wanted));
     assert_eq!(found_log.len(), wanted_log.len());
@@ -120,7 +122,8 @@ fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
     let (mut distance, mut length) = (0.0, 0.0);
     for ((name, found), (other, wanted)) in weights(at, found).iter().zip(&weights(at, wanted)) {
         assert_eq!(name, other);
-        // Softmax does not see a bias of the keys: its gradient is nothing but rounding, which AdamW makes large.
+        // Softmax ignores a bias of the keys: its gradient is only rounding error, which AdamW
+        // scales up.
         if name.ends_with("k_lin.bias") {
             continue;
         }
@@ -186,7 +189,7 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
         (&"bf16".into(), &"f32".into())
     );
 
-    // Cut off after the sixth step on one device, gone on with on the other.
+    // Interrupted after the sixth step on one device, continued on the other.
     for (from, out, place) in [
         ("whole", "to-gpu", gpu(Precision::F32)),
         ("gpu", "to-processor", Place::Processor(Precision::F32)),
@@ -194,7 +197,7 @@ fn a_run_is_the_same_on_either_device_and_goes_on_from_one_to_the_other() {
         for step in [4, 6] {
             let folder = format!("checkpoints/step-{step:08}");
             let (from, to) = (at.join(from).join(&folder), at.join(out).join(&folder));
-            // The newest two and the best are kept; the sixth is one of them.
+            // The newest two checkpoints and the best are kept; step 6 is one of them.
             if !from.is_dir() {
                 continue;
             }
@@ -225,7 +228,8 @@ fn a_run_is_saved_by_the_clock_too_which_changes_nothing() {
         false,
         Duration::ZERO,
     );
-    // The two newest are kept. By the steps these are the sixth and the eighth; when no time is too short, all others were saved too.
+    // The two newest checkpoints are kept: by steps alone the sixth and the eighth. With an
+    // interval of zero every step is saved, so the seventh is there too.
     let seventh = |out: &str| {
         at.join(out)
             .join("checkpoints/step-00000007/state.json")
@@ -242,7 +246,8 @@ fn a_run_is_saved_by_the_clock_too_which_changes_nothing() {
     assert_eq!(losses("saved"), losses("whole"));
 }
 
-/// A run on a GPU of little memory, of which the next test reads what it says: that takes a process of its own.
+/// A run on a GPU with little memory. The next test reads its standard error, so it needs its own
+/// process.
 #[test]
 #[ignore = "the next test runs it"]
 fn on_a_small_gpu() {
@@ -330,7 +335,7 @@ fn a_gpu_that_is_not_there_is_told_of() {
     let dir = folder_with("reviews.csv", csv(200));
     let rate = ["rate", "--model", "nothing", "--device", "cuda", "Great"];
     let error = common::bad(dir.path(), &rate, 1, &[]);
-    // With a GPU it is the model that is missing.
+    // On a machine with a GPU the error is the missing model.
     assert!(
         error.contains("--device cpu computes on the processor") || error.contains("nothing"),
         "{error}"

@@ -1,4 +1,5 @@
-//! The model crate against what transformers and scikit-learn computed: tests/record/ made the fixtures.
+//! The model crate, checked against results of transformers and scikit-learn; tests/record/ made
+//! the fixtures.
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
@@ -86,7 +87,7 @@ fn every_review_of_a_packed_batch_equals_its_single_call() {
     }
 }
 
-/// Of a padded batch too: candle knows no other.
+/// Each text alone and all in one batch, which candle pads.
 #[test]
 fn what_candle_computes_is_what_transformers_does() {
     for name in candle::MODEL_TYPES {
@@ -186,7 +187,8 @@ fn an_old_bare_checkpoint_is_understood() {
         ["classifier.weight", "classifier.bias"],
         "the pooler is there"
     );
-    // A classifier that passes the first five pooled values on, to see them.
+    // A classifier that passes the first five pooled values through, so that the test can read
+    // them.
     let eye = Tensor::eye(config.hidden_size, DType::F32, &Device::Cpu)
         .and_then(|t| t.narrow(0, 0, 5)?.contiguous())
         .expect("a matrix");
@@ -213,7 +215,7 @@ fn an_old_bare_checkpoint_is_understood() {
 
 #[test]
 fn the_encoder_agrees_with_candle_transformers_on_bert() {
-    // An implementation by other hands; its DistilBERT uses another GELU, its BERT the same one.
+    // An independent implementation. Its BERT uses the same GELU; its DistilBERT uses another one.
     use candle_nn::VarBuilder;
     use candle_transformers::models::bert::{BertModel, Config};
     let json = fixture("bert/config.json");

@@ -1,4 +1,4 @@
-//! The recipe's flags, as a user gives them: what each does to a small run.
+//! The flags of the recipe: the effect of each on a small run.
 
 mod common;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use starsight::data::Tables;
 use tempfile::TempDir;
 
-/// A folder with reviews.csv (320 rows, 204 of them to train) and base/, of two layers.
+/// A folder with reviews.csv (320 rows, 204 of them for training) and base/, of two layers.
 fn based() -> TempDir {
     let dir = folder_with("reviews.csv", csv(320));
     let init = [
@@ -32,7 +32,8 @@ fn based() -> TempDir {
     dir
 }
 
-/// Trains in steps of 16 reviews, 13 an epoch, to the folder `out`; what the program said on standard error.
+/// Trains in steps of 16 reviews, 13 an epoch, into the folder `out`, and returns the standard
+/// error.
 fn train(at: &Path, out: &str, flags: &[&str]) -> String {
     let base = [
         "train",
@@ -150,7 +151,8 @@ fn a_recipe_is_kept_and_can_be_run_again() {
         rates[19]
     );
 
-    // Its bundle says how the reviews were divided: which dates the test split has tells.
+    // The bundle records how the reviews were divided. The dates in the test split show which split
+    // was used.
     let dates = |flags: &[&str]| {
         let evaluate = [
             "evaluate",
@@ -184,7 +186,7 @@ fn a_recipe_is_kept_and_can_be_run_again() {
             && own != dates(&["--split-seed", "42"])
     );
     assert!(dates(&["--rows", "310"]).2);
-    // So it does of copies that were left out.
+    // It also records whether copies were left out.
     let path = at.join("first/starsight.json");
     let mut manifest = json(&text(&read(at, "first/starsight.json")));
     assert_eq!(
@@ -198,12 +200,12 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     std::fs::write(&path, manifest.to_string()).expect("written");
     assert!(dates(&[]).1.as_u64() < Some(60));
 
-    // One flag besides makes another run of it.
+    // One further flag makes a different run.
     let mut other = again.to_vec();
     other[8] = "other";
     good(at, &[&other[..], &["--max-steps", "4"]].concat());
     assert_eq!(log(at, "other").len(), 4 + 1);
-    // And what the file says wrong is told with its place, before anything is written.
+    // A mistake in the file is reported with its place before anything is written.
     std::fs::write(at.join("bad.toml"), "epochs = 2\nlearning-rate = 1e-3\n").expect("written");
     other[6..9].copy_from_slice(&["bad.toml", "--out", "none"]);
     bad(
@@ -261,10 +263,10 @@ fn what_is_frozen_stays_and_the_rest_moves() {
                 .all(|name| name.contains(".embeddings.") || name.contains(".layer.0.")),
         "{lower:?}"
     );
-    // What does not move has no share in the gradient's norm either.
+    // Frozen tensors do not count in the gradient's norm either.
     let norm = |out: &str| log(at, out)[0]["grad_norm"].as_f64().expect("a number");
     assert!(norm("lower") < norm("embeddings") && norm("embeddings") < norm("all"));
-    // A checkpoint holds what is frozen too.
+    // A checkpoint holds the frozen tensors too.
     let output = starsight(
         at,
         &[
@@ -291,7 +293,7 @@ fn what_is_frozen_stays_and_the_rest_moves() {
 fn a_run_stops_when_nothing_gets_better() {
     let dir = based();
     let at = dir.path();
-    // At a rate this small the accuracy of a fresh head stays where it is.
+    // At a learning rate this small the accuracy of a new head does not change.
     let said = train(
         at,
         "stale",
@@ -321,7 +323,7 @@ fn a_run_stops_when_nothing_gets_better() {
         said.contains("the weights after step 2, epoch 0.15, are kept: accuracy"),
         "{said}"
     );
-    // Stopped is stopped: resuming adds nothing.
+    // A stopped run stays stopped: resuming adds nothing.
     let resume = [
         "--lr",
         "1e-12",
@@ -358,7 +360,7 @@ fn an_explosion_names_its_step_and_reviews() {
         "--save-every",
         "1",
     ];
-    // Weights this large leave no finite number after the first step.
+    // Weights this large make every number infinite or NaN after the first step.
     let said = bad(
         at,
         &[&line[..], &["--lr", "1e30", "--warmup", "0"]].concat(),
@@ -460,7 +462,7 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
         "--epochs", "12", "--lr", "1e-2", "--batch", "16", "--accum", "1", "--teacher-share", "1", "--json",
     ];
     let outcome = json(&good(at, &flags));
-    // The stars had no share in it.
+    // The stars were not used.
     assert!(
         outcome["test"]["accuracy"].as_f64().expect("a number") > 0.7,
         "{outcome}"
@@ -481,7 +483,7 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
             .starts_with("# starsight distill --teacher model --layers 1 --hidden 16 --heads 2 --vocab-size 150 --data reviews.csv")
     );
 
-    // What the teacher said is kept, for it takes a while.
+    // The teacher's logits are cached, because computing them is slow.
     let again = starsight(at, &[&flags[..], &["--resume"]].concat());
     assert!(
         again.status.success() && text(&again.stderr).contains("reviews are taken from"),
@@ -493,7 +495,7 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
         outcome["test"]["loss"]
     );
 
-    // Another share is another run; and without a teacher there is nothing to share.
+    // Another temperature is another run; and without a teacher its share is refused.
     bad(
         at,
         &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(),
@@ -557,7 +559,7 @@ fn recipes_are_compared_over_seeds() {
     ];
     let compare = |recipes: &[&str]| starsight(at, &[&["compare"], recipes, &flags].concat());
 
-    // What is wrong with a recipe is said before anything is trained.
+    // A mistake in a recipe is reported before anything is trained.
     let broken = compare(&["plain.toml", "broken.toml"]);
     assert_eq!(broken.status.code(), Some(1));
     assert!(
@@ -596,7 +598,7 @@ fn recipes_are_compared_over_seeds() {
             if line["data"] == "other.csv" { 40 } else { 64 }
         );
     }
-    // The bundle's own figures are those of the likeliest stars.
+    // The bundle's own figures use the likeliest stars.
     let of = |run: &str| {
         json(&text(&read(at, &format!("runs/{run}/metrics.json"))))["test"]["accuracy"].clone()
     };
@@ -609,7 +611,7 @@ fn recipes_are_compared_over_seeds() {
         [&of("soft-42"), &of("soft-43")]
     );
 
-    // Nothing is done twice.
+    // Finished runs are not trained again.
     let again = compare(&["plain.toml", "soft.toml"]);
     let said = text(&again.stderr);
     assert!(
@@ -645,7 +647,7 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
             rating["expected"].as_f64().map(f64::round)
         );
     }
-    // What the manifest says holds where nothing is said.
+    // The manifest's decoding is used when no flag is given.
     let path = at.join("model/starsight.json");
     let mut manifest = json(&text(&read(at, "model/starsight.json")));
     assert_eq!(manifest["decoding"], "likeliest");
@@ -713,7 +715,8 @@ fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
             .iter()
             .all(|file| file["path"] != "model.safetensors")
     );
-    // So nothing is lost without the floating-point weights: the probes are held to 1e-3, and here it is none at all.
+    // So nothing is lost without the floating-point weights: probes may differ by 1e-3, and here
+    // they do not differ at all.
     let rate = |model: &str| {
         good(
             at,
@@ -753,7 +756,7 @@ fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
         json(&text(&read(at, "own/metrics.json")))["test"]["loss"]
     );
     assert!(evaluated(&["--int8"])["agreement"]["same_star"].as_f64() > Some(0.95));
-    // One can go on from the integers too.
+    // Training can continue from the int8 weights too.
     good(
         at,
         &[
@@ -773,7 +776,8 @@ fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
         ],
     );
 
-    // The last steps see other weights than they would; what came before is the same. A run that was cut there goes on to the same end.
+    // The last steps see other weights than without int8; the steps before are the same. A run that
+    // was interrupted there ends with the same weights.
     train(at, "plain", &flags[..6]);
     let loss = |out: &str, step: usize| {
         log(at, out)
@@ -802,8 +806,9 @@ fn fewer_reviews_of_the_training_split_are_learned() {
     assert_eq!(json(&text(&read(at, "few/metrics.json")))["steps"], 4);
 }
 
-/// A visitor tries the starter on a word or two. These 121 short reviews in sixteen languages were made up for the purpose; three in four must be rated low, middle or high as they are meant.
-/// The aim is nine in ten: the starter of this version rates 96 rightly, its teacher 109.
+/// A visitor tries the starter on a word or two. These 121 short reviews in sixteen languages were
+/// invented for this test; three in four must be rated low, middle or high as intended. The aim is
+/// nine in ten: the starter of this version gets 96 right, its teacher 109.
 #[test]
 fn the_starter_knows_good_from_bad_in_short_reviews() {
     let dir = folder_with("short.csv", include_str!("fixtures/short_reviews.csv"));
@@ -890,7 +895,7 @@ fn the_starter_rates_and_is_gone_on_from() {
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
     let recipe = text(&read(at, "own/recipe.toml"));
-    // Its own recipe holds where nothing else is said, and a file of one's own replaces it.
+    // The starter's own recipe supplies the defaults, and a file given by the user replaces it.
     for line in [
         "# starsight train --model starter",
         "epochs = 8\n",
@@ -923,7 +928,7 @@ fn the_starter_rates_and_is_gone_on_from() {
 fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
     let dir = common::trained();
     let at = dir.path();
-    // The same reviews, as nobody rated them; and some without text, of which there is nothing to think.
+    // The same reviews without stars, and some without text, which are not used.
     let texts: String = csv(320)
         .lines()
         .skip(1)
@@ -984,7 +989,7 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
         &["reviews.parquet: no such file"],
     );
 
-    // Without a share it is asked about these alone.
+    // With a share of 0 the teacher labels only these.
     let alone = &[
         &flags[..],
         &[
@@ -1013,7 +1018,7 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
         1,
         &["--teacher-share 0 leaves reviews without stars to the teacher, and there are none"],
     );
-    // Two teachers that are one and the same teach what it does alone.
+    // The same teacher given twice teaches what it does alone.
     let two = &[
         &flags[..],
         &[
@@ -1040,7 +1045,7 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
 
 #[test]
 fn repeated_reviews_are_learned_as_texts_with_counts() {
-    // 20 texts, each sixteen times, most of them by fives.
+    // 20 texts, each sixteen times, most of them with five stars.
     let row = |i: usize| {
         format!(
             "\"text number {} of all\",{},{}\n",
@@ -1101,7 +1106,7 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
             .is_none(),
         "no text stands in two parts"
     );
-    // Divided by stars, every text stands in the training split.
+    // Divided by stars, every text occurs in the training split.
     train(at, "each", &["--weight-column", "times"]);
     assert!(
         json(&text(&read(at, "each/metrics.json")))

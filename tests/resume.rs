@@ -1,4 +1,4 @@
-//! Runs that are cut off at any instant, and go on to the same weights.
+//! Runs that are interrupted at any moment and resume to the same weights.
 
 mod common;
 
@@ -16,7 +16,8 @@ mod unix {
 
     use crate::common::{self, bad, csv, folder_with, good, json, starsight, text};
 
-    /// Dropout, an evaluation within the epoch, and checkpoints besides: the more often the program saves, the more often a kill falls into saving.
+    /// Dropout, an evaluation within the epoch, and further checkpoints: frequent saving makes it
+    /// likely that a kill interrupts a save.
     #[rustfmt::skip]
     const TRAIN: [&str; 23] = [
         "train", "--resume", "--model", "base", "--data", "reviews.csv", "--lr", "5e-3", "--epochs", "5", "--batch", "16", "--accum", "1", "--dropout", "0.2",
@@ -27,7 +28,8 @@ mod unix {
         TRAIN.into_iter().chain([out]).collect()
     }
 
-    /// A folder with reviews.csv, base/, and whole/, a run that nothing cut off; its time.
+    /// A folder with reviews.csv, base/, and whole/, a run without interruption; and the time it
+    /// took.
     fn whole() -> (tempfile::TempDir, Duration) {
         let dir = folder_with("reviews.csv", csv(320));
         let init = [
@@ -52,7 +54,7 @@ mod unix {
         (dir, time)
     }
 
-    /// Asserts that the run in `out` came to what whole/ did, and left nothing beside it.
+    /// Asserts that the run in `out` gave the same results as whole/, and left no temporary files.
     fn assert_whole(at: &Path, out: &str) {
         let read = |run: &str, name: &str| fs::read(at.join(run).join(name)).expect("a file");
         assert!(
@@ -117,7 +119,7 @@ mod unix {
             .spawn()
             .expect("started");
         std::thread::sleep(time);
-        // SIGKILL; it may have come to its end before.
+        // SIGKILL; the run may have ended before.
         child.kill().expect("killed");
         child.wait_with_output().expect("ended")
     }
@@ -126,7 +128,8 @@ mod unix {
     fn a_run_that_is_killed_again_and_again_ends_with_the_same_weights() {
         let (dir, time) = whole();
         let at = dir.path();
-        // Drawn from a seed, so that a failure can be looked for again; the clock still has its say.
+        // Times are drawn from a seed, so that a failure can be looked for again, as far as the
+        // clock allows.
         for i in 0..8 {
             let share = rng::bits(2026, i) as f64 / u64::MAX as f64;
             let output = killed_after(at, "killed", time.mul_f64(0.6 * share));
@@ -147,7 +150,7 @@ mod unix {
 
     #[test]
     fn a_validation_that_is_interrupted_is_made_up_for() {
-        // No two the same: those would be rated once.
+        // All texts differ: equal ones would be rated once.
         let words = |i: usize| {
             (0..16)
                 .map(|bit| if (i >> bit) & 1 == 1 { " good" } else { " bad" })
@@ -207,7 +210,7 @@ mod unix {
         let clock = Instant::now();
         while log().lines().count() < 2 {
             assert!(
-                clock.elapsed() < Duration::from_secs(60)
+                clock.elapsed() < Duration::from_mins(1)
                     && child.try_wait().expect("a child").is_none(),
                 "no steps"
             );
@@ -236,7 +239,7 @@ mod unix {
         good(at, &train("cut"));
         assert_whole(at, "cut");
 
-        // When all is learned the test split is left, of 8,000 reviews.
+        // After the last step the test split of 8,000 reviews remains to be rated.
         let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
             .args(train("rated"))
             .current_dir(at)
@@ -266,7 +269,7 @@ mod unix {
         assert_whole(at, "rated");
     }
 
-    /// Changes what each checkpoint of whole/ tells of the run.
+    /// Applies `change` to the saved state in each checkpoint of whole/.
     fn retold(at: &Path, change: impl Fn(&mut Value)) {
         for name in checkpoints(at, "whole") {
             let path = at.join("whole/checkpoints").join(name).join("state.json");
@@ -295,7 +298,7 @@ mod unix {
             "init", "--data", "reviews.csv", "--out", "other/base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32", "--seed", "7",
         ];
         good(at, &init);
-        // Of the same name, shape and vocabulary.
+        // Another base with the same name, shape and vocabulary.
         let other: Vec<&str> = train("whole")
             .into_iter()
             .map(|flag| if flag == "base" { "other/base" } else { flag })
@@ -368,7 +371,7 @@ mod unix {
             );
         };
         good(at, &distil("1", &[]));
-        // Checkpoints alone tell that a run was there.
+        // Only checkpoints show that there was a run.
         fs::remove_file(at.join("student/starsight.json")).expect("removed");
         let missing: Vec<&str> = distil("2", &[])
             .into_iter()
@@ -390,7 +393,7 @@ mod unix {
         );
         again(&distil("1", &["--resume"]));
         assert_eq!(layers(), Some(1));
-        // Where nothing was learned yet there is nothing to go on with.
+        // Without a checkpoint there is nothing to resume from.
         for name in checkpoints(at, "student") {
             fs::remove_dir_all(at.join("student/checkpoints").join(name)).expect("removed");
         }
@@ -400,7 +403,7 @@ mod unix {
         assert_eq!(layers(), Some(1));
     }
 
-    /// What befalls a checkpoint's folder.
+    /// Damages a checkpoint's folder.
     type Damage = fn(&Path);
 
     #[test]
@@ -443,10 +446,10 @@ mod unix {
                 fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
             }),
             ("a file is gone", |path| {
-                fs::remove_file(path.join("second_moment.safetensors")).expect("removed")
+                fs::remove_file(path.join("second_moment.safetensors")).expect("removed");
             }),
             ("no state", |path| {
-                fs::remove_file(path.join("state.json")).expect("removed")
+                fs::remove_file(path.join("state.json")).expect("removed");
             }),
             ("half a state", |path| {
                 let bytes = fs::read(path.join("state.json")).expect("a state");
@@ -469,7 +472,7 @@ mod unix {
                 "{what}: {said}"
             );
         }
-        // What a killed program left unfinished is swept.
+        // Temporary files of a killed program are removed.
         copy();
         fs::create_dir(at.join("copy/checkpoints/.saving-abc")).expect("a folder");
         fs::write(
@@ -479,7 +482,7 @@ mod unix {
         .expect("written");
         fs::write(at.join("copy/.starsight-abc"), "half").expect("written");
         resumed("leftovers");
-        // Without a whole one, nothing is taken in its place.
+        // Without an intact checkpoint the run is refused.
         copy();
         for name in checkpoints(at, "copy") {
             fs::remove_file(at.join("copy/checkpoints").join(name).join("state.json"))
@@ -497,7 +500,7 @@ mod unix {
     fn a_disk_that_fills_up_costs_nothing_that_was_saved() {
         let (dir, _) = whole();
         let at = dir.path();
-        // The limit on a file's size stands for a full disk: the log fits, the weights do not.
+        // A limit on file size simulates a full disk: the log fits, the weights do not.
         let limited = || {
             let line = format!(
                 "ulimit -f 64; trap '' XFSZ; exec '{}' {}",

@@ -1,4 +1,5 @@
-//! Training against what PyTorch and transformers computed, step by step: tests/record/steps.py made the fixture.
+//! Training, checked step by step against PyTorch and transformers; tests/record/steps.py made the
+//! fixture.
 
 mod common;
 
@@ -85,13 +86,13 @@ impl Run {
         }
     }
 
-    /// The loss of a step; its gradient is in the workspace.
+    /// Returns the loss of a step and leaves its gradient in the workspace.
     fn gradient(&mut self, rows: &[usize], token_budget: usize, number: usize) -> f64 {
         let counts: Vec<Counts> = rows.iter().map(|row| one(self.labels[*row])).collect();
         self.gradient_of(rows, &counts, token_budget, number)
     }
 
-    /// The same of texts that were given stars so often.
+    /// The same for texts with counts of each number of stars.
     fn gradient_of(
         &mut self,
         rows: &[usize],
@@ -119,7 +120,7 @@ impl Run {
         .expect("a gradient")
     }
 
-    /// The gradient in the workspace by the names of its tensors.
+    /// The gradient in the workspace, by tensor name.
     fn gradients(&self) -> Vec<(String, Vec<f32>)> {
         let all = self.workspace.gradients.to_dense();
         self.model
@@ -148,7 +149,8 @@ fn recorded() -> Value {
     serde_json::from_slice(&fixture("steps.json")).expect("JSON")
 }
 
-/// Sum, L2 norm, and a sum weighted by position, which a transposed tensor would change: as tests/record/steps.py.
+/// Sum, L2 norm, and a sum weighted by position, which detects a transposed tensor; as in
+/// tests/record/steps.py.
 fn summary(x: &[f32]) -> [f64; 3] {
     let x = || x.iter().map(|x| f64::from(*x));
     let weighted = x()
@@ -167,7 +169,7 @@ fn assert_summary(tensor: &[f32], wanted: &Value, tolerance: f64, what: &str) {
         .collect();
     let root = (tensor.len() as f64).sqrt();
     for (i, (found, wanted_i)) in summary(tensor).iter().zip(&wanted).enumerate() {
-        // A sum of n elements can be off by the square root of n where their norm is off by 1.
+        // A sum of n elements can differ by sqrt(n) where their norm differs by 1.
         let scale = wanted[1] * if i == 1 { 1.0 } else { root };
         assert!(
             (found - wanted_i).abs() <= tolerance * scale,
@@ -246,7 +248,8 @@ fn twenty_steps_are_those_of_transformers() {
 fn a_gradient_does_not_depend_on_the_packing() {
     let recorded = recorded();
     for name in ["distilbert", "bert"] {
-        // Dropout on, reviews of unequal weight: what a review draws and counts must not depend on where it lies either.
+        // Dropout is on and the classes have unequal weights: a review's dropout and weight must
+        // not depend on its place in the batch either.
         let mut run = Run::new(name, 0.3, &recorded);
         run.loss = Loss::new(0.1, [1.0, 2.0, 2.5, 2.0, 0.5]);
         let rows = [7, 0, 5, 3, 8, 2, 11, 4];
@@ -281,7 +284,7 @@ fn texts_with_counts_have_the_loss_and_the_gradient_of_all_their_reviews() {
     for name in recorded["models"].as_object().expect("models").keys() {
         let mut run = Run::new(name, 0.0, &recorded);
         run.loss = Loss::new(0.1, [1.0, 2.0, 2.5, 2.0, 0.5]);
-        // Three texts, one of them fifty times, with stars of all kinds.
+        // Three texts, one of them fifty times, with all numbers of stars.
         let counts: [Counts; 3] = [
             [20.0, 3.0, 0.0, 7.0, 20.0],
             [0.0, 0.0, 1.0, 0.0, 0.0],
@@ -314,7 +317,8 @@ fn texts_with_counts_have_the_loss_and_the_gradient_of_all_their_reviews() {
                 .map(|(a, b)| f64::from(a - b).powi(2))
                 .sum::<f64>()
                 .sqrt();
-            // Of some the gradient is zero but for rounding: a key's bias moves all scores of a query alike.
+            // Some gradients are zero except for rounding: a key's bias shifts all scores of a
+            // query alike.
             assert!(
                 far <= 1e-4 * norm + 1e-6,
                 "{name}: {tensor} is {far} off {norm}"
@@ -332,7 +336,8 @@ fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
         let [_, norm, _] = summary(&gradient);
         assert!(norm.is_finite() && norm > 0.0, "{name}: {norm}");
     }
-    // The first AdamW step moves every weight by about the learning rate, however long the gradient is.
+    // The first AdamW step moves every weight by about the learning rate, however large the
+    // gradient is.
     let classifier = |weights: Vec<(String, Vec<f32>)>| {
         weights
             .into_iter()
@@ -364,7 +369,7 @@ fn every_tensor_gets_a_gradient_and_clipping_only_shortens() {
 fn a_nan_in_the_head_is_not_hidden() {
     for name in ["distilbert", "bert"] {
         let mut run = Run::new(name, 0.0, &recorded());
-        // The bias before the activation.
+        // The bias of the layer before the activation.
         let mut head = run
             .model
             .layout()
@@ -387,7 +392,7 @@ fn a_nan_in_the_head_is_not_hidden() {
 
 #[test]
 fn a_gradient_that_vanished_is_told_of_once() {
-    // Nothing goes back through a classifier of zeros.
+    // A classifier of zeros passes no gradient back.
     let dir = common::folder_with("reviews.csv", common::csv(80));
     let at = dir.path();
     common::good(
@@ -461,7 +466,7 @@ fn a_gradient_that_vanished_is_told_of_once() {
     assert_eq!(named, wanted);
 }
 
-/// The same model on candle's graph, whose gradients are candle's.
+/// The same model on candle's graph, with candle's gradients.
 #[test]
 fn logits_and_gradients_are_those_of_candles_graph() {
     let recorded = recorded();
@@ -498,7 +503,7 @@ fn logits_and_gradients_are_those_of_candles_graph() {
             let loss = candle_nn::loss::cross_entropy(&logits, &labels).expect("a loss");
             let wanted = loss.backward().expect("gradients");
 
-            // A budget of few tokens: several batches.
+            // A small token budget makes several batches.
             let found = run.gradient(&rows, 30, 5);
             let loss = f64::from(loss.to_scalar::<f32>().expect("a number"));
             assert!(
@@ -602,7 +607,8 @@ fn what_is_frozen_costs_nothing_and_stays() {
     }
 }
 
-/// With dropout, so that both must draw the same. What bf16 rounds away is 2^-9 of an operand; a wrong product would be off by as much as the gradient is large.
+/// Dropout is on, so that both precisions must draw the same masks. bf16 rounds away at most 2^-9
+/// of an operand; a wrong product would differ by as much as the gradient itself.
 #[test]
 fn a_gradient_in_bf16_is_that_in_f32_but_for_its_rounding() {
     let recorded = recorded();
@@ -625,7 +631,8 @@ fn a_gradient_in_bf16_is_that_in_f32_but_for_its_rounding() {
             let (found, wanted) = (&found[tensor.range.clone()], &wanted[tensor.range.clone()]);
             let off = norm(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
             let whole = norm(&mut wanted.iter().copied());
-            // Where a gradient is what remains of large terms, as in a bias of attention, rounding is large beside it.
+            // Where a gradient is the small difference of large terms, as for a bias of attention,
+            // rounding is large in proportion.
             assert!(
                 off <= 0.05 * whole + 0.01 * total,
                 "{name}: {} is off by {off:e} of {whole:e}",

@@ -1,4 +1,5 @@
-//! Embeds what the program carries, as tables of files: the built page for `src/site/`, the starter for `src/starter.rs`.
+//! Embeds files into the program as tables: the built page for `src/site/`, the starter for
+//! `src/starter.rs`.
 
 use std::{
     env, fs, io,
@@ -8,7 +9,7 @@ use std::{
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     println!("cargo::rerun-if-changed=build.rs");
-    // A folder that is being filled has no start page yet.
+    // While the page is being built, its folder has no start page.
     embed(&root.join("../web/dist"), "index.html", "page.rs")?;
     embed(
         &root.join("../models/starter"),
@@ -17,9 +18,10 @@ fn main() -> io::Result<()> {
     )
 }
 
-/// Writes a table of the files below `folder`, which is empty as long as `last` is not there.
+/// Writes a table of the files below `folder`; the table is empty while the file `last` is missing.
 fn embed(folder: &Path, last: &str, table: &str) -> io::Result<()> {
-    // Cargo can watch only what exists, and would otherwise compile this package again each time.
+    // Cargo can watch only existing folders; for a missing one it would compile this package every
+    // time.
     fs::create_dir_all(folder)?;
     let folder = fs::canonicalize(folder)?;
     println!("cargo::rerun-if-changed={}", folder.display());
@@ -32,7 +34,11 @@ fn embed(folder: &Path, last: &str, table: &str) -> io::Result<()> {
     for file in &files {
         let below = file.strip_prefix(&folder).expect("it was found there");
         let name: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
-        text += &format!("    ({:?}, include_bytes!({:?})),\n", name.join("/"), file);
+        text += &format!(
+            "    ({:?}, include_bytes!({:?})),\n",
+            name.join("/"),
+            file.to_string_lossy()
+        );
     }
     text += "]\n";
     fs::write(
@@ -41,7 +47,7 @@ fn embed(folder: &Path, last: &str, table: &str) -> io::Result<()> {
     )
 }
 
-/// Adds the files below `folder`, but for hidden ones: trunk's working folder is one of these.
+/// Adds the files below `folder`, without hidden ones such as trunk's working folder.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

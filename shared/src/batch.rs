@@ -1,8 +1,10 @@
 //! Packed batches: the token ids of many reviews end to end, without padding.
 //!
-//! Reviews are short and uneven, so padding a batch to its longest review costs 6 to 8 times the real tokens. A packed batch costs none: attention works sequence by
-//! sequence between the boundaries of `cu_seqlens`, everything else is row by row. (Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021; the
-//! layout is flash-attention's "varlen".)
+//! Reviews are short and differ in length, so padding a batch to its longest review costs 6 to 8
+//! times the real tokens. A packed batch needs no padding: attention runs sequence by sequence
+//! between the boundaries of `cu_seqlens`, and everything else runs row by row. (Krell et al.,
+//! "Efficient Sequence Packing without Cross-contamination", 2021; the layout is flash-attention's
+//! "varlen".)
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,20 +12,21 @@ use std::sync::Arc;
 
 use crate::{Error, parallel};
 
-/// Reviews end to end.
+/// The token ids of several reviews, concatenated.
 #[derive(Debug, Clone)]
 pub struct PackedBatch {
     /// Token ids of all reviews, (tokens).
     pub token_ids: Vec<u32>,
-    /// Cumulative sequence lengths, (reviews + 1): review i is `token_ids[cu_seqlens[i]..cu_seqlens[i + 1]]`.
+    /// Cumulative sequence lengths, (reviews + 1): review i is
+    /// `token_ids[cu_seqlens[i]..cu_seqlens[i + 1]]`.
     pub cu_seqlens: Arc<[u32]>,
 }
 
 impl PackedBatch {
-    /// Packs `reviews`, each the token ids of one review with its special tokens.
+    /// Packs `reviews`: one slice of token ids per review, special tokens included.
     ///
     /// # Errors
-    /// [`Error::Input`] when a review has no token at all: even an empty text has its two special tokens.
+    /// [`Error::Input`] when a review has no tokens. Even an empty text has its two special tokens.
     pub fn new(reviews: &[&[u32]]) -> Result<PackedBatch, Error> {
         let mut token_ids = Vec::with_capacity(reviews.iter().map(|r| r.len()).sum());
         let mut cu_seqlens = Vec::with_capacity(reviews.len() + 1);
@@ -69,17 +72,18 @@ impl PackedBatch {
     }
 }
 
-/// Reviews of which many are the same, as short ones are: each is to be rated once.
+/// The distinct reviews of a batch. Short reviews often repeat, and each needs to be rated only
+/// once.
 #[derive(Debug)]
 pub struct Distinct {
-    /// Which reviews are the first of their tokens, ascending.
+    /// Indices of the reviews that are the first with their token ids, ascending.
     pub firsts: Vec<usize>,
-    /// For each review, which of `firsts` has its tokens.
+    /// For each review, the index into `firsts` of the review with the same token ids.
     pub like: Vec<usize>,
 }
 
 impl Distinct {
-    /// So many reviews, each held to be one of its own.
+    /// Treats each of `reviews` reviews as distinct.
     pub fn all(reviews: usize) -> Distinct {
         Distinct {
             firsts: (0..reviews).collect(),
@@ -87,7 +91,7 @@ impl Distinct {
         }
     }
 
-    /// Among `reviews`, each the token ids of one.
+    /// Finds the distinct reviews among `reviews`, each given as its token ids.
     pub fn of<R: AsRef<[u32]>>(reviews: &[R]) -> Distinct {
         let mut known = HashMap::with_capacity(reviews.len());
         let mut distinct = Distinct {
@@ -106,15 +110,18 @@ impl Distinct {
     }
 }
 
-/// Divides reviews of the given lengths into packed batches of at most `token_budget` tokens: groups of indices, longest reviews first, so that reviews of a batch are of
-/// like length and the largest batch is met at once. A review longer than the budget gets a batch of its own.
+/// Divides reviews of the given lengths into packed batches of at most `token_budget` tokens.
+/// Returns groups of indices, longest reviews first, so that the reviews of a batch have similar
+/// lengths and the largest batch comes first. A review longer than the budget gets a batch of its
+/// own.
 pub fn plan(lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
     pack_in_order(&order, lengths, token_budget)
 }
 
-/// Divides `order` (indices into `lengths`) into consecutive groups of at most `token_budget` tokens each; a longer review gets a group of its own.
+/// Divides `order` (indices into `lengths`) into consecutive groups of at most `token_budget`
+/// tokens each; a longer review gets a group of its own.
 pub fn pack_in_order(order: &[usize], lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
@@ -133,19 +140,23 @@ pub fn pack_in_order(order: &[usize], lengths: &[usize], token_budget: usize) ->
     groups
 }
 
-/// What a review of `tokens` tokens costs in a model of this width, in no unit. A token goes through products of 12 width² multiplications a layer, and through attention, 2 width for
-/// each token of its review; those take about five times as long as a product's.
+/// Relative cost of a review of `tokens` tokens in a model of this width, without a unit. Per
+/// layer, a token needs 12 width² multiplications in linear layers, and 2 width in attention for
+/// each token of its review. A multiplication in attention takes about five times as long as one in
+/// a linear layer.
 fn cost(tokens: usize, width: usize) -> usize {
     tokens * (6 * width / 5 + tokens)
 }
 
-/// Cuts a batch into runs of reviews that cost about the same: of `tokens` tokens or more if there are so many, and one for each thread at least if there are so few.
+/// Cuts a batch into ranges of consecutive reviews of about equal cost. The ranges average about
+/// `tokens` tokens or fewer, and their number is a multiple of the number of threads as far as
+/// there are enough reviews.
 pub(crate) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Range<usize>> {
     let count = (batch.tokens() / tokens)
         .max(1)
         .next_multiple_of(parallel::cores())
         .min(batch.reviews());
-    // What the reviews up to each, and it, cost.
+    // Cumulative cost up to and including each review.
     let costs: Vec<usize> = batch
         .lengths()
         .scan(0, |sum, tokens| {
@@ -157,7 +168,8 @@ pub(crate) fn divide(batch: &PackedBatch, tokens: usize, width: usize) -> Vec<Ra
     let mut ranges = Vec::with_capacity(count);
     let mut start = 0;
     for shard in 1..=count {
-        // Up to the review whose middle lies behind this share of the cost; but no shard empty, and none left without a review.
+        // The shard ends after the last review whose midpoint lies within this share of the cost.
+        // No shard is empty, and enough reviews remain for the shards that follow.
         let share = total * shard / count;
         let reached = costs
             .windows(2)
@@ -253,7 +265,8 @@ mod tests {
                     costs.clone().min().expect("a shard"),
                     costs.max().expect("a shard"),
                 );
-                // The dearest review is the grain.
+                // Shards consist of whole reviews, so their costs may differ by that of the most
+                // expensive one.
                 assert!(high - low <= 2 * cost(42, 64), "{low} to {high}");
             }
         }

@@ -18,7 +18,7 @@ pub const INT8_WEIGHTS: &str = "web/weights.safetensors";
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The tokeniser's settings as transformers reads them.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The vocabulary, a piece a line.
+/// The vocabulary, one piece per line.
 pub const VOCAB: &str = "vocab.txt";
 /// The model card.
 pub const CARD: &str = "README.md";
@@ -31,20 +31,22 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     /// Version of this description, [`FORMAT`].
     pub format: u32,
-    /// The model's name, for people.
+    /// The model's display name.
     pub name: String,
-    /// Every file of the bundle but the manifest itself.
+    /// Every file of the bundle except the manifest itself.
     pub files: Vec<FileEntry>,
-    /// Texts with the logits that the trainer computed: whoever loads the bundle can tell whether it computes the same.
+    /// Texts with the logits that the trainer computed. A loader uses them to check that it
+    /// computes the same logits.
     pub probes: Vec<Probe>,
     /// Metrics on the test split.
     pub metrics: Option<serde_json::Value>,
-    /// Calibration temperature by which logits are divided; 1 is none.
+    /// Calibration temperature by which logits are divided; 1 means no calibration.
     pub temperature: f32,
-    /// How stars follow from the probabilities.
+    /// How the probabilities are turned into stars.
     #[serde(default)]
     pub decoding: Decoding,
-    /// Shares of one to five stars among the training reviews, as they were weighted, all above 0; without them no rating is called a guess.
+    /// Shares of one to five stars among the training reviews, after weighting, all above 0.
+    /// Without them no rating is marked as a guess.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<[f32; LABELS]>,
     /// Base model, data, split seed, hyperparameters, code version.
@@ -56,7 +58,7 @@ pub struct Manifest {
 pub struct FileEntry {
     /// Path within the bundle, with `/`.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// SHA-256 of the bytes, in lower-case hexadecimal.
     pub sha256: String,
@@ -69,7 +71,7 @@ pub struct Probe {
     pub text: String,
     /// Its logits, labels 0 to 4.
     pub logits: [f32; LABELS],
-    /// Those that the int8 engine gives, everywhere the same.
+    /// The logits of the int8 engine, which are identical on every machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub int8_logits: Option<[f32; LABELS]>,
 }
@@ -78,7 +80,8 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that leads out of the bundle, a temperature that is not above 0, or a prior that is not five
+    /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that
+    /// leads out of the bundle, a temperature that is not above 0, or a prior that is not five
     /// shares above 0 which add up to 1.
     pub fn from_json(json: &[u8]) -> Result<Manifest, Error> {
         let manifest: Manifest = serde_json::from_slice(json)
@@ -115,7 +118,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// How the model's logits are read.
+    /// How the model's logits are turned into ratings.
     pub fn reading(&self) -> Reading {
         Reading {
             temperature: self.temperature,
@@ -154,7 +157,8 @@ impl FileEntry {
         self.check(bytes.len() as u64, || sha256_hex(bytes))
     }
 
-    /// Compares a size and a SHA-256 that were computed as the bytes went by. The hash is asked for only when the size fits.
+    /// Compares a size and a SHA-256 that were computed while streaming. The hash is requested only
+    /// if the size matches.
     ///
     /// # Errors
     /// [`Error::Bundle`] when one of them differs.

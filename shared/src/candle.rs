@@ -1,7 +1,9 @@
-//! Architectures that our own engines do not compute, by candle-transformers: DeBERTa-v2 and v3, ModernBERT and XLM-RoBERTa with a head for sequence classification. They rate, are
-//! judged beside our own models, and teach small ones; they are not trained here.
+//! Architectures that only candle-transformers computes: DeBERTa-v2 and v3, ModernBERT and
+//! XLM-RoBERTa with a head for sequence classification. They can rate, be evaluated beside our own
+//! models, and serve as teachers for small models. They cannot be trained here.
 //!
-//! candle computes padded batches, so a packed batch is padded to its longest review. For BERT and DistilBERT candle's engine is our own graph, [`Classifier`](crate::model::Classifier).
+//! candle computes padded batches, so a packed batch is padded to its longest review. BERT and
+//! DistilBERT use our own candle graph, [`Classifier`](crate::model::Classifier).
 
 use std::collections::HashMap;
 
@@ -11,14 +13,18 @@ use candle_transformers::models::{debertav2, modernbert, xlm_roberta};
 use serde_json::{Map, Value, json};
 
 use crate::batch::PackedBatch;
-use crate::config::Sizes;
+use crate::config::{LARGEST, MOST_LAYERS, Sizes};
 use crate::engine::Engine;
 use crate::{Error, LABELS};
 
 /// Hugging Face's `model_type` of each architecture.
 pub const MODEL_TYPES: [&str; 3] = ["deberta-v2", "modernbert", "xlm-roberta"];
 
-/// Settings that candle-transformers passes over, and the value that it computes.
+/// The largest supported number of positions. candle computes angles and distances for all of them
+/// when it loads a model.
+const MOST_POSITIONS: usize = 1_000_000;
+
+/// Settings that candle-transformers ignores, each with the only value that it computes.
 const KNOWN_SETTINGS: [(&str, &str, Setting); 7] = [
     ("modernbert", "attention_bias", Setting::Flag(false)),
     ("modernbert", "mlp_bias", Setting::Flag(false)),
@@ -57,7 +63,8 @@ enum Model {
     XlmRoberta(xlm_roberta::XLMRobertaForSequenceClassification),
 }
 
-/// candle's encoder with a head of our own: candle's ends in probabilities.
+/// candle's encoder with our own head, because candle's head returns probabilities instead of
+/// logits.
 struct ModernBert {
     encoder: modernbert::ModernBert,
     takes_mean: bool,
@@ -67,10 +74,13 @@ struct ModernBert {
 }
 
 impl Candle {
-    /// Builds a classifier from `config.json` and the tensors of its checkpoint, under Hugging Face's names, in any kind of floating-point number.
+    /// Builds a classifier from `config.json` and the tensors of its checkpoint, under Hugging
+    /// Face's names, in any floating-point type.
     ///
     /// # Errors
-    /// [`Error::Config`] for another `model_type`, a setting that candle does not know, or another number of labels than five; [`Error::Weights`] for a tensor that is missing or of another shape.
+    /// [`Error::Config`] for an unsupported `model_type`, a setting that candle does not support,
+    /// or a number of labels other than five; [`Error::Weights`] for a tensor that is missing or
+    /// has the wrong shape.
     pub fn new(config_json: &[u8], tensors: HashMap<String, Tensor>) -> Result<Candle, Error> {
         let config = Config::from_json(config_json)?;
         let parameters = tensors.values().map(Tensor::elem_count).sum();
@@ -103,12 +113,12 @@ impl Candle {
         })
     }
 
-    /// Its sizes.
+    /// The model's sizes.
     pub fn sizes(&self) -> &Sizes {
         &self.sizes
     }
 
-    /// ids and mask (reviews, longest) to logits (reviews, 5).
+    /// From ids and mask, (reviews, longest) each, to logits, (reviews, 5).
     fn forward(&self, ids: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
         match &self.model {
             Model::DebertaV2(model) => model.forward(ids, None, Some(mask.clone())),
@@ -151,7 +161,7 @@ impl Engine for Candle {
 impl ModernBert {
     fn load(config: &Config, tensors: &VarBuilder<'_>) -> Result<ModernBert, Error> {
         let missing = |e: candle_core::Error| Error::Weights(e.to_string());
-        let width = config.size("hidden_size")?;
+        let width = config.size("hidden_size", LARGEST)?;
         let eps = config.number("layer_norm_eps", 1e-5);
         let encoder = modernbert::ModernBert::load(tensors.clone(), &config.parsed()?);
         let dense = candle_nn::linear_no_bias(width, width, tensors.pp("head.dense"));
@@ -192,7 +202,8 @@ impl Setting {
     }
 }
 
-/// Every how many layers attention is global, as `layer_types` lists them; nothing where that is not there.
+/// The period at which layers have global attention, according to `layer_types`; `None` if that
+/// field is absent.
 fn global_period(fields: &Map<String, Value>) -> Result<Option<usize>, Error> {
     let Some(types) = fields.get("layer_types").and_then(Value::as_array) else {
         return Ok(None);
@@ -208,7 +219,8 @@ fn global_period(fields: &Map<String, Value>) -> Result<Option<usize>, Error> {
     Err(Error::Config(why.into()))
 }
 
-/// A `config.json`, with the settings that newer versions of transformers write in other words.
+/// A `config.json`. Settings that newer versions of transformers write under other names are copied
+/// to the names that candle reads.
 struct Config {
     model_type: String,
     fields: Map<String, Value>,
@@ -252,7 +264,8 @@ impl Config {
             }
         }
         if model_type == "modernbert" {
-            // transformers 5 writes the two angles of its rotary embeddings, and the epsilon of its norms, in other places than 4 did.
+            // transformers 5 stores the two rotary base frequencies and the LayerNorm epsilon under
+            // other names than transformers 4.
             for (old, kind, default) in [
                 ("global_rope_theta", "full_attention", 160_000.0),
                 ("local_rope_theta", "sliding_attention", 10_000.0),
@@ -282,20 +295,26 @@ impl Config {
         Ok(Config { model_type, fields })
     }
 
-    /// The settings as candle reads them.
+    /// Deserialises the settings into candle's configuration.
     fn parsed<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_value(Value::Object(self.fields.clone()))
             .map_err(|e| Error::Config(format!("of a {}: {e}", self.model_type)))
     }
 
-    fn size(&self, name: &str) -> Result<usize, Error> {
-        let size = self
+    fn size(&self, name: &str, most: usize) -> Result<usize, Error> {
+        let value = self
             .fields
             .get(name)
-            .and_then(Value::as_u64)
-            .filter(|size| *size > 0);
-        size.map(|size| size as usize)
-            .ok_or_else(|| Error::Config(format!("no {name}; wanted a whole number above 0")))
+            .ok_or_else(|| Error::Config(format!("no {name}; wanted a whole number above 0")))?;
+        let size = value
+            .as_u64()
+            .and_then(|size| usize::try_from(size).ok())
+            .filter(|size| (1..=most).contains(size));
+        size.ok_or_else(|| {
+            Error::Config(format!(
+                "{name} is {value}; wanted a whole number from 1 to {most}"
+            ))
+        })
     }
 
     fn number(&self, name: &str, default: f64) -> f64 {
@@ -313,14 +332,24 @@ impl Config {
     }
 
     fn sizes(&self, parameters: usize) -> Result<Sizes, Error> {
-        let positions = self.size("max_position_embeddings")?;
+        let positions = self.size("max_position_embeddings", MOST_POSITIONS)?;
+        let hidden_size = self.size("hidden_size", LARGEST)?;
+        let heads = self.size("num_attention_heads", LARGEST)?;
+        if !hidden_size.is_multiple_of(heads) {
+            return Err(Error::Config(format!(
+                "a hidden size of {hidden_size} is not divisible by {heads} attention heads"
+            )));
+        }
+        if self.model_type == "modernbert" {
+            self.size("global_attn_every_n_layers", LARGEST)?;
+        }
         Ok(Sizes {
             model_type: self.model_type.clone(),
-            vocab_size: self.size("vocab_size")?,
-            hidden_size: self.size("hidden_size")?,
-            layers: self.size("num_hidden_layers")?,
-            intermediate_size: self.size("intermediate_size")?,
-            // XLM-RoBERTa counts positions from behind its padding token.
+            vocab_size: self.size("vocab_size", LARGEST)?,
+            hidden_size,
+            layers: self.size("num_hidden_layers", MOST_LAYERS)?,
+            intermediate_size: self.size("intermediate_size", LARGEST)?,
+            // XLM-RoBERTa's positions start at the padding token's id + 1.
             max_positions: if self.model_type == "xlm-roberta" {
                 positions.saturating_sub(self.pad() as usize + 1)
             } else {

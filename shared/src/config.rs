@@ -5,7 +5,16 @@ use serde_json::{Map, Value, json};
 use crate::batch::PackedBatch;
 use crate::{Error, LABELS};
 
-/// The two architectures that are computed here. They differ in names, in the segment embedding, in one dropout and in the head.
+/// The largest supported size in a `config.json`. These limits are far above any encoder, and low
+/// enough that a broken file does not exhaust the memory.
+pub(crate) const LARGEST: usize = 10_000_000;
+/// The largest supported number of layers.
+pub(crate) const MOST_LAYERS: usize = 1000;
+/// The largest supported number of weights.
+const MOST_WEIGHTS: u128 = 1_000_000_000_000;
+
+/// The two architectures that our own engines compute. They differ in tensor names, the segment
+/// embedding, one dropout and the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// `DistilBertForSequenceClassification` (Sanh et al. 2019).
@@ -17,16 +26,18 @@ pub enum Architecture {
 /// The activation between the two feed-forward layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// x Φ(x) with the exact Φ, by erf: Hugging Face's `gelu` (Hendrycks and Gimpel 2016).
+    /// x Φ(x) with the exact Φ, computed with erf: Hugging Face's `gelu` (Hendrycks and Gimpel
+    /// 2016).
     Gelu,
     /// max(x, 0).
     Relu,
 }
 
-/// What an encoder and its head are made of. Everything that `config.json` holds is kept, so that a bundle's file is the base model's with our labels.
+/// Configuration of an encoder and its head. All fields of `config.json` are kept, so that a
+/// bundle's file is the base model's with our labels.
 #[derive(Debug, Clone)]
 pub struct EncoderConfig {
-    /// Which of the two architectures.
+    /// The architecture.
     pub architecture: Architecture,
     /// Rows of the word embedding.
     pub vocab_size: usize,
@@ -46,18 +57,18 @@ pub struct EncoderConfig {
     pub activation: Activation,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
-    /// Dropout on embeddings and on what a layer adds, in training.
+    /// Dropout on embeddings and on each sublayer's output before the residual, in training.
     pub hidden_dropout: f32,
     /// Dropout on attention weights, in training.
     pub attention_dropout: f32,
     /// Dropout before the last linear layer of the head, in training.
     pub classifier_dropout: f32,
-    /// Standard deviation of fresh weights.
+    /// Standard deviation of newly initialised weights.
     pub initializer_range: f32,
     source: Map<String, Value>,
 }
 
-/// The sizes of a model, whatever computes it.
+/// The sizes of a model, independent of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
     /// Hugging Face's name of the architecture, such as `distilbert`.
@@ -78,13 +89,13 @@ pub struct Sizes {
 
 #[cfg(feature = "candle")]
 impl Sizes {
-    /// Whether a batch fits the model.
+    /// Checks that a batch fits the model.
     pub(crate) fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
         check(batch, self.vocab_size, self.max_positions)
     }
 }
 
-/// Whether a batch fits a model of so many pieces and positions.
+/// Checks that all token ids are below `vocab_size` and no review is longer than `max_positions`.
 fn check(batch: &PackedBatch, vocab_size: usize, max_positions: usize) -> Result<(), Error> {
     if let Some(id) = batch
         .token_ids
@@ -104,12 +115,12 @@ fn check(batch: &PackedBatch, vocab_size: usize, max_positions: usize) -> Result
 }
 
 impl EncoderConfig {
-    /// Whether a batch fits the model.
+    /// Checks that a batch fits the model.
     pub(crate) fn check(&self, batch: &PackedBatch) -> Result<(), Error> {
         check(batch, self.vocab_size, self.max_positions)
     }
 
-    /// Its sizes.
+    /// The model's sizes.
     pub fn sizes(&self) -> Sizes {
         Sizes {
             model_type: self.model_type().into(),
@@ -125,7 +136,8 @@ impl EncoderConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] for broken JSON, another `model_type`, a missing or impossible size, an activation or kind of position embedding that is not computed here.
+    /// [`Error::Config`] for broken JSON, an unsupported `model_type`, a missing or impossible
+    /// size, or an unsupported activation or kind of position embedding.
     pub fn from_json(json: &[u8]) -> Result<EncoderConfig, Error> {
         let source: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
@@ -145,7 +157,8 @@ impl EncoderConfig {
             }
         };
         let distil = architecture == Architecture::DistilBert;
-        // Hugging Face spells the same thing differently in the two files; the defaults are those of transformers' configuration classes.
+        // Hugging Face names the same settings differently in the two architectures. The defaults
+        // are those of transformers' configuration classes.
         let name =
             |distilbert: &'static str, bert: &'static str| if distil { distilbert } else { bert };
         let activation = match fields
@@ -207,6 +220,19 @@ impl EncoderConfig {
                 config.hidden_size, config.heads
             )));
         }
+        if config.layers > MOST_LAYERS {
+            return Err(Error::Config(format!(
+                "{} is {}; wanted at most {MOST_LAYERS}",
+                name("n_layers", "num_hidden_layers"),
+                config.layers
+            )));
+        }
+        if config.weights() > MOST_WEIGHTS {
+            return Err(Error::Config(format!(
+                "these sizes make a model of {} weights; wanted at most {MOST_WEIGHTS}",
+                config.weights()
+            )));
+        }
         // [CLS] and [SEP] must fit.
         if config.max_positions < 2 {
             return Err(Error::Config(format!(
@@ -217,7 +243,8 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// The `config.json` of a fine-tuned bundle: all that the base model's held, as a five-star classifier.
+    /// The `config.json` of a fine-tuned bundle: all fields of the base model's file, with the
+    /// labels of a five-star classifier.
     pub fn to_json(&self) -> String {
         let mut out = self.source.clone();
         let class = match self.architecture {
@@ -261,16 +288,27 @@ impl EncoderConfig {
 
     /// Number of weights of the encoder and its head.
     pub fn parameters(&self) -> usize {
-        let (h, f) = (self.hidden_size, self.intermediate_size);
-        let (norm, linear) = (2 * h, |outputs: usize, inputs: usize| {
-            outputs * inputs + outputs
-        });
-        let embeddings = (self.vocab_size + self.max_positions + self.type_vocab_size) * h + norm;
-        let layer = 4 * linear(h, h) + linear(f, h) + linear(h, f) + 2 * norm;
-        embeddings + self.layers * layer + linear(h, h) + linear(LABELS, h)
+        usize::try_from(self.weights()).unwrap_or(usize::MAX)
     }
 
-    /// The same model with another rate for every dropout: 0 turns dropout off.
+    /// Number of weights for unchecked sizes, which may exceed 64 bits.
+    fn weights(&self) -> u128 {
+        let [h, f, rows, layers] = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.vocab_size + self.max_positions + self.type_vocab_size,
+            self.layers,
+        ]
+        .map(|size| size as u128);
+        let (norm, linear) = (2 * h, |outputs: u128, inputs: u128| {
+            outputs * inputs + outputs
+        });
+        let embeddings = rows * h + norm;
+        let layer = 4 * linear(h, h) + linear(f, h) + linear(h, f) + 2 * norm;
+        embeddings + layers * layer + linear(h, h) + linear(LABELS as u128, h)
+    }
+
+    /// The same configuration with `rate` for every dropout; 0 turns dropout off.
     pub fn with_dropout(mut self, rate: f32) -> EncoderConfig {
         self.hidden_dropout = rate;
         self.attention_dropout = rate;
@@ -279,7 +317,7 @@ impl EncoderConfig {
     }
 }
 
-/// Fields of `config.json`, each with an error that names it.
+/// Typed access to the fields of `config.json`, with errors that name the field.
 struct Fields<'a>(&'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
@@ -296,13 +334,11 @@ impl<'a> Fields<'a> {
     }
 
     fn size(&self, key: &str) -> Result<usize, Error> {
-        // Far above any encoder of the family; keeps a broken file from asking for all memory.
-        const LARGEST: u64 = 10_000_000;
         let value = self
             .get(key)
             .ok_or_else(|| Error::Config(format!("no {key}; wanted a whole number above 0")))?;
-        match value.as_u64() {
-            Some(n @ 1..=LARGEST) => Ok(n as usize),
+        match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+            Some(n @ 1..=LARGEST) => Ok(n),
             _ => Err(Error::Config(format!(
                 "{key} is {value}; wanted a whole number from 1 to {LARGEST}"
             ))),
@@ -313,9 +349,9 @@ impl<'a> Fields<'a> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => match value.as_f64() {
-                Some(x) if x >= 0.0 && x.is_finite() => Ok(x as f32),
+                Some(x) if x >= 0.0 && (x as f32).is_finite() => Ok(x as f32),
                 _ => Err(Error::Config(format!(
-                    "{key} is {value}; wanted a number of 0 or more"
+                    "{key} is {value}; wanted a number of 0 or more, in single precision"
                 ))),
             },
         }
@@ -398,5 +434,17 @@ mod tests {
             error(&DISTILBERT.replace("\"gelu\"", "\"silu\"")).contains("activation is \"silu\"")
         );
         assert!(error(&DISTILBERT.replace("0.2", "1.5")).contains("seq_classif_dropout is 1.5"));
+        assert!(
+            error(&DISTILBERT.replace("\"n_layers\":2", "\"n_layers\":1001"))
+                .contains("n_layers is 1001; wanted at most 1000")
+        );
+        let large = DISTILBERT
+            .replace("\"dim\":32", "\"dim\":10000000")
+            .replace("\"hidden_dim\":64", "\"hidden_dim\":10000000");
+        assert!(error(&large).contains("wanted at most 1000000000000"));
+        assert!(
+            error(&DISTILBERT.replace("0.2", "0.2,\"initializer_range\":1e300"))
+                .contains("initializer_range is 1e+300; wanted a number of 0 or more")
+        );
     }
 }

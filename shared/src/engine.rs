@@ -3,15 +3,18 @@
 use crate::batch::PackedBatch;
 use crate::{Error, LABELS};
 
-/// Whatever turns a packed batch into logits. Tokenising, batching, ratings, probes and benchmarks know no more of an engine than this.
+/// An engine turns a packed batch into logits. Tokenising, batching, ratings, probes and benchmarks
+/// use engines only through this trait.
 pub trait Engine {
-    /// Logits of each review of `batch`, (reviews, 5), in its order.
+    /// The logits of each review of `batch`, (reviews, 5), in the batch's order.
     ///
     /// # Errors
-    /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the computation fails.
+    /// [`Error::Input`] when the batch does not fit the model, [`Error::Compute`] when the
+    /// computation fails.
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error>;
 
-    /// Tokens that a batch had best hold: enough to keep what computes at work, few enough for its cache.
+    /// The recommended number of tokens in a batch: enough to keep the processor or GPU busy, few
+    /// enough for its cache.
     fn token_budget(&self) -> usize {
         2048
     }

@@ -1,15 +1,16 @@
-//! What can go wrong between a bundle and a rating.
+//! Errors between a bundle and a rating.
 
-/// An error of the model crate. Its text is fit for a user: it names the cause and, where one can say it, what would be right.
+/// An error of the model crate. Its text can be shown to a user: it names the cause and, if known,
+/// what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `config.json` is not one that this crate can compute.
+    /// This crate cannot compute the model that `config.json` describes.
     #[error("config.json: {0}")]
     Config(String),
     /// `tokenizer.json` does not hold a usable tokeniser, or a text cannot be tokenised.
     #[error("tokenizer.json: {0}")]
     Tokenizer(String),
-    /// A weight file that cannot be read at all: cut off, or of another format.
+    /// A weight file that cannot be read at all because it is truncated or has another format.
     #[error("model.safetensors: {0}")]
     Weights(String),
     /// A tensor that the model needs is not in the weight file.
@@ -17,17 +18,17 @@ pub enum Error {
     MissingTensor {
         /// The tensor's name as Hugging Face spells it.
         name: String,
-        /// The shape that config.json asks for.
+        /// The shape that config.json requires.
         wanted: Vec<usize>,
     },
-    /// A tensor has another shape than config.json asks for.
+    /// A tensor's shape differs from the one that config.json requires.
     #[error(
         "model.safetensors: tensor `{name}` has shape {found:?}, but config.json asks for {wanted:?}"
     )]
     TensorShape {
         /// The tensor's name as Hugging Face spells it.
         name: String,
-        /// The shape that config.json asks for.
+        /// The shape that config.json requires.
         wanted: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
@@ -38,7 +39,7 @@ pub enum Error {
     /// The bundle's manifest is unreadable, or a file does not match it.
     #[error("{0}")]
     Bundle(String),
-    /// The model does not compute what the trainer computed for the bundle's probes.
+    /// The model's logits differ from those that the trainer computed for the bundle's probes.
     #[error(
         "this model computes {found:?} for the probe {text:?}, but its trainer computed {wanted:?}: the weights, the tokeniser or the engine differ"
     )]
@@ -50,7 +51,8 @@ pub enum Error {
         /// Logits computed here.
         found: [f32; 5],
     },
-    /// A review that does not fit the model: a token id beyond the vocabulary, or more tokens than positions.
+    /// A review that does not fit the model: a token id beyond the vocabulary, or more tokens than
+    /// positions.
     #[error("{0}")]
     Input(String),
     /// A GPU, or a library that it needs, is missing or failed.
@@ -59,7 +61,7 @@ pub enum Error {
     /// A GPU has too little memory.
     #[error("the GPU's memory does not suffice: {bytes} bytes more were wanted")]
     DeviceMemory {
-        /// What was asked for.
+        /// The size of the allocation that failed.
         bytes: usize,
     },
     /// A tensor operation failed.

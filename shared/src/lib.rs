@@ -1,11 +1,14 @@
-//! Starsight's model: what turns the text of a review into a rating of one to five stars.
+//! Starsight's model: it turns the text of a review into a rating of one to five stars.
 //!
-//! One crate for both sides. The trainer fine-tunes through it, the native program and the browser rate through it, so what the trainer learned is, to the last rule of
-//! tokenising and rounding, what the page computes. It knows no files, no network and no threads that WebAssembly lacks.
+//! Trainer and browser share this crate: the trainer fine-tunes with it, and the native program and
+//! the browser rate with it. So all of them tokenise and round in the same way. It uses no files,
+//! no network and no threads that WebAssembly lacks.
 //!
-//! A text goes through [`tokenizer`] (token ids), [`batch`] (many reviews end to end, no padding), an [`Engine`] (encoder and head: logits) and [`rating`] (stars, expected
-//! value, probabilities). [`Rater`] is all of that behind one door. In the browser the engine is [`int8`]; training and native rating in f32 want the feature `native`.
-//! Without the feature `engine` there are [`rating`] and [`metrics`] alone.
+//! A text passes through [`tokenizer`] (token ids), [`batch`] (many reviews end to end, no
+//! padding), an [`Engine`] (encoder and head: logits) and [`rating`] (stars, expected value,
+//! probabilities). [`Rater`] combines these steps. In the browser the engine is [`int8`]; training
+//! and native rating in f32 need the feature `native`. Without the feature `engine` only [`rating`]
+//! and [`metrics`] exist.
 
 #[cfg(feature = "engine")]
 #[macro_use]
@@ -58,5 +61,5 @@ pub use error::Error;
 pub use rater::Rater;
 pub use rating::Rating;
 
-/// How many classes a model tells apart: one to five stars, as labels 0 to 4.
+/// The number of classes: one to five stars, as labels 0 to 4.
 pub const LABELS: usize = 5;

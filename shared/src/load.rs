@@ -1,4 +1,5 @@
-//! Raters and weights made from the files of a bundle. This is the one place that knows every engine.
+//! Builds raters and weights from the files of a bundle. This is the only module that knows every
+//! engine.
 
 #[cfg(feature = "candle")]
 use std::collections::HashMap;
@@ -14,10 +15,11 @@ use crate::{EncoderConfig, Error};
 #[cfg(feature = "native")]
 use crate::{Engine, fused::Fused, int8, weights::Weights};
 
-/// Reads the weights in the bytes of a `model.safetensors`, or what the integers of a bundle's `web/weights.safetensors` stand for.
+/// Reads the weights from the bytes of a `model.safetensors`, or dequantises those of a bundle's
+/// `web/weights.safetensors`.
 ///
 /// # Errors
-/// As [`Weights::from_safetensors`]; [`Error::Int8`] for integers that are not as `config` asks.
+/// As [`Weights::from_safetensors`]; [`Error::Int8`] for integers that do not match `config`.
 #[cfg(feature = "native")]
 pub fn weights(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
     match int8::holds_integers(bytes) {
@@ -27,11 +29,12 @@ pub fn weights(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
 }
 
 impl Rater {
-    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `model.safetensors`, computed in f32.
+    /// Builds a rater in f32 from the files of a bundle: `config.json`, `tokenizer.json` and the
+    /// bytes of `model.safetensors`.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Tokenizer`], or what [`weights`] and the engine say of the weights. A model without a five-star head is an error
-    /// here: only training may start a fresh one.
+    /// [`Error::Config`], [`Error::Tokenizer`], or the errors of [`weights`] and the engine. A
+    /// model without a five-star head is an error here: only training may start with a fresh head.
     #[cfg(feature = "native")]
     pub fn from_bytes(
         config_json: &[u8],
@@ -43,7 +46,8 @@ impl Rater {
         })
     }
 
-    /// The same with an engine of one's own, made of the configuration and the weights.
+    /// Like [`Rater::from_bytes`], with the engine that `engine` builds from the configuration and
+    /// the weights.
     ///
     /// # Errors
     /// As [`Rater::from_bytes`].
@@ -65,10 +69,11 @@ impl Rater {
         )
     }
 
-    /// Builds a rater of an architecture that candle-transformers computes, from `config.json`, `tokenizer.json` and the tensors of its checkpoint.
+    /// Builds a rater for an architecture that candle-transformers computes, from `config.json`,
+    /// `tokenizer.json` and the tensors of its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`], or what [`Candle::new`] says of the rest.
+    /// [`Error::Tokenizer`], or the errors of [`Candle::new`].
     #[cfg(feature = "candle")]
     pub fn candle(
         config_json: &[u8],
@@ -84,11 +89,11 @@ impl Rater {
         )
     }
 
-    /// Builds a rater from the files of a bundle: `config.json`, `tokenizer.json` and the bytes of `web/weights.safetensors`, computed in integers, which stay where they are, by
-    /// `kernel`.
+    /// Builds an int8 rater from the files of a bundle: `config.json`, `tokenizer.json` and the
+    /// bytes of `web/weights.safetensors`, which it uses in place. `kernel` computes the products.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Tokenizer`], or what [`Int8::new`] says of the weights.
+    /// [`Error::Config`], [`Error::Tokenizer`], or the errors of [`Int8::new`].
     pub fn int8(
         config_json: &[u8],
         tokenizer_json: &[u8],

@@ -1,4 +1,4 @@
-//! How good ratings are, against the stars that the reviewers gave.
+//! Metrics of ratings against the stars that the reviewers gave.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,34 +8,37 @@ use crate::rating::{Decoding, argmax, softmax};
 /// Bins of the calibration error.
 pub const CALIBRATION_BINS: usize = 15;
 
-/// Metrics over a set of rated reviews. Shares are between 0 and 1.
+/// Metrics over a set of rated reviews. Shares range from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Number of reviews.
     pub samples: usize,
     /// Mean cross-entropy, in nats.
     pub loss: f64,
-    /// Share with the right number of stars.
+    /// Share of reviews with the right number of stars.
     pub accuracy: f64,
-    /// Share at most one star off.
+    /// Share of reviews that are at most one star off.
     pub off_by_one: f64,
-    /// Share on the right side of "4 or 5 stars" against "1 to 3".
+    /// Accuracy of "4 or 5 stars" against "1 to 3 stars".
     pub binary_great: f64,
-    /// Share on the right side of "5 stars" against the rest: what the notebook calls binary accuracy.
+    /// Accuracy of "5 stars" against the rest, which the notebook calls binary accuracy.
     pub binary_five: f64,
     /// Mean absolute error in stars.
     pub mae: f64,
-    /// F1 averaged over the classes that occur among the true or the predicted stars, each with the same weight.
+    /// F1 averaged with equal weights over the classes that occur among the true or the predicted
+    /// stars.
     pub macro_f1: f64,
-    /// Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, an error of two stars four times as bad as one of one.
+    /// Cohen's kappa with quadratic weights (Cohen 1968): agreement beyond chance, where an error
+    /// of two stars counts four times as much as an error of one.
     pub qwk: f64,
-    /// Expected calibration error of the likeliest number of stars, over 15 bins of equal width (Guo et al. 2017).
+    /// Expected calibration error of the most probable number of stars, over 15 bins of equal width
+    /// (Guo et al. 2017).
     pub ece: f64,
     /// Counts: row = true label, column = predicted label.
     pub confusion: [[u64; LABELS]; LABELS],
 }
 
-/// Gathers logits and labels and computes their metrics.
+/// Collects logits and labels and computes their metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Scores {
     decoding: Decoding,
@@ -44,23 +47,24 @@ pub struct Scores {
     bins: [Bin; CALIBRATION_BINS],
 }
 
-/// What remains of a rated review.
+/// The result for a rated review that metrics need.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
     /// Cross-entropy in nats.
     pub loss: f32,
     /// The true label, 0 to 4.
     pub label: u8,
-    /// The rated one.
+    /// The rated label.
     pub rated: u8,
-    /// The likeliest one.
+    /// The most probable label.
     pub likeliest: u8,
-    /// The probability of the likeliest one.
+    /// The probability of the most probable label.
     pub confidence: f32,
 }
 
 impl Judged {
-    /// Holds the logits of a review, divided by the calibration temperature, against its label, 0 to 4.
+    /// Compares the logits of a review, already divided by the calibration temperature, with its
+    /// label, 0 to 4.
     pub fn of(logits: &[f32; LABELS], label: usize, decoding: Decoding) -> Judged {
         let likeliest = argmax(logits);
         Judged {
@@ -72,30 +76,30 @@ impl Judged {
         }
     }
 
-    /// The place in a confusion matrix that is read row by row, 0 to 24.
+    /// The index in a row-major confusion matrix, 0 to 24.
     pub fn cell(self) -> usize {
         usize::from(self.label) * LABELS + usize::from(self.rated)
     }
 
-    /// How many stars lie between the two.
+    /// The difference in stars between the true and the rated label.
     pub fn distance(self) -> u8 {
         self.label.abs_diff(self.rated)
     }
 }
 
-/// Reviews of like confidence: a bin of the calibration curve.
+/// A bin of the calibration curve: reviews with similar confidence.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Bin {
     /// Number of reviews.
     pub samples: u64,
-    /// For how many of them the likeliest number of stars was right.
+    /// Number of reviews whose most probable number of stars was right.
     pub right: u64,
-    /// Sum of the probabilities of the likeliest numbers of stars.
+    /// Sum of the probabilities of the most probable numbers of stars.
     pub confidence: f64,
 }
 
 impl Scores {
-    /// Those of stars that follow from the probabilities so.
+    /// Empty scores for ratings with this decoding rule.
     pub fn of(decoding: Decoding) -> Scores {
         Scores {
             decoding,
@@ -109,7 +113,7 @@ impl Scores {
         self.count(&Judged::of(logits, label, self.decoding));
     }
 
-    /// Adds a review of which the logits are gone.
+    /// Adds a review whose logits are no longer available.
     pub fn add_judged(&mut self, review: &Judged) {
         self.loss += f64::from(review.loss);
         self.count(review);
@@ -133,7 +137,7 @@ impl Scores {
         self.bins[bin].confidence += confidence;
     }
 
-    /// The metrics of all that was added; of nothing, zeros.
+    /// The metrics of all added reviews; zeros if there are none.
     pub fn metrics(&self) -> Metrics {
         let samples = self.bins.iter().map(|b| b.samples).sum::<u64>().max(1) as f64;
         let ece = self
@@ -145,14 +149,15 @@ impl Scores {
         Metrics::of(&self.confusion, self.loss / samples, ece)
     }
 
-    /// The calibration curve: bins of equal width over the confidence, from 0 to 1.
+    /// The calibration curve: bins of equal width over confidences from 0 to 1.
     pub fn calibration(&self) -> &[Bin; CALIBRATION_BINS] {
         &self.bins
     }
 }
 
 impl Metrics {
-    /// The metrics of a confusion matrix (row = true label, column = predicted label), with the two that it does not tell: the mean loss and the calibration error.
+    /// The metrics of a confusion matrix (row = true label, column = predicted label). The mean
+    /// loss and the calibration error do not follow from it and are given.
     pub fn of(confusion: &[[u64; LABELS]; LABELS], loss: f64, ece: f64) -> Metrics {
         let c = confusion;
         let cells = || (0..LABELS).flat_map(|t| (0..LABELS).map(move |p| (t, p)));
@@ -189,7 +194,8 @@ impl Metrics {
                 .sum::<f64>()
                 / n,
             macro_f1: f1.iter().sum::<f64>() / f1.len().max(1) as f64,
-            // All reviews of one class, all rated so: no disagreement to weigh, and none expected.
+            // If all reviews belong to one class and are rated so, no disagreement is expected, and
+            // kappa is undefined; it is set to 0.
             qwk: if by_chance > 0.0 {
                 1.0 - observed / by_chance
             } else {

@@ -1,4 +1,5 @@
-//! The encoder and its head, as transformers computes them, as a graph of candle's: the reference that tests hold the fused encoder to.
+//! The encoder and its head as a candle graph, computed as transformers does. It is the reference
+//! for tests of the fused encoder.
 
 use candle_core::{Device, Tensor};
 
@@ -10,7 +11,8 @@ use crate::ops;
 use crate::weights::{Names, Weights};
 use crate::{EncoderConfig, Error, LABELS, rng};
 
-/// `DistilBertForSequenceClassification` or `BertForSequenceClassification` over packed batches, in f32 by candle.
+/// `DistilBertForSequenceClassification` or `BertForSequenceClassification` over packed batches, in
+/// f32 with candle.
 pub struct Classifier {
     config: EncoderConfig,
     embeddings: Embeddings,
@@ -20,7 +22,7 @@ pub struct Classifier {
     classifier: Linear,
 }
 
-/// Dropout in force: training, with a stream of random numbers for each review of the batch.
+/// The random streams of dropout in training, one for each review of the batch.
 #[derive(Clone, Copy)]
 struct Streams<'a> {
     /// (reviews)
@@ -28,7 +30,7 @@ struct Streams<'a> {
     batch: &'a PackedBatch,
 }
 
-/// Drops elements of x (tokens, width) when training; each token has a stream of its own.
+/// Applies dropout to x (tokens, width) in training; each token has its own random stream.
 fn dropout_tokens(
     x: Tensor,
     rate: f32,
@@ -197,7 +199,7 @@ impl Layer {
             dropout,
         )?;
         let mut attended = self.attention_output.forward(&attended)?;
-        // BERT drops here; DistilBERT does not.
+        // BERT has a dropout here; DistilBERT has none.
         if config.architecture == Architecture::Bert {
             attended = dropout_tokens(
                 attended,
@@ -223,10 +225,12 @@ impl Layer {
 }
 
 impl Classifier {
-    /// Builds the model on `weights`. Its tensors share storage with them: a trainer that changes the weights in place changes the model.
+    /// Builds the model on `weights`. Its tensors share storage with them, so a trainer that
+    /// changes the weights in place changes the model.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks.
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match
+    /// `config`.
     pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Classifier, Error> {
         let names = Names::of(config.architecture);
         let h = config.hidden_size;
@@ -241,11 +245,12 @@ impl Classifier {
         })
     }
 
-    /// Logits (reviews, 5). With `dropout_keys`, a stream of random numbers for each review, the model is in training and drops as its configuration says; without, it
-    /// rates.
+    /// Logits, (reviews, 5). With `dropout_keys`, the key of each review's random stream, the model
+    /// is in training and applies dropout as configured. Without them, it rates.
     ///
     /// # Errors
-    /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions; [`Error::Compute`] when an operation fails.
+    /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions;
+    /// [`Error::Compute`] when an operation fails.
     pub fn forward(
         &self,
         batch: &PackedBatch,
@@ -264,7 +269,7 @@ impl Classifier {
             Architecture::Bert => pooled.tanh()?,
         };
         let dropped = match dropout_keys {
-            // As in all its places: the first token's stream.
+            // As in the other dropouts, the stream is that of the review's first token.
             Some(keys) => ops::dropout(
                 &pooled,
                 self.config.classifier_dropout,

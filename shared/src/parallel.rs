@@ -1,9 +1,9 @@
-//! All cores where there are some to use: rayon natively, a plain loop in WebAssembly.
+//! Parallel loops: rayon natively, plain loops in WebAssembly.
 
 #[cfg(feature = "native")]
 use rayon::prelude::*;
 
-/// How many there are.
+/// The number of threads.
 pub(crate) fn cores() -> usize {
     #[cfg(feature = "native")]
     {
@@ -13,7 +13,8 @@ pub(crate) fn cores() -> usize {
     1
 }
 
-/// Calls `work(i, chunk)` for each consecutive chunk of `size` elements of `out`; the last may be shorter.
+/// Calls `work(i, chunk)` for each consecutive chunk of `size` elements of `out`; the last may be
+/// shorter.
 #[cfg(feature = "native")]
 pub(crate) fn for_each_chunk<T: Send>(
     out: &mut [T],
@@ -31,11 +32,12 @@ pub(crate) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     items.into_par_iter().for_each(work);
 }
 
-/// Calls `work` on each item, the first ones first: whichever core is free takes the next. What is long stands well at the beginning, and what fills gaps at the end.
+/// Calls `work` on each item, in order: each free thread takes the next item. Put long items first,
+/// and short ones that fill gaps last.
 #[cfg(feature = "native")]
 pub(crate) fn in_turn<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     let items = std::sync::Mutex::new(items.into_iter());
-    // Not held while an item is worked on.
+    // The lock is not held while an item is processed.
     let next = || {
         items
             .lock()

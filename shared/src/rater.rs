@@ -1,4 +1,4 @@
-//! Text to rating, behind one door.
+//! From text to rating.
 
 use crate::batch::PackedBatch;
 use crate::bundle::{MANIFEST, Probe};
@@ -8,17 +8,17 @@ use crate::rating::Reading;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, LABELS, Rating};
 
-/// Which of the trainer's logits for a probe an engine is checked against.
+/// The kind of weights, which decides which logits of a probe the engine is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
-    /// Those of the floating-point weights.
+    /// Floating-point weights.
     #[cfg(feature = "native")]
     Float,
-    /// Those of the integers that the browser computes with.
+    /// The integer weights that the browser uses.
     Int8,
 }
 
-/// A tokeniser and an engine: what rates reviews, natively and in the browser.
+/// A tokeniser and an engine, which together rate reviews, natively and in the browser.
 pub struct Rater {
     tokenizer: Tokenizer,
     sizes: Sizes,
@@ -28,7 +28,8 @@ pub struct Rater {
 }
 
 impl Rater {
-    /// A rater of a model of these sizes, whose `engine` is checked against probes in `numbers`.
+    /// A rater for a model of these sizes. `engine` is checked against the probes' logits for
+    /// `numbers`.
     pub(crate) fn new(
         sizes: Sizes,
         tokenizer_json: &[u8],
@@ -73,15 +74,17 @@ impl Rater {
             .collect())
     }
 
-    /// Sets how logits are read: as the bundle's manifest says.
+    /// Sets how logits are turned into ratings, as given in the bundle's manifest.
     pub fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
     }
 
-    /// Compares the logits computed here for `probes` with those that the trainer computed in the same numbers.
+    /// Compares the logits computed here for `probes` with the trainer's logits for the same kind
+    /// of weights.
     ///
     /// # Errors
-    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`; [`Error::Bundle`] when there are none, or none in these numbers.
+    /// [`Error::Probe`] for the first probe with a logit that differs by more than `tolerance`;
+    /// [`Error::Bundle`] when there are no probes, or one lacks logits for this kind of weights.
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         if probes.is_empty() {
             return Err(Error::Bundle(format!(
@@ -122,12 +125,12 @@ impl Rater {
         &self.sizes
     }
 
-    /// What computes the logits.
+    /// The engine that computes the logits.
     pub fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()
     }
 
-    /// How logits are read.
+    /// How logits are turned into ratings.
     pub fn reading(&self) -> Reading {
         self.reading
     }

@@ -1,4 +1,4 @@
-//! Ratings: what a reader is told about a review.
+//! Ratings of reviews.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,29 +10,34 @@ use crate::LABELS;
 /// A review's rating.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rating {
-    /// The number of stars, 1 to 5, as the model's [`Decoding`] tells it from the probabilities.
+    /// The number of stars, 1 to 5, derived from the probabilities by the model's [`Decoding`].
     pub stars: u8,
     /// The mean of the distribution, in stars, 1.0 to 5.0.
     pub expected: f32,
     /// The probabilities of one to five stars; they add up to 1.
     pub probabilities: [f32; LABELS],
-    /// Whether the text told the model almost nothing about its stars: the probabilities are nearly the [`Reading::prior`]. Never where the prior is unknown.
+    /// Whether the text gave the model almost no information about its stars: the probabilities are
+    /// nearly the [`Reading::prior`]. Always false if the prior is unknown.
     #[serde(default)]
     pub guess: bool,
 }
 
-/// A rating whose probabilities are less than this many nats from the prior is a guess. Measured with the starter on 63,115 reviews it had not learned from: 5.1% of them are guesses, and 51% of
-/// these are right; of random letters, digits and scripts that it never read, nearly all are.
+/// A rating is a guess if its probabilities differ from the prior by less than this many nats.
+/// Measured with the starter on 63,115 reviews that were not in its training data: 5.1% of them are
+/// guesses, and 51% of these are right. Of random letters, digits and scripts absent from its
+/// training data, nearly all are guesses.
 const LEAST_INFORMATION: f32 = 0.05;
 
-/// How logits are read: what a bundle's manifest says besides its weights.
+/// How logits are turned into ratings. A bundle's manifest gives these settings besides the
+/// weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// What they are divided by; 1 leaves them as they are (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+    /// The temperature by which logits are divided; 1 leaves them unchanged (Guo et al., "On
+    /// Calibration of Modern Neural Networks", ICML 2017).
     pub temperature: f32,
-    /// How stars follow from the probabilities.
+    /// How the probabilities are turned into stars.
     pub decoding: Decoding,
-    /// The shares of one to five stars among the reviews that the model was trained on, all above 0.
+    /// The shares of one to five stars among the training reviews, all above 0.
     pub prior: Option<[f32; LABELS]>,
 }
 
@@ -46,28 +51,34 @@ impl Default for Reading {
     }
 }
 
-/// How a number of stars follows from the probabilities of all five. Each is the best by another measure of error.
+/// The rule that turns the probabilities of all five numbers of stars into one number. Each rule
+/// minimises another measure of error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decoding {
-    /// The likeliest number, the lower of two that are equally likely: right most often.
+    /// The most probable number, the lower of two that are equally probable: it is right most
+    /// often.
     #[default]
     Likeliest,
-    /// The median of the distribution, the lower where it lies between two: the fewest stars off on average.
+    /// The median of the distribution, the lower one if it lies between two numbers: it has the
+    /// smallest mean absolute error.
     Median,
-    /// The mean of the distribution, rounded: the least squared error.
+    /// The mean of the distribution, rounded: it has the smallest mean squared error.
     Expected,
-    /// The number with the least expected cost, where any error costs 1, and 0.3 more for each star that it is off; the lower of two that cost the same. Right almost as often as the
-    /// likeliest, and less far off.
+    /// The number with the smallest expected cost, where an error costs 1, plus 0.3 for each star
+    /// that it is off; the lower of two with the same cost. It is right almost as often as the most
+    /// probable number, and has a smaller mean error.
     Balanced,
 }
 
-/// What a star off costs, beside the 1 that any error does. Measured on 78,618 reviews that a starter had not learned from: from 0 to 0.3 accuracy falls by 0.1 to 0.2 points and the mean error by
-/// 0.013 to 0.021 stars; beyond, accuracy falls faster than the error.
+/// The cost of each star that a rating is off, in addition to the 1 of any error. Measured on
+/// 78,618 reviews that were not in a starter's training data: from 0 to 0.3, accuracy falls by 0.1
+/// to 0.2 points and the mean error by 0.013 to 0.021 stars; beyond, accuracy falls faster than the
+/// error.
 const BALANCE: f32 = 0.3;
 
 impl Decoding {
-    /// Every one.
+    /// All decoding rules.
     pub const ALL: [Decoding; 4] = [
         Decoding::Likeliest,
         Decoding::Median,
@@ -75,7 +86,7 @@ impl Decoding {
         Decoding::Balanced,
     ];
 
-    /// Its name, as JSON has it too.
+    /// The rule's name, which JSON uses too.
     pub fn name(self) -> &'static str {
         match self {
             Decoding::Likeliest => "likeliest",
@@ -85,7 +96,7 @@ impl Decoding {
         }
     }
 
-    /// The label, 0 to 4, of logits that were divided by the temperature.
+    /// The label, 0 to 4, for logits already divided by the temperature.
     pub fn label(self, logits: &[f32; LABELS]) -> usize {
         match self {
             Decoding::Likeliest => argmax(logits),
@@ -140,7 +151,7 @@ impl FromStr for Decoding {
 }
 
 impl Rating {
-    /// The rating of `logits`, read as the bundle says.
+    /// The rating of `logits`, with the bundle's settings.
     pub fn from_logits(logits: &[f32; LABELS], reading: Reading) -> Rating {
         let logits = logits.map(|x| x / reading.temperature);
         let probabilities = softmax(&logits);
@@ -156,13 +167,14 @@ impl Rating {
     }
 }
 
-/// The Kullback-Leibler divergence of `probabilities` from `prior`, in nats: what a text told the model about its stars.
+/// The Kullback-Leibler divergence of `probabilities` from `prior`, in nats: the information about
+/// its stars that the model got from a text.
 fn information(probabilities: &[f32; LABELS], prior: &[f32; LABELS]) -> f32 {
     let term = |(p, q): (&f32, &f32)| if *p > 0.0 { p * libm::logf(p / q) } else { 0.0 };
     probabilities.iter().zip(prior).map(term).sum()
 }
 
-/// The mean of the stars by their probabilities.
+/// The expected number of stars.
 fn mean(probabilities: &[f32; LABELS]) -> f32 {
     probabilities
         .iter()

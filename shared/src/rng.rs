@@ -1,7 +1,9 @@
-//! Counter-based random numbers: a draw is a pure function of a key and a counter, so nothing is stored, a resumed run draws the same, and a review draws the same
-//! wherever it lies in a batch.
+//! Counter-based random numbers. A draw is a pure function of a key and a counter, so nothing is
+//! stored, and a resumed run draws the same numbers. A review draws the same numbers anywhere in a
+//! batch.
 //!
-//! The mixing function is SplitMix64's (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
+//! The mixing function is SplitMix64's (Steele, Lea, Flood: "Fast splittable pseudorandom number
+//! generators", OOPSLA 2014).
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -14,7 +16,7 @@ pub fn bits(key: u64, counter: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The key of a stream of its own, derived from `key`.
+/// The key of a separate stream, derived from `key` and `name`.
 #[inline(always)]
 pub fn stream(key: u64, name: u64) -> u64 {
     bits(bits(key, name), name)
@@ -36,14 +38,16 @@ pub fn normals(key: u64, n: usize, std: f32) -> Vec<f32> {
 pub fn permutation(key: u64, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
-        // The high half of a 64 x 64 bit product is uniform to within 2^-64 x n: no rejection is needed at any size that fits memory.
+        // The high half of a 64 x 64 bit product is uniform to within 2^-64 x n: no rejection is
+        // needed at any size that fits memory.
         let j = ((u128::from(bits(key, i as u64)) * (i as u128 + 1)) >> 64) as usize;
         order.swap(i, j);
     }
     order
 }
 
-/// The keys of dropout for the reviews of a training step: `rows` are their numbers in the data set, so that each draws the same however the step is packed.
+/// The dropout keys for the reviews of a training step. `rows` are the reviews' indices in the data
+/// set, so that each review draws the same numbers however the step is packed.
 pub fn dropout_keys(
     seed: u64,
     step: u64,

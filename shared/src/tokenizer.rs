@@ -1,4 +1,5 @@
-//! Text to token ids, by the tokenizers crate, from the same `tokenizer.json` natively and in the browser.
+//! Converts text to token ids with the tokenizers crate, from the same `tokenizer.json` natively
+//! and in the browser.
 
 use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
 
@@ -12,11 +13,13 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`. Texts are cut to `max_length` tokens, special ones included; `None` takes the length that the file itself asks for, and no more than `limit`
-    /// (the encoder's number of positions) in either case.
+    /// Reads `tokenizer.json`. Texts are truncated to `max_length` tokens, special tokens included;
+    /// `None` uses the length given in the file. In both cases `limit` (the encoder's number of
+    /// positions) is the maximum.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the file is no tokeniser, or the length leaves no room beside the special tokens.
+    /// [`Error::Tokenizer`] when the file is not a tokeniser, or the length has no room for text
+    /// besides the special tokens.
     pub fn from_json(
         json: &[u8],
         max_length: Option<usize>,
@@ -44,7 +47,8 @@ impl Tokenizer {
     /// The token ids of `text`, special tokens included.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when the tokeniser has neither a piece nor an unknown token for a part of the text.
+    /// [`Error::Tokenizer`] when the tokeniser has neither a piece nor an unknown token for a part
+    /// of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self
             .inner
@@ -53,7 +57,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// [`Tokenizer::encode`] of each text, on all cores natively.
+    /// [`Tokenizer::encode`] for each text, on all cores natively.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`], for the first text that fails.
@@ -73,7 +77,7 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The id of a piece, if it is one.
+    /// The id of a piece, if it is in the vocabulary.
     pub fn id(&self, piece: &str) -> Option<u32> {
         self.inner.token_to_id(piece)
     }
@@ -90,7 +94,8 @@ impl Tokenizer {
         pieces.into_iter().map(|(_, piece)| piece).collect()
     }
 
-    /// The `tokenizer.json` of a bundle, with the truncation that is in force; without white space, for a visitor fetches it.
+    /// The `tokenizer.json` of a bundle, with the current truncation; without white space, because
+    /// visitors download it.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when it cannot be written as JSON.

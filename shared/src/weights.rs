@@ -1,4 +1,5 @@
-//! Named tensors of an encoder and its head: read from Hugging Face's safetensors, drawn afresh, written back.
+//! Named tensors of an encoder and its head: read from Hugging Face's safetensors, initialised
+//! randomly, written back.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,37 +9,39 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use crate::config::Architecture;
 use crate::{EncoderConfig, Error, LABELS, rng};
 
-/// f32 tensors by their Hugging Face names, with the prefix of the classification model (`distilbert.` or `bert.`).
+/// f32 tensors by their Hugging Face names, with the prefix of the classification model
+/// (`distilbert.` or `bert.`).
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// What a tensor is for, which decides how it starts and whether it decays.
+/// The role of a tensor, which decides its initialisation and whether weight decay applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A matrix: drawn from N(0, initializer_range), decays.
+    /// A matrix: drawn from N(0, initializer_range²), with weight decay.
     Matrix,
-    /// A bias: starts at 0, does not decay.
+    /// A bias: initialised to 0, without weight decay.
     Bias,
-    /// A LayerNorm's scale: starts at 1, does not decay.
+    /// A LayerNorm's scale: initialised to 1, without weight decay.
     NormScale,
 }
 
-/// A tensor that a model of some configuration has.
+/// A tensor of a model with a given configuration.
 #[derive(Debug, Clone)]
 pub struct TensorSpec {
     /// Hugging Face's name.
     pub name: String,
     /// Shape.
     pub shape: Vec<usize>,
-    /// What it is for.
+    /// The tensor's role.
     pub role: Role,
-    /// Whether it belongs to the head (what Hugging Face starts afresh when a bare encoder is fine-tuned) and not to the encoder.
+    /// Whether the tensor belongs to the head, not to the encoder. Hugging Face initialises the
+    /// head randomly when a bare encoder is fine-tuned.
     pub head: bool,
 }
 
-/// All tensors that a classifier of this configuration has, in the order of computation.
+/// All tensors of a classifier with this configuration, in the order of computation.
 pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
     let mut out = Vec::new();
     let (h, f) = (config.hidden_size, config.intermediate_size);
@@ -48,7 +51,7 @@ pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
             shape,
             role,
             head,
-        })
+        });
     };
     let names = Names::of(config.architecture);
     let prefix = names.prefix;
@@ -135,7 +138,7 @@ pub fn specs(config: &EncoderConfig) -> Vec<TensorSpec> {
     out
 }
 
-/// The name of the matrix that holds a row for each piece of the vocabulary.
+/// The name of the word embedding, which has a row for each piece of the vocabulary.
 pub fn word_table(architecture: Architecture) -> String {
     format!(
         "{}embeddings.word_embeddings.weight",
@@ -148,7 +151,7 @@ enum Shape {
     Norm,
 }
 
-/// How the two architectures name their modules.
+/// The names of the modules in an architecture.
 pub(crate) struct Names {
     pub prefix: &'static str,
     layer: &'static str,
@@ -202,14 +205,17 @@ impl Names {
 }
 
 impl Weights {
-    /// Reads the tensors that `config` needs from the bytes of a safetensors file: with or without the architecture's prefix, LayerNorm as weight/bias or gamma/beta, f32,
-    /// f16 or bf16. Tensors that the model has no use for (position_ids, a pretraining head) are passed over. Missing ones are left out: [`Classifier::new`] or
-    /// [`Weights::fill_head`] settle whether that is an error.
+    /// Reads the tensors that `config` needs from the bytes of a safetensors file. Names may have
+    /// the architecture's prefix or not; LayerNorm may be weight/bias or gamma/beta; the type may
+    /// be f32, f16 or bf16. Tensors that the model does not use (position_ids, a pretraining head)
+    /// are ignored. Missing ones are left out: [`Classifier::new`] or [`Weights::fill_head`] decide
+    /// whether that is an error.
     ///
     /// [`Classifier::new`]: crate::model::Classifier::new
     ///
     /// # Errors
-    /// [`Error::Weights`] for a file that is cut off or no safetensors, or a tensor of another kind of number; [`Error::TensorShape`] for a tensor of another shape.
+    /// [`Error::Weights`] for a file that is truncated or not safetensors, or a tensor of an
+    /// unsupported type; [`Error::TensorShape`] for a tensor with the wrong shape.
     pub fn from_safetensors(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|e| Error::Weights(format!("cut off, or no safetensors file: {e}")))?;
@@ -239,10 +245,11 @@ impl Weights {
         Ok(Weights { tensors })
     }
 
-    /// A whole model drawn afresh from `seed`, for training from scratch: matrices N(0, initializer_range²), biases 0, LayerNorm scales 1, as transformers starts one.
+    /// Initialises a whole model from `seed`, for training from scratch: matrices N(0,
+    /// initializer_range²), biases 0, LayerNorm scales 1, as transformers does.
     ///
     /// # Errors
-    /// [`Error::Compute`] when a tensor cannot be made.
+    /// [`Error::Compute`] when a tensor cannot be created.
     pub fn fresh(config: &EncoderConfig, seed: u64) -> Result<Weights, Error> {
         let mut weights = Weights::default();
         for (i, spec) in specs(config).into_iter().enumerate() {
@@ -251,10 +258,11 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Draws the missing tensors of the head from `seed`, as transformers does when a bare encoder is fine-tuned, and returns their names.
+    /// Initialises the missing tensors of the head from `seed`, as transformers does when a bare
+    /// encoder is fine-tuned, and returns their names.
     ///
     /// # Errors
-    /// [`Error::Compute`] when a tensor cannot be made.
+    /// [`Error::Compute`] when a tensor cannot be created.
     pub fn fill_head(&mut self, config: &EncoderConfig, seed: u64) -> Result<Vec<String>, Error> {
         let mut fresh = Vec::new();
         for (i, spec) in specs(config).into_iter().enumerate() {
@@ -285,10 +293,11 @@ impl Weights {
         Ok(())
     }
 
-    /// The tensor called `name`.
+    /// The tensor `name`, which must have the shape `wanted`.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] when it is not there.
+    /// [`Error::MissingTensor`] when it is missing; [`Error::TensorShape`] when it has another
+    /// shape.
     pub fn get(&self, name: &str, wanted: &[usize]) -> Result<Tensor, Error> {
         match self.tensors.get(name) {
             None => Err(Error::MissingTensor {
@@ -309,10 +318,12 @@ impl Weights {
         self.tensors.insert(name, tensor);
     }
 
-    /// Writes `rows` over the beginnings of the rows of the matrix called `name`; where there is none, what stands there stays.
+    /// Overwrites the first elements of the rows of the matrix `name` with `rows`; where `rows` has
+    /// `None`, the row is unchanged.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] when there is no such matrix; [`Error::Compute`] when it cannot be rewritten.
+    /// [`Error::MissingTensor`] when the matrix is missing; [`Error::Compute`] when it cannot be
+    /// rewritten.
     pub fn set_rows(&mut self, name: &str, rows: &[Option<Vec<f32>>]) -> Result<(), Error> {
         let Some(tensor) = self.tensors.get_mut(name) else {
             return Err(Error::MissingTensor {
@@ -330,10 +341,11 @@ impl Weights {
         Ok(())
     }
 
-    /// Divides the last linear layer by `temperature`, and with it the logits: whoever computes the model gets them so.
+    /// Divides the weights of the last linear layer by `temperature`, so that every engine computes
+    /// logits that are already divided.
     ///
     /// # Errors
-    /// When the layer's tensors cannot be computed with.
+    /// [`Error::Compute`] when the division fails.
     pub fn divide_logits(&mut self, temperature: f32) -> Result<(), Error> {
         for (_, tensor) in self
             .tensors
@@ -357,7 +369,8 @@ impl Weights {
         self.tensors.values().map(Tensor::elem_count).sum()
     }
 
-    /// The bytes of a safetensors file that transformers loads as it is: f32, metadata `format=pt`.
+    /// The bytes of a safetensors file that transformers loads unchanged: f32, with the metadata
+    /// `format=pt`.
     ///
     /// # Errors
     /// [`Error::Compute`] or [`Error::Weights`] when a tensor cannot be read back or written.
@@ -380,7 +393,7 @@ impl Weights {
     }
 }
 
-/// The name under which the classification model of `prefix` holds the tensor that a file calls `name`.
+/// The classification model's name (with `prefix`) for the tensor that a file calls `name`.
 fn canonical(name: &str, prefix: &str) -> String {
     let name = name
         .replace("LayerNorm.gamma", "LayerNorm.weight")

@@ -1,4 +1,4 @@
-//! What holds of every view: that anybody can use it, and that it asks nobody else.
+//! Checks on every view: accessibility, use by keyboard, and no requests to other hosts.
 
 use fantoccini::key::Key;
 use serde_json::{Value, json};
@@ -33,7 +33,8 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
                 .await;
             for view in VIEWS {
                 browser.show(view).await;
-                // Colours on their way from one to another are neither.
+                // Wait for transitions to end: a colour in transition is neither the old nor the
+                // new one.
                 browser.call("await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {})))", Value::Null).await;
                 let hindrances = browser.hindrances().await;
                 assert!(
@@ -57,7 +58,7 @@ async fn anybody_can_use_every_view_at_every_width_in_light_and_dark() {
         }
     }
     assert_eq!(browser.errors().await, Vec::<String>::new());
-    // On its way, and failed.
+    // The page after a model failed to load.
     for width in [360, 1440] {
         browser.screen(width, "light").await;
         browser
@@ -87,7 +88,7 @@ async fn every_view_is_used_by_keyboard_alone() {
         .await
         .expect("the page");
     browser.ready().await;
-    // Many: lines, the ratings, a row of them, the download.
+    // Many: type lines, rate them, select a row, download.
     browser.tab_to("#many").await;
     browser.write("great app, love it 😍\nbad and slow").await;
     browser.tab_to("#rate-many").await;
@@ -122,7 +123,7 @@ async fn every_view_is_used_by_keyboard_alone() {
         )
         .await;
 
-    // Speed: begun and cancelled.
+    // Speed: start and cancel.
     browser.show("speed").await;
     browser.tab_to("#measure").await;
     browser.press(Key::Enter).await;
@@ -135,7 +136,7 @@ async fn every_view_is_used_by_keyboard_alone() {
     browser.press(Key::Enter).await;
     browser.until("the end", "return document.querySelector('#bench-status').innerText.startsWith('Cancelled') || null").await;
 
-    // Model: another one, and back.
+    // Model: load another one and go back.
     browser.show("model").await;
     browser.tab_to("#another").await;
     browser.write("./other/").await;
@@ -178,7 +179,7 @@ async fn no_other_host_is_asked_by_the_page_or_its_workers() {
         )
         .await;
     let log = browser.close_with_log().await;
-    // Of what the browser asks for, all that this site was the origin of.
+    // The requests whose initiator is this site. The browser's own requests have no such initiator.
     let asked: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("\"initiator\"") && line.contains(&address))

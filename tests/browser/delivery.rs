@@ -1,4 +1,5 @@
-//! The model's way from a Hub into the browser, and what goes wrong on it: cuts, damage, a full or missing storage, other tabs, newer versions, private models.
+//! Loading a model from a Hub into the browser, and the faults on the way: broken connections,
+//! damage, full or missing storage, other tabs, newer versions, private models.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,8 @@ const TOKEN: &str = "hf_loopbackSecret";
 const REPO: &str = "someone/stars";
 const WEIGHTS: &str = "web/weights.safetensors";
 
-/// What the module does in most of these: loads the model, rates a text, and tells what it heard. `args`: the options of `load`.
+/// The script of most of these tests: loads the model, rates a text, and returns the callbacks it
+/// received. `args`: the options of `load`.
 const LOAD: &str = "const { load } = await import('./starsight.js');
     const heard = { notices: [], newer: false, phases: [] };
     const options = { ...args, onNotice: (notice) => heard.notices.push(notice), onNewer: () => (heard.newer = true), onProgress: ({ phase }) => heard.phases.push(phase) };
@@ -29,7 +31,8 @@ const LOAD: &str = "const { load } = await import('./starsight.js');
         return { ...heard, error: `${error.name}: ${error.message}` };
     }";
 
-/// Changes the last byte of the largest file that is kept, the weights: `largest`, of so many bytes.
+/// Changes the last byte of the largest cached file, the weights. `largest` is its handle, `size`
+/// its bytes.
 const DAMAGE: &str = "const root = await navigator.storage.getDirectory();
     const files = await (await root.getDirectoryHandle('starsight')).getDirectoryHandle('files');
     let largest, size = 0;
@@ -42,7 +45,7 @@ const DAMAGE: &str = "const root = await navigator.storage.getDirectory();
     await writable.write({ type: 'write', position: size - 1, data: byte.map((b) => b ^ 1) });
     await writable.close();";
 
-/// A Hub with a published model, the site that was built of it, and its server.
+/// A Hub with a published model, the site built from it, and the site's server.
 struct Scene {
     dir: TempDir,
     hub: LoopbackHub,
@@ -75,7 +78,7 @@ impl Scene {
         ];
         publish.extend(publishing);
         assert!(parsed(&good(dir.path(), &publish))["commit"].is_string());
-        // Large files lie on another host: loopback's other name.
+        // Large files are on another host: loopback's other name.
         let elsewhere = endpoint.replace("127.0.0.1", "localhost");
         good(
             dir.path(),
@@ -91,7 +94,8 @@ impl Scene {
                 &elsewhere,
             ],
         );
-        // A page of the site that does not load the site's own model: that is the same file, and would be kept.
+        // A page of the site that does not load the site's own model. That model is the same file,
+        // so loading it would fill the cache.
         std::fs::write(
             dir.path().join("site/blank.html"),
             "<!doctype html><title>Blank</title>",
@@ -107,14 +111,14 @@ impl Scene {
         }
     }
 
-    /// Bytes of the weights for browsers.
+    /// Size of the weights for browsers, in bytes.
     fn size(&self) -> u64 {
         std::fs::metadata(self.dir.path().join("model").join(WEIGHTS))
             .expect("weights")
             .len()
     }
 
-    /// Their hash, under which tabs take turns.
+    /// Their hash. Tabs take turns by a lock of this name.
     fn sha256(&self) -> String {
         let manifest = parsed(
             &std::fs::read_to_string(self.dir.path().join("model/starsight.json"))
@@ -127,12 +131,13 @@ impl Scene {
         weights["sha256"].as_str().expect("a hash").to_string()
     }
 
-    /// The options that ask for the model on the Hub.
+    /// The options of `load` for the model on the Hub.
     fn wish(&self) -> Value {
         json!({ "model": REPO, "endpoint": self.hub.endpoint() })
     }
 
-    /// The requests since the last call that sent weights: where they began, and the bytes that they sent.
+    /// The requests for weights since the last call: the offset where each began, and the bytes it
+    /// sent.
     fn weights_sent(&self) -> Vec<(u64, u64)> {
         let sent = |request: &Traffic| {
             request.status.is_success()
@@ -157,7 +162,8 @@ impl Scene {
     }
 }
 
-/// Large files lie under their hash on the other host; of those this model has two, and a browser asks for one.
+/// Large files are stored under their hash on the other host. This model has two, and a browser
+/// requests only one.
 fn is_weights(request: &Traffic) -> bool {
     request.path.starts_with("/lfs/")
 }
@@ -234,7 +240,8 @@ async fn the_page_rates_with_a_model_on_the_hub() {
         "pinned to a commit: {fetched:?}"
     );
 
-    // The same files as those of the model beside the page: the other host is asked for no byte of them, nor is this one; so damage there goes unseen.
+    // The model beside the page has the same files, which are cached. No byte is requested from
+    // either host, so this damage is not noticed.
     let weights = scene.dir.path().join("site/model").join(WEIGHTS);
     let mut bytes = std::fs::read(&weights).expect("weights");
     let last = bytes.len() - 1;
@@ -242,7 +249,7 @@ async fn the_page_rates_with_a_model_on_the_hub() {
     std::fs::write(&weights, bytes).expect("written");
     browser.client.goto(&scene.address).await.expect("the page");
     browser.ready().await;
-    // Without what is kept it is found, asked for again, and refused.
+    // With an empty cache the damage is found, the file is fetched again, and the model refused.
     forget(&browser).await;
     browser.client.refresh().await.expect("the page");
     browser
@@ -280,7 +287,7 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
                 scene.wish(),
             )
             .await;
-        // The second request goes on by itself, and then hangs.
+        // The second request resumes by itself, and then hangs.
         for waited in 0.. {
             assert!(
                 waited < 200,
@@ -313,7 +320,7 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
         forget(&browser).await;
     }
 
-    // A server that knows no ranges sends all, and the beginning is passed over.
+    // A server without range requests sends the whole file, and the client skips the beginning.
     scene.hub.take_traffic();
     scene
         .hub
@@ -325,7 +332,8 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
         (&Value::Null, &json!([])),
         "{loaded}"
     );
-    // One that is in trouble for a moment is asked again; one that refuses is not, and says why.
+    // A server with a temporary error is asked again. One that refuses is not, and its reason is
+    // shown.
     forget(&browser).await;
     scene.hub.fail(1, "GET", "/lfs/", 503);
     assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
@@ -346,7 +354,7 @@ async fn a_download_goes_on_where_it_was_cut_off_even_after_a_reload() {
 async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
-    // On the way.
+    // Damaged in transit.
     scene
         .hub
         .spoil(1, "GET", "/lfs/", Fault::Flip(scene.size() / 2));
@@ -361,7 +369,7 @@ async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     assert!(loaded["error"].is_null() && told(&loaded), "{loaded}");
     assert_eq!(scene.weights_sent(), [(0, scene.size()), (0, scene.size())]);
 
-    // Kept: the Hub may be gone.
+    // Cached: the model loads without the Hub.
     scene.hub.fail(1000, "GET", "", 500);
     let kept = load(&browser, scene.wish()).await;
     assert_eq!(
@@ -380,7 +388,7 @@ async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     scene.hub.forget_faults();
     scene.hub.take_traffic();
 
-    // On the disk.
+    // Damaged on disk.
     assert_eq!(
         browser
             .call(&format!("{DAMAGE} return size"), Value::Null)
@@ -392,7 +400,7 @@ async fn what_is_kept_loads_without_a_network_and_damage_is_found() {
     assert_eq!(scene.weights_sent(), [(0, scene.size())]);
     assert_eq!(load(&browser, scene.wish()).await["notices"], json!([]));
 
-    // What is kept is listed, and can be deleted.
+    // Cached models are listed, and can be deleted.
     let list = browser
         .call(
             "const { kept } = await import('./starsight.js'); return kept()",
@@ -480,7 +488,7 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
         other.to_string()
     };
     let differing = with_other(&|manifest| manifest["probes"][0]["int8_logits"][0] = json!(9.5));
-    // Weights that are not what the manifest says; probes that come out differently; none; no manifest at all.
+    // Weights that differ from the manifest; probes with other logits; no probes; no manifest.
     let hash = with_other(&|manifest| {
         let files = manifest["files"].as_array_mut().expect("files");
         files
@@ -509,7 +517,7 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
         let notices = update["notices"].to_string();
         assert!(notices.contains(why), "{why}: {notices}");
         assert_eq!(scene.weights_sent(), sent, "{why}");
-        // The kept one is whole: the Hub may be gone.
+        // The cached model is intact and loads without the Hub.
         scene.hub.fail(1000, "GET", "", 500);
         let kept = load(&browser, scene.wish()).await;
         assert_eq!(
@@ -520,7 +528,7 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
         scene.hub.forget_faults();
         scene.hub.take_traffic();
     }
-    // Without one that is kept it is refused, and nothing of it stays but what is as it should be.
+    // Without a cached model this one is refused. Only its intact files stay in the cache.
     scene.hub.commit(
         Kind::Model,
         REPO,
@@ -544,7 +552,8 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
 async fn a_manifest_that_does_not_come_is_asked_for_again() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
-    // For a worker half a minute passes in two seconds, which is long enough for an answer that does come.
+    // Shortens the worker's timeout of 30 seconds to 2, which is long enough for an answer that
+    // does come.
     let hasten = "const Real = Blob;
         const hasty = 'const Timer = setTimeout; globalThis.setTimeout = (task, wait) => Timer(task, wait === 30000 ? 2000 : wait);';
         globalThis.Blob = class extends Real {
@@ -569,23 +578,24 @@ async fn a_manifest_that_does_not_come_is_asked_for_again() {
             .filter(|request| request.method == "GET" && request.path.contains(part))
             .count()
     };
-    // The second request for the manifest is two on the wire: Chromium holds its first 10 bytes, asks whether one more would follow them (`bytes=10-10`), and then for the rest.
+    // The second request for the manifest counts as two: Chromium has cached the first 10 bytes,
+    // requests one more (`bytes=10-10`), and then the rest.
     assert_eq!((asked("/api/models/"), asked("/starsight.json")), (2, 3));
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_of_it_stays() {
+    const QUOTA: u64 = 24 << 20;
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
-    const QUOTA: u64 = 24 << 20;
     browser
         .chromium(
             "Storage.overrideQuotaForOrigin",
             json!({ "origin": scene.address, "quotaSize": QUOTA }),
         )
         .await;
-    // Filled by another part of the site, but for less than the weights take.
+    // Another part of the site fills the storage, leaving less than the weights need.
     let fill = "const root = await navigator.storage.getDirectory();
         const writable = await (await root.getFileHandle('ballast', { create: true })).createWritable();
         const { usage } = await navigator.storage.estimate();
@@ -632,7 +642,7 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
         );
     }
 
-    // With room again it is kept.
+    // With enough room the model is cached again.
     browser
         .call(
             "await (await navigator.storage.getDirectory()).removeEntry('ballast')",
@@ -653,17 +663,18 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_fetch_once() {
+    // Sends half of the file, and the rest once the second tab waits.
+    static SECOND_WAITS: AtomicBool = AtomicBool::new(false);
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
-    // Half of it, until the second tab waits for the rest.
-    static SECOND_WAITS: AtomicBool = AtomicBool::new(false);
     scene
         .hub
         .spoil(1, "GET", "/lfs/", Fault::Held(&SECOND_WAITS));
     let begin = "const { load } = await import('./starsight.js'); window.phases = []; const onProgress = ({ phase }) => window.phases.push(phase);
         window.loading = load({ ...args, onProgress }).then(async (rater) => (await rater.rate(['great app, love it'])).ratings[0].stars)";
     browser.call(begin, scene.wish()).await;
-    // Else the first might wait for the second: a tab in the background takes its time.
+    // Wait until the first tab holds the lock: a tab in the background is slow, and the first might
+    // otherwise wait for the second.
     let fetches = format!(
         "return navigator.locks.query().then(({{ held }}) => held.some(({{ name }}) => name === 'starsight {}') || null)",
         scene.sha256()
@@ -705,7 +716,7 @@ async fn damage_that_two_tabs_find_is_mended_once() {
     let scene = Scene::new(&[]).await;
     let browser = page(&scene.address).await;
     assert_eq!(load(&browser, scene.wish()).await["error"], Value::Null);
-    // Neither begins to mend before both have read.
+    // Hold the lock until both tabs have read the damaged file.
     let sha256 = browser
         .call(&format!("{DAMAGE} return largest.name"), Value::Null)
         .await;
@@ -892,7 +903,7 @@ async fn the_page_takes_a_typed_token_and_deletes_what_is_kept() {
             "return document.querySelector('#kept') ? null : true",
         )
         .await;
-    // It still rates: what is loaded is loaded.
+    // The loaded model still rates.
     browser.show("one").await;
     browser.type_into("#review", REVIEWS[0]).await;
     browser
@@ -910,7 +921,8 @@ async fn another_site_may_use_the_module_even_without_storage() {
     let site = scene.dir.path().join("site");
     let (module, page) = (host(&site).await, host(Path::new("/nowhere")).await);
     let browser = Browser::open().await;
-    // A worker's script starts from the page's memory, once for all workers; there its storage is taken away.
+    // A worker's script starts from a blob that the page builds once for all workers. There the
+    // test disables its storage.
     let run = "const Real = Blob;
         globalThis.Blob = class extends Real {
             constructor(parts, options) {

@@ -1,4 +1,4 @@
-//! What WebDriver has no word for: the DevTools of Chromium, and what its console said.
+//! What WebDriver does not offer: Chromium's DevTools, and its console messages.
 
 use std::str::FromStr;
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::scene::Browser;
 
-/// The axe-core that the set-up brought; see xtask/src/axe.rs.
+/// The axe-core that `cargo xtask setup --browser` installs; see xtask/src/axe.rs.
 const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/axe.min.js");
 
-/// A command of chromedriver's own.
+/// A command that only chromedriver knows.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,
@@ -53,7 +53,7 @@ impl Browser {
         .await
     }
 
-    /// A screen of this width in CSS pixels, with a `light` or `dark` system.
+    /// Sets the screen's width in CSS pixels and the system's colour scheme, `light` or `dark`.
     pub async fn screen(&self, width: u32, scheme: &str) {
         let phone = width < 600;
         let metrics = json!({ "width": width, "height": if phone { 780 } else { 900 }, "deviceScaleFactor": 1, "mobile": phone });
@@ -75,7 +75,7 @@ impl Browser {
         .await;
     }
 
-    /// What the console has said since the last call: its errors.
+    /// The errors on the console since the last call.
     pub async fn errors(&self) -> Vec<String> {
         let log = self.extension("se/log", json!({ "type": "browser" })).await;
         let entries = log
@@ -88,9 +88,9 @@ impl Browser {
             .collect()
     }
 
-    /// Presses a key, wherever the focus is.
+    /// Presses a key; it goes to the focused element.
     pub async fn press(&self, key: Key) {
-        // Not sent to the element: a field for files would take the key for a file's name.
+        // Not sent to the element: a file input would take the key for a file name.
         let value = char::from(key);
         let keys = KeyActions::new("keys".to_owned())
             .then(KeyAction::Down { value })
@@ -98,7 +98,7 @@ impl Browser {
         self.client.perform_actions(keys).await.expect("a key");
     }
 
-    /// Goes on with the tab key until the focus is on `selector`.
+    /// Presses Tab until the focus is on `selector`.
     pub async fn tab_to(&self, selector: &str) {
         for _ in 0..60 {
             self.press(Key::Tab).await;
@@ -116,7 +116,7 @@ impl Browser {
         panic!("the tab key never comes to {selector}");
     }
 
-    /// Types a text at the focus, emoji too.
+    /// Inserts a text at the focus, emoji included.
     pub async fn write(&self, text: &str) {
         self.devtools("Input.insertText", json!({ "text": text }))
             .await;
@@ -146,7 +146,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// What keeps people from using the page as it is, by axe-core's rules: a line for each.
+    /// Accessibility violations by axe-core's rules, one line each.
     pub async fn hindrances(&self) -> Vec<String> {
         let axe = std::fs::read_to_string(AXE)
             .unwrap_or_else(|e| panic!("{AXE}: {e}; `cargo xtask setup --browser` gets it"));

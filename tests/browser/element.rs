@@ -18,7 +18,8 @@ async fn the_element_rates_in_another_sites_page() {
     );
     let browser = Browser::open().await;
     browser.client.goto(&page).await.expect("another site");
-    // Its own text, the attribute, and another text set while the first is at work: the last one counts.
+    // The element's own text, the attribute, and another text set while the first is being rated:
+    // the last one counts.
     let run = "const requests = () => performance.getEntriesByType('resource').filter(({ name }) => name.includes('starsight.js')).length;
         await import(`${args.site}/element.js`);
         const empty = document.createElement('star-rating-review');
@@ -61,7 +62,7 @@ async fn the_element_rates_in_another_sites_page() {
         .await;
     let stars = |review: usize| wanted[review]["stars"].as_u64().expect("stars") as usize;
     let shown = "★".repeat(stars(3)) + &"☆".repeat(5 - stars(3));
-    // Its workers are gone and no other starts: the next text has the model loaded again.
+    // Its workers are gone and new ones fail to start: the next text loads the model again.
     let again = "const Real = Worker;
         const started = [];
         globalThis.Worker = class extends Real { constructor(...all) { super(...all); started.push(this); } };

@@ -1,6 +1,8 @@
-//! The site on hosts that know nothing of it: Debian's nginx, as it is and with its files compressed beforehand, and `python3 -m http.server`; at a root and under a sub-path.
+//! The site on servers that are not configured for it: Debian's nginx, with and without
+//! `gzip_static`, and `python3 -m http.server`; each at the root and under a sub-path.
 //!
-//! All of it is slow, and by hand: `cargo xtask hosts` runs it, and prints what it saw. Python's server under a sub-path is part of the tests.
+//! The whole comparison is slow and run by hand: `cargo xtask hosts` prints its measurements.
+//! Python's server under a sub-path is one of the tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 use crate::common::{good, trained};
 use crate::scene::{Browser, Process, REVIEWS, native, start};
 
-/// A way of hosting a folder.
+/// A static file server.
 struct Host {
     name: &'static str,
     serve: fn(&Path) -> (Process, String),
@@ -35,7 +37,7 @@ const HOSTS: [Host; 3] = [
     },
 ];
 
-/// Where the site lies below the server's root.
+/// Paths of the site below the server's root.
 const PATHS: [&str; 2] = ["", "some/where/"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,20 +67,16 @@ async fn any_static_host_will_do() {
     }
 }
 
-/// The one that most machines have.
+/// The server that most machines have.
 #[tokio::test(flavor = "multi_thread")]
 async fn pythons_server_will_do_under_a_sub_path() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("There is no python3 here, so its server is not tried.");
-        return;
-    }
     let dir = trained();
     visited(dir.path(), http_server, "some/where/", &native(dir.path()))
         .await
         .assert_as_it_should_be("python3 -m http.server");
 }
 
-/// What is seen of the site around the model in `dir` at `path` on a host.
+/// Puts the site around the model in `dir` at `path` on a host, and visits it.
 async fn visited(
     dir: &Path,
     serve: fn(&Path) -> (Process, String),
@@ -102,11 +100,11 @@ async fn visited(
     seen
 }
 
-/// What a visit showed.
+/// What a visit measured.
 struct Seen {
-    /// From the address to a model that rates.
+    /// Time from opening the address to a model that rates.
     ready: Duration,
-    /// Reviews a second.
+    /// Reviews per second.
     rate: f64,
     /// The same as `ready`, without the server.
     reload: Duration,
@@ -202,7 +200,8 @@ async fn visit(server: Process, address: &str, wanted: &[Value]) -> Seen {
     }
 }
 
-/// The hosts that the site asked, its workers included, by the log of the whole browser: a line an event. What the browser asks for itself has no site for its initiator.
+/// Hosts that the site and its workers requested, from the browser's net log, one event a line. The
+/// browser's own requests have no site as initiator.
 fn hosts_asked(log: &Path) -> BTreeSet<String> {
     let log = fs::read_to_string(log).expect("the browser's log");
     let events = log
@@ -224,7 +223,7 @@ fn hosts_asked(log: &Path) -> BTreeSet<String> {
     hosts
 }
 
-/// Debian's nginx with its own types of files, and `more` of its settings.
+/// Starts Debian's nginx with its own MIME types and the settings `more`.
 fn nginx(root: &Path, more: &str) -> (Process, String) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
@@ -264,7 +263,7 @@ fn nginx(root: &Path, more: &str) -> (Process, String) {
     (process, format!("http://127.0.0.1:{port}"))
 }
 
-/// Python's own server.
+/// Starts Python's `http.server`.
 fn http_server(root: &Path) -> (Process, String) {
     let address = |line: &str| {
         line.split(['(', ')'])

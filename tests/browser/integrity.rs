@@ -1,4 +1,5 @@
-//! Files of the site that are not what they were when it was made, and the change from one version of a site to another.
+//! Files of the site that were damaged after it was built, and the update from one version of a
+//! site to the next.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ fn flip(path: &Path) {
     fs::write(path, bytes).expect("written");
 }
 
-/// Waits until the service worker keeps the page, and has the page.
+/// Waits until the service worker is active, so that the page is cached.
 async fn kept_by_service_worker(browser: &Browser) {
     browser
         .call("await navigator.serviceWorker.ready", Value::Null)
@@ -50,7 +51,7 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
             .until("an end", "const state = document.querySelector('main')?.dataset.state; return ['ready', 'failed'].includes(state) ? state : null")
             .await;
         if state == "ready" {
-            // This browser takes the other build of the two, unless told otherwise.
+            // This browser uses the other of the two builds unless the options say otherwise.
             assert_eq!(file, "engine/starsight_worker_bg.wasm");
             let load = "const { load } = await import('./starsight.js'); return load({ relaxedSimd: false }).then(() => 'loaded', (error) => `${error.name}: ${error.message}`)";
             let error = browser.call(load, Value::Null).await;
@@ -74,7 +75,7 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
                 "{file}: {page}"
             );
         }
-        // Half a site is not kept either, whatever the page was.
+        // If the page fails, its service worker is not installed either.
         let installed = "const registration = await navigator.serviceWorker.getRegistration(); return Boolean(registration?.waiting ?? registration?.active)";
         let needed = state == "failed";
         assert!(
@@ -110,7 +111,7 @@ async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
     fresh.ready().await;
     kept_by_service_worker(&fresh).await;
     assert_eq!(caches(&fresh).await, 1);
-    // What is kept was checked when it came, and serves from then on.
+    // Cached files were checked when they were fetched, and are served without another check.
     flip(&site.join("engine/worker.js"));
     fresh.client.refresh().await.expect("the page");
     fresh.ready().await;
@@ -137,7 +138,7 @@ async fn a_new_version_of_the_site_takes_over_whole() {
     let browser = Browser::open().await;
     let visit = async || {
         browser.client.goto("about:blank").await.expect("a page");
-        // The last tab of the old version is gone; its worker gives way a moment later.
+        // The last tab of the old version is closed; its service worker is replaced a moment later.
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         browser.client.goto(&address).await.expect("the page");
         browser.ready().await;
@@ -145,10 +146,10 @@ async fn a_new_version_of_the_site_takes_over_whole() {
     };
     assert_eq!(visit().await, "https://example.org/1/");
     kept_by_service_worker(&browser).await;
-    // From the second visit on it is the service worker's.
+    // From the second visit on, the service worker serves the page.
     assert_eq!(visit().await, "https://example.org/1/");
 
-    // As long as a tab has the old one open, it stays whole, reload as one may.
+    // While a tab has the old version open, that version stays complete, even after a reload.
     make("https://example.org/2/", "site");
     assert_eq!(browser.call(UPDATE, Value::Null).await, json!(true));
     browser.client.refresh().await.expect("the page");
@@ -162,7 +163,7 @@ async fn a_new_version_of_the_site_takes_over_whole() {
     kept_by_service_worker(&browser).await;
     assert_eq!(caches(&browser).await, 1);
 
-    // A site of which only a part was put up: nothing of it is kept.
+    // A new version of which only a part was uploaded: nothing of it is cached.
     make("https://example.org/3/", "next");
     fs::copy(dir.path().join("next/sw.js"), dir.path().join("site/sw.js")).expect("copied");
     assert_eq!(browser.call(UPDATE, Value::Null).await, json!(false));

@@ -1,6 +1,12 @@
 //! The built site in headless Chromium.
 //!
-//! Needs Chromium, its driver, and the page built into the program: `cargo xtask test` sees to all three.
+//! Needs Chromium, its driver, and the page built into the program: `cargo xtask test` sets up all
+//! three.
+
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test is one visit to the page, whose start costs seconds"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

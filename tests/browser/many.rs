@@ -1,4 +1,4 @@
-//! Rate many: files of every kind, as people have them, through the page and back.
+//! Rate many: files of every kind go through the page and are downloaded again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use fantoccini::Locator;
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use starsight_model::metrics::Metrics;
@@ -23,7 +23,8 @@ pub const ROWS: usize = 100_000;
 
 const COLUMNS_ADDED: [&str; 7] = ["stars", "expected", "p1", "p2", "p3", "p4", "p5"];
 
-/// Reviews whose stars a model of `trained` tells, in all the shapes that make readers stumble.
+/// Returns review `i` and its stars. A model of `trained` knows these words; the forms are those
+/// that break readers.
 fn review(i: usize) -> (String, usize) {
     let star = [5, 1, 4, 2, 3][i % 5];
     let words = [
@@ -47,7 +48,7 @@ fn review(i: usize) -> (String, usize) {
     (text, star)
 }
 
-/// As two programs wrote it that did not agree: the letters of Latin-1 as Latin-1, all others as UTF-8.
+/// The text in a mixed encoding: characters of Latin-1 as Latin-1, all others as UTF-8.
 fn mixed(text: &str) -> Vec<u8> {
     let letter = |letter: char| {
         u8::try_from(letter).map_or_else(|_| letter.to_string().into_bytes(), |byte| vec![byte])
@@ -55,7 +56,8 @@ fn mixed(text: &str) -> Vec<u8> {
     text.chars().flat_map(letter).collect()
 }
 
-/// Rows of id, review, star and an empty column, as CSV with CRLF and a mark that says UTF-8; and that as it is read. Bytes of Latin-1 stand in the rows where [`is_mixed`].
+/// CSV with id, review, star and an empty column, CRLF line ends and a UTF-8 byte order mark;
+/// returned as parsed rows and as bytes. Rows where [`is_mixed`] holds contain bytes of Latin-1.
 pub fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
     let mut table = vec![
         ["id", "review", "star", "note"]
@@ -81,12 +83,12 @@ pub fn csv(rows: usize) -> (Vec<Vec<String>>, Vec<u8>) {
     table.iter().for_each(|row| {
         writer
             .write_record(row.iter().map(|cell| mixed(cell)))
-            .expect("a row")
+            .expect("a row");
     });
     (table, writer.into_inner().expect("bytes"))
 }
 
-/// Whether a row of [`csv`] holds bytes of Latin-1.
+/// Whether a row of [`csv`] contains bytes of Latin-1.
 fn is_mixed(i: usize) -> bool {
     i % 11 == 7
 }
@@ -147,7 +149,7 @@ impl Visit {
         self.element(selector).await.text().await.expect("text")
     }
 
-    /// Chooses a file, and waits until it is read or refused; what the page says of it.
+    /// Chooses a file, waits until it is read or refused, and returns what the page says about it.
     pub async fn open(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, bytes).expect("written");
@@ -183,7 +185,7 @@ impl Visit {
             .to_string()
     }
 
-    /// Presses a download's button; the file.
+    /// Clicks a download button and returns the file.
     async fn download(&self, button: &str, name: &str) -> Vec<u8> {
         let path = self.browser.downloads().join(name);
         drop(fs::remove_file(&path));
@@ -197,7 +199,8 @@ impl Visit {
         panic!("{name} was not downloaded")
     }
 
-    /// Waits until the rows in sight fulfil `condition`, in which each is `row` with stars, expected, number and text.
+    /// Waits until the visible rows fulfil `condition`; there `rows` is an array of objects with
+    /// row, stars, expected and text.
     async fn rows(&self, what: &str, condition: &str) -> Value {
         let script = format!(
             "const rows = [...document.querySelectorAll('#grid .grid__row')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => ({{
@@ -208,7 +211,8 @@ impl Visit {
     }
 }
 
-/// The rating columns of downloaded `rows` are those of native ratings of the same texts; the others are the `input`.
+/// Checks that the rating columns of `downloaded` equal native ratings of the same texts, and that
+/// the other columns equal `input`.
 fn check_download(dir: &Path, input: &[Vec<String>], downloaded: &[Vec<String>], text: usize) {
     let own = input[0].len();
     assert_eq!(downloaded.len(), input.len());
@@ -226,7 +230,7 @@ fn check_download(dir: &Path, input: &[Vec<String>], downloaded: &[Vec<String>],
     for (row, (before, after)) in input.iter().zip(downloaded).enumerate() {
         assert_eq!(after[..own], before[..], "row {row}");
     }
-    // Natively, one of each text.
+    // Rate each distinct text once with the native program.
     let mut texts: Vec<&str> = input[1..]
         .iter()
         .map(|row| row[text].as_str())
@@ -327,7 +331,7 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
         .await;
     eprintln!("{done}; {}", visit.text("#throughput").await);
 
-    // Whatever is looked for is found by the worker.
+    // The worker does the search.
     visit.browser.type_into("#search", "SECOND LINE").await;
     visit
         .rows(
@@ -380,7 +384,7 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
         .await
         .expect("a script");
 
-    // All of them can be scrolled to, and reached by keys alone.
+    // All rows can be reached by scrolling, and by keys alone.
     browser
         .client
         .execute(
@@ -423,7 +427,7 @@ async fn a_hundred_thousand_rows_go_through_the_page_and_back() {
     );
     check_download(visit.dir.path(), &table, &downloaded, 1);
 
-    // The metrics are the model crate's, over the rows with both.
+    // The metrics equal those of the model crate, over the rows that have stars and a rating.
     let mut confusion = [[0; 5]; 5];
     for row in &downloaded[1..] {
         if let (Ok(truth), Ok(rated)) = (row[2].parse::<usize>(), row[4].parse::<usize>()) {
@@ -478,7 +482,8 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         text
     };
 
-    // Latin-1, with rows that are too short and too long, and a text column without a telling name.
+    // Latin-1, with rows that are too short and too long, and a text column whose name does not
+    // reveal it.
     let latin = "app;words;star\nx;\"très bon; great app, love it\";5\ny\nz;bad and slow — non;1;more;cells\n".replace('—', "-");
     let latin: Vec<u8> = latin
         .chars()
@@ -511,7 +516,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         1,
     );
 
-    // JSON lines keep what they hold.
+    // JSON lines keep their other fields.
     let lines: Vec<Value> =
         texts.iter().enumerate().map(|(i, (text, star))| json!({ "id": i, "text": text, "stars": star, "deep": { "a": [i, null] } })).collect();
     let bytes: String = lines
@@ -544,10 +549,10 @@ async fn files_of_every_kind_are_read_rated_and_written() {
     }
     assert_eq!(written.lines().count(), lines.len());
 
-    // Parquet, as the Hub and as other programs compress it.
+    // Parquet, compressed as the Hub does it and as other programs do.
     for (name, compression) in [
         ("snappy.parquet", Compression::SNAPPY),
-        ("zstd.parquet", Compression::ZSTD(Default::default())),
+        ("zstd.parquet", Compression::ZSTD(ZstdLevel::default())),
     ] {
         let columns: [(&str, ArrayRef); 2] = [
             (
@@ -595,7 +600,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         check_download(visit.dir.path(), &input, &downloaded, 0);
     }
 
-    // Tabs and UTF-16; the first line is a row, and says so when asked.
+    // Tabs and UTF-16; the first line is a row, and the visitor says so.
     let tsv: Vec<u8> = "\u{feff}great app, love it 😍\t5\r\nbad and slow\t1\r\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -614,7 +619,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         )
         .await;
 
-    // What cannot be used is told, and what would do.
+    // A file that cannot be used is refused with the reason and what would work.
     assert!(
         visit
             .open("numbers.csv", b"a,b\n1,2\n3,4\n")
@@ -654,7 +659,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         );
         let about = visit.open(name, bytes).await;
         assert!(about.contains(says), "{about}");
-        // The table before is gone, and not rated in its place.
+        // The previous table is gone, and is not rated instead.
         assert_eq!(
             visit
                 .element("#run")
@@ -675,7 +680,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
         );
     }
 
-    // Dropped beside the place for it: the page stays, and reads it.
+    // Dropped outside the drop zone: the page stays, and reads the file.
     let path = visit.dir.path().join("dropped.csv");
     fs::write(&path, csv(3).1).expect("written");
     visit
@@ -702,7 +707,7 @@ async fn files_of_every_kind_are_read_rated_and_written() {
             "return document.querySelector('#file-about')?.innerText.startsWith('3 rows') || null",
         )
         .await;
-    // A file that is closed leaves the focus where it can go on.
+    // Closing a file moves the focus to the text box.
     visit.click(".file__close").await;
     visit
         .browser
@@ -802,10 +807,10 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
     };
     let before = rated(&paused);
     assert!(before > 0 && before < 50_000, "{paused}");
-    // Nothing goes on, and what is there can be had.
+    // While paused nothing is rated, and the finished ratings can be downloaded.
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(visit.text("#many-status").await, paused);
-    // The metrics came with the ratings.
+    // The metrics are updated with the ratings.
     assert!(
         visit
             .text("[data-testid=metric-accuracy]")
@@ -826,7 +831,7 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
         before
     );
 
-    // It goes on where it was, even with the model loaded anew: no text is rated twice.
+    // It continues where it paused, even after the model is loaded again: no text is rated twice.
     browser.show("model").await;
     visit.click("#update").await;
     browser.ready().await;
@@ -890,7 +895,7 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
         )
         .await;
 
-    // Lines are pasted, and rated by the keyboard alone.
+    // Lines are pasted, and rated with the keyboard alone.
     visit.click(".file__close").await;
     browser
         .type_into("#many", "great app, love it 😍\n\nbad and slow\n")

@@ -1,4 +1,5 @@
-//! How quick the page is, and how small. By the clock, so that nothing may run beside it: `cargo xtask test` runs these after the others, one by one.
+//! Limits on the page's time and size. They are measured by the clock, so nothing may run beside
+//! them: `cargo xtask test` runs these after the others, one by one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,19 +13,21 @@ use crate::craft::{VIEWS, WIDTHS, site};
 use crate::many::{ROWS, Visit, csv};
 use crate::scene::{Browser, REVIEWS};
 
-/// Packed bytes of the page without its engine and the reader of files, which is fetched when there is a file.
+/// Largest size of the page in bytes, compressed, without the engine and without the file reader,
+/// which is fetched only when a file is opened.
 const LARGEST_PAGE: u64 = 350_000;
 
-/// Milliseconds until something is to be seen.
+/// Longest time to the first contentful paint, in milliseconds.
 const FIRST_PAINT: f64 = 500.0;
 
-/// How far what is seen may move of itself. (Cumulative Layout Shift, web.dev.)
+/// Largest Cumulative Layout Shift, a score without a unit (web.dev).
 const LAYOUT_SHIFT: f64 = 0.02;
 
-/// Milliseconds of work in the longest task of the page's thread: a visitor does not feel that.
+/// Longest task on the page's thread, in milliseconds of processor time. Shorter ones are not
+/// noticed.
 const LONG_TASK: f64 = 50.0;
 
-/// Tells every task that took over 50 ms by the clock, and every shift of the layout that nobody asked for.
+/// Records every task longer than 50 ms by the clock, and every layout shift without recent input.
 const WATCH: &str = "window.tasks = []; window.shifts = [];
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map((task) => [performance.timeOrigin + task.startTime, task.duration]))).observe({ type: 'longtask', buffered: true });
     new PerformanceObserver((list) => list.getEntries().forEach(({ value, hadRecentInput, sources }) => hadRecentInput || shifts.push([value, String(sources[0]?.node?.className ?? sources[0]?.node?.nodeName)]))).observe({ type: 'layout-shift', buffered: true })";
@@ -94,7 +97,7 @@ async fn no_task_is_long_while_a_hundred_thousand_reviews_are_rated() {
     let visit = Visit::start().await;
     let browser = &visit.browser;
     let work = Work::watch(browser.driver());
-    // Loading counts too.
+    // Loading is measured too.
     browser.before_each_page(WATCH).await;
     browser.client.refresh().await.expect("the page");
     browser.ready().await;
@@ -110,7 +113,8 @@ async fn no_task_is_long_while_a_hundred_thousand_reviews_are_rated() {
     let tasks = browser.call("return tasks", Value::Null).await;
     let tasks: Vec<(f64, f64)> = serde_json::from_value(tasks).expect("tasks");
     let samples = work.end();
-    // By the clock a task is long when others have the core, which says nothing of the page.
+    // By the clock, a task is also long when other processes use the core. Only its processor time
+    // says something about the page.
     let worked: Vec<(f64, f64)> = tasks
         .iter()
         .map(|(start, length)| (*length, samples.between(*start, start + length)))
@@ -126,7 +130,7 @@ async fn no_task_is_long_while_a_hundred_thousand_reviews_are_rated() {
     visit.browser.close().await;
 }
 
-/// Nothing that is seen has moved of itself.
+/// Asserts that no visible content moved without input.
 async fn assert_still(browser: &Browser, what: &str) {
     let shifts = browser
         .client
@@ -142,22 +146,23 @@ async fn assert_still(browser: &Browser, what: &str) {
     assert!(sum < LAYOUT_SHIFT, "{what}: layout shift {sum}: {shifts}");
 }
 
-/// Watches how much the main threads of a browser's pages have worked.
+/// Samples the processor time of the main threads of a browser's pages.
 struct Work {
     over: Arc<AtomicBool>,
     watching: JoinHandle<Samples>,
 }
 
-/// Moments, in milliseconds of the system's clock, and the nanoseconds that each thread had worked by then.
+/// Samples: a time in milliseconds of the system clock, and the nanoseconds each thread has run by
+/// then.
 struct Samples(Vec<(f64, Vec<f64>)>);
 
 impl Work {
-    /// Of the pages of the browser that descends from process `driver`.
+    /// Watches the pages of the browser that descends from process `driver`.
     fn watch(driver: u32) -> Work {
         let over = Arc::new(AtomicBool::new(false));
         let (pages, is_over) = (pages(driver), over.clone());
         assert!(!pages.is_empty(), "no page descends from process {driver}");
-        // The scheduler's own account. (proc(5), schedstat: the first figure is the time on a core.)
+        // The scheduler's statistics (proc(5), schedstat: the first number is the time on a core).
         let worked = |page: &u32| {
             let account = std::fs::read_to_string(format!("/proc/{page}/task/{page}/schedstat"))
                 .unwrap_or_default();
@@ -191,7 +196,7 @@ impl Work {
 }
 
 impl Samples {
-    /// Milliseconds that the busiest page worked between two moments.
+    /// Milliseconds that the busiest page ran between two times.
     fn between(&self, start: f64, end: f64) -> f64 {
         let pages = 0..self.0.first().map_or(0, |(_, worked)| worked.len());
         pages
@@ -200,7 +205,7 @@ impl Samples {
             / 1e6
     }
 
-    /// What a page had worked at a moment: on the line between the samples before and after.
+    /// Time that a page had run by `moment`, interpolated linearly between samples.
     fn at(&self, moment: f64, page: usize) -> f64 {
         let after = self
             .0
@@ -212,12 +217,12 @@ impl Samples {
     }
 }
 
-/// The processes of pages among the descendants of process `ancestor`.
+/// The page processes among the descendants of process `ancestor`.
 fn pages(ancestor: u32) -> Vec<u32> {
     let read = |pid: u32, file: &str| {
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
     };
-    // The parent stands second behind the program's name, which is in brackets.
+    // The parent's number is the second field after the program's name, which is in brackets.
     let parent = |pid: u32| {
         read(pid, "stat")
             .rsplit_once(')')
@@ -233,7 +238,8 @@ fn pages(ancestor: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Bytes that a browser fetches for the page, as brotli packs them: all but the model, and the engine's two modules, of which it takes one.
+/// Bytes that a browser fetches for the page, compressed by brotli: everything except the model and
+/// the engine's two modules, of which it takes one.
 fn packed(site: &Path) -> u64 {
     let mut sum = 0;
     for folder in [site.to_owned(), site.join("engine"), site.join("table")] {

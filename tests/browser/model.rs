@@ -1,4 +1,4 @@
-//! The model's card, and the ways to other models.
+//! The model's card, and loading other models.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::scene::{Browser, Process, serve};
 const TOKEN: &str = "hf_loopbackSecret";
 const REPO: &str = "someone/stars";
 
-/// The model's view of a site with a small model, and what its manifest says.
+/// The model view of a site with a small model, and the model's manifest.
 async fn page() -> (Browser, String, Value, Process, tempfile::TempDir) {
     let dir = trained();
     good(dir.path(), &["site", "--model", "model", "--out", "site"]);
@@ -77,7 +77,7 @@ async fn the_card_says_what_the_manifest_says() {
                 .as_f64()
                 .is_some_and(|sure| (0.2..=1.0).contains(&sure))
     }));
-    // What is kept, and deleted.
+    // The cached model is listed and can be deleted.
     let kept = browser
         .until(
             "the kept model",
@@ -131,7 +131,7 @@ async fn another_model_is_asked_for_by_its_folder_and_history_leads_back() {
             .as_str(),
         format!("{address}/?tab=model&model=./other/")
     );
-    // Each view's address keeps it.
+    // The address of each view keeps the model.
     let links = browser
         .client
         .execute(
@@ -177,11 +177,11 @@ async fn another_model_is_asked_for_by_its_folder_and_history_leads_back() {
         )
         .await;
 
-    // What is no name is said to be none.
+    // A string that is not a model's name is refused.
     browser.type_into("#another", "no such thing").await;
     browser.click("#load-another").await;
     browser.until("an error", "return document.querySelector('#load-error')?.innerText.includes('wanted a folder') || null").await;
-    // A folder that is not there: what happened, and a way on.
+    // A folder that does not exist: the page shows the error and offers a retry.
     browser.type_into("#another", "./nowhere/").await;
     browser.click("#load-another").await;
     browser
@@ -206,7 +206,7 @@ async fn a_model_is_loaded_from_files_of_this_device() {
     )
     .expect("written");
 
-    // Chosen one by one.
+    // The files are chosen one by one.
     let paths = [
         "starsight.json",
         "config.json",
@@ -230,7 +230,7 @@ async fn a_model_is_loaded_from_files_of_this_device() {
         )
         .await;
     browser.show("model").await;
-    // Not all of them.
+    // Some files are missing.
     choose(&browser, &paths[..2]).await;
     let missing = browser
         .until(
@@ -245,7 +245,7 @@ async fn a_model_is_loaded_from_files_of_this_device() {
         "{missing}"
     );
 
-    // The folder, dropped.
+    // The folder is dropped on the page.
     let middle = "const drop = document.querySelector('#drop'); drop.scrollIntoView({ block: 'center' }); const { x, y, width, height } = drop.getBoundingClientRect(); return [x + width / 2, y + height / 2]";
     let at = browser.call(middle, Value::Null).await;
     let drop = |folder: String| json!({ "items": [], "files": [folder], "dragOperationsMask": 1 });
@@ -260,7 +260,8 @@ async fn a_model_is_loaded_from_files_of_this_device() {
         )
         .await;
 
-    // And back, though the address says nothing of files; then once more the files.
+    // Back to the site's own model, though the address says nothing about files; then the files
+    // once more.
     browser.click("#load-own").await;
     browser
         .until(
@@ -275,7 +276,7 @@ async fn a_model_is_loaded_from_files_of_this_device() {
         )
         .await;
 
-    // Damaged: held to its manifest like any other.
+    // Damaged files are checked against the manifest like any others.
     let weights = local.join("web/weights.safetensors");
     let mut bytes = std::fs::read(&weights).expect("weights");
     let last = bytes.len() - 1;
@@ -357,7 +358,7 @@ async fn a_model_on_a_hub_is_typed_into_a_page_that_was_opened_for_its_own() {
         .expect("the page");
     browser.ready().await;
 
-    // The Hub refuses, and the page asks for what would open it.
+    // The Hub refuses, and the page asks for a token.
     browser.type_into("#another", REPO).await;
     browser.click("#load-another").await;
     browser
@@ -368,7 +369,7 @@ async fn a_model_on_a_hub_is_typed_into_a_page_that_was_opened_for_its_own() {
         .await;
     let page = browser.client.current_url().await.expect("an address");
     assert!(page.as_str().contains(&format!("model={REPO}")), "{page}");
-    // What is no token is said to be none, and asked for again.
+    // A malformed token is refused, and asked for again.
     let submit = "document.querySelector('.strip__token').requestSubmit()";
     browser.type_into("#token", "two words").await;
     browser
@@ -378,7 +379,8 @@ async fn a_model_on_a_hub_is_typed_into_a_page_that_was_opened_for_its_own() {
         .expect("a script");
     browser.until("the words", "return document.querySelector('.strip__title').innerText === 'This is no access token' || null").await;
 
-    // The way of the bytes, stopped and taken up. (The site's own model has the same files, which are kept.)
+    // A download is stopped and resumed. (The site's own model has the same files, so the cache is
+    // emptied first.)
     browser
         .call(
             "const { forget } = await import('./starsight.js'); await forget()",
@@ -440,7 +442,8 @@ async fn another_model_in_the_middle_of_a_run_is_no_failure() {
         .await
         .expect("a script");
     browser.show("many").await;
-    // The run must outlast the clicks below: the texts differ, because a text that repeats is rated once.
+    // The run must outlast the clicks below. The texts differ, because a repeated text is rated
+    // once.
     let lines = dir.path().join("lines.txt");
     let texts: String = (0..200_000)
         .map(|i| format!("great app {i}, love it, but it crashes all day\n"))
@@ -468,7 +471,7 @@ async fn another_model_in_the_middle_of_a_run_is_no_failure() {
         )
     };
     browser.until("ratings", &status("Rated ")).await;
-    // Nothing is measured beside it.
+    // No benchmark runs at the same time.
     browser.show("speed").await;
     browser.click("#measure").await;
     assert!(
@@ -503,7 +506,7 @@ async fn another_model_in_the_middle_of_a_run_is_no_failure() {
     browser.close().await;
 }
 
-/// Puts a model beside that of a site, with the same weights, called `the other`.
+/// Adds a second model to a site, with the same weights, named `the other`.
 pub fn add_other(site: &Path) {
     copy(&site.join("model"), &site.join("other"));
     let manifest = std::fs::read_to_string(site.join("other/starsight.json")).expect("a manifest");
@@ -514,7 +517,7 @@ pub fn add_other(site: &Path) {
     .expect("written");
 }
 
-/// Has a visitor choose these files.
+/// Chooses these files as a visitor would.
 async fn choose(browser: &Browser, paths: &[String]) {
     let input = browser
         .client

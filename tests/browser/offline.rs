@@ -1,4 +1,4 @@
-//! The site without its server, and what its page's policy forbids.
+//! The site without its server, and what its Content Security Policy forbids.
 
 use std::sync::atomic::Ordering;
 
@@ -78,7 +78,7 @@ async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
         json!({ "ran": false, "other": "TypeError", "broken": ["connect-src", "img-src", "script-src-elem"] })
     );
 
-    // Nor do its workers, which fetch the model: they are bound by the same policy.
+    // The workers, which fetch the model, are bound by the same policy.
     let (other, requests) = counting_host(&dir.path().join("site")).await;
     let load = "const { load } = await import('./starsight.js'); return load({ model: args }).then(() => 'loaded', (error) => `${error.name}: ${error.message}`)";
     let refused = browser.call(load, json!(format!("{other}/model/"))).await;
@@ -90,7 +90,7 @@ async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
     );
     assert_eq!(requests.load(Ordering::Relaxed), 0);
 
-    // The address of what is not there.
+    // The address of a page that does not exist.
     browser
         .client
         .goto(&format!("{address}/nothing/here"))
@@ -103,7 +103,7 @@ async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
         .expect("a script");
     assert_eq!(link, json!("https://example.org/stars/"));
 
-    // A host that the site allows is asked when the page's address asks for it, and not otherwise.
+    // A host that the site allows is requested only when the page's address names it.
     good(
         dir.path(),
         &[

@@ -17,7 +17,7 @@ async fn page() -> (Browser, String, Process, tempfile::TempDir) {
     (browser, address, server, dir)
 }
 
-/// Waits until the rating is that of what is typed, and its words are weighed.
+/// Waits until the rating is that of the typed text, and each word's effect is known.
 async fn weighed(browser: &Browser) {
     browser
         .until(
@@ -77,7 +77,7 @@ async fn a_guess_is_called_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_done_by_keyboard_alone() {
     let (browser, _, _server, _dir) = page().await;
-    // Past the navigation.
+    // Skip the navigation.
     browser.press(Key::Tab).await;
     let skip =
         browser.client.execute("return [document.activeElement.className, document.activeElement.getBoundingClientRect().width > 50]", vec![]).await;
@@ -91,7 +91,7 @@ async fn everything_is_done_by_keyboard_alone() {
             .expect("a script"),
         "content"
     );
-    // A review, written; an example instead of it.
+    // Type a review; then use an example instead.
     browser.tab_to("#review").await;
     browser.write("terrible, crashes all day 😡").await;
     weighed(&browser).await;
@@ -106,7 +106,7 @@ async fn everything_is_done_by_keyboard_alone() {
         browser.until("an example", "const text = document.querySelector('#review').value; return text.startsWith('terrible') ? null : text").await;
     assert_eq!(example, json!(browser.text(".chip").await));
     weighed(&browser).await;
-    // The other views, back and forth.
+    // The other views, forward and back.
     browser
         .client
         .execute("document.querySelector('.skip').focus()", vec![])
@@ -133,7 +133,7 @@ async fn everything_is_done_by_keyboard_alone() {
             .expect("a script"),
         example
     );
-    // What has the focus is seen to have it.
+    // The focused element has a visible outline.
     for selector in ["[data-tab=many]", "#review", ".chip", "#share"] {
         browser
             .client
@@ -161,7 +161,7 @@ async fn everything_is_done_by_keyboard_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_that_pull_a_rating_are_marked_and_named() {
     let (browser, _, _server, _dir) = page().await;
-    // What each word does, worked out anew by the module; of a text in which words pull in both directions.
+    // Computes each word's effect with the module, for a text whose words pull in both directions.
     let worked_out = browser
         .call(
             "const { load } = await import('./starsight.js');
@@ -202,7 +202,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
             Value::Null,
         )
         .await;
-    // The five probabilities stand beside their bars.
+    // Each of the five probabilities is shown beside its bar.
     let figures = "return [...document.querySelectorAll('#probabilities .bar')].map((bar) => [bar.querySelector('.bar__figure').innerText, +bar.dataset.value])";
     let figures: Vec<(String, f64)> =
         serde_json::from_value(browser.call(figures, Value::Null).await).expect("figures");
@@ -217,7 +217,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
         (figures.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-4,
         "{figures:?}"
     );
-    // Told apart without colour.
+    // The marks differ in more than colour.
     assert_eq!(
         marks["looks"],
         json!([["underline solid +"], ["underline dashed −"]]),
@@ -225,7 +225,8 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
     );
     assert_eq!(marks["text"], text);
     for (kind, sign) in [("up", 1.0), ("down", -1.0)] {
-        // Close to the threshold either is right: the last word's variant has a space the less.
+        // Words near the threshold may go either way: the variant without the last word has one
+        // space fewer.
         let sure: Vec<&String> = pulls
             .iter()
             .filter(|(_, by)| by * sign > 0.11)
@@ -254,7 +255,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
         );
         assert!(named.starts_with(&figure), "{named} begins with {figure}");
     }
-    // A long review is weighed by groups of words, and that is said.
+    // A long review is analysed by groups of words, and the page says so.
     browser
         .type_into("#review", &"it is okay but needs work ".repeat(40))
         .await;
@@ -275,7 +276,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
         "{}",
         browser.text(".one__rating .caption").await
     );
-    // Right to left, and words without an end.
+    // Right-to-left text; below, a word of 300 letters.
     browser.type_into("#review", "تطبيق رائع جدا").await;
     weighed(&browser).await;
     let direction = "return ['#review', '.pulls__text'].map((name) => getComputedStyle(document.querySelector(name)).direction)";
@@ -287,7 +288,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
             .expect("a script"),
         json!(["rtl", "rtl"])
     );
-    // Named words keep to themselves: no figure runs with them.
+    // Right-to-left words are isolated, so that figures keep their direction.
     let figures = "return [...document.querySelectorAll('.pulls__named bdi[dir=ltr]')].every((figure) => /^[+−]\\d\\.\\d$/.test(figure.innerText))";
     assert_eq!(
         browser
@@ -317,7 +318,7 @@ async fn the_words_that_pull_a_rating_are_marked_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_answer_never_replaces_a_newer_one() {
     let (browser, address, _server, _dir) = page().await;
-    // What a worker says of the older review comes late, after what it says of the newer one.
+    // The worker's answer for the older review comes late, after the answer for the newer one.
     let late = "const Real = Worker;
         window.Worker = class extends Real {
             delay = 0;
@@ -353,7 +354,7 @@ async fn an_older_answer_never_replaces_a_newer_one() {
         Some(json!(["great app, love it", "5"])),
         "{shown}"
     );
-    // An emptied box has no rating, even if one is on its way.
+    // An emptied box has no rating, even while one is being computed.
     browser
         .type_into("#review", "terrible, crashes all day")
         .await;
@@ -411,7 +412,7 @@ async fn a_review_is_in_an_address_only_when_asked() {
             .expect("a script"),
         json!(review)
     );
-    // What is typed after that is nobody's business.
+    // What is typed after that does not appear in the address.
     browser.type_into("#review", "terrible, crashes").await;
     weighed(&browser).await;
     let after = browser.client.current_url().await.expect("an address");

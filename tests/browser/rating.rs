@@ -1,4 +1,4 @@
-//! Page and module rate as the native program does.
+//! The page and the module give the same ratings as the native program.
 
 use fantoccini::Locator;
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::common::{good, trained};
 use crate::scene::{Browser, REVIEWS, native, serve};
 
-/// Where the site lies below the server's root.
+/// Path of the site below the server's root.
 const SUB_PATH: &str = "some/where/reviews";
 
-/// To the bit.
+/// Asserts that two ratings are equal bit for bit.
 fn assert_same_rating(found: &Value, native: &Value, review: &str) {
     assert_eq!(
         (&found["stars"], &found["guess"]),
@@ -54,7 +54,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
         .expect("the page");
     browser.ready().await;
 
-    // One review, as one types; the answer to the last text stays.
+    // One review at a time, as a visitor types; the answer to the last text stays.
     for (review, wanted) in REVIEWS
         .iter()
         .zip(&wanted)
@@ -100,7 +100,8 @@ async fn page_and_module_rate_as_the_native_program_does() {
         )
         .await;
 
-    // The module, as another page would use it: every text, the empty one too, in the order asked; with two workers, and without relaxed SIMD, the same.
+    // The module, as another page would use it: every text, the empty one included, in the given
+    // order. Two workers, or no relaxed SIMD, give the same ratings.
     for (workers, relaxed_simd) in [(1, true), (2, true), (1, false)] {
         let script = "const [texts, workers, relaxedSimd, done] = arguments;
             (async () => {
@@ -165,7 +166,7 @@ async fn page_and_module_rate_as_the_native_program_does() {
         );
     }
 
-    // Nothing was fetched from elsewhere.
+    // Nothing was fetched from another host.
     let fetched = browser
         .client
         .execute(

@@ -1,4 +1,4 @@
-//! A browser, and the servers that it visits.
+//! A browser, and the servers it visits.
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -33,10 +33,10 @@ pub const REVIEWS: [&str; 7] = [
     "Très bien — 日本語 really really really bad and slow, it is terrible, it is terrible and it crashes all day and all night",
 ];
 
-/// Where a browser writes down what it asks for, within its profile.
+/// File in the browser's profile that logs its requests.
 const NET_LOG: &str = "requests.json";
 
-/// The folder of downloads, in a browser's profile.
+/// Download folder in a browser's profile.
 const DOWNLOADS: &str = "downloads";
 
 /// A child process that ends with the test.
@@ -60,13 +60,13 @@ impl Drop for Process {
     }
 }
 
-/// Starts a program and waits for a line on its standard output that `find` takes something from.
+/// Starts a program and waits for a line on its standard output in which `find` finds something.
 pub fn start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> (Process, T) {
     try_start(command, find)
         .unwrap_or_else(|| panic!("{command:?} ended without saying where it listens"))
 }
 
-/// The same; nothing if it ends without such a line.
+/// The same; `None` if the program ends without such a line.
 fn try_start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> Option<(Process, T)> {
     let mut process = Process::of(command.stdout(Stdio::piped()));
     let out = BufReader::new(process.0.stdout.take().expect("a pipe"));
@@ -77,10 +77,10 @@ fn try_start<T>(command: &mut Command, find: impl Fn(&str) -> Option<T>) -> Opti
     found.map(|found| (process, found))
 }
 
-/// A browser of its own, with an empty profile.
+/// A browser with its own empty profile.
 pub struct Browser {
     pub client: Client,
-    _driver: Process,
+    driver: Process,
     profile: tempfile::TempDir,
 }
 
@@ -89,7 +89,7 @@ impl Browser {
         Browser::open_with(&[]).await
     }
 
-    /// With further arguments.
+    /// Opens a browser with further arguments.
     pub async fn open_with(more: &[&str]) -> Browser {
         let port = |line: &str| {
             line.contains("started successfully on port").then(|| {
@@ -102,7 +102,8 @@ impl Browser {
         };
         let program =
             std::env::var_os("STARSIGHT_CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
-        // It looks for a free port and takes it then: another of its kind may have been quicker.
+        // chromedriver looks for a free port before it binds it, so another chromedriver may take
+        // it first. Try three times.
         let started = (0..3).find_map(|_| try_start(Command::new(&program).arg("--port=0"), port));
         let (driver, port) = started.expect("chromedriver, which says where it listens");
         let profile = tempfile::tempdir().expect("a folder");
@@ -135,22 +136,22 @@ impl Browser {
             .expect("a browser");
         Browser {
             client,
-            _driver: driver,
+            driver,
             profile,
         }
     }
 
-    /// The process of the driver, from which the browser's descend.
+    /// Process id of the driver; the browser's processes descend from it.
     pub fn driver(&self) -> u32 {
-        self._driver.0.id()
+        self.driver.0.id()
     }
 
-    /// Where what is downloaded goes.
+    /// The download folder.
     pub fn downloads(&self) -> PathBuf {
         self.profile.path().join(DOWNLOADS)
     }
 
-    /// Waits until `script` gives something that is not null, and returns it.
+    /// Waits until `script` returns something other than null, and returns that.
     pub async fn until(&self, what: &str, script: &str) -> Value {
         for _ in 0..600 {
             let value = self.client.execute(script, vec![]).await.expect("a script");
@@ -197,9 +198,9 @@ impl Browser {
             .expect("a script");
     }
 
-    /// What the `body` of an asynchronous function answers with; it sees `args`.
+    /// Runs `body` as an asynchronous function of `args`, and returns its result.
     pub async fn call(&self, body: &str, args: Value) -> Value {
-        // Spelt out, for the page's policy forbids code made of text.
+        // Passed as source, not built by `eval`: the page's policy forbids that.
         let script = format!(
             "const [args, done] = arguments;
             (async () => {{ {body} }})().then((value) => done({{ value }}), (error) => done({{ error: `${{error?.name}}: ${{error?.message ?? error}}` }}))"
@@ -213,7 +214,7 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// A command of Chromium's own protocol.
+    /// Sends a command of Chromium's own protocol.
     pub async fn chromium(&self, command: &'static str, params: Value) {
         self.client
             .issue_cmd(Chromium { command, params })
@@ -221,15 +222,15 @@ impl Browser {
             .expect(command);
     }
 
-    /// Closes the browser; what it wrote down of every request, a line for each event.
+    /// Closes the browser and returns its request log, one event a line.
     pub async fn close_with_log(self) -> String {
         let log = self.profile.path().join(NET_LOG);
         let profile = self.profile;
         self.client.close().await.expect("closed");
         for _ in 0..100 {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            // Its last line is written when the browser ends.
-            if text.trim_end().ends_with("}") {
+            // The browser writes the last line when it ends.
+            if text.trim_end().ends_with('}') {
                 drop(profile);
                 return text;
             }
@@ -243,7 +244,7 @@ impl Browser {
     }
 }
 
-/// A command of Chromium's own protocol, by way of its driver.
+/// A command of Chromium's own protocol, sent through its driver.
 #[derive(Debug)]
 struct Chromium {
     command: &'static str,
@@ -266,7 +267,7 @@ impl WebDriverCompatibleCommand for Chromium {
     }
 }
 
-/// The native ratings of REVIEWS, by the engine that the browser runs.
+/// The native ratings of REVIEWS, by the engine that browsers use.
 pub fn native(dir: &Path) -> Vec<Value> {
     let mut args = vec!["rate", "--model", "model", "--int8", "--json", "--"];
     args.extend(REVIEWS);
@@ -276,7 +277,8 @@ pub fn native(dir: &Path) -> Vec<Value> {
         .clone()
 }
 
-/// The program's own preview of the folder `root`; its address, without a slash at the end.
+/// Starts the program's preview server for the folder `root`, and returns its address without a
+/// final slash.
 pub fn serve(root: &Path) -> (Process, String) {
     let address = |line: &str| {
         line.starts_with("http://")
@@ -291,12 +293,13 @@ pub fn serve(root: &Path) -> (Process, String) {
     )
 }
 
-/// Another host of the folder `root`, which lets other sites read it, and an empty page of its own at `/`. It ends with the test.
+/// Serves the folder `root` as another host, with CORS headers and an empty page at `/`. It ends
+/// with the test.
 pub async fn host(root: &Path) -> String {
     counting_host(root).await.0
 }
 
-/// The same, and how many requests it has got.
+/// The same, with the number of requests it has received.
 pub async fn counting_host(root: &Path) -> (String, Arc<AtomicUsize>) {
     let requests = Arc::<AtomicUsize>::default();
     let counter = requests.clone();

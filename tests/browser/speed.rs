@@ -1,4 +1,4 @@
-//! How fast it is, as a visitor measures it.
+//! The benchmark of the page, as a visitor uses it.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         .await;
     assert!(browser.text("#so-far").await.contains("Nothing of yours"));
 
-    // Cancelled at once.
+    // Cancel at once.
     browser.click("#measure").await;
     browser
         .until(
@@ -38,7 +38,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     browser.click("#measure").await;
     browser.until("the end", "return document.querySelector('#bench-status').innerText.startsWith('Cancelled') || null").await;
 
-    // And again, to the end; meanwhile the live figures move.
+    // Run again to the end; meanwhile the live figures change.
     browser.client.execute("window.seen = []; const figure = document.querySelector('#live-samples'); new MutationObserver(() => seen.push(figure.innerText)).observe(figure, { subtree: true, characterData: true, childList: true })", vec![]).await.expect("a script");
     browser.click("#measure").await;
     browser
@@ -87,7 +87,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
             "return document.querySelector('#curve-line').getAttribute('d').length > 20 || null",
         )
         .await;
-    // Its invented reviews are nobody's: they saved nothing.
+    // The benchmark's invented reviews do not count as rated.
     assert!(browser.text("#so-far").await.contains("Nothing of yours"));
     let compared = browser.text("#compared").await;
     assert!(
@@ -146,7 +146,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         "{text}"
     );
 
-    // With another model loaded the result stays that of the one that was measured.
+    // After another model is loaded, the result still names the model that was measured.
     browser.show("model").await;
     browser.type_into("#another", "./other/").await;
     browser.click("#load-another").await;
@@ -174,7 +174,8 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         "{text}"
     );
 
-    // What is rated elsewhere on the page counts, and rating still works with as many workers as before.
+    // Reviews rated elsewhere on the page count, and rating still works with as many workers as
+    // before.
     browser.show("one").await;
     browser.type_into("#review", "great app").await;
     browser
@@ -184,7 +185,7 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         )
         .await;
     browser.show("speed").await;
-    // One review, however often it was rated again without one of its words.
+    // It counts as one review, however often it was rated again without one of its words.
     let so_far =
         browser.until("the count", "const text = document.querySelector('#so-far').innerText; return text.includes('ChatGPT') ? text : null").await;
     let so_far = so_far.as_str().expect("a text");

@@ -1,14 +1,15 @@
-//! Several workers: shared work, one that dies, others that come when there is much to do, and calls that are cancelled.
+//! Several workers: sharing work, replacing one that dies, adding more for large tasks, and
+//! cancelling calls.
 
 use serde_json::{Value, json};
 
 use crate::common::{good, trained};
 use crate::scene::{Browser, Process, serve};
 
-/// The most that a build of the engine may take when packed, in bytes.
+/// Largest compressed size of a build of the engine, in bytes.
 const LARGEST_ENGINE: u64 = 1_500_000;
 
-/// The page of a small model, with `workers`: all that were started.
+/// The page of a small model, with `workers`: all workers that were started.
 async fn page() -> (Browser, Process, tempfile::TempDir) {
     let dir = trained();
     good(dir.path(), &["site", "--model", "model", "--out", "site"]);
@@ -73,7 +74,7 @@ async fn a_worker_that_dies_is_replaced_and_nothing_is_lost_or_rated_twice() {
         "{found}"
     );
 
-    // What breaks every worker that rates it is given up, with an error, and not tried for ever.
+    // A review that breaks every worker is given up with an error, and not retried for ever.
     let run = "const { load } = await import('./starsight.js');
         const rater = await load({ workers: 1 });
         const Real = globalThis.Worker;
@@ -96,7 +97,9 @@ async fn a_worker_that_dies_is_replaced_and_nothing_is_lost_or_rated_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_or_a_want_of_memory_ends_a_worker_and_its_reviews_are_rated_again() {
     let (browser, _server, _dir) = page().await;
-    // Thrown while the engine takes a text, as a trap is: what it had borrowed stays so. The worker's script starts from the page's memory; the beginning of it is ours.
+    // Throws while the engine takes a text, as a trap does: what the engine had borrowed stays
+    // borrowed. The test adds code at the beginning of the worker's script, which the page holds in
+    // memory.
     let run = "const trap = `addEventListener('message', ({ data }) => {
             const thrown = { trap: () => new WebAssembly.RuntimeError('unreachable'), memory: () => new RangeError('allocation failed') }[data.fault];
             if (thrown) Object.defineProperty(data.texts, 0, { get() { throw thrown(); } });
@@ -234,7 +237,8 @@ async fn one_worker_begins_and_others_come_when_there_is_much_to_do() {
         found,
         json!({ "loaded": 1, "working": 2, "ended": "AbortError", "after": found["after"] })
     );
-    // Not on two cores, of which the page has one; nor on a phone, or on what calls itself a Mac and has a touch screen.
+    // No second worker on two cores, of which the page uses one; nor on a phone, nor on a device
+    // that claims to be a Mac but has a touch screen.
     let pad = json!({ "hardwareConcurrency": 8, "userAgentData": null, "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)", "maxTouchPoints": 5 });
     for device in [
         json!({ "hardwareConcurrency": 2 }),
@@ -256,7 +260,8 @@ async fn one_worker_begins_and_others_come_when_there_is_much_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_worker_is_kept_if_all_together_are_faster_and_only_then() {
     let (browser, _server, _dir) = page().await;
-    // A batch takes as long as this says, the first one much longer; where there is one core, several workers take turns, and disturb each other.
+    // Each batch takes the time set here, the first one much longer. With one core, several workers
+    // take turns and slow each other down.
     let run = "Object.defineProperty(navigator, 'hardwareConcurrency', { value: 3, configurable: true });
         const core = { free: Promise.resolve() };
         let first = true;
@@ -351,7 +356,7 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
         );
         assert!(rate("tokensPerSecond") > rate("samplesPerSecond"), "{row}");
         let lag = rate("lag");
-        // No more than the lag leaves room for.
+        // The rate is not above what the lag allows.
         assert!(
             lag == 0.0
                 || rate("fastest") <= row["batch"].as_f64().expect("a number") * 1000.0 / lag,
@@ -362,7 +367,7 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
     assert!(
         found["wrong"]
             .as_str()
-            .is_some_and(|error| error.starts_with("RangeError") && error.contains("0")),
+            .is_some_and(|error| error.starts_with("RangeError") && error.contains('0')),
         "{found}"
     );
     assert_eq!(
@@ -371,7 +376,8 @@ async fn throughput_is_measured_in_the_ways_of_the_notebook() {
     );
     let number = |value: &Value| value.as_u64().expect("a number");
     let (rated, tokens) = (&found["rated"], number(&found["rated"]["tokens"]));
-    // One batch for each portion of the texts; and of 512 tokens each, where all are computed.
+    // Rating packs each portion of the texts into one batch. The benchmark computes every text, in
+    // batches of 512 tokens.
     assert_eq!(
         (&rated["samples"], tokens % 600),
         (&json!(600), 0),

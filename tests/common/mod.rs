@@ -1,4 +1,4 @@
-//! What the tests of the program share: calling it, and a small model that it trained.
+//! Helpers for the tests of the program: running it, and a small model trained with it.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -24,7 +24,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs what should work; its standard output.
+/// Runs the program, which must succeed, and returns its standard output.
 pub fn good(dir: &Path, args: &[&str]) -> String {
     let output = starsight(dir, args);
     assert!(
@@ -35,7 +35,8 @@ pub fn good(dir: &Path, args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Runs what should fail with `code`; its standard error, of which each of `says` is a part.
+/// Runs the program, which must fail with `code`, and returns its standard error, which must
+/// contain each of `says`.
 pub fn bad(dir: &Path, args: &[&str], code: i32, says: &[&str]) -> String {
     let output = starsight(dir, args);
     let error = text(&output.stderr);
@@ -59,7 +60,7 @@ const TEXTS: [&str; 5] = [
     "great app, love it 😍",
 ];
 
-/// A file of `rows` reviews whose words tell their stars, in four formats' common columns.
+/// A CSV of `rows` reviews whose words determine their stars.
 pub fn csv(rows: usize) -> String {
     let mut out = String::from("package_name,review,date,star\n");
     for i in 0..rows {
@@ -80,7 +81,7 @@ pub fn folder_with(name: &str, content: impl AsRef<[u8]>) -> TempDir {
     dir
 }
 
-/// The arguments by which `trained` makes its model.
+/// The arguments with which `trained` trains its model.
 #[rustfmt::skip]
 pub const TRAIN: [&str; 22] = [
     "train", "--model", "base", "--data", "reviews.csv", "--out", "model", "--lr", "5e-3", "--epochs", "8", "--batch", "16", "--accum", "1", "--max-length",
@@ -114,7 +115,8 @@ pub fn trained() -> TempDir {
     dir
 }
 
-/// Changes the prior of the bundle `model` in `dir` into its probabilities for `review`: its rating becomes a guess.
+/// Sets the prior of the bundle `model` in `dir` to its probabilities for `review`, so that the
+/// rating of that review becomes a guess.
 pub fn unknown(dir: &Path, model: &str, review: &str) {
     let rated = json(&good(
         dir,

@@ -10,7 +10,7 @@ use crate::common::{csv, folder_with, good, json, text};
 use crate::loopback_hub::{Fault, Kind, LoopbackHub};
 use crate::scene::{REPO, Scene, TOKEN, assert_says, to};
 
-/// Runs the program in `home`, as one who set the Hub's variables.
+/// Runs the program in `home` with the Hub's environment variables.
 fn starsight(home: &Path, hub: &LoopbackHub, token: Option<&str>, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starsight"));
     for name in [
@@ -49,7 +49,7 @@ fn done(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// The default model and the default data are on the Hub, in the layout that they have there.
+/// The default model and data set, on the Hub in their usual layout.
 #[test]
 fn training_fetches_the_defaults() {
     let home = folder_with("reviews.csv", csv(320));
@@ -107,7 +107,7 @@ fn training_fetches_the_defaults() {
         &data.each_ref().map(|(name, content)| (*name, &content[..])),
     );
 
-    // On the way the connection breaks.
+    // The connection breaks during the download.
     hub.spoil(1, "GET", "/lfs/", Fault::Cut(1000));
     let train = [
         "train",
@@ -167,7 +167,7 @@ fn training_fetches_the_defaults() {
     assert_eq!(json(&done(&output))["test"], outcome["test"]);
     assert_eq!(hub.take_traffic().len(), 0);
 
-    // Its integers alone: on the Hub, and from the cache.
+    // The bundle without floating-point weights: from the Hub, and from the cache.
     good(
         home.path(),
         &[
@@ -264,7 +264,7 @@ fn publishing_says_what_it_does() {
         &["nothing would go", "same"],
     );
 
-    // What the version before had, and this one has not.
+    // Files that only the previous version had.
     fs::remove_file(home.join("bundle/model.safetensors")).unwrap();
     scene.write_bundle_with(("web/weights.safetensors", b"integers"));
     assert_says(
@@ -277,7 +277,7 @@ fn publishing_says_what_it_does() {
         ],
     );
 
-    // `hf auth login` leaves it here.
+    // `hf auth login` stores its token here.
     fs::create_dir_all(home.join("hf")).unwrap();
     fs::write(home.join("hf/token"), TOKEN).unwrap();
     scene.write_bundle(b"better weights");

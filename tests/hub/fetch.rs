@@ -1,4 +1,4 @@
-//! Fetching: what is under a name in the cache is whole, and nothing comes twice.
+//! Fetching: every named file in the cache is complete, and no file is fetched twice.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use crate::scene::{
     PATIENCE, REPO, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
 };
 
-/// Bytes of the weights that these tests fetch.
+/// Size of the weights that these tests fetch, in bytes.
 const SIZE: usize = 3 << 20;
 
-/// A Hub with a bundle of large weights; these.
+/// A Hub with a bundle of large weights, and those weights.
 fn published() -> (Scene, Vec<u8>) {
     let scene = Scene::new();
     let weights = scene.write_large_bundle(SIZE);
@@ -26,7 +26,7 @@ fn published() -> (Scene, Vec<u8>) {
     (scene, weights)
 }
 
-/// The requests for large files: each one's range, and the bytes it brought.
+/// The requests for large files: the range of each, and the bytes it sent.
 fn large(traffic: &[Traffic]) -> Vec<(Option<&str>, u64)> {
     to(traffic, "GET", "/lfs/")
         .iter()
@@ -38,7 +38,7 @@ fn folder_of_blobs(scene: &Scene) -> PathBuf {
     scene.cache().join("models--someone--reviews/blobs")
 }
 
-/// The names of unfinished files in the cache.
+/// The names of incomplete files in the cache.
 fn unfinished(scene: &Scene) -> Vec<String> {
     let names = fs::read_dir(folder_of_blobs(scene))
         .unwrap()
@@ -75,7 +75,7 @@ fn what_is_in_the_cache_is_not_fetched_again() {
             .all(|request| request.authorized && is_hubs(&scene, request)),
         "{traffic:?}"
     );
-    // The layout is Python's.
+    // The layout is that of Python's huggingface_hub.
     let blob = folder_of_blobs(&scene).join(sha256_hex(&weights));
     assert_eq!(
         fs::canonicalize(snapshot.folder.join(bundle::WEIGHTS)).unwrap(),
@@ -131,7 +131,7 @@ fn a_download_that_is_cut_goes_on_where_it_was() {
 #[test]
 fn another_run_goes_on_where_the_last_one_gave_up() {
     let (scene, weights) = published();
-    // A connection that brings nothing more.
+    // Every connection breaks before it sends anything more.
     scene
         .loopback
         .spoil(1, "GET", "/lfs/", Fault::Cut(1_000_000));
@@ -241,7 +241,7 @@ fn a_stall_is_noticed_and_a_slow_server_is_not_one() {
 #[test]
 fn what_arrives_damaged_gets_no_name() {
     let (scene, _) = published();
-    // One bit of a large file, and one of a file that git itself keeps.
+    // One flipped bit in a large file, and one in a file that git itself stores.
     scene
         .loopback
         .spoil(1, "GET", "/lfs/", Fault::Flip(2_000_000));
@@ -255,7 +255,7 @@ fn what_arrives_damaged_gets_no_name() {
         ],
     );
 
-    // Again and again: an error, and nothing stays.
+    // Damaged every time: an error, and nothing is kept.
     fs::remove_dir_all(scene.cache()).unwrap();
     scene.loopback.spoil(9, "GET", "/lfs/", Fault::Flip(7));
     assert_says(
@@ -298,7 +298,7 @@ fn what_is_damaged_in_the_cache_is_fetched_again() {
 fn what_lies_beside_it_cannot_spoil_it() {
     let (scene, weights) = published();
     let part = folder_of_blobs(&scene).join(format!("{}.incomplete", sha256_hex(&weights)));
-    // The beginning of something else; more than there is.
+    // The file holds other bytes; more bytes than the whole; all of the right ones.
     for (content, requests) in [
         (vec![7; 1000], 2),
         (vec![7; SIZE + 1], 1),
@@ -383,7 +383,7 @@ fn a_repository_that_is_no_model_says_why() {
         &message(scene.hub().fetch_model(&repo("someone/pickled"))),
         &["no model.safetensors", "pytorch_model.bin", "pickle"],
     );
-    // A name that leads out of the cache.
+    // A file name that leads out of the cache.
     scene.loopback.commit(
         Kind::Model,
         "someone/evil",
@@ -393,7 +393,7 @@ fn a_repository_that_is_no_model_says_why() {
         &message(scene.hub().fetch_model(&repo("someone/evil"))),
         &["../../../model.safetensors", "leads out"],
     );
-    // A bundle whose own manifest is wrong.
+    // A bundle that does not match its own manifest.
     scene.loopback.commit(
         Kind::Model,
         REPO,
@@ -454,7 +454,7 @@ fn offline_a_bundle_of_integers_alone_serves_too() {
         &message(scene.offline().fetch_model(&repo(REPO))),
         &["without web/weights.safetensors", "HF_HUB_OFFLINE"],
     );
-    // What is no bundle has other weights.
+    // A repository that is not a bundle has other weights.
     scene.loopback.commit(
         Kind::Model,
         "someone/base",

@@ -1,4 +1,4 @@
-//! Large files on their way to the Hub.
+//! Uploading large files to the Hub.
 
 use std::{fs, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::scene::{
 
 const MIB: usize = 1 << 20;
 
-/// What was published is what is here.
+/// Asserts that the published files equal the local ones.
 #[track_caller]
 fn assert_published(scene: &Scene) {
     assert_same_files(
@@ -44,7 +44,7 @@ fn large_weights_go_by_lfs_and_not_in_the_commit() {
         &["Transfer { done: 25165824, total: 25165824 }"],
     );
     assert_published(&scene);
-    // The Hub has this content: it is not sent to another repository either.
+    // The Hub already has this content, so it is not uploaded for another repository either.
     scene.publish_to(&scene.hub(), "someone/else").unwrap();
     assert_eq!(to(&scene.loopback.take_traffic(), "PUT", "").len(), 0);
 }
@@ -83,7 +83,8 @@ fn in_parts_only_the_part_that_failed_goes_again() {
 fn an_upload_that_breaks_is_tried_again() {
     let scene = Scene::new();
     scene.publish().unwrap();
-    // Refused for a moment; its address expired; broken off; arrived, but nobody said so, or the Hub would not believe it at first.
+    // A temporary refusal; an expired address; a broken connection; an upload that arrived but
+    // whose answer was lost, or that the Hub did not confirm at first.
     let faults = [
         ("PUT", "/lfs/", Fault::Refuse(500), 2),
         ("PUT", "/lfs/", Fault::Refuse(403), 2),
@@ -179,7 +180,7 @@ fn by_xet_where_the_hub_takes_it() {
     );
     assert_published(&scene);
 
-    // A commit whose answer is lost is found here too, and one that fails is made again.
+    // A commit whose answer is lost is found here too, and one that failed is made again.
     scene.write_large_bundle(25 * MIB);
     scene.loopback.lose_answer("POST", "/commit/", 504);
     scene.publish().unwrap();
@@ -214,7 +215,7 @@ fn a_hub_that_changes_its_mind_about_xet_gets_no_large_file_in_the_commit() {
         (1, 0),
         "{traffic:?}"
     );
-    // Asked again, it goes as the Hub wants it by now.
+    // The next attempt uploads it in the way the Hub wants now.
     scene.publish().unwrap();
     let traffic = scene.loopback.take_traffic();
     assert!(to(&traffic, "POST", "/commit/")[0].received < MIB as u64);

@@ -1,4 +1,7 @@
-//! Publishing to a Hub and fetching back, and what goes wrong on the way. The Hub is small, but real: it runs on loopback, and this program and hf-hub talk to it.
+//! Publishing to a Hub and fetching from it, with the faults on the way. The Hub is a small real
+//! server on loopback, used by this program and by hf-hub.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -38,7 +38,7 @@ fn a_bundle_is_published_in_one_commit_and_fetched_back() {
     assert_same_files(scene.bundle(), &snapshot.folder);
     assert_says(&scene.said(), &["Transfer"]);
 
-    // A second version is a second commit; the first stays to be had.
+    // A second version is a second commit; the first stays available.
     scene.write_bundle(b"better weights");
     let second = scene.publish().unwrap();
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 3);
@@ -61,7 +61,7 @@ fn a_bundle_is_published_in_one_commit_and_fetched_back() {
 fn only_what_changed_goes() {
     let scene = Scene::new();
     let first = scene.publish().unwrap();
-    // Nothing changed: nothing is sent, and there is no commit.
+    // Nothing changed: nothing is sent, and no commit is made.
     scene.loopback.take_traffic();
     let again = scene.publish().unwrap();
     assert_eq!(
@@ -75,7 +75,7 @@ fn only_what_changed_goes() {
             .all(|request| request.method == "GET" || request.path.contains("/paths-info/")),
         "{traffic:?}"
     );
-    // A file that git itself keeps, and the manifest that names it.
+    // Change a file that git itself stores, and the manifest that lists it.
     fs::write(
         scene.bundle().join(bundle::CONFIG),
         br#"{"model_type":"bert"}"#,
@@ -176,7 +176,7 @@ fn a_branch_is_made_where_main_is() {
         scene.bundle(),
         &scene.hub().fetch_model(&repo(&name)).unwrap().folder,
     );
-    // In a repository that is not there either.
+    // A new branch in a repository that does not exist yet.
     scene.publish_to(&scene.hub(), "someone/new@next").unwrap();
     assert_eq!(
         scene.loopback.paths(Kind::Model, "someone/new").len(),
@@ -191,7 +191,7 @@ fn a_branch_is_made_where_main_is() {
             .unwrap()
             .folder,
     );
-    // A branch that would be the same as main.
+    // A new branch whose main has no bundle gets all files.
     let same = scene.publish_to(&scene.hub(), "someone/new@other").unwrap();
     assert_eq!(same.files, 7);
 }
@@ -229,7 +229,7 @@ fn a_pull_request_leaves_the_branch_alone() {
             .unwrap()
             .folder,
     );
-    // The answer is lost: the proposal is found, and not made again.
+    // The answer is lost: the pull request is found, and not made again.
     scene.write_bundle(b"the best weights");
     scene.loopback.spoil(1, "POST", "/commit/", Fault::Cut(0));
     let second = propose().unwrap();
@@ -261,7 +261,7 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
     let posts = || to(&scene.loopback.take_traffic(), "POST", "/commit/").len();
     scene.publish().unwrap();
     scene.loopback.take_traffic();
-    // Done, and found.
+    // The commit was made, and is found.
     scene.write_bundle(b"better weights");
     scene.loopback.lose_answer("POST", "/commit/", 503);
     assert!(
@@ -272,7 +272,7 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
             .ends_with("/discussions/1")
     );
     assert_eq!(posts(), 1);
-    // Not done, which nobody can know: it is not sent again, and told.
+    // The commit was not made, but the client cannot know: it does not send it again, and says so.
     scene.write_bundle(b"the best weights");
     let discussions = format!(
         "look at {}/{REPO}/discussions before you publish again",
@@ -300,7 +300,7 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
             .read_at(Kind::Model, REPO, "refs/pr/2", bundle::WEIGHTS)
             .is_none()
     );
-    // Refused before anything was done: that may be sent again.
+    // Refused before anything was done, so it may be sent again.
     scene.loopback.fail(1, "POST", "/commit/", 429);
     assert!(
         propose()
@@ -322,7 +322,7 @@ fn what_only_the_version_before_had_is_deleted() {
     fs::remove_file(scene.bundle().join(bundle::WEIGHTS)).unwrap();
     scene.write_bundle_with((bundle::INT8_WEIGHTS, b"integers"));
     assert_eq!(scene.plan().unwrap().stale, [bundle::WEIGHTS]);
-    // The answer is lost: found by what is gone, too.
+    // The answer is lost: the commit is found by the files that are gone, too.
     scene.loopback.lose_answer("POST", "/commit/", 504);
     let published = scene.publish().unwrap();
     assert_eq!(
@@ -343,7 +343,7 @@ fn what_only_the_version_before_had_is_deleted() {
         &scene.hub().fetch_model(&repo(REPO)).unwrap().folder,
     );
     assert_eq!(scene.publish().unwrap().deleted, Vec::<String>::new());
-    // Nothing goes by a manifest that cannot be read.
+    // A manifest that cannot be read causes no deletions.
     scene.loopback.commit(
         Kind::Model,
         REPO,
@@ -369,7 +369,7 @@ fn what_was_made_for_a_bundle_that_did_not_come_is_named() {
         &message(scene.publish_to(&scene.hub(), &main)),
         &[&made, "delete it there", "the Hub answered 500"],
     );
-    // Now it is there.
+    // Now the repository exists.
     let text = message(scene.publish_to(&scene.hub(), &main));
     assert!(!text.contains("made for it"), "{text}");
     assert_says(
@@ -468,7 +468,7 @@ fn a_passing_fault_is_tried_again_and_makes_one_commit() {
     scene.loopback.fail(1, "POST", "/preupload/", 500);
     scene.publish().unwrap();
     assert_says(&scene.said(), &["the Hub answered 503", "trying again in"]);
-    // Done, though the answer was lost, in one way or another: the commit is found, and not made again.
+    // The commit was made but its answer lost, in several ways: it is found, and not made again.
     let faults = [
         Fault::Lose(500),
         Fault::Lose(504),
@@ -495,7 +495,7 @@ fn a_passing_fault_is_tried_again_and_makes_one_commit() {
             published.commit
         );
     }
-    // Not done: the request broke off.
+    // The request broke off, so no commit was made.
     scene.write_bundle(b"weights at last");
     scene
         .loopback
@@ -509,7 +509,7 @@ fn a_branch_that_moved_is_not_overwritten() {
     let scene = Arc::new(Scene::new());
     scene.publish().unwrap();
     scene.write_bundle(b"better weights");
-    // Someone else commits after the branch was read, and before our commit arrives.
+    // Someone else commits after the branch was read and before this commit arrives.
     let moved = Mutex::new(false);
     let other = scene.clone();
     let report = move |event: Event<'_>| {
@@ -563,7 +563,7 @@ fn who_may_do_what_is_said() {
     );
     scene.hub().fetch_model(&repo("someone/secret")).unwrap();
 
-    // What was to be private does not go to a public repository.
+    // A bundle meant to be private is not published to a public repository.
     scene.publish().unwrap();
     assert_says(&message(private(REPO)), &["exists and is public"]);
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 2);
@@ -596,7 +596,7 @@ fn a_hub_that_is_not_there_is_named() {
 #[test]
 fn what_the_hub_lost_is_noticed() {
     let scene = Scene::new();
-    // Read back, the first file has another hash: a digit of it is changed on the way.
+    // One digit of the first file's hash is changed when it is read back.
     scene
         .loopback
         .spoil(1, "POST", "/paths-info/", Fault::Flip(40));

@@ -19,7 +19,7 @@ use crate::loopback_hub::{LoopbackHub, Traffic};
 pub const TOKEN: &str = "hf_loopbackSecret";
 pub const REPO: &str = "someone/reviews";
 
-/// Patience that does not try a test's.
+/// Short waits, so that tests are quick.
 pub const PATIENCE: Patience = Patience {
     tries: 3,
     wait: Duration::from_millis(20),
@@ -64,7 +64,7 @@ impl Scene {
         self.write_bundle_with((bundle::WEIGHTS, weights));
     }
 
-    /// A bundle whose weights are in this file.
+    /// Writes a bundle whose weights are in this file.
     pub fn write_bundle_with(&self, weights: (&str, &[u8])) {
         let vocabulary: String = (0..2000).map(|i| format!("piece{i}\n")).collect();
         let files: [(&str, &[u8]); 6] = [
@@ -106,7 +106,7 @@ impl Scene {
         .unwrap();
     }
 
-    /// A bundle with weights of so many bytes, none like another; these weights.
+    /// Writes a bundle with this many bytes of weights that do not repeat, and returns the weights.
     pub fn write_large_bundle(&self, bytes: usize) -> Vec<u8> {
         let weights: Vec<u8> = (0..bytes.div_ceil(4) as u32)
             .flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes())
@@ -125,7 +125,7 @@ impl Scene {
             offline: false,
             patience: PATIENCE,
             report: Some(Arc::new(move |event: Event<'_>| {
-                events.lock().unwrap().push(format!("{event:?}"))
+                events.lock().unwrap().push(format!("{event:?}"));
             })),
         }
     }
@@ -164,14 +164,15 @@ impl Scene {
         }
     }
 
-    /// Everything that was said to whoever watched.
+    /// All events that were reported, as lines.
     pub fn said(&self) -> String {
         self.events.lock().unwrap().join("\n")
     }
 }
 
 impl Drop for Scene {
-    /// In no test may the token show: not in an event, not in an address; nor may it go to another host than the Hub's.
+    /// No test may reveal the token, in an event or in an address, or send it to a host other than
+    /// the Hub's.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             assert!(!self.said().contains(TOKEN));
@@ -186,7 +187,7 @@ impl Drop for Scene {
     }
 }
 
-/// Whether a request went to the Hub's own host, and not to where large files lie.
+/// Whether a request went to the Hub's own host, and not to the host of large files.
 pub fn is_hubs(scene: &Scene, request: &Traffic) -> bool {
     scene.loopback.endpoint().ends_with(&request.host)
 }
@@ -232,7 +233,7 @@ pub fn assert_same_files(folder: &Path, other: &Path) {
     }
 }
 
-/// The requests of this method whose path holds this.
+/// The requests with this method whose path contains `path_part`.
 pub fn to<'a>(traffic: &'a [Traffic], method: &'a str, path_part: &'a str) -> Vec<&'a Traffic> {
     traffic
         .iter()

@@ -1,4 +1,4 @@
-//! What is asked in JSON: repositories, listings, commits.
+//! The JSON API: repositories, listings, commits.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -97,7 +97,7 @@ async fn create(
     };
     let url = format!("{}/{prefix}{id}", base(&headers));
     if !new {
-        // With the address: Python's client reads it.
+        // Python's client reads the address from this answer.
         return Ok((
             StatusCode::CONFLICT,
             Json(json!({ "error": "You already created this repo", "url": url })),
@@ -147,7 +147,7 @@ async fn info(
     .into_response())
 }
 
-/// A file as listings show it.
+/// A file's entry in a listing.
 fn entry(path: &str, file: &File) -> Value {
     let mut entry = json!({ "type": "file", "path": path, "size": file.size, "oid": file.oid });
     if file.lfs {
@@ -248,7 +248,7 @@ async fn paths_info(
     Ok(Json(entries).into_response())
 }
 
-/// The paths asked for: in JSON, or, as Python's client sends them, in a form.
+/// The requested paths: in JSON, or as a form, as Python's client sends them.
 async fn paths_of(request: Request) -> Result<Vec<String>, Refusal> {
     let is_form = request
         .headers()
@@ -351,7 +351,8 @@ struct Proposed {
     create_pr: String,
 }
 
-/// A commit: a line of JSON for its title and its parent, then one for each change. All of it is done, or nothing.
+/// A commit: one line of JSON for its title and its parent, then one for each change. All changes
+/// are made, or none.
 async fn commit(
     State(hub): State<Arc<Hub>>,
     Path((kind, owner, name, revision)): AtRevision,

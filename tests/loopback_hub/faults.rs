@@ -1,4 +1,4 @@
-//! What goes wrong on demand.
+//! Faults that tests ask for.
 
 use std::{
     io,
@@ -16,27 +16,27 @@ use futures_util::{StreamExt, stream};
 /// A fault.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// Answer with this status, and do not do as asked.
+    /// Answer with this status without doing the request.
     Refuse(u16),
-    /// Do as asked, and only then answer with this status.
+    /// Do the request, then answer with this status instead.
     Lose(u16),
-    /// Break the connection after so many bytes of the answer.
+    /// Break the connection after this many bytes of the answer.
     Cut(u64),
-    /// Break the connection after so many bytes of the request, and do not do as asked.
+    /// Break the connection after this many bytes of the request, without doing it.
     HangUp(u64),
-    /// Say nothing more after so many bytes of the answer, and keep the connection.
+    /// Stop after this many bytes of the answer, and keep the connection open.
     Stall(u64),
-    /// Send the answer in four pieces, this long apart.
+    /// Send the answer in four pieces, with this pause between them.
     Slow(Duration),
-    /// Send half of the answer, and the rest once this is true.
+    /// Send half of the answer, and the rest once the flag is true.
     Held(&'static AtomicBool),
-    /// Know nothing of ranges.
+    /// Ignore ranges.
     WholeOnly,
-    /// Change the byte at this place of the answer.
+    /// Flip the lowest bit of the byte at this offset of the answer.
     Flip(u64),
 }
 
-/// A fault to come.
+/// A fault waiting for its requests.
 pub struct Coming {
     pub times: usize,
     pub method: &'static str,
@@ -45,7 +45,7 @@ pub struct Coming {
 }
 
 impl Fault {
-    /// What the fault does to a request.
+    /// Applies the fault to a request.
     pub async fn before(self, mut request: Request) -> Request {
         match self {
             Fault::WholeOnly => {
@@ -63,7 +63,7 @@ impl Fault {
         request
     }
 
-    /// What it does to an answer.
+    /// Applies the fault to an answer.
     pub async fn after(self, response: Response<Body>) -> Response<Body> {
         if matches!(self, Fault::Refuse(_) | Fault::Lose(_) | Fault::WholeOnly) {
             return response;
@@ -72,13 +72,13 @@ impl Fault {
         let whole = axum::body::to_bytes(body, usize::MAX)
             .await
             .unwrap_or_default();
-        // An answer without content cannot break off.
+        // An empty answer cannot break off, so announce at least one byte.
         parts.headers.insert(
             header::CONTENT_LENGTH,
             HeaderValue::from(whole.len().max(1)),
         );
         let first = |bytes: u64| whole.slice(..whole.len().min(bytes as usize));
-        // What came before has left by then.
+        // Wait until the bytes before the break are sent.
         let broken = || {
             stream::once(async {
                 tokio::time::sleep(Duration::from_millis(50)).await;

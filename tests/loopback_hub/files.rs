@@ -1,4 +1,4 @@
-//! Contents: `resolve`, and the place apart where large files lie.
+//! File contents: `resolve`, and the separate host of large files.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub fn router() -> Router<Arc<Hub>> {
 
 type InRepo = Path<(String, String, String, String)>;
 
-/// A file: a small one at once; for a large one the address where it lies, as on the public Hub.
+/// Answers a small file at once, and a large one with a redirect to its address, as the public Hub
+/// does.
 async fn resolve(
     State(hub): State<Arc<Hub>>,
     kind: Kind,
@@ -81,7 +82,7 @@ async fn resolve(
     response
 }
 
-/// A large file, read or brought.
+/// Reads or stores a large file.
 async fn large(
     State(hub): State<Arc<Hub>>,
     Path(sha256): Path<String>,
@@ -104,7 +105,7 @@ async fn large(
     response
 }
 
-/// The file with its length, or the part that the request's range names.
+/// Sends the file, or the part that the request's range names.
 async fn serve(blob: &std::path::Path, request: Request) -> Response {
     match ServeFile::new(blob).try_call(request).await {
         Ok(response) => response.into_response(),
@@ -118,7 +119,7 @@ fn insert(response: &mut Response, name: &'static str, value: &str) {
     }
 }
 
-/// The address under which the client knows this Hub.
+/// The address by which the client reaches this Hub.
 pub fn base(headers: &HeaderMap) -> String {
     format!(
         "http://{}",
@@ -129,7 +130,8 @@ pub fn base(headers: &HeaderMap) -> String {
     )
 }
 
-/// Where large files lie. On the public Hub that is another host. So it is here: loopback's other name.
+/// The address of large files. On the public Hub they are on another host; here on loopback's other
+/// name.
 pub fn elsewhere(headers: &HeaderMap) -> String {
     let here = base(headers);
     if here.contains("localhost") {

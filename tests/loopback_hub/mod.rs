@@ -1,11 +1,15 @@
-//! A small Hub on loopback, in this process: repositories with branches, pull requests and large files, speaking what hf-hub, this program, `starsight.js` and Python's
-//! huggingface_hub ask for. Large files lie on "another host", loopback's other name, as they do with the public Hub.
+//! A small Hub on loopback, in this process: repositories with branches, pull requests and large
+//! files, with the API that hf-hub, this program, `starsight.js` and Python's huggingface_hub use.
+//! Large files are on "another host", loopback's other name, as on the public Hub.
 //!
-//! Unlike the public Hub it has Xet for uploads alone, by a store on this disk that only hf-xet in this process can write to. Its commits' ids are cut-off SHA-256s instead
-//! of git's SHA-1s: to its clients they are opaque. Python's huggingface_hub 2 uploads to it with `HF_HUB_DISABLE_XET=1`.
+//! Unlike the public Hub it supports Xet only for uploads, through a store on this disk that only
+//! hf-xet in this process can write to. Its commit ids are truncated SHA-256s instead of git's
+//! SHA-1s; clients treat them as opaque. Python's huggingface_hub 2 uploads to it with
+//! `HF_HUB_DISABLE_XET=1`.
 
-// Each test and the example use their own part.
+// Each test file and the example use different parts.
 #![allow(dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 mod api;
 mod faults;
@@ -52,25 +56,25 @@ struct Hub {
     store: Mutex<Store>,
     token: String,
     uploads: Mutex<Uploads>,
-    /// How large files are taken once the Hub has said how, if that is to change.
+    /// How to take large files after the next request for upload addresses, if that is to change.
     afterwards: Mutex<Option<Uploads>>,
-    /// Large files that are not whole yet.
+    /// Large files that are not complete yet.
     parts: Mutex<HashMap<String, Parts>>,
     faults: Mutex<Vec<Coming>>,
     log: Mutex<Vec<Traffic>>,
 }
 
-/// A request, and what came of it.
+/// A request and its outcome.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     pub method: Method,
     pub path: String,
-    /// The host that it was sent to.
+    /// The host it was sent to.
     pub host: String,
     pub range: Option<String>,
     /// Whether it carried a token.
     pub authorized: bool,
-    /// Bytes of its body.
+    /// Bytes of the request's body.
     pub received: u64,
     pub status: StatusCode,
     /// Bytes of the answer.
@@ -104,7 +108,8 @@ impl Traffic {
 type Answer = Result<Response, Refusal>;
 
 impl LoopbackHub {
-    /// Starts a Hub that keeps its repositories in the folder `store`, on `port` or, with 0, any free one. Whoever writes, or reads what is private, needs `token`.
+    /// Starts a Hub that stores its repositories in the folder `store`, on `port`, or on any free
+    /// port with 0. Writing, and reading private repositories, needs `token`.
     pub fn start(store: &Path, port: u16, token: &str) -> std::io::Result<LoopbackHub> {
         let hub = Arc::new(Hub {
             store: Mutex::new(Store::open(store)?),
@@ -160,22 +165,23 @@ impl LoopbackHub {
         })
     }
 
-    /// Its address, as clients want it.
+    /// Its address, as clients expect it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on large files are taken so.
+    /// Takes large files in this way from now on.
     pub fn take_uploads(&self, uploads: Uploads) {
         *self.hub.uploads.lock().unwrap() = uploads;
     }
 
-    /// Says once more how large files are taken, and from then on takes them so.
+    /// Announces the current way to take large files once more, and then uses `uploads`.
     pub fn change_mind(&self, uploads: Uploads) {
         *self.hub.afterwards.lock().unwrap() = Some(uploads);
     }
 
-    /// The next `times` requests of this method whose path holds `path_part` meet with a fault.
+    /// Applies a fault to the next `times` requests with this method whose path contains
+    /// `path_part`.
     pub fn spoil(&self, times: usize, method: &'static str, path_part: &str, fault: Fault) {
         self.hub.faults.lock().unwrap().push(Coming {
             times,
@@ -185,22 +191,22 @@ impl LoopbackHub {
         });
     }
 
-    /// The next `times` such requests are answered with `status`, and not done.
+    /// Answers the next `times` such requests with `status`, without doing them.
     pub fn fail(&self, times: usize, method: &'static str, path_part: &str, status: u16) {
         self.spoil(times, method, path_part, Fault::Refuse(status));
     }
 
-    /// The next such request is done, but answered with `status`.
+    /// Does the next such request, but answers with `status`.
     pub fn lose_answer(&self, method: &'static str, path_part: &str, status: u16) {
         self.spoil(1, method, path_part, Fault::Lose(status));
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub fn forget_faults(&self) {
         self.hub.faults.lock().unwrap().clear();
     }
 
-    /// Commits files as someone else would; makes the repository when there is none.
+    /// Commits files as another user would, and creates the repository if needed.
     pub fn commit(&self, kind: Kind, id: &str, files: &[(&str, &[u8])]) -> String {
         let mut store = self.hub.store.lock().unwrap();
         store
@@ -220,7 +226,7 @@ impl LoopbackHub {
             .expect("committing")
     }
 
-    /// How many commits the repository has, its first, empty one included; 0 when there is no such repository.
+    /// Number of commits of the repository, with its first, empty one; 0 when it does not exist.
     pub fn commits(&self, kind: Kind, id: &str) -> usize {
         self.hub
             .store
@@ -266,7 +272,7 @@ impl LoopbackHub {
             .collect()
     }
 
-    /// All requests so far that were answered, or broken off.
+    /// All requests that have ended, answered or broken off.
     pub fn traffic(&self) -> Vec<Traffic> {
         self.hub.log.lock().unwrap().clone()
     }
@@ -286,7 +292,7 @@ impl Drop for LoopbackHub {
     }
 }
 
-/// What every request passes: the faults, the token, the log.
+/// Runs for every request: faults, authorisation, log.
 async fn gate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let mut traffic = Traffic::of(&request);
     let fault = {
@@ -334,9 +340,9 @@ async fn answer(
         .get(header::AUTHORIZATION)
         .map(|value| value.to_str().unwrap_or_default().to_owned());
     let known = sent.as_deref() == Some(&format!("Bearer {}", hub.token));
-    // A large file's address carries its own permission, as a signed address does.
+    // The address of a large file carries its own permission, like a signed URL.
     let presigned = path.starts_with("/lfs/");
-    // These are asked by POST, but change nothing.
+    // These use POST, but change nothing.
     let reads = matches!(*request.method(), Method::GET | Method::HEAD)
         || path.contains("/paths-info/")
         || path == "/api/validate-yaml";
@@ -355,7 +361,7 @@ async fn answer(
     };
     let request = fault.before(request).await;
     let response = match fault {
-        // What was not read whole is not done.
+        // A request that was not read completely is not done.
         Fault::HangUp(_) => StatusCode::OK.into_response(),
         _ => next.run(request).await,
     };
@@ -370,7 +376,7 @@ async fn answer(
     }
 }
 
-/// A refusal as the public Hub words it: its clients read the headers.
+/// A refusal worded as on the public Hub, because clients read its headers.
 struct Refusal {
     status: StatusCode,
     code: &'static str,

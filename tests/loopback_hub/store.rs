@@ -1,4 +1,5 @@
-//! What the Hub keeps: repositories in `state.json`, contents in `blobs/`, each under its SHA-256.
+//! Storage of the Hub: repositories in `state.json`, contents in `blobs/`, each named by its
+//! SHA-256.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// From the plural in addresses.
+    /// Parses the plural in addresses.
     pub fn of(plural: &str) -> Option<Kind> {
         match plural {
             "models" => Some(Kind::Model),
@@ -42,13 +43,13 @@ impl Kind {
 pub struct File {
     pub size: u64,
     pub sha256: String,
-    /// Kept apart from git.
+    /// Whether it is stored apart from git.
     pub lfs: bool,
-    /// git's name for it; of a large file, for the pointer that git keeps instead.
+    /// git's object id; for a large file, that of its pointer.
     pub oid: String,
 }
 
-/// A path, and the file to write there, or `None` to delete.
+/// A path, and the file to write there, or `None` to delete it.
 pub type Change = (String, Option<File>);
 
 impl File {
@@ -79,7 +80,7 @@ impl File {
     }
 }
 
-/// As `git hash-object`.
+/// The same hash as `git hash-object`.
 fn git_oid(content: &[u8]) -> String {
     hex(&Sha1::new_with_prefix(format!("blob {}\0", content.len()))
         .chain_update(content)
@@ -95,13 +96,13 @@ pub struct Commit {
 #[derive(Serialize, Deserialize)]
 pub struct Repo {
     pub private: bool,
-    /// The commits at their tips; of pull requests too, as `refs/pr/N`.
+    /// Branch tips; for pull requests too, as `refs/pr/N`.
     pub branches: BTreeMap<String, String>,
     pub commits: BTreeMap<String, Commit>,
 }
 
 impl Repo {
-    /// The commit that a revision means: a branch, or a commit's own id.
+    /// The commit of a revision: a branch name or a commit id.
     pub fn at(&self, revision: &str) -> Option<(&str, &Commit)> {
         let id = self.branches.get(revision).map_or(revision, String::as_str);
         self.commits
@@ -133,7 +134,7 @@ impl Store {
         self.repos.get(&format!("{}/{id}", kind.plural()))
     }
 
-    /// Whether the address is that of a private repository, or of something in it.
+    /// Whether the address is that of a private repository or of something in it.
     pub fn is_private(&self, path: &str) -> bool {
         let path = path
             .strip_prefix("/api")
@@ -150,7 +151,7 @@ impl Store {
             .is_some_and(|repo| repo.private)
     }
 
-    /// Makes a repository with a first commit; whether there was none before.
+    /// Creates a repository with a first commit; returns whether it is new.
     pub fn create(&mut self, kind: Kind, id: &str, private: bool) -> io::Result<bool> {
         let key = format!("{}/{id}", kind.plural());
         if self.repos.contains_key(&key) {
@@ -175,10 +176,10 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps a content; the entry for it.
+    /// Stores a content and returns its entry.
     pub fn keep(&self, path: &str, content: &[u8]) -> io::Result<File> {
         let file = File::of(path, content);
-        // Written beside and moved: a reader never sees half of it.
+        // Written to a temporary name and renamed, so that no reader sees half of it.
         let part = self.folder.join(format!("{}.part", file.sha256));
         fs::write(&part, content)?;
         fs::rename(part, self.blob(&file.sha256))?;
@@ -189,7 +190,7 @@ impl Store {
         self.folder.join("blobs").join(sha256)
     }
 
-    /// Lets a branch point to a commit.
+    /// Points a branch to a commit.
     pub fn set_branch(&mut self, kind: Kind, id: &str, branch: &str, tip: &str) -> io::Result<()> {
         self.repo_mut(kind, id)?
             .branches
@@ -238,7 +239,7 @@ impl Store {
     }
 }
 
-/// Whether a file is kept apart from git.
+/// Whether a file is stored apart from git.
 pub fn is_large(path: &str, size: u64) -> bool {
     size > 0 && (size > 10 << 20 || path.ends_with(".safetensors") || path.ends_with(".parquet"))
 }

@@ -1,4 +1,4 @@
-//! Large files on their way in: by git-lfs, whole or in parts, or by Xet.
+//! Uploads of large files: by git-lfs, whole or in parts, or by Xet.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -25,15 +25,15 @@ use super::{
 /// How the Hub takes large files.
 #[derive(Debug, Clone)]
 pub enum Uploads {
-    /// Each in one piece.
+    /// Each file in one piece.
     Whole,
-    /// In parts of so many bytes.
+    /// In parts of this many bytes.
     Parts(u64),
     /// By Xet, into a store in this folder.
     Xet(PathBuf),
 }
 
-/// The parts of a large file by their numbers, each with its tag.
+/// The parts of a large file by number, each with its tag.
 pub type Parts = BTreeMap<u64, (String, Bytes)>;
 
 pub fn router() -> Router<Arc<Hub>> {
@@ -53,7 +53,8 @@ pub fn router() -> Router<Arc<Hub>> {
         .layer(DefaultBodyLimit::disable())
 }
 
-/// Where large files go; nowhere when they are here already. On the public Hub that is another host, and so it is here.
+/// Answers where to upload large files; a file that is already here gets no address. On the public
+/// Hub that is another host, and so it is here.
 async fn batch(
     State(hub): State<Arc<Hub>>,
     Path(repo): Path<BTreeMap<String, String>>,
@@ -111,7 +112,7 @@ async fn batch(
         .into_response())
 }
 
-/// One piece of a large file.
+/// Stores a large file that came in one piece.
 pub fn keep_whole(hub: &Hub, sha256: &str, headers: &HeaderMap, body: &[u8]) -> Response {
     if headers.get("x-upload").is_none_or(|told| told != "as told") {
         return bad("the header that goes with this address is missing").into_response();
@@ -202,7 +203,7 @@ async fn verify(State(hub): State<Arc<Hub>>, Json(object): Json<Value>) -> Answe
     }
 }
 
-/// Where Xet uploads to: a store on this disk instead of a host.
+/// Answers where Xet uploads to: a store on this disk instead of a host.
 async fn xet_token(State(hub): State<Arc<Hub>>) -> Answer {
     match &*hub.uploads.lock().unwrap() {
         Uploads::Xet(folder) => {
@@ -213,12 +214,13 @@ async fn xet_token(State(hub): State<Arc<Hub>>) -> Answer {
     }
 }
 
-/// Keeps under its SHA-256 what Xet's store holds: the commit names files so.
+/// Copies the files in Xet's store to the Hub's own, under their SHA-256, by which the commit names
+/// them.
 pub async fn bring_from_xet(hub: &Hub) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let Uploads::Xet(folder) = hub.uploads.lock().unwrap().clone() else {
         return Ok(());
     };
-    // Where Xet keeps it within the folder that it is given.
+    // Path of Xet's store within the folder it is given.
     let xet = LocalClient::new(XetContext::default()?, folder.join("xet/xorbs")).await?;
     for (file, _) in xet.list_file_shard_entries().await? {
         let content = xet.get_file_data(&file, None).await?;

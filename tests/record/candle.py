@@ -1,6 +1,8 @@
-"""Makes tiny random models of the architectures that candle-transformers computes, and records what `transformers` computes with them.
+"""Makes tiny random models of the architectures that candle-transformers computes, and records their
+logits as computed by `transformers`.
 
-Writes fixtures/deberta-v2/, fixtures/modernbert/ and fixtures/xlm-roberta/, each with logits.json. Their tokeniser is that of fixtures/bert/, which `models.py` makes first.
+Writes fixtures/deberta-v2/, fixtures/modernbert/ and fixtures/xlm-roberta/, each with logits.json. They
+use the tokeniser of fixtures/bert/, so run `models.py` first.
 """
 
 import shutil
@@ -53,7 +55,7 @@ def main() -> None:
     )
     modern = ModernBertConfig(**common, num_hidden_layers=4, max_position_embeddings=MAX_TOKENS, local_attention=8, classifier_pooling="mean")
     roberta = XLMRobertaConfig(**common, num_hidden_layers=2, max_position_embeddings=MAX_TOKENS + 1, type_vocab_size=1, layer_norm_eps=1e-5)
-    # With these seeds each number of stars is the answer to some text.
+    # With these seeds each number of stars is the rating of some text.
     for name, model, seed in [
         ("deberta-v2", DebertaV2ForSequenceClassification(deberta), 47),
         ("modernbert", ModernBertForSequenceClassification(modern), 4),
@@ -66,7 +68,7 @@ def main() -> None:
         randomise(model, seed)
         model.save_pretrained(path)
         if name == "xlm-roberta":
-            # The same weights as older checkpoints hold them.
+            # The same weights in the format of older checkpoints.
             torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
         record_logits(name)
 

@@ -1,6 +1,8 @@
-"""Holds a Starsight bundle to `transformers`: loads the folder as it is, or the repository on the Hub, and computes the logits of its probes.
+"""Checks a Starsight bundle against `transformers`, which loads the folder, or the repository on the Hub,
+and computes the logits of the probes.
 
-usage: check_bundle.py BUNDLE|OWNER/NAME. Prints the largest difference; exit status 1 when it is above 1e-4, or the labels' names are others.
+usage: check_bundle.py BUNDLE|OWNER/NAME. Prints the largest difference; exits with 1 if it is above 1e-4,
+or if the labels have other names.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def main() -> int:
         with torch.no_grad():
             logits = model(**ids).logits[0]
         differences.append((logits - torch.tensor(probe["logits"])).abs().max())
-    largest, worst = torch.stack(differences).max(0)  # a NaN is the largest
+    largest, worst = torch.stack(differences).max(0)  # max treats NaN as the largest value
     print(f"{len(probes)} probes, largest difference {largest:.3e}, at {probes[worst]['text'][:60]!r}")
     return 0 if largest <= TOLERANCE else 1
 

@@ -1,8 +1,8 @@
-"""Holds publishing and fetching to Python's huggingface_hub and transformers, on the tests' own Hub.
+"""Checks publishing and fetching against Python's huggingface_hub and transformers, on the tests' own Hub.
 
-usage: check_hub.py TARGET, the folder with the programs `starsight` and `examples/loopback_hub`. A small model is trained and published; Python
-downloads it, reads its card and computes its probes; then each side reads, offline, the cache that the other one filled. Exit status 1 when
-anything differs.
+usage: check_hub.py TARGET, the folder with the programs `starsight` and `examples/loopback_hub`. A small
+model is trained and published. Python downloads it, reads its card and computes its probes. Then each side
+reads, offline, the cache that the other one filled. Exits with 1 if anything differs.
 """
 
 import argparse
@@ -20,7 +20,8 @@ REPO = "python/star-ratings"
 TOKEN = "hf_ofTheCheck"
 REVIEW = "Great app, I use it every day!"
 
-# Run in a Python of its own: huggingface_hub reads its variables when it is imported.
+# Run in separate Python processes: huggingface_hub reads its environment variables when it is
+# imported.
 DOWNLOAD = """
 import sys
 from huggingface_hub import snapshot_download

@@ -1,4 +1,4 @@
-"""Where the fixtures lie, and how they are written."""
+"""The folder of the fixtures, and how they are written."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def number(x) -> float:
-    """Nine significant digits: a float32 survives them unchanged."""
+    """Rounds to nine significant digits, which represent every float32 exactly."""
     return float(f"{float(x):.9g}")
 
 
@@ -16,7 +16,7 @@ def numbers(xs) -> list[float]:
 
 
 def write(path: str, value, depth: int = 2) -> None:
-    """Writes JSON with a line for each entry down to `depth`: small files whose changes can still be read."""
+    """Writes JSON with a line for each entry down to `depth`, so that files are small and diffs readable."""
 
     def lines(value, level: int) -> str:
         if level == depth or not isinstance(value, (dict, list)) or not value:

@@ -1,4 +1,4 @@
-"""Records the metrics of made-up predictions, by scikit-learn where it has them.
+"""Records the metrics of invented predictions, computed by scikit-learn where it has them.
 
 Writes fixtures/metrics.json.
 """
@@ -15,14 +15,14 @@ MILLION = 1_000_000
 
 
 def safe(parts: np.ndarray) -> bool:
-    """Whether float32, or another rule for ties and the edges of bins, must come to the same answers."""
+    """Whether float32, or another rule for ties and bin edges, gives the same results."""
     *_, second, top = np.sort(parts)
     edge = top * BINS / MILLION
     return parts.min() > 0 and top - second > 10 and abs(edge - round(edge)) > 1e-3
 
 
 def probabilities(logits: np.ndarray, rng) -> np.ndarray:
-    """Rows of six digits that add up to exactly one, as parts in a million."""
+    """Rows of six-digit probabilities that sum to exactly one, as parts per million."""
     rows = []
     for row in logits:
         while True:
@@ -37,7 +37,7 @@ def probabilities(logits: np.ndarray, rng) -> np.ndarray:
 
 
 def expected_calibration_error(p: np.ndarray, labels: np.ndarray) -> float:
-    """The top probability against the accuracy, in equal bins, weighted by the rows in each."""
+    """Difference between top probability and accuracy in equal bins, weighted by the rows in each."""
     confidence, hit = p.max(1), p.argmax(1) == labels
     bins = np.ceil(confidence * BINS).astype(int) - 1
     return sum(abs(confidence[bins == b].sum() - hit[bins == b].sum()) for b in range(BINS)) / len(labels)
@@ -74,7 +74,8 @@ def main() -> None:
     labels = rng.integers(0, 5, 200)
     even = record("random", labels, probabilities(rng.normal(0, 1.5, (200, 5)), rng))
 
-    # Few reviews have 2 stars: none here, in labels or predictions. Nobody predicts 3 stars, though some reviews have them.
+    # No review has 2 stars, in labels or predictions. 3 stars are never predicted, though some
+    # reviews have them.
     labels = rng.choice(5, 200, p=[0.2, 0.0, 0.06, 0.1, 0.64])
     logits = rng.normal(0, 1.0, (200, 5)) + 2.5 * np.eye(5)[labels] - np.array([0, 9, 9, 0, -1.5])
     skewed = record("skewed, a class missing", labels, probabilities(logits, rng))

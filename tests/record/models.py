@@ -1,4 +1,4 @@
-"""Makes the tiny random models and records what `transformers` computes with them.
+"""Makes the tiny random models and records their logits as computed by `transformers`.
 
 Writes fixtures/distilbert/, fixtures/bert/ (each with logits.json) and fixtures/bert-legacy/ (with hidden.json).
 """
@@ -34,7 +34,8 @@ SHARED = (
     "does don line one two star times money login help 好 很"
 ).split()
 CASED = "A I T ##A ##E ##H ##I ##P ##R ##S ##T The This Good Love café é É ##é".split()
-# Uncased, `café` loses its accent. Emoji stand in no Google vocabulary; here one does, alone and at the end of a word.
+# The uncased tokeniser removes the accent of `café`. No Google vocabulary has emoji; here one emoji
+# is a piece, alone and at the end of a word.
 UNCASED = "i h m ##h ##m ##p cafe tres nai ##ve 👍 ##👍 eclair ß ##ß".split()
 
 TEXTS = [
@@ -59,7 +60,7 @@ TEXTS = [
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
-    """Weights large enough that a small mistake moves the logits; no LayerNorm stays the identity, no bias zero."""
+    """Draws weights large enough that a small mistake changes the logits; no LayerNorm is the identity, no bias zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -77,7 +78,7 @@ def save(folder: str, model, tokenizer) -> None:
 
 
 def encode(folder: str, text: str) -> list[int]:
-    """The ids that `transformers` gives, which are those of tokenizer.json alone."""
+    """The ids by `transformers`; checks that tokenizer.json alone gives the same."""
     ids = AutoTokenizer.from_pretrained(FIXTURES / folder)(text, truncation=True, max_length=MAX_TOKENS)["input_ids"]
     plain = Tokenizer.from_file(str(FIXTURES / folder / "tokenizer.json"))
     plain.enable_truncation(MAX_TOKENS)
@@ -102,7 +103,7 @@ def record_logits(folder: str) -> None:
 
 
 def save_legacy() -> None:
-    """The BERT encoder as old checkpoints hold it: names without `bert.`, LayerNorm with gamma and beta, no head."""
+    """Saves the BERT encoder in the format of old checkpoints: names without `bert.`, LayerNorm with gamma and beta, no head."""
     source, path = FIXTURES / "bert", FIXTURES / "bert-legacy"
     path.mkdir(exist_ok=True)
     for file in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):

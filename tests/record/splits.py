@@ -1,6 +1,6 @@
-"""Records what `datasets` answers to the notebook's two stratified splits, and numpy's generator beneath them.
+"""Records the results of the notebook's two stratified splits by `datasets`, and of numpy's generator that it uses.
 
-Writes fixtures/splits.json. The label columns are not stored: `stars` builds them again from the class counts and a seed.
+Writes fixtures/splits.json. The label columns are not stored: `stars` rebuilds them from the class counts and a seed.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ CASES = [
     ("fewest rows for five classes, with ties", [6, 6, 5, 5, 5], 3, [42, 0, 7]),
     ("balanced, 100 rows", [20, 20, 20, 20, 20], 4, [42]),
     ("balanced, sorted", [20, 20, 20, 20, 20], None, [42]),
-    # The share of every class ends in .8 on paper. In f64 these remainders differ in the last bits, so there is no tie.
+    # The exact share of every class ends in .8. In f64 the remainders differ in the last bits, so
+    # there is no tie.
     ("remainders equal but for rounding", [6, 11, 16, 26, 41], 5, [42, 7]),
     ("skewed, 100 rows", [60, 20, 5, 5, 10], 6, [42, 0, 7]),
     ("ties, 101 rows", [21, 20, 20, 20, 20], 7, [42, 0, 7]),
@@ -49,7 +50,7 @@ ERRORS = [
 
 
 class Lcg:
-    """Knuth's 64-bit linear congruential generator; the upper 31 bits are the draw."""
+    """Knuth's 64-bit linear congruential generator; a draw is its upper 31 bits."""
 
     def __init__(self, seed: int):
         self.state = seed
@@ -60,7 +61,7 @@ class Lcg:
 
 
 def stars(counts: list[int], shuffle: int | None) -> list[int]:
-    """The rows sorted by stars, then shuffled by Fisher and Yates from the last row down."""
+    """The rows sorted by stars, then shuffled by the Fisher-Yates method from the last row down."""
     column = [star for star, count in enumerate(counts, 1) for _ in range(count)]
     if shuffle is not None:
         lcg = Lcg(shuffle)
@@ -71,7 +72,7 @@ def stars(counts: list[int], shuffle: int | None) -> list[int]:
 
 
 class CountTies:
-    """Passes draws on to a generator and counts the choices that had to leave a tied class out."""
+    """Forwards draws to a generator, and counts the choices that had to leave out a tied class."""
 
     count = 0
 
@@ -88,7 +89,7 @@ stratify.approximate_mode = lambda counts, n, rng: approximate_mode(counts, n, C
 
 
 def split(column: list[int], seed: int):
-    """The notebook's splits: yields (train, test) of the rows, then (train, test) of that train."""
+    """The notebook's splits: yields (train, test) of all rows, then (train, test) of the first train."""
     ds = datasets.Dataset.from_dict({"row": list(range(len(column))), "star": column}).class_encode_column("star")
     for _ in range(2):
         parts = ds.train_test_split(test_size=0.2, seed=seed, stratify_by_column="star")
@@ -139,7 +140,7 @@ def record_error(name: str, counts: list[int], shuffle: int | None) -> dict:
 
 
 def record_generator(seed: int) -> dict:
-    """numpy's `default_rng(seed)`, each entry from a fresh generator; `after` are the raw draws that follow."""
+    """numpy's `default_rng(seed)`, each entry from a new generator; `after` has the raw draws that follow."""
 
     def fresh():
         return np.random.default_rng(seed)

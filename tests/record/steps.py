@@ -1,6 +1,6 @@
-"""Records the twenty optimisation steps of a run of the tiny models by the notebook's recipe, with every dropout at 0.
+"""Records twenty optimisation steps of the tiny models with the notebook's recipe and without dropout.
 
-Writes fixtures/steps.json. The loop is plain torch; `check_against_trainer` holds it to `transformers.Trainer` itself.
+Writes fixtures/steps.json. The loop is plain torch; `check_against_trainer` checks it against `transformers.Trainer`.
 """
 
 import math
@@ -26,10 +26,11 @@ NO_DROPOUT = {
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0},
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0},
 }
-# What `Trainer.get_decay_parameter_names` keeps out of weight decay.
+# The parameters that `Trainer.get_decay_parameter_names` excludes from weight decay.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
-# Text and label (stars less one). Uneven lengths, one review empty, one longer than the model's maximum.
+# Text and label (stars - 1). Lengths are uneven; one review is empty, one longer than the model's
+# maximum.
 REVIEWS = [
     ("Good app, works great!", 4),
     ("bad", 0),
@@ -44,7 +45,8 @@ REVIEWS = [
     ("I don't love it: 5/10", 1),
     ("works one time", 3),
 ]
-# The reviews of each step, micro-batch after micro-batch: three rounds over the twelve, then three more in other orders, and so on.
+# The reviews of each step, in micro-batches: three rounds over the twelve reviews, then three more
+# in other orders, and so on.
 ROUNDS = [
     [0, 1, 2, 3, 4, 5, 6, 7],
     [8, 9, 10, 11, 0, 3, 6, 9],
@@ -63,7 +65,7 @@ def load(name: str, dtype=torch.float32):
 
 
 def digest(tensor: torch.Tensor) -> list[float]:
-    """Sum, L2 norm, and a weighted sum that tells a transposed or reordered tensor from the right one."""
+    """Sum, L2 norm, and a weighted sum that detects a transposed or reordered tensor."""
     flat = tensor.detach().double().flatten()
     weights = (torch.arange(flat.numel()) * 7919 % 1009).double() / 1009 - 0.5
     return numbers([flat.sum(), flat.norm(), (flat * weights).sum()])
@@ -107,8 +109,9 @@ def train(name: str, dtype=torch.float32):
 
 
 class InOrder(Trainer):
-    # Left alone, Trainer 5.23 takes the models' loss for one that is already divided by the accumulation steps, because
-    # their `forward` has keyword arguments. It is not: gradients and logged losses double (transformers#47688).
+    # By default Trainer 5.23 assumes that the model's loss is already divided by the accumulation
+    # steps, because its `forward` has keyword arguments. It is not, so gradients and logged losses
+    # double (transformers#47688).
     loss_is_scaled_for_ga = False
 
     def _get_train_sampler(self, dataset=None):
@@ -116,7 +119,7 @@ class InOrder(Trainer):
 
 
 def difference(a, b, skip: list[str]) -> float:
-    """The largest between two models' parameters, but for those in `skip`."""
+    """The largest difference between two models' parameters, except those in `skip`."""
     pairs = zip(a.named_parameters(), b.parameters(), strict=True)
     return max((x - y).abs().max().item() for (name, x), y in pairs if name not in skip)
 
@@ -152,7 +155,7 @@ def check_against_trainer(name: str, expected, steps: list[dict], skip: list[str
 
 
 def rounding(ours, exact) -> list[str]:
-    """Parameters whose gradient is zero on paper: AdamW blows its rounding up to whole steps, a reference for nobody."""
+    """Parameters whose exact gradient is zero: AdamW scales rounding errors up to full steps, so they are no reference."""
     pairs = zip(ours.named_parameters(), exact.parameters(), strict=True)
     return [name for (name, a), b in pairs if (a - b).abs().max() > 1e-4]
 

@@ -1,10 +1,11 @@
-"""What a rater without a network is worth: TF-IDF over words and pairs of words with logistic regression, and five stars for everything. Learned from one split, told on others.
+"""Baselines without a neural network: TF-IDF over words and pairs of words with logistic regression, and a
+constant prediction of the class shares. They are trained on one split and evaluated on others.
 
     starsight split --data REVIEWS --split-by text --out SPLIT
     python3 tools/measure/baseline.py SPLIT [OTHER.csv ...] [--by COLUMN] [--where COLUMN=VALUE | COLUMN!=VALUE]
 
-`--by` tells each value of a column of the test split by itself too, and `--where` learns from and is told on some rows alone. Beside all reviews it tells those whose text is not in the
-training split.
+`--by` also evaluates each value of a column of the test split separately. `--where` restricts training and
+evaluation to some rows. Besides all reviews, those whose text is not in the training split are evaluated.
 
 needs: scikit-learn pandas pyarrow
 """

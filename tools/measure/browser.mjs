@@ -1,11 +1,13 @@
-// What a built site does in a real Chromium: speed, memory, waits. A result is one JSON object on a line.
+// Measures a built site in a real Chromium: speed, memory, waiting times. Prints one JSON object on
+// a line.
 //
 //   node tools/measure/browser.mjs SITE REVIEWS.json TOOLS [--n 512] [--workers 1] [--plain] [--stars FILE]
 //
-// SITE: a folder that `starsight site` wrote. REVIEWS.json: a list of texts. TOOLS: a folder with node_modules/playwright-core. --plain: the engine without relaxed SIMD. --stars: write the stars,
-// one a line, to hold them to `starsight rate --int8`. Have nothing else running.
+// SITE: a folder written by `starsight site`. REVIEWS.json: a list of texts. TOOLS: a folder with
+// node_modules/playwright-core. --plain: use the engine without relaxed SIMD. --stars: write the
+// stars, one per line, to compare with `starsight rate --int8`. Run nothing else at the same time.
 //
-// The module is loaded by a blank page, as anybody's page would.
+// A blank page loads the module, as any other site's page would.
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
@@ -39,7 +41,10 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 
-/** Megabytes that the browser's page processes hold for themselves, as Linux counts them: the engine's memory lies in workers, of which `measureUserAgentSpecificMemory` says too little. */
+/**
+ * Private memory of the browser's page processes in megabytes, from /proc. `measureUserAgentSpecificMemory`
+ * reports too little of the workers, which hold the engine's memory.
+ */
 const session = await browser.newBrowserCDPSession();
 const memory = async (page) => {
   await page.requestGC();
@@ -51,7 +56,7 @@ const memory = async (page) => {
   });
   return Math.round(kilobytes.reduce((sum, figure) => sum + figure, 0) / 1000);
 };
-/** Loads the model and rates one text; milliseconds until each is there. */
+/** Loads the model and rates one text; returns the milliseconds until each is done. */
 const load = (page) =>
   page.evaluate(
     async ({ workers, relaxedSimd, text }) => {
@@ -73,7 +78,7 @@ try {
   const fresh = await load(page);
   megabytes.loaded = await memory(page);
 
-  // Again as on a second visit: the model is kept, the engine compiled anew.
+  // As on a second visit: the model is cached, the engine compiled again.
   await page.goto('about:blank');
   await page.goto(page_address);
   const kept = await load(page);

@@ -1,4 +1,4 @@
-"""What a rater is worth on reviews whose stars are known, as one line of JSON."""
+"""Metrics of ratings of reviews whose stars are known, as one line of JSON."""
 
 import json
 
@@ -17,7 +17,7 @@ def ece(probabilities, truth, bins=15):
 
 
 def read(path):
-    """Reviews of a CSV or Parquet file."""
+    """Reads reviews from a CSV or Parquet file."""
     return (pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)).fillna({"review": ""})
 
 

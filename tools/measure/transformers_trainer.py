@@ -1,9 +1,10 @@
-"""transformers.Trainer on the reviews of a split, at its best: one epoch, batches of 32 of like length, learning rate 1e-4 with linear warm-up and decay. Told on others.
+"""Trains with transformers.Trainer on the reviews of a split, with its best settings: one epoch, batches of
+32 reviews of similar length, learning rate 1e-4 with linear warm-up and decay. Evaluates on other files.
 
     starsight split --data REVIEWS --split-by text --out SPLIT
     python3 tools/measure/transformers_trainer.py SPLIT ENCODER ROWS [OTHER.csv ...]
 
-It learns the first ROWS of the training split, as `starsight train --train-rows ROWS` does. needs: torch transformers datasets accelerate scikit-learn pandas pyarrow
+It trains on the first ROWS of the training split, as `starsight train --train-rows ROWS` does. needs: torch transformers datasets accelerate scikit-learn pandas pyarrow
 """
 
 import json
@@ -50,6 +51,6 @@ with tempfile.TemporaryDirectory() as out:
     trained = trainer.train()
     print(json.dumps(dict(learned=rows, seconds=trained.metrics["train_runtime"], reviews_a_second=trained.metrics["train_samples_per_second"])), flush=True)
     for path in [f"{folder}/test.parquet", *others]:
-        # Its order is the trainer's own, by length.
+        # Trainer's prediction order is by length, so use its own labels.
         found = trainer.predict(tokens(read(path)))
         judge("transformers.Trainer", path, torch.tensor(found.predictions).softmax(1).numpy(), found.label_ids + 1)

@@ -1,5 +1,6 @@
 //! The tests' Hub as a program, to try publishing and fetching by hand:
-//! `cargo run --release -p starsight --example loopback_hub -- PORT FOLDER [TOKEN]`, then `starsight publish --endpoint http://127.0.0.1:PORT ...`.
+//! `cargo run --release -p starsight --example loopback_hub -- PORT FOLDER [TOKEN]`, then
+//! `starsight publish --endpoint http://127.0.0.1:PORT ...`.
 
 #[path = "../../tests/loopback_hub/mod.rs"]
 mod loopback_hub;

@@ -1,6 +1,6 @@
-//! Starsight's trainer: what the program `starsight` does, as a library.
+//! Starsight's trainer: the commands of the program `starsight`, as a library.
 
-// A print that panics where nothing can be written would lose the work: `out!` and `say!` do not.
+// `println!` panics if it cannot write, which would lose the work; `out!` and `say!` do not panic.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[macro_use]

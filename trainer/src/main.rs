@@ -1,4 +1,4 @@
-//! `starsight`: exit 0 when done, 1 when it failed, 2 for wrong usage.
+//! `starsight`: exits with 0 on success, 1 on failure, 2 for wrong usage.
 
 use std::process::ExitCode;
 

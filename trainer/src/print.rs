@@ -1,4 +1,5 @@
-//! What the program prints: results on standard output, all else on standard error. Either may be beyond writing to, on a full disk or to a reader who has gone.
+//! Printing: results to standard output, everything else to standard error. Either may fail, on a
+//! full disk or when the reader has closed the pipe.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -9,13 +10,13 @@ macro_rules! out {
     ($($line:tt)*) => { $crate::print::out(format_args!($($line)*)) };
 }
 
-/// Prints a line of what happens meanwhile, as [`say`] does.
+/// Prints a line about the work in progress, as [`say`] does.
 macro_rules! say {
     ($($line:tt)*) => { $crate::print::say(format_args!($($line)*)) };
 }
 
-/// Prints a line of results to standard output. They come last: where they cannot be written, the program ends with 1 and says why, or, when their reader has read
-/// enough and gone (`| head`), with 0 and without a word.
+/// Prints a line of results to standard output. Results come last, so a failure ends the program:
+/// with 1 and a message, or silently with 0 if the reader has closed the pipe (`| head`).
 pub fn out(line: Arguments<'_>) {
     match writeln!(io::stdout(), "{line}") {
         Ok(()) => {}
@@ -27,7 +28,7 @@ pub fn out(line: Arguments<'_>) {
     }
 }
 
-/// Prints a line to standard error. Where it cannot be written there is nobody to tell, and the work goes on.
+/// Prints a line to standard error. A failure is ignored, and the work goes on.
 pub fn say(line: Arguments<'_>) {
     writeln!(io::stderr(), "{line}").ok();
 }

@@ -1,4 +1,5 @@
-//! Where the page is: what its address asks for, and how one gets elsewhere. `?tab=` names the view; `?model=`, `?endpoint=` and `?workers=` the model.
+//! The page's address: `?tab=` names the view; `?model=`, `?endpoint=` and `?workers=` name the
+//! model.
 
 use leptos::prelude::*;
 use wasm_bindgen::JsValue;
@@ -13,23 +14,24 @@ const MODEL: &str = "model";
 const ENDPOINT: &str = "endpoint";
 const WORKERS: &str = "workers";
 
-/// What stands before a shared review.
+/// The prefix of a shared review in the fragment.
 const FRAGMENT: &str = "#review=";
 
-/// The page's address, for any component.
+/// The page's address, as a context for all components.
 #[derive(Clone, Copy)]
 pub struct Address {
-    /// The view that it names.
+    /// The view that the address names.
     pub view: RwSignal<View>,
-    /// The model that it names.
+    /// The model that the address names.
     pub wanted: RwSignal<Wanted>,
-    /// Whether the page may ask no host but its own: it was opened for a model of the site, and so its policy was narrowed to that (trainer/src/site/start.js), which holds until it
-    /// is left.
+    /// Whether the page may contact only its own host. If it was opened for a model of the site,
+    /// trainer/src/site/start.js has narrowed its content security policy, and that lasts until the
+    /// page is reloaded.
     pub is_narrowed: bool,
 }
 
 impl Address {
-    /// The address as it is, and as it becomes when the reader goes back and forth.
+    /// Reads the address, and follows it when the reader navigates back or forward.
     pub fn read() -> Address {
         let (view, wanted) = current();
         let is_narrowed = !wanted.is_elsewhere();
@@ -43,7 +45,7 @@ impl Address {
         address
     }
 
-    /// The address of another view, with the model that is asked for now. Reactive.
+    /// The URL of another view with the current model. Reactive.
     pub fn href(self, view: View) -> String {
         self.wanted.with(|wanted| link(view, wanted))
     }
@@ -55,7 +57,7 @@ impl Address {
         }
     }
 
-    /// Asks for another model.
+    /// Switches to another model.
     pub fn ask_for(self, wanted: &Wanted) {
         self.enter(&link(self.view.get_untracked(), wanted));
     }
@@ -71,7 +73,7 @@ impl Address {
     fn follow(self) {
         let (view, wanted) = current();
         if self.is_narrowed && wanted.is_elsewhere() {
-            // Only a page that is opened anew may fetch that.
+            // Only a reloaded page may contact other hosts.
             return drop(window().location().reload());
         }
         self.view
@@ -84,7 +86,7 @@ impl Address {
     }
 }
 
-/// The review that the address holds behind its `#`, if somebody shared one.
+/// The shared review in the address's fragment, if there is one.
 pub fn review() -> Option<String> {
     let fragment = window().location().hash().ok()?;
     let text = fragment.strip_prefix(FRAGMENT)?;
@@ -94,7 +96,7 @@ pub fn review() -> Option<String> {
         .filter(|text| !text.trim().is_empty())
 }
 
-/// Takes the review out of the address.
+/// Removes the review from the address.
 pub fn drop_review() {
     let location = window().location();
     let without = format!(
@@ -108,7 +110,7 @@ pub fn drop_review() {
     drop(replaced);
 }
 
-/// The whole address of the page at `href` with this review in it.
+/// The absolute URL of the page at `href` with this review in its fragment.
 pub fn link_to_review(href: &str, review: &str) -> String {
     let base = document().base_uri().ok().flatten().unwrap_or_default();
     let page = web_sys::Url::new_with_base(href, &base)
@@ -117,7 +119,7 @@ pub fn link_to_review(href: &str, review: &str) -> String {
     format!("{page}{FRAGMENT}{}", js_sys::encode_uri_component(review))
 }
 
-/// What the address asks for. An empty parameter counts as none.
+/// The view and model in the current address. An empty parameter counts as absent.
 fn current() -> (View, Wanted) {
     let search = window().location().search().unwrap_or_default();
     let Ok(parameters) = UrlSearchParams::new_with_str(&search) else {
@@ -155,7 +157,7 @@ fn link(view: View, wanted: &Wanted) -> String {
             parameters.set(name, value);
         }
     }
-    // What no query needs to escape stays readable.
+    // Characters that need no escaping in a query are kept readable.
     let query = String::from(parameters.to_string())
         .replace("%2F", "/")
         .replace("%40", "@")

@@ -1,4 +1,4 @@
-//! The page as a whole: what stands around the views, and the one that the address names.
+//! The whole page: the frame, and the view that the address names.
 
 use leptos::html;
 use leptos::mount::mount_to;
@@ -20,7 +20,7 @@ use crate::views::one::RateOne;
 use crate::views::speed::SpeedView;
 use crate::words::shell as words;
 
-/// The page. A view that is not shown keeps what was typed into it and goes on with its work.
+/// The page. A hidden view keeps its inputs and continues its work.
 #[component]
 pub fn App() -> impl IntoView {
     let address = Address::read();
@@ -55,7 +55,8 @@ pub fn App() -> impl IntoView {
     }
 }
 
-/// The place of a view: made when it is first shown, so that a page opens without the work of those that are not; hidden after that when another is shown.
+/// The container of a view. The view is created when it is first shown, so that the page opens
+/// without the work for other views. Later it is only hidden when another view is shown.
 #[component]
 fn Place<V: IntoView + 'static>(of: View, make: fn() -> V) -> impl IntoView {
     let address = expect_context::<Address>();
@@ -64,7 +65,8 @@ fn Place<V: IntoView + 'static>(of: View, make: fn() -> V) -> impl IntoView {
     Effect::new(move |made: Option<bool>| {
         let wanted = address.view.get() == of;
         match (made, place.get(), &owner) {
-            // Mounted, not rendered into this one: a view that is never drawn over another needs no code for that, which would be a tenth of the page's.
+            // The view is mounted separately instead of rendered in place. A view that never
+            // replaces another needs no code for that, which would be a tenth of the page's code.
             (None | Some(false), Some(place), Some(owner)) if wanted => {
                 owner.with(|| mount_to(place.unchecked_into(), make).forget());
                 true

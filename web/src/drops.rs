@@ -1,4 +1,5 @@
-//! Files that are dropped anywhere on the page: the view in sight takes them. Left to itself, a browser would leave the page for them, and all work on it.
+//! Files dropped anywhere on the page are given to the visible view. By default a browser would
+//! open them instead of the page, and all work would be lost.
 
 use leptos::ev;
 use leptos::prelude::*;
@@ -7,7 +8,7 @@ use web_sys::{DataTransfer, DragEvent};
 use crate::address::Address;
 use crate::view::View;
 
-/// Keeps the browser from opening what is dropped where nothing takes it.
+/// Prevents the browser from opening files that are dropped where nothing accepts them.
 pub fn keep_the_page() {
     let keep = |event: &DragEvent| {
         if files_of(event).is_some() {
@@ -18,7 +19,8 @@ pub fn keep_the_page() {
     window_event_listener(ev::drop, move |event| keep(&event));
 }
 
-/// Gives `take` the files that are dropped while `view` is in sight; `is_over` tells whether some hang over the page.
+/// Calls `take` with the files that are dropped while `view` is visible. `is_over` is true while
+/// files are dragged over the page.
 pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfer) + 'static) {
     let address = expect_context::<Address>();
     let in_sight = move || address.view.get_untracked() == view;
@@ -26,7 +28,7 @@ pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfe
     window_event_listener(ev::dragover, move |event| {
         hang(in_sight() && files_of(&event).is_some())
     });
-    // Towards nothing: out of the window.
+    // Without a related target, the pointer has left the window.
     window_event_listener(ev::dragleave, move |event| {
         if event.related_target().is_none() {
             hang(false);
@@ -40,7 +42,7 @@ pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfe
     });
 }
 
-/// What is dragged, if that is files: text may be dragged into a box as ever.
+/// The dragged files, if there are any. Dragged text is left to the browser.
 fn files_of(event: &DragEvent) -> Option<DataTransfer> {
     event
         .data_transfer()

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 /// `12345.6` as `12,346`.
 pub fn whole(number: f64) -> String {
@@ -13,7 +13,7 @@ pub fn whole(number: f64) -> String {
     out
 }
 
-/// A speed: one decimal below 10, whole above.
+/// A speed: with one decimal below 10, a whole number above.
 pub fn speed(number: f64) -> String {
     if number < 9.95 {
         format!("{:.1}", number.max(0.0))
@@ -62,7 +62,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Time still to go: whole seconds, never below one.
+/// Remaining time in whole seconds, at least one.
 pub fn time_left(seconds: f64) -> String {
     duration(seconds.ceil().max(1.0)).replace(".0 s", " s")
 }

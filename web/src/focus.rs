@@ -1,4 +1,4 @@
-//! Where the keyboard is. What goes away while it is there would leave it nowhere.
+//! Keyboard focus. If a focused element disappears, the focus would be lost.
 
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -12,7 +12,8 @@ pub fn focus(id: &str) {
     }
 }
 
-/// The same once the page has been drawn anew: the element may not be there, or be seen, before.
+/// Like [`focus`], in the next animation frame, because the element may not exist or be visible
+/// before.
 pub fn focus_soon(id: &'static str) {
     request_animation_frame(move || focus(id));
 }

@@ -1,4 +1,4 @@
-//! Waiting: for the next frame, or a while.
+//! Waits for the next frame, or for some time.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ pub async fn next_frame() {
     until(request_animation_frame).await;
 }
 
-/// Waits a while.
+/// Waits for `duration`.
 pub async fn pause(duration: Duration) {
     until(|done| set_timeout(done, duration)).await;
 }
 
-/// Waits until `begin` calls what it is given.
+/// Waits until `begin` calls the callback that it is given.
 async fn until(begin: impl FnOnce(Box<dyn FnOnce()>)) {
     let mut begin = Some(begin);
     let called = Promise::new(&mut |resolve, _| {
         if let Some(begin) = begin.take() {
             begin(Box::new(move || {
-                // A promise takes whatever it is resolved with.
+                // A promise can be resolved with any value.
                 drop(resolve.call0(&JsValue::NULL));
             }));
         }

@@ -1,6 +1,7 @@
-//! Starsight's page: rates one review as it is typed, or many at once, in the reader's own browser.
+//! Starsight's page: it rates one review as it is typed, or many at once, in the reader's own
+//! browser.
 //!
-//! The page draws and listens. Ratings come from `starsight.js`, which has them computed by workers.
+//! The page draws and handles events. Ratings come from `starsight.js`, whose workers compute them.
 
 mod address;
 mod app;
@@ -24,16 +25,17 @@ fn main() {
     let Some(place) = document().get_element_by_id("page") else {
         return;
     };
-    // What stood there while this program was on its way.
+    // Remove the placeholder that was shown while the program loaded.
     place.set_inner_html("");
     mount_to(place.unchecked_into(), app::App).forget();
     keep_for_offline();
 }
 
-/// Has the browser keep the page for when there is no network. Where it cannot (a private window, no HTTPS), or the site has no `sw.js`, the page works all the same.
+/// Registers the service worker, which keeps the page for offline use. The page also works if the
+/// browser cannot do it (a private window, no HTTPS), or the site has no `sw.js`.
 fn keep_for_offline() {
     let navigator = window().navigator();
-    // Without HTTPS there is no such thing, though web-sys promises one.
+    // Without HTTPS there are no service workers, although web-sys assumes them.
     if js_sys::Reflect::has(&navigator, &"serviceWorker".into()).unwrap_or(false) {
         let registered =
             wasm_bindgen_futures::JsFuture::from(navigator.service_worker().register("./sw.js"));

@@ -1,4 +1,4 @@
-//! How fast this page rates, whatever asks for it: the live figures of the speed view.
+//! Measures how fast this page rates, for the live figures of the speed view.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use leptos::leptos_dom::helpers::IntervalHandle;
 use leptos::prelude::*;
 
-/// Seconds that the curve looks back.
+/// Seconds that the curve covers.
 pub const SPAN: f64 = 30.0;
 
-/// Seconds over which a speed is taken: long enough to be steady, short enough to follow.
+/// Seconds over which a speed is averaged: long enough to be steady, short enough to follow
+/// changes.
 const WINDOW: f64 = 2.0;
 
 /// Time between two points of the curve.
@@ -18,15 +19,15 @@ const STEP: Duration = Duration::from_millis(250);
 /// A point of the curve.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Point {
-    /// When, in seconds of the meter's clock.
+    /// Time in seconds of the meter's clock.
     pub at: f64,
-    /// Reviews a second.
+    /// Reviews per second.
     pub samples: f64,
-    /// Tokens a second.
+    /// Tokens per second.
     pub tokens: f64,
 }
 
-/// What was rated at a moment.
+/// Reviews and tokens that were rated at one time.
 #[derive(Debug, Clone, Copy)]
 struct Rated {
     at: f64,
@@ -37,19 +38,20 @@ struct Rated {
 /// Counts what the page rates.
 #[derive(Clone, Copy)]
 pub struct Meter {
-    /// The latest points, oldest first; the last one is now. Nothing is added while nothing is rated.
+    /// The latest points, oldest first; the last one is the current speed. No points are added
+    /// while nothing is rated.
     pub points: RwSignal<Vec<Point>>,
-    /// Reviews rated since the page was opened that the visitor asked for.
+    /// Reviews that the visitor had rated since the page was opened.
     pub total: RwSignal<f64>,
     asked: StoredValue<f64>,
     recent: StoredValue<VecDeque<Rated>>,
-    /// When rating began after a rest.
+    /// Time when rating started after a pause.
     begun: StoredValue<f64>,
     ticking: StoredValue<Option<IntervalHandle>>,
 }
 
 impl Meter {
-    /// Nothing rated yet.
+    /// A meter with no ratings.
     pub fn new() -> Meter {
         Meter {
             points: RwSignal::default(),
@@ -61,7 +63,7 @@ impl Meter {
         }
     }
 
-    /// Takes note of `samples` reviews of `tokens` tokens that have just been rated.
+    /// Records `samples` reviews with `tokens` tokens that have just been rated.
     pub fn count(self, samples: f64, tokens: f64) {
         if samples == 0.0 {
             return;
@@ -81,13 +83,14 @@ impl Meter {
         });
     }
 
-    /// The same of reviews that the visitor asked for: not of variants of one that explain its rating, nor of a benchmark's.
+    /// Like [`Meter::count`], for reviews that the visitor asked for. It excludes variants that
+    /// explain a rating, and benchmarks.
     pub fn count_asked(self, samples: f64, tokens: f64) {
         self.asked.update_value(|asked| *asked += samples);
         self.count(samples, tokens);
     }
 
-    /// Adds a point to the curve; after a while without ratings, the last one.
+    /// Adds a point to the curve. After a while without ratings, it stops until the next rating.
     fn tick(self) {
         let at = now();
         let (samples, tokens, rests) = self
@@ -102,7 +105,7 @@ impl Meter {
                 (sum.0, sum.1, recent.is_empty())
             })
             .unwrap_or_default();
-        // At the beginning there is less to look back on.
+        // At the beginning the window is shorter.
         let window = (at - self.begun.get_value()).clamp(STEP.as_secs_f64(), WINDOW);
         self.points.update(|points| {
             points.push(Point {
@@ -121,7 +124,7 @@ impl Meter {
     }
 }
 
-/// Seconds on a clock that never jumps.
+/// The current time in seconds, on a monotonic clock.
 fn now() -> f64 {
     window()
         .performance()

@@ -1,4 +1,4 @@
-//! The model that the page rates with: on its way, ready or failed.
+//! The model that the page rates with: loading, ready or failed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,41 +16,41 @@ use crate::starsight::{
 };
 use crate::words;
 
-/// Where the model stands.
+/// The model's state.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(
     clippy::large_enum_variant,
     reason = "there is one of it, and it is moved when a model comes"
 )]
 pub enum ModelState {
-    /// On its way.
+    /// Being loaded.
     Loading,
-    /// Rates.
+    /// Ready to rate.
     Ready(Info),
-    /// Could not be loaded, broke down, or was cancelled.
+    /// It could not be loaded, its engine failed, or loading was cancelled.
     Failed(Trouble),
 }
 
-/// The page's model, for any component.
+/// The page's model, as a context for all components.
 #[derive(Clone, Copy)]
 pub struct Model {
-    /// Where it stands.
+    /// The model's state.
     pub state: RwSignal<ModelState>,
-    /// How far its download is.
+    /// The progress of its download.
     pub arriving: RwSignal<Arriving>,
-    /// The last thing that went otherwise than expected but was made good.
+    /// The last problem that the module recovered from.
     pub notice: RwSignal<Option<String>>,
-    /// Whether its source has a newer version than this one, which the browser kept.
+    /// Whether the source has a newer version than this cached one.
     pub is_outdated: RwSignal<bool>,
-    /// Whether a run over many reviews is under way, beside which nothing can be measured.
+    /// Whether a run over many reviews is in progress; benchmarks are not possible then.
     pub is_busy: RwSignal<bool>,
     wanted: RwSignal<Wanted>,
     meter: Meter,
-    /// What opens a private model, as long as the page is open and nowhere else.
+    /// The access token for private models. It is kept only in memory, while the page is open.
     token: StoredValue<Option<String>>,
-    /// Files of this device that hold the model, in place of the one that is wanted.
+    /// Local files that hold the model, used instead of the model in the address.
     files: RwSignal<Option<Array>, LocalStorage>,
-    /// How often one was loaded.
+    /// Number of times that a model was loaded.
     attempts: StoredValue<u32>,
     rater: StoredValue<Option<Rater>, LocalStorage>,
     loading: StoredValue<Option<AbortController>, LocalStorage>,
@@ -58,7 +58,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model that is `wanted`, and whichever will be later; `meter` counts what it rates.
+    /// Loads the model `wanted`, and again whenever it changes. `meter` counts the ratings.
     pub fn load(wanted: RwSignal<Wanted>, meter: Meter) -> Model {
         let model = Model {
             state: RwSignal::new(ModelState::Loading),
@@ -82,41 +82,42 @@ impl Model {
         model
     }
 
-    /// Loads it, or loads it again.
+    /// Loads or reloads the model.
     pub fn start(self) {
         self.begin(false);
     }
 
-    /// Loads the one that the address asks for, in place of files of this device.
+    /// Loads the model in the address, instead of local files.
     pub fn start_wanted(self) {
         self.files.set(None);
         self.begin(false);
     }
 
-    /// Loads the bundle in `files` of this device, until another model is asked for.
+    /// Loads the bundle in the local `files`, until another model is requested.
     pub fn start_from(self, files: Array) {
         self.files.set(Some(files));
         self.begin(false);
     }
 
-    /// Whether it is looked for in files of this device. Reactive.
+    /// Whether the model is loaded from local files. Reactive.
     pub fn is_from_files(self) -> bool {
         self.files.with(Option::is_some)
     }
 
-    /// Takes the token for private models, if there is one.
+    /// Sets the token for private models; an empty one removes it.
     pub fn set_token(self, token: &str) {
         self.token
             .set_value(Some(token.to_owned()).filter(|token| !token.is_empty()));
     }
 
-    /// Loads it with an access token.
+    /// Loads the model with an access token.
     pub fn start_with(self, token: &str) {
         self.set_token(token);
         self.begin(false);
     }
 
-    /// Whether a token may be what is missing, or wrong: a Hub refused to give the model, or the token is none.
+    /// Whether a token may be missing or wrong: a Hub refused access to the model, or the token is
+    /// malformed.
     pub fn wants_token(self, trouble: &Trouble) -> bool {
         let is_on_a_hub = self.wanted.with_untracked(|wanted| {
             wanted
@@ -129,7 +130,7 @@ impl Model {
             && (trouble.may_be_private() || trouble.is_about_token())
     }
 
-    /// Loads the newest version of it.
+    /// Loads the newest version of the model.
     pub fn update(self) {
         self.begin(true);
     }
@@ -167,7 +168,7 @@ impl Model {
             };
             let loaded = starsight::load(&source, &signal, &listeners).await;
             if self.attempts.get_value() != attempt {
-                // Another model was asked for meanwhile.
+                // Another model was requested meanwhile.
                 if let Ok(rater) = loaded {
                     rater.free();
                 }
@@ -192,7 +193,7 @@ impl Model {
         }
     }
 
-    /// Rates one text; also tells how much work it was.
+    /// Rates one text; also returns the statistics of the call.
     pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
         let attempt = self.attempts.get_value();
         let rated = self
@@ -204,7 +205,7 @@ impl Model {
         Ok(rated)
     }
 
-    /// Rates variants of a text, an array of strings; their ratings in order.
+    /// Rates variants of a text, an array of strings. Returns their ratings in order.
     pub async fn rate_variants(
         self,
         texts: &Array,
@@ -220,7 +221,8 @@ impl Model {
         Ok(ratings.take().into_iter().flatten().collect())
     }
 
-    /// Rates `texts`, an array of the visitor's reviews. `on_ratings` gets (index, rating) in the order in which they are done.
+    /// Rates `texts`, an array of the visitor's reviews. `on_ratings` is called with (index,
+    /// rating) in the order in which they are computed.
     pub async fn rate_many(
         self,
         texts: &Array,
@@ -254,7 +256,8 @@ impl Model {
             .map_err(|trouble| self.hear(attempt, trouble))
     }
 
-    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known.
+    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`. `on_row` is
+    /// called with each result as soon as it is known.
     pub async fn bench(
         self,
         texts: &Array,
@@ -274,7 +277,9 @@ impl Model {
             .map_err(|trouble| self.hear(attempt, trouble))
     }
 
-    /// What an error in rating means. An engine that broke down rates no more; one that was freed because another model took its place did not fail, and says nothing of that other.
+    /// Handles an error of a rating call. If the engine has failed, the model's state becomes
+    /// failed. If the rater was freed because another model replaced it, the error becomes
+    /// `superseded`, which says nothing about the new model.
     fn hear(self, attempt: u32, trouble: Trouble) -> Trouble {
         if self.attempts.get_value() != attempt {
             return superseded();
@@ -289,13 +294,13 @@ impl Model {
         self.rater.get_value().ok_or_else(not_ready)
     }
 
-    /// Whether it rates. Reactive.
+    /// Whether the model is ready. Reactive.
     pub fn is_ready(self) -> bool {
         self.state
             .with(|state| matches!(state, ModelState::Ready(_)))
     }
 
-    /// Its name, once it is loaded. Reactive.
+    /// The model's name, once it is loaded. Reactive.
     pub fn name(self) -> Option<String> {
         self.state.with(|state| {
             if let ModelState::Ready(info) = state {
@@ -306,13 +311,13 @@ impl Model {
         })
     }
 
-    /// Takes note that what was to be loaded could not even be looked at.
+    /// Sets the state to failed, for files that could not even be read.
     pub fn fail(self, trouble: Trouble) {
         self.state.set(ModelState::Failed(trouble));
     }
 }
 
-/// There is no model to rate with yet.
+/// The error for rating while no model is loaded.
 fn not_ready() -> Trouble {
     Trouble {
         name: "NotReady".into(),
@@ -320,7 +325,7 @@ fn not_ready() -> Trouble {
     }
 }
 
-/// What was asked for is not wanted any more: something else took its place.
+/// The error for a request that another one has replaced.
 pub fn superseded() -> Trouble {
     Trouble {
         name: "AbortError".into(),

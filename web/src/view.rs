@@ -1,23 +1,23 @@
 //! The views of the page.
 
-/// A part of the page that is shown by itself.
+/// A view of the page; one view is shown at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// Rates one review as it is typed.
     One,
-    /// Rates many.
+    /// Rates many reviews.
     Many,
-    /// Tells how fast.
+    /// Shows the speed.
     Speed,
-    /// Tells what rates.
+    /// Shows the model.
     Model,
 }
 
 impl View {
-    /// In the order of the navigation; the first is shown unless the address asks for another.
+    /// All views in the order of the navigation. The first is the default.
     pub const ALL: [View; 4] = [View::One, View::Many, View::Speed, View::Model];
 
-    /// Its name in the address, and in the `id` of its heading.
+    /// The view's name in the address, and in the `id` of its heading.
     pub const fn name(self) -> &'static str {
         match self {
             View::One => "one",

@@ -1,8 +1,8 @@
-//! Debian's packages.
+//! Debian packages.
 
 use crate::sh::{Cmd, Result, on_path};
 
-/// Those of the packages that are not installed.
+/// The packages that are not installed.
 pub fn missing(packages: &[&'static str]) -> Vec<&'static str> {
     packages
         .iter()
@@ -18,7 +18,7 @@ fn installed(package: &str) -> bool {
     status.is_some_and(|status| status == "installed")
 }
 
-/// Installs them, in one go. Nothing that is installed is removed for them.
+/// Installs the packages with one command. It removes no installed packages.
 pub fn install(packages: &[&str]) -> Result {
     let names = packages.join(" ");
     if on_path("apt-get").next().is_none() {

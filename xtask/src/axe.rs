@@ -1,4 +1,4 @@
-//! axe-core, which finds what keeps people from using a page: for the tests in the browser.
+//! axe-core, which finds accessibility violations, for the browser tests.
 
 use crate::sh::{Cmd, Result, at};
 use crate::versions;
@@ -6,20 +6,20 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Where npm puts the script.
+/// Path of the script in npm's folder.
 const SCRIPT: &str = "node_modules/axe-core/axe.min.js";
 
-/// Where the tests look for it, below the workspace.
+/// Where the tests look for the script, in the workspace.
 const LINK: &str = "target/axe.min.js";
 
-/// The script in the wanted version, if it is in the cache.
+/// The script in the cache, if it has the wanted version.
 pub fn find(cache: &Path) -> Option<PathBuf> {
     let script = folder(cache).join(SCRIPT);
     let said = Cmd::new("sha256sum").arg(&script).read()?;
     (said.split_whitespace().next() == Some(versions::AXE_SHA256)).then_some(script)
 }
 
-/// Gets it from npm, and holds it to its hash.
+/// Installs the script with npm, and checks its hash.
 pub fn get(cache: &Path) -> Result<PathBuf> {
     let folder = folder(cache);
     if folder.is_dir() {
@@ -39,7 +39,7 @@ pub fn get(cache: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Lays it where the tests look.
+/// Links the script to where the tests look for it.
 pub fn link(script: &Path) -> Result {
     let link = crate::root().join(LINK);
     if fs::read_link(&link).is_ok_and(|there| there == script) {

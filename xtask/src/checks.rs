@@ -1,18 +1,18 @@
-//! All that must hold: format, lints, documentation, tests. The last lines are those of `cargo test`.
+//! The checks: format, lints, documentation, tests. The last lines are those of `cargo test`.
 
 use crate::cargo;
 use crate::sh::{Result, step};
 use crate::toolchain::TARGET;
 use crate::tools::{self, Wants};
 
-/// The crates that are built for WebAssembly alone.
+/// Crates that are built only for WebAssembly.
 const NOT_NATIVE: &str =
     "--exclude starsight-page --exclude starsight-worker --exclude starsight-table-worker";
 
 /// The crates that are built for WebAssembly.
 const WASM_SIDE: &str = "--package starsight-model --package starsight-worker --package starsight-table-worker --package starsight-page";
 
-/// What one runs before each commit: format, lints of the native side, unit tests.
+/// The checks before each commit: format, lints of the native side, unit tests.
 pub fn quick() -> Result {
     format()?;
     lints()?;
@@ -37,13 +37,16 @@ fn lints() -> Result {
     })
 }
 
-/// Runs every check, up to the first that fails.
+/// Runs all checks, and stops at the first that fails.
 pub fn run() -> Result {
     let tools = tools::set_up(Wants {
         browser: true,
+        // versions.rs has NVRTC's hash only for x86-64.
+        compiler: cfg!(target_arch = "x86_64"),
         linter: true,
         hosts: false,
     })?;
+    let nvrtc = tools.nvrtc.clone();
     format()?;
     let kit = crate::web_with(tools)?;
     lints()?;
@@ -65,16 +68,24 @@ pub fn run() -> Result {
     step("What goes by the clock, with nothing beside it", || {
         cargo("test --locked --release --test browser -- --ignored --nocapture --test-threads=1 measured::").run()
     })?;
+    if let Some(folder) = nvrtc {
+        step("The CUDA kernels, compiled for every architecture", || {
+            cargo("test --locked --release --lib -- --ignored kernel_compiles")
+                .env("LD_LIBRARY_PATH", folder)
+                .run()
+        })?;
+    }
     eprintln!("==> Tests");
     cargo("test --locked --release").run()
 }
 
-/// Sees the site work on servers that know nothing of it. Slow, and no part of the checks above.
+/// Tests the site on servers that are not configured for it. Slow, and not part of the checks
+/// above.
 pub fn hosts() -> Result {
     crate::web(Wants {
         browser: true,
-        linter: false,
         hosts: true,
+        ..Wants::default()
     })?;
     eprintln!("==> The site on other hosts");
     cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do")
@@ -86,7 +97,8 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// What a Markdown file links to in this repository: `](...)` and `src="..."`, less what stands behind a `#`.
+    /// The local link targets of a Markdown file: `](...)` and `src="..."`, without a part after
+    /// `#`.
     fn links(text: &str) -> impl Iterator<Item = &str> {
         let targets = [("](", ')'), ("src=\"", '"')].map(|(before, after)| {
             text.split(before)
@@ -100,7 +112,7 @@ mod tests {
             .filter(|target| !target.is_empty() && !target.contains("://"))
     }
 
-    /// The Markdown files in `folder`, those in its folders too.
+    /// The Markdown files in `folder` and its subfolders.
     fn texts(folder: &Path) -> Vec<PathBuf> {
         let entries = fs::read_dir(folder)
             .expect("a folder is read")

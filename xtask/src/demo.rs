@@ -1,4 +1,4 @@
-//! The main job on what the project carries itself: the starter, and sample reviews to fine-tune it on.
+//! The main workflow with the project's own data: the starter, fine-tuned on sample reviews.
 
 use crate::sh::{Cmd, Result, at, step};
 use crate::tools::Wants;
@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 const OUT: &str = "out/demo";
 
-/// What is done, as one would type it after `starsight` in the folder of the workspace.
+/// The commands, as typed after `starsight` in the folder of the workspace.
 const STEPS: [(&str, &str); 2] = [
     (
         "Fine-tuning the starter on the sample reviews, and testing what it learned",
@@ -20,7 +20,7 @@ const STEPS: [(&str, &str); 2] = [
 ];
 const SERVE: &str = "serve out/demo/site";
 
-/// Trains on the samples, builds the site around the model, and serves it unless told not to.
+/// Trains on the samples, builds the site around the model and, with `serve`, serves it.
 pub fn run(port: u16, serve: bool) -> Result {
     if serve {
         check_free(port)?;
@@ -30,7 +30,7 @@ pub fn run(port: u16, serve: bool) -> Result {
         crate::cargo("build --locked --release --package starsight").run()
     })?;
 
-    // Made anew each time, from the same seeds: what an earlier run left has no part in it.
+    // Start from scratch each time, with the same seeds, without anything from an earlier run.
     let out = crate::root().join(OUT);
     if out.is_dir() {
         fs::remove_dir_all(&out).map_err(at(&out))?;
@@ -38,7 +38,7 @@ pub fn run(port: u16, serve: bool) -> Result {
     for (what, line) in STEPS {
         step(what, || starsight(line).run())?;
     }
-    // Said first, for serving does not come back.
+    // Printed first, because serving does not return.
     eprintln!(
         "The site is in {OUT}/site. To see it{}: cargo run --release -p starsight -- {SERVE}",
         if serve { " again" } else { "" }
@@ -51,7 +51,7 @@ pub fn run(port: u16, serve: bool) -> Result {
     Ok(())
 }
 
-/// Whether the site can be served at this port: better told now than after the training.
+/// Checks that the site can be served at this port, before the training rather than after it.
 fn check_free(port: u16) -> Result {
     let another = "Name another one with `--port N`, or 0 for any that is free.";
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))

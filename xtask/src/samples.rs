@@ -1,9 +1,10 @@
-//! The sample reviews: app reviews written by a small grammar, so that the demo and the tests have something to learn from without any network.
-//! No real person wrote any of them. The same seed gives the same file, byte for byte.
+//! The sample reviews: app reviews written by a small grammar, so that the demo and the tests have
+//! training data without a network. No real person wrote any of them. The same seed gives the same
+//! file, byte for byte.
 //!
-//! - `grammar`: phrase banks (`samples/*.txt`) and how a phrase is drawn from them.
-//! - `voice`: how a reviewer types: capitals, punctuation, typos, stretched words, emoji.
-//! - this file: who reviews what, when, with how many stars and how many sentences.
+//! - `grammar`: phrase banks (`samples/*.txt`), and drawing phrases from them.
+//! - `voice`: ways of typing: capitals, punctuation, typos, stretched words, emoji.
+//! - this file: apps, dates, stars and lengths of the reviews.
 
 mod grammar;
 mod random;
@@ -15,12 +16,13 @@ use grammar::Grammar;
 use random::Random;
 use voice::Voice;
 
-/// How many reviews the committed file holds.
+/// Number of reviews in the committed file.
 pub const ROWS: usize = 9600;
 /// The seed of the committed file.
 pub const SEED: u64 = 2025;
 
-/// The fictional apps: package name and the prefix of their sections in `apps.txt`; the more often an app stands here, the more reviews it gets.
+/// The fictional apps: package name, and prefix of their sections in `apps.txt`. An app that is
+/// listed more often gets more reviews.
 const APPS: [(&str, &str); 16] = [
     ("com.example.marlowbank", "bank"),
     ("com.example.tallpod", "podcast"),
@@ -40,9 +42,10 @@ const APPS: [(&str, &str); 16] = [
     ("com.example.dozely", "sleep"),
 ];
 
-/// The share of each star among the reviews, in percent, as lopsided as in app stores.
+/// Percentage of reviews with each number of stars, as skewed as in app stores.
 const STARS: [(u8, u32); 5] = [(1, 19), (2, 7), (3, 8), (4, 10), (5, 56)];
-/// How many sentences follow the first one, in percent. `None` is a review of a word or two.
+/// Percentage of reviews with each number of sentences after the first. `None` is a review of a
+/// word or two.
 const LENGTHS: [(Option<u32>, u32); 8] = [
     (None, 21),
     (Some(0), 46),
@@ -53,9 +56,10 @@ const LENGTHS: [(Option<u32>, u32); 8] = [
     (Some(8), 2),
     (Some(16), 1),
 ];
-/// The share of reviews whose stars do not fit what they say: people misclick, and some take one star for the best.
+/// Share of reviews whose stars do not fit the text: people misclick, and some think that one star
+/// is the best.
 const MISLABELLED: f64 = 0.025;
-/// The share of reviewers who are a star milder or harsher than their words.
+/// Share of reviewers who give a star more or less than their words suggest.
 const MILDER_OR_HARSHER: f64 = 0.035;
 const LONGEST_IN_WORDS: usize = 120;
 const ATTEMPTS_TO_BE_NEW: usize = 40;
@@ -70,7 +74,7 @@ pub fn generate(rows: usize, seed: u64) -> String {
         let (package, kind) = random.pick(&APPS);
         let star = random.weighted(&STARS);
         let mut review = write_review(&grammar, kind, star, &mut random);
-        // Real reviews repeat each other when they are a word or two long; longer ones seldom do.
+        // Reviews of a word or two repeat each other, as in real data; longer ones seldom do.
         for _ in 0..ATTEMPTS_TO_BE_NEW {
             if words(&review) <= 2 || !seen.contains(&review) {
                 break;
@@ -85,7 +89,7 @@ pub fn generate(rows: usize, seed: u64) -> String {
     csv
 }
 
-/// The stars that a reviewer gives whose words are worth `star`.
+/// The stars of a reviewer whose words suggest `star`.
 fn given_stars(star: u8, random: &mut Random) -> u8 {
     if random.chance(MISLABELLED) {
         random.weighted(&STARS)

@@ -1,4 +1,4 @@
-//! Running other programs: what runs is shown, what fails is named, with what to do about it.
+//! Runs other programs. Commands are printed; failures name the command and what to do about it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What every step gives back; the error is a sentence for the one who typed the command.
+/// The result of a step; the error is a sentence for the user.
 pub type Result<T = ()> = std::result::Result<T, String>;
 
 /// A program to run, with its arguments.
@@ -19,8 +19,9 @@ pub struct Cmd {
 }
 
 impl Cmd {
-    /// A command in this process's environment, less what `cargo run` added for this program: build scripts that watch those
-    /// variables would run again each time cargo is called from here and then by hand.
+    /// A command with this process's environment, without the variables that `cargo run` added for
+    /// this program: build scripts that watch them would run again each time cargo is called
+    /// alternately from here and by hand.
     pub fn new(program: impl AsRef<OsStr>) -> Cmd {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
@@ -50,7 +51,7 @@ impl Cmd {
         self
     }
 
-    /// Adds arguments that are written as one line.
+    /// Adds arguments written as one line.
     pub fn words(self, line: &str) -> Cmd {
         self.args(line.split_whitespace())
     }
@@ -73,19 +74,19 @@ impl Cmd {
         self
     }
 
-    /// Keeps its standard output from sight; its errors are shown.
+    /// Hides its standard output; errors are shown.
     pub fn quiet(mut self) -> Cmd {
         self.command.stdout(Stdio::null());
         self
     }
 
-    /// What to do when it fails.
+    /// Sets the advice printed when it fails.
     pub fn hint(mut self, hint: impl Into<String>) -> Cmd {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Runs it with its output shown, and wants it to succeed.
+    /// Runs it with its output shown; it must succeed.
     pub fn run(mut self) -> Result {
         self.show();
         let status = self
@@ -95,7 +96,7 @@ impl Cmd {
         self.succeeded(status)
     }
 
-    /// Runs it with its output shown, and ends it when it takes longer than `limit`.
+    /// Runs it with its output shown, and kills it after `limit`.
     pub fn run_within(mut self, limit: Duration) -> Result {
         self.show();
         let mut child = self
@@ -108,7 +109,7 @@ impl Cmd {
                 return self.succeeded(status);
             }
             if Instant::now() > end {
-                // It may end by itself in between; then there is nothing to kill.
+                // It may have ended by itself in the meantime; then there is nothing to kill.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(self.failed(&format!("no end after {} s", limit.as_secs())));
@@ -117,7 +118,7 @@ impl Cmd {
         }
     }
 
-    /// Runs it unseen; its standard output if it succeeds.
+    /// Runs it without showing output, and returns its standard output if it succeeds.
     pub fn read(mut self) -> Option<String> {
         let output = self.command.stdin(Stdio::null()).output().ok()?;
         output
@@ -126,7 +127,8 @@ impl Cmd {
             .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Becomes it: a signal meant for this program reaches the other. Comes back only to say why it could not.
+    /// Replaces this process by the command (exec), so that signals reach it. Returns only on
+    /// failure.
     pub fn become_it(mut self) -> Result {
         self.show();
         let error = self.command.exec();
@@ -169,7 +171,7 @@ impl Cmd {
     }
 }
 
-/// Where PATH has a program of this name, in the order of PATH.
+/// The programs of this name on PATH, in the order of PATH.
 pub fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = env::split_paths(&path).collect();
@@ -179,7 +181,7 @@ pub fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
         .filter(|file| file.is_file())
 }
 
-/// Does one step: says what it is, then how long it took.
+/// Runs one step: prints its name, then its duration.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {what}");
     let start = Instant::now();
@@ -188,12 +190,12 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(done)
 }
 
-/// Names the file in an error of the file system.
+/// Formats a file system error with the file's name.
 pub fn at(path: &Path) -> impl Fn(std::io::Error) -> String {
     move |error| format!("{}: {error}", path.display())
 }
 
-/// Holds the file's lock as long as what it gives back lives; waits while another run holds it.
+/// Locks the file for as long as the returned value lives; waits while another run holds the lock.
 pub fn lock(path: &Path) -> Result<File> {
     let file = File::options()
         .create(true)

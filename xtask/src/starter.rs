@@ -1,36 +1,39 @@
-//! How the starter is made, from two files of reviews and a pretrained encoder: `docs/starter.md` holds what came of it. Training goes on where it was cut off; the other steps take seconds.
+//! Builds the starter from two files of reviews and a pretrained encoder; `docs/starter.md` has the
+//! results. Interrupted training resumes; the other steps take seconds.
 
 use crate::sh::{Cmd, Result, at, step};
 use std::fs;
 use std::path::Path;
 
 const OUT: &str = "out/starter";
-/// Where the repository keeps it.
+/// The starter's folder in the repository.
 const KEPT: &str = "models/starter";
-/// The part of its model card that no run can write.
+/// The part of its model card that is written by hand.
 const NOTES: &str = "docs/starter-card.md";
 
-/// How both models read the prepared texts: parts and weights come from columns, and each different text is learned with the counts of its stars.
+/// How both models read the prepared texts: splits and weights come from columns, and each distinct
+/// text is learned with the counts of its stars.
 const DATA: &str =
     "--split-by given:part --repeats counted --weight-column weight --batch 64 --accum 1 --resume";
-/// An epoch of the teacher's upper six layers takes an hour on 2 cores; the whole model takes 100 minutes an epoch.
+/// An epoch of the teacher's upper six layers takes an hour on 2 cores; of the whole model, 100
+/// minutes.
 const TEACHER: &str =
     "--lr 3e-4 --layer-decay 0.9 --freeze-layers 6 --max-length 64 --epochs 1 --precision bf16";
 const SHAPE: &str = "--layers 3 --hidden 192 --heads 6 --vocab-size 24000";
 const STUDENT: &str = "--teacher-share 0.7 --teacher-temperature 1 --lr 1e-3 --epochs 2 --int8 0.1 --max-length 128 --decode balanced --precision bf16";
 const LANGUAGES: &str = "en,id,ko,zh,pt,fa,vi,es,fr,de,ar,tr,ru,uz,it,th";
 
-/// What it is made of.
+/// The sources of the starter.
 pub struct Sources {
     /// A Parquet file of Google Play reviews in English: columns package_name, review, date, star.
     pub play: String,
-    /// One of reviews in other languages: these and language.
+    /// A Parquet file of reviews in other languages: the same columns, and language.
     pub multilingual: String,
     /// The folder of a pretrained multilingual encoder with a Unigram tokeniser.
     pub encoder: String,
 }
 
-/// Makes it. A run that was cut off goes on.
+/// Builds the starter. An interrupted run resumes.
 pub fn run(sources: &Sources) -> Result {
     crate::cargo("build --locked --release --package starsight").run()?;
     let [texts, split, encoder, teacher, base, student] =
@@ -127,7 +130,7 @@ pub fn run(sources: &Sources) -> Result {
     replace(&crate::root().join(KEPT), &fresh)
 }
 
-/// Puts the folder `fresh` in the place of `kept`.
+/// Replaces the folder `kept` with `fresh`.
 fn replace(kept: &Path, fresh: &Path) -> Result {
     if kept.is_dir() {
         fs::remove_dir_all(kept).map_err(at(kept))?;

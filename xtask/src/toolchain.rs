@@ -1,42 +1,45 @@
-//! The compiler for WebAssembly: the workspace's own where it has the target's standard library, else Debian's, which builds
-//! that library itself.
+//! The compiler for WebAssembly: the workspace's own if it has the target's standard library, else
+//! Debian's, which builds that library from source.
 
 use crate::apt;
 use crate::sh::{Cmd, Result, on_path, step};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The target that the page and the worker are built for.
+/// The target of the page and the workers.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Flags for every crate of that target: 128-bit SIMD; loops left as they are written, for LLVM's "loop strength reduction" makes addresses of them that V8 cannot fold into its loads
-/// (the integer product loses a tenth); and random numbers from the browser.
+/// Flags for every crate of that target: 128-bit SIMD; no "loop strength reduction" in LLVM,
+/// because V8 cannot fold the resulting addresses into its loads (the integer product loses a
+/// tenth); and random numbers from the browser.
 const FLAGS: &str =
     "-C target-feature=+simd128 -C llvm-args=-disable-lsr --cfg getrandom_backend=\"wasm_js\"";
 
-/// Debian's compiler, cargo, source of std, and linker of wasm.
+/// Debian's compiler, cargo, source of std, and linker for wasm.
 const DEBIAN: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
 
-/// Long enough to download the target (20 MB); short enough to wait for a server that does not answer.
-const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
+/// Long enough to download the target (20 MB), short enough to wait for a server that does not
+/// answer.
+const RUSTUP_LIMIT: Duration = Duration::from_mins(2);
 
 /// Which compiler builds for WebAssembly.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Toolchain {
-    /// The workspace's own, with the target that `rustup target add` brings.
+    /// The workspace's own, with the target added by `rustup target add`.
     Own,
     /// Debian's packages.
     Debian,
 }
 
 impl Toolchain {
-    /// The one that is there, or that rustup can bring; else Debian's, whose packages are then missing.
-    pub fn choose() -> Result<Toolchain> {
+    /// Chooses a compiler that is installed or that rustup can complete, else Debian's, whose
+    /// packages are then missing.
+    pub fn choose() -> Toolchain {
         if own_has_target() {
-            return Ok(Toolchain::Own);
+            return Toolchain::Own;
         }
         if apt::missing(&DEBIAN).is_empty() {
-            return Ok(Toolchain::Debian);
+            return Toolchain::Debian;
         }
         if on_path("rustup").next().is_some() {
             let limit = RUSTUP_LIMIT.as_secs();
@@ -49,16 +52,16 @@ impl Toolchain {
                 },
             );
             match added {
-                Ok(()) if own_has_target() => return Ok(Toolchain::Own),
+                Ok(()) if own_has_target() => return Toolchain::Own,
                 Ok(()) => eprintln!("    rustup has it, but not for the `rustc` on PATH."),
                 Err(why) => eprintln!("    {why}"),
             }
             eprintln!("    Debian's compiler does it instead.");
         }
-        Ok(Toolchain::Debian)
+        Toolchain::Debian
     }
 
-    /// What to call it.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Toolchain::Own => "the installed Rust compiles WebAssembly",
@@ -66,7 +69,7 @@ impl Toolchain {
         }
     }
 
-    /// Debian's packages that it needs; and its linter's, if wanted.
+    /// The Debian packages it needs, and those of its linter, if wanted.
     pub fn packages(self, linter: bool) -> Vec<&'static str> {
         match self {
             Toolchain::Own => Vec::new(),
@@ -77,7 +80,7 @@ impl Toolchain {
         }
     }
 
-    /// The programs that must come before others of their name on PATH.
+    /// Programs that must precede others of the same name on PATH.
     pub fn programs(self) -> impl Iterator<Item = PathBuf> {
         let names: &[_] = match self {
             Toolchain::Own => &[],
@@ -88,11 +91,12 @@ impl Toolchain {
             .map(|name| PathBuf::from("/usr/bin").join(name))
     }
 
-    /// Sets a command up to build for WebAssembly.
+    /// Prepares a command to build for WebAssembly.
     pub fn prepare(self, cmd: Cmd) -> Cmd {
-        // Cargo would take these in place of the target's own flags.
+        // Cargo would use these instead of the target's own flags.
         let cmd = cmd.without("RUSTFLAGS").without("CARGO_ENCODED_RUSTFLAGS");
-        // Flags of the target, not of all: cargo probes the host with those, and a linker for wasm is none for the host.
+        // Flags only for this target: cargo also tests the host with general flags, and a linker
+        // for wasm does not work for the host.
         let flags = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
         match self {
             Toolchain::Own => cmd.env(flags, FLAGS),
@@ -107,7 +111,8 @@ impl Toolchain {
     }
 }
 
-/// Sees to it that the workspace's own cargo can check format and lints: rustup brings what is missing.
+/// Makes sure that the workspace's own cargo can check format and lints; rustup installs what is
+/// missing.
 pub fn add_checkers() -> Result {
     let lacks = |command: &str| crate::cargo(command).arg("--version").read().is_none();
     let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]

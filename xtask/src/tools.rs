@@ -1,8 +1,10 @@
-//! What the commands need beside a Rust toolchain, and how it is got. Set-up keeps no record: what is there, and says the right
-//! version, is there. So it may be cut off anywhere and run again.
+//! The tools that the commands need besides a Rust toolchain, and their installation. Set-up keeps
+//! no record: a tool that exists and reports the right version is installed. So set-up can be
+//! interrupted anywhere and run again.
 
 use crate::apt;
 use crate::axe;
+use crate::nvrtc;
 use crate::sh::{Cmd, Result, at, lock, on_path, step};
 use crate::toolchain::{self, Toolchain};
 use crate::versions;
@@ -10,22 +12,24 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a command asks of the set-up.
+/// The optional parts of the set-up.
 #[derive(Clone, Copy, Default)]
 pub struct Wants {
-    /// Chromium, its driver and axe-core, for the tests.
+    /// Chromium, its driver, axe-core and Python, for the tests.
     pub browser: bool,
-    /// What checks format and lints, on both sides.
+    /// NVRTC, which compiles the CUDA kernels for the tests.
+    pub compiler: bool,
+    /// The programs that check format and lints, on both sides.
     pub linter: bool,
-    /// Servers that know nothing of the site.
+    /// Servers that are not configured for the site.
     pub hosts: bool,
 }
 
-/// A program that is wanted in one version.
+/// A program that is needed in a certain version.
 struct Tool {
-    /// What it is called on PATH.
+    /// Its name on PATH.
     program: &'static str,
-    /// The version of its package.
+    /// Version of its package.
     version: &'static str,
     package: &'static str,
     registry: Registry,
@@ -34,8 +38,9 @@ struct Tool {
 
 #[derive(PartialEq)]
 enum Registry {
-    /// A crate, built here, with the lock file that it brings or with the newest dependencies that fit. The program runs for seconds: most of the time
-    /// that the compiler spends on making it faster would never come back, so its `opt_level` is low.
+    /// A crate, built here with its own lock file or with the newest compatible dependencies. The
+    /// program runs for seconds, so optimising it would cost more time than it saves; hence the low
+    /// `opt_level`.
     Crates {
         locked: bool,
         opt_level: &'static str,
@@ -55,12 +60,13 @@ const TRUNK: Tool = Tool {
     takes: "about 5 minutes on 2 cores",
 };
 
-/// Writes the JavaScript around a wasm module.
+/// Writes the JavaScript glue for a wasm module.
 const WASM_BINDGEN: Tool = Tool {
     program: "wasm-bindgen",
     version: versions::WASM_BINDGEN,
     package: "wasm-bindgen-cli",
-    // A dependency that its lock file names is gone; and it reads and writes megabytes of code.
+    // Not locked: a dependency in its lock file is no longer available. Optimised: it reads and
+    // writes megabytes of code.
     registry: Registry::Crates {
         locked: false,
         opt_level: "1",
@@ -68,7 +74,7 @@ const WASM_BINDGEN: Tool = Tool {
     takes: "about 2 minutes on 2 cores",
 };
 
-/// Makes a wasm module smaller and faster.
+/// Optimises wasm modules for size and speed.
 const WASM_OPT: Tool = Tool {
     program: "wasm-opt",
     version: versions::BINARYEN,
@@ -77,7 +83,7 @@ const WASM_OPT: Tool = Tool {
     takes: "23 MB, some seconds",
 };
 
-/// Makes one file of several of JavaScript.
+/// Bundles several JavaScript files into one.
 const ESBUILD: Tool = Tool {
     program: "esbuild",
     version: versions::ESBUILD,
@@ -87,26 +93,30 @@ const ESBUILD: Tool = Tool {
 };
 
 const CHROMIUM: [&str; 2] = ["chromium", "chromium-driver"];
-/// Where Debian puts nginx: not on everybody's PATH.
+/// Debian's nginx; not on every user's PATH.
 const NGINX: &str = "/usr/sbin/nginx";
-const HOSTS: [&str; 2] = ["nginx-light", "python3"];
+const HOSTS: [&str; 1] = ["nginx-light"];
+const PYTHON: &str = "python3";
+const PIP: &str = "python3-pip";
 const NPM: [&str; 2] = ["nodejs", "npm"];
 
-/// What the commands build with.
+/// The tools of a build.
 pub struct Tools {
     /// The compiler for WebAssembly.
     pub toolchain: Toolchain,
     /// trunk, wasm-bindgen, wasm-opt and esbuild.
     pub programs: Vec<PathBuf>,
+    /// The folder of NVRTC's library, if it was wanted.
+    pub nvrtc: Option<PathBuf>,
 }
 
-/// Gets what is missing.
+/// Installs what is missing.
 pub fn set_up(wants: Wants) -> Result<Tools> {
     let cache = cache()?;
     fs::create_dir_all(&cache).map_err(at(&cache))?;
     let _alone = lock(&cache.join("lock"))?;
 
-    let toolchain = Toolchain::choose()?;
+    let toolchain = Toolchain::choose();
     if wants.linter {
         toolchain::add_checkers()?;
     }
@@ -124,8 +134,21 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     if wants.browser && !has_browser() {
         packages.extend(CHROMIUM);
     }
-    if wants.hosts && (!Path::new(NGINX).is_file() || on_path("python3").next().is_none()) {
+    if wants.hosts && !Path::new(NGINX).is_file() {
         packages.extend(HOSTS);
+    }
+    let compiler = nvrtc::find(&cache);
+    let pip = wants.compiler && compiler.is_none();
+    if (wants.browser || pip) && on_path("python3").next().is_none() {
+        packages.push(PYTHON);
+    }
+    if pip
+        && Cmd::new("python3")
+            .words("-m pip --version")
+            .read()
+            .is_none()
+    {
+        packages.push(PIP);
     }
     let missing = apt::missing(&packages);
     if !missing.is_empty() {
@@ -150,7 +173,14 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
         };
         axe::link(&script)?;
     }
-    // It is large, and has done its work.
+    let nvrtc = match compiler {
+        None if wants.compiler => {
+            let what = "Getting NVRTC (90 MB, some seconds)";
+            Some(step(what, || nvrtc::get(&cache))?)
+        }
+        found => found,
+    };
+    // The build folder is large and no longer needed.
     let build = build_dir(&cache);
     if build.is_dir() {
         fs::remove_dir_all(&build).map_err(at(&build))?;
@@ -163,6 +193,7 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
     Ok(Tools {
         toolchain,
         programs,
+        nvrtc,
     })
 }
 
@@ -175,7 +206,8 @@ impl Tool {
             .find(|file| self.is(file))
     }
 
-    /// Whether this file is the program in the wanted version. Binaryen's programs say 132 where its package says 132.0.0.
+    /// Whether this file is the program in the wanted version. Binaryen's programs report 132 where
+    /// its package has 132.0.0.
     fn is(&self, file: &Path) -> bool {
         let said = Cmd::new(file).arg("--version").read().unwrap_or_default();
         let version = self.version.strip_suffix(".0.0").unwrap_or(self.version);
@@ -200,7 +232,7 @@ impl Tool {
                 .hint(again)
                 .run()?,
             Registry::Npm => {
-                // What a cut-off install left, npm would take for whole.
+                // npm would take the remains of an interrupted install for complete.
                 if folder.is_dir() {
                     fs::remove_dir_all(&folder).map_err(at(&folder))?;
                 }
@@ -238,7 +270,7 @@ impl Tool {
     }
 }
 
-/// Where tools are kept, for all checkouts.
+/// Folder of the tools, shared by all checkouts.
 fn cache() -> Result<PathBuf> {
     let set = |name| {
         env::var_os(name)
@@ -252,12 +284,13 @@ fn cache() -> Result<PathBuf> {
     std::path::absolute(&folder).map_err(at(&folder))
 }
 
-/// Where crates are built; kept until all are installed, so that a build that was cut off goes on.
+/// Folder in which crates are built; kept until all are installed, so that an interrupted build can
+/// continue.
 fn build_dir(cache: &Path) -> PathBuf {
     cache.join("build")
 }
 
-/// Whether the tests find a browser and its driver: on PATH, or where these variables say.
+/// Whether the tests can find a browser and its driver, on PATH or in these variables.
 fn has_browser() -> bool {
     let there =
         |variable, program| env::var_os(variable).is_some() || on_path(program).next().is_some();

@@ -1,4 +1,4 @@
-//! Builds the site without a model: the workers' modules, then the page around them, into `web/dist`.
+//! Builds the site without a model into `web/dist`: the workers' modules, then the page.
 
 use crate::sh::{Cmd, Result, at, lock, step};
 use crate::toolchain::{TARGET, Toolchain};
@@ -13,22 +13,24 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// How hard `wasm-opt` tries. Which features it may use it reads from the module.
+/// Optimisation level of `wasm-opt`, which reads the allowed features from the module.
 const OPTIMISE: &str = "-O3";
 
-/// How `wasm-bindgen` writes the JavaScript around the module: for all builds alike, and told where that lies.
+/// Options of `wasm-bindgen`. The JavaScript is the same for all builds, and is given the module's
+/// path.
 const BIND: &str = "--target web --no-typescript --omit-default-module-path --out-name bound";
-/// What it then calls the two.
+/// Names of its two output files.
 const GLUE: &str = "bound.js";
 const MODULE: &str = "bound_bg.wasm";
 
-/// How `esbuild` makes one file of several.
+/// Options of `esbuild` for a bundle.
 const BUNDLE: &str = "--bundle --minify --legal-comments=none --log-level=warning";
 
-/// The programs that build for WebAssembly, in a folder of their own that stands first on PATH.
+/// The programs that build for WebAssembly, in a folder of their own that comes first on PATH.
 pub struct Kit {
     toolchain: Toolchain,
-    /// Where everything is built: apart from the native side, whose compiler may be another version.
+    /// Folder of all builds, separate from the native side, whose compiler may have another
+    /// version.
     target: PathBuf,
     bin: PathBuf,
     path: OsString,
@@ -60,7 +62,7 @@ impl Kit {
         })
     }
 
-    /// A program, ours before others of its name, in the environment that builds for WebAssembly.
+    /// A program, ours before others of the same name, in the environment for WebAssembly.
     pub fn cmd(&self, program: &str) -> Cmd {
         let ours = self.bin.join(program);
         let cmd = if ours.exists() {
@@ -93,7 +95,7 @@ pub fn build(kit: &Kit) -> Result {
         parts.push((part, bound));
     }
     step("Bundling the modules", || lay_out(kit, &web, &parts))?;
-    // Trunk would compile it too, but keeps cargo's progress to itself.
+    // Trunk would compile it too, but hides cargo's progress.
     step("Compiling the page (2 minutes the first time)", || {
         compile(kit, "starsight-page", "")
     })?;
@@ -123,24 +125,25 @@ fn compile(kit: &Kit, package: &str, features: &str) -> Result {
         .run()
 }
 
-/// A module that a worker runs.
+/// A wasm module that a worker runs.
 struct Part {
     what: &'static str,
     package: &'static str,
     features: &'static str,
-    /// How its module is called.
+    /// Name of the module.
     name: &'static str,
-    /// Where the site has them.
+    /// Its folder in the site.
     folder: &'static str,
 }
 
-/// Where the site has the rating engine.
+/// Folder of the rating engine in the site.
 const ENGINE: &str = "engine";
-/// Where the site has what reads files.
+/// Folder of the file reader in the site.
 const TABLE: &str = "table";
 
-/// There are two engines, for a browser that does not know relaxed SIMD refuses a module that has it. What differs is a feature of our own crates, not a flag of the target: std and all
-/// that others wrote are compiled once.
+/// There are two engines, because a browser without relaxed SIMD refuses a module that uses it.
+/// They differ by a feature of our own crates, not by a flag of the target, so that std and
+/// third-party crates are compiled once.
 const PARTS: [Part; 3] = [
     Part {
         what: "the worker",
@@ -165,7 +168,8 @@ const PARTS: [Part; 3] = [
     },
 ];
 
-/// The JavaScript and the module of the part that was compiled last, in a folder named after all that they are made from.
+/// The JavaScript and the module of the part compiled last, in a folder named after a hash of their
+/// inputs.
 fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
     let raw = kit
         .target
@@ -200,8 +204,10 @@ fn bind(kit: &Kit, part: &Part) -> Result<PathBuf> {
     Ok(latest)
 }
 
-/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, the element, their types, `engine/` and `table/` with their workers, and the service worker; and, but for what is
-/// the page's own, the same as a package, `web/package`. What a site is to write into the modules is marked there (`__STARSIGHT_...__`).
+/// Lays out `web/module`, which trunk copies into the site: `starsight.js`, the element, their
+/// types, `engine/` and `table/` with their workers, and the service worker. Lays out the same as a
+/// package in `web/package`, without what only the page needs. Placeholders (`__STARSIGHT_...__`)
+/// mark what a site writes into the modules.
 fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
     let (module, package) = (web.join("module"), web.join("package"));
     let [engine, table] = [ENGINE, TABLE].map(|folder| glue(parts, folder));
@@ -231,7 +237,7 @@ fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
                 )
             })
     };
-    // Bundlers give files names of their own.
+    // Bundlers rename files.
     for (folder, more) in [
         (&module, &[][..]),
         (&package, &["--define:__STARSIGHT_ENGINE__=null"]),
@@ -271,7 +277,7 @@ fn lay_out(kit: &Kit, web: &Path, parts: &[(Part, PathBuf)]) -> Result {
     .map_err(at(&about))
 }
 
-/// The JavaScript around the module of `folder`'s worker, which must be one for all of its builds.
+/// The JavaScript glue of `folder`'s worker, which must be the same for all of its builds.
 fn glue(parts: &[(Part, PathBuf)], folder: &str) -> Result<PathBuf> {
     let paths: Vec<PathBuf> = parts
         .iter()
@@ -292,7 +298,7 @@ fn copy(from: &Path, to: &Path) -> Result {
     fs::copy(from, to).map(drop).map_err(at(from))
 }
 
-/// What npm wants to know of the package.
+/// npm's metadata of the package.
 const PACKAGE: &str = r#"{
   "name": "starsight",
   "version": "VERSION",
@@ -311,7 +317,7 @@ const PACKAGE: &str = r#"{
 }
 "#;
 
-/// An empty folder.
+/// Creates an empty folder, or empties it.
 fn renew(folder: &Path) -> Result {
     if folder.is_dir() {
         fs::remove_dir_all(folder).map_err(at(folder))?;
@@ -319,8 +325,9 @@ fn renew(folder: &Path) -> Result {
     fs::create_dir_all(folder).map_err(at(folder))
 }
 
-/// Puts a finished folder in the place of another: whoever looks finds the old one or the new one, never a half. An old one that is
-/// the same stays, with the times of its files: the trainer, which carries the page, is then not compiled again.
+/// Replaces a folder with a finished one: a concurrent reader finds the old one or the new one,
+/// never half of it. An identical old folder stays with its file times, so that the trainer, which
+/// embeds the page, is not compiled again.
 fn replace(folder: &Path, new: &Path) -> Result {
     if folder.is_dir() {
         if same(folder, new).map_err(at(folder))? {
@@ -333,7 +340,7 @@ fn replace(folder: &Path, new: &Path) -> Result {
     fs::rename(new, folder).map_err(at(folder))
 }
 
-/// Whether two folders hold the same.
+/// Whether two folders have the same content.
 fn same(one: &Path, other: &Path) -> io::Result<bool> {
     let names = |folder| -> io::Result<BTreeSet<OsString>> {
         fs::read_dir(folder)?

@@ -1,4 +1,5 @@
-//! All weights of a model in one piece of a device's memory, and whatever lies as they do: gradients, moments.
+//! Arenas: all weights of a model in one allocation on a device, and other arrays with the same
+//! layout (gradients, moments).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,10 +8,12 @@ use super::device::{Address, Buffer, Device};
 use crate::Error;
 use crate::fused::layout::Layout;
 
-/// Elements to a multiple of which the word embedding is moved up: of all tensors it alone lies behind one whose length is odd, the classifier's bias.
+/// The word embedding starts at a multiple of this many elements. It is the only tensor that needs
+/// alignment: it follows the classifier's bias, whose length is odd.
 const ALIGNED: usize = 64;
 
-/// Where the weights lie on a device: as in the [`Layout`], but for a gap before the word embedding, so that its rows can be read 16 bytes at a time.
+/// Offsets of the weights on a device: those of the [`Layout`], with a gap before the word
+/// embedding so that its rows can be read 16 bytes at a time.
 #[derive(Clone)]
 pub(super) struct Placement {
     pub layout: Arc<Layout>,
@@ -26,18 +29,18 @@ impl Placement {
         }
     }
 
-    /// Number of elements, the gap included.
+    /// Number of elements, including the gap.
     pub fn len(&self) -> usize {
         self.layout.len() + self.gap
     }
 
-    /// The word embedding.
+    /// Range of the word embedding.
     pub fn words(&self) -> Range<usize> {
         let words = self.layout.words();
         words.start + self.gap..words.end + self.gap
     }
 
-    /// Where what lies at `range` in the layout lies here.
+    /// Translates a range of the layout to the range on the device.
     pub fn place(&self, range: &Range<usize>) -> Range<usize> {
         let gap = if range.start >= self.layout.words().start {
             self.gap
@@ -47,20 +50,20 @@ impl Placement {
         range.start + gap..range.end + gap
     }
 
-    /// Matrices, which come first.
+    /// Number of elements of the matrices, which come first.
     pub fn matrices(&self) -> usize {
         self.layout.vectors.start
     }
 }
 
-/// Numbers that lie as the weights do.
+/// An f32 array with the weights' placement.
 pub(super) struct Arena {
     pub placement: Placement,
     buffer: Buffer<f32>,
 }
 
 impl Arena {
-    /// All zero.
+    /// A zeroed arena.
     pub fn zeroed(device: &Arc<dyn Device>, placement: &Placement) -> Result<Arena, Error> {
         Ok(Arena {
             placement: placement.clone(),
@@ -68,7 +71,7 @@ impl Arena {
         })
     }
 
-    /// The address of what lies at `index` in the layout.
+    /// The address of element `index` of the layout.
     pub fn at(&self, index: usize) -> Address {
         self.buffer.at(self.placement.place(&(index..index)).start)
     }
@@ -83,19 +86,19 @@ impl Arena {
         self.buffer.start()
     }
 
-    /// Zeroes what lies at `range` in the layout, which does not hold the word embedding.
+    /// Zeroes `range` of the layout, which must lie before the word embedding.
     pub fn zero(&self, range: &Range<usize>) -> Result<(), Error> {
         self.buffer.zero(range.clone())
     }
 
-    /// Takes values that lie as in the layout.
+    /// Writes values that are in the layout's order.
     pub fn write(&self, values: &[f32]) -> Result<(), Error> {
         let (rest, words) = values.split_at(self.placement.layout.words().start);
         self.buffer.write(0, rest)?;
         self.buffer.write(self.placement.words().start, words)
     }
 
-    /// The values, as in the layout.
+    /// Reads the values in the layout's order.
     pub fn read(&self) -> Result<Vec<f32>, Error> {
         let mut values = vec![0.0; self.placement.layout.len()];
         let (rest, words) = values.split_at_mut(self.placement.layout.words().start);

@@ -1,4 +1,4 @@
-//! The arguments of each kernel: declared once, for Rust and for the kernels' C.
+//! The arguments of each kernel, declared once for both Rust and the kernels' C.
 
 use std::marker::PhantomData;
 
@@ -8,7 +8,7 @@ use super::program::{
     UPDATE_THREADS,
 };
 
-/// What C calls a type.
+/// A type's name in C.
 pub(super) trait CType {
     fn name() -> String;
 }
@@ -17,16 +17,16 @@ macro_rules! c_types {
     ($($type:ty => $name:literal),* $(,)?) => { $(impl CType for $type { fn name() -> String { $name.into() } })* };
 }
 
-/// An activation as it is stored: bf16 or f32, as the program was compiled for.
+/// An activation in its stored precision: bf16 or f32, depending on how the program was compiled.
 pub(super) struct Stored;
 
 c_types! { f32 => "float", u32 => "unsigned", u64 => "u64", Stored => "stored" }
 
-/// A pointer to what a kernel reads.
+/// A pointer to data that a kernel reads.
 #[allow(dead_code, reason = "the kernel reads it")]
 pub(super) struct In<T>(Address, PhantomData<T>);
 
-/// A pointer to what a kernel writes.
+/// A pointer to data that a kernel writes.
 #[allow(dead_code, reason = "as above")]
 pub(super) struct Out<T>(Address, PhantomData<T>);
 
@@ -53,10 +53,10 @@ macro_rules! pointers {
 
 pointers! { In: "const {} *", Out: "{} *" }
 
-/// What does not apply.
+/// The null address, for an operand that is absent.
 pub(super) const NONE: Address = 0;
 
-/// The arguments of a kernel of that name.
+/// The arguments of the kernel named `NAME`.
 pub(super) trait Kernel: Copy {
     /// The kernel's name.
     const NAME: &'static str;
@@ -79,7 +79,7 @@ macro_rules! structs {
             }
         )*
 
-        /// All of them in C.
+        /// C declarations of all the structs.
         pub(super) fn declarations() -> String {
             let mut out = String::new();
             $(
@@ -95,31 +95,32 @@ macro_rules! structs {
 macro_rules! kernels {
     ($($(#[$doc:meta])* $name:ident as $c:ident = $kernel:literal [$threads:expr] { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })*) => {
         structs! {
-            /// Rows of a packed batch; what dropout draws for them.
+            /// Rows of a packed batch, with the keys of their dropout streams.
             Rows as rows {
-                /// A stream for each review, (reviews).
+                /// The key of each review's random stream, (reviews).
                 keys: In<u64>,
-                /// The review of each token, (tokens).
+                /// Index of each token's review, (tokens).
                 reviews: In<u32>,
-                /// Its place in it, (tokens).
+                /// Each token's position in its review, (tokens).
                 positions: In<u32>,
-                /// Whether the rows are the first tokens of the reviews alone.
+                /// Whether the rows are only the first tokens of the reviews.
                 first: u32,
             }
 
-            /// What attention reads.
+            /// The operands of attention.
             Attention as attention {
-                /// Queries, (tokens or reviews, `q_stride`), the biases yet to be added.
+                /// Queries, (tokens or reviews, `q_stride`), before the biases are added.
                 q: In<Stored>,
-                /// Keys and, WIDTH elements on, values, (tokens, `kv_stride`), likewise.
+                /// Keys, followed WIDTH elements later by values, (tokens, `kv_stride`), before the
+                /// biases are added.
                 kv: In<Stored>,
                 q_bias: In<f32>,
                 kv_bias: In<f32>,
                 /// Where each review begins, (reviews + 1).
                 starts: In<u32>,
-                /// A stream for each review, (reviews).
+                /// The key of each review's random stream, (reviews).
                 keys: In<u64>,
-                /// Review and first token of each block's tokens, (tiles, 2).
+                /// The review and first token of each block's tile, (tiles, 2).
                 tiles: In<u32>,
                 site: u64,
                 q_stride: u32,
@@ -128,25 +129,25 @@ macro_rules! kernels {
                 scale: f32,
                 threshold: u32,
                 drop_scale: f32,
-                /// Whether only the first token of each review is asked for.
+                /// Whether only the queries of each review's first token are computed.
                 first_only: u32,
             }
 
-            /// A piece of a tensor.
+            /// A range of a tensor's elements.
             Piece as piece { start: u32, length: u32, tensor: u32 }
 
-            /// Weights that have a gradient.
+            /// The gradient of the weights.
             Gradient as weights {
                 gradient: In<f32>,
-                /// Of each row of the word embedding the step in which it last had a gradient.
+                /// The last step in which each row of the word embedding had a gradient.
                 marks: In<u32>,
-                /// This step's mark.
+                /// The current step's number in `marks`.
                 mark: u32,
                 /// Where the word embedding begins.
                 words: u32,
             }
 
-            /// What the optimiser keeps from step to step.
+            /// State that the optimiser keeps between steps.
             State as state { clip: f32, halted: u32 }
 
             $($(#[$doc])* $name as $c { $($(#[$about])* $field: $type),* })*
@@ -163,7 +164,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// Embeddings, LayerNorm, dropout: see rows.cu.
+    /// Embeddings, LayerNorm and dropout: see rows.cu.
     Embed as embed_arguments = "embed" [ROW_THREADS] {
         ids: In<u32>,
         at: Rows,
@@ -200,7 +201,7 @@ kernels! {
         drop_scale: f32,
     }
 
-    /// Back through a LayerNorm and the dropouts around it.
+    /// Backward pass of a LayerNorm and the dropouts around it.
     NormBackward as norm_backward_arguments = "norm_backward" [ROW_THREADS] {
         dy: Out<f32>,
         sum: In<Stored>,
@@ -211,7 +212,7 @@ kernels! {
         parts: Out<f32>,
         site: u64,
         part_stride: u32,
-        /// Where in a part the sums for the scale, the bias and what was added begin.
+        /// Offsets in a part of the sums for the scale, the bias and the added linear output.
         scale_at: u32,
         bias_at: u32,
         added_at: u32,
@@ -221,10 +222,10 @@ kernels! {
         drop_scale: f32,
     }
 
-    /// From all tokens to the first of each review.
+    /// Copies the rows of the reviews' first tokens.
     GatherFirst as gather_first_arguments = "gather_first" [ROW_THREADS] { x: In<Stored>, starts: In<u32>, first: Out<Stored>, rows: u32 }
 
-    /// And back, for gradients.
+    /// The reverse of [`GatherFirst`], for gradients: rows of other tokens become zero.
     ScatterFirst as scatter_first_arguments = "scatter_first" [ROW_THREADS] {
         first: In<f32>,
         positions: In<u32>,
@@ -236,7 +237,7 @@ kernels! {
     /// Bias and activation: see columns.cu.
     Activate as activate_arguments = "activate" [COLUMN_THREADS] { x: In<Stored>, bias: In<f32>, y: Out<Stored>, rows: u32 }
 
-    /// Back through them.
+    /// Backward pass of the bias and activation.
     ActivateBackward as activate_backward_arguments = "activate_backward" [COLUMN_THREADS] {
         x: In<Stored>,
         bias: In<f32>,
@@ -248,7 +249,7 @@ kernels! {
         rows: u32,
     }
 
-    /// Sums over rows.
+    /// Sums over rows, for the gradient of a bias.
     ColumnSums as column_sums_arguments = "column_sums" [COLUMN_THREADS] {
         x: In<Stored>,
         parts: Out<f32>,
@@ -269,7 +270,7 @@ kernels! {
         add: u32,
     }
 
-    /// See attention.cu.
+    /// Forward pass of attention: see attention.cu.
     AttentionForward as attention_forward_arguments = "attention_forward" [ATTENTION_THREADS] {
         of: Attention,
         context: Out<Stored>,
@@ -295,7 +296,7 @@ kernels! {
         dkv: Out<Stored>,
     }
 
-    /// See head.cu.
+    /// The classification head and its loss: see head.cu.
     Classify as classify_arguments = "classify" [HEAD_THREADS] {
         x: Out<Stored>,
         bias: In<f32>,
@@ -303,9 +304,9 @@ kernels! {
         classifier_bias: In<f32>,
         logits: Out<f32>,
         keys: In<u64>,
-        /// None when the batch is only rated.
+        /// Null when the batch is only rated.
         labels: In<u32>,
-        /// (LABELS, LABELS): for each label its targets
+        /// The target distribution of each label, (LABELS, LABELS).
         targets: In<f32>,
         losses: Out<f32>,
         d_logits: Out<f32>,
@@ -327,7 +328,7 @@ kernels! {
         add: u32,
     }
 
-    /// See embedding.cu.
+    /// The gradient of the word embedding: see embedding.cu.
     WordGradient as word_gradient_arguments = "word_gradient" [GROUP_THREADS] {
         dx: In<f32>,
         order: In<u32>,
@@ -346,10 +347,10 @@ kernels! {
         reviews: u32,
     }
 
-    /// See update.cu.
+    /// Sums of squares of the gradient: see update.cu.
     SquareSums as square_sums_arguments = "square_sums" [UPDATE_THREADS] { of: Gradient, pieces: In<Piece>, sums: Out<f32> }
 
-    /// The norm, and what follows from it.
+    /// The gradient's norm and the clipping factor that follows from it.
     Clip as clip_arguments = "clip" [CLIP_THREADS] {
         sums: In<f32>,
         /// Where the pieces of each tensor begin, (tensors + 1).
@@ -363,7 +364,7 @@ kernels! {
         max_norm: f32,
     }
 
-    /// AdamW.
+    /// The AdamW update.
     AdamW as adamw_arguments = "adamw" [UPDATE_THREADS] {
         of: Gradient,
         pieces: In<Piece>,
@@ -380,7 +381,7 @@ kernels! {
         matrices: u32,
     }
 
-    /// The matrices in bf16.
+    /// Copies the matrices in bf16.
     RoundMatrices as round_matrices_arguments = "round_matrices" [UPDATE_THREADS] { values: In<f32>, halves: Out<u16>, count: u32 }
 }
 

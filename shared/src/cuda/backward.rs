@@ -1,4 +1,9 @@
-//! The backward pass on a device: gradients of the logits to those of all weights.
+//! The backward pass on a device, from the gradients of the logits to those of all weights.
+
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "a pass is a sequence of launches that all have the same condition"
+)]
 
 use super::arena::Arena;
 use super::arguments::{
@@ -7,22 +12,23 @@ use super::arguments::{
 };
 use super::batch::{Lesson, Sent};
 use super::device::{Address, Buffer, Form};
-use super::encoder::{Core, Write};
+use super::encoder::{Core, Layer, Write};
 use super::program::COLUMNS;
 use super::tape::{GradientTape, Normed, Tape};
 use crate::Error;
-use crate::config::Architecture;
 use crate::fused::Depth;
-use crate::fused::layout::{LayerAt, LinearAt, NormAt};
+use crate::fused::layout::{LinearAt, NormAt};
 use crate::kernels::dropout::site;
 
-/// Parts into which sums over rows are divided: enough blocks for a large GPU, few enough to be added up quickly.
+/// Number of partial sums into which sums over rows are divided: enough blocks for a large GPU, few
+/// enough to be added up quickly.
 pub(super) const PARTS: usize = 128;
 
-/// The gradients of a step's weights, and the parts of the sums that become those of the vectors.
+/// The gradients of a step's weights, and the partial sums for the gradients of the vectors.
 pub(super) struct Sums {
     pub gradients: Arena,
-    /// (PARTS, vectors + hidden): the last columns are the first segment's row, when there is one.
+    /// (PARTS, vectors + hidden): the last columns are the gradient of the first segment's row, if
+    /// the model has segments.
     pub parts: Buffer<f32>,
     pub stride: usize,
     pub marks: Buffer<u32>,
@@ -39,11 +45,11 @@ pub(super) struct Backward<'a> {
     pub sums: &'a Sums,
     /// Whether gradients are added to those of the step's earlier batches.
     pub add: bool,
-    /// The step's mark in the word embedding's rows.
+    /// The step's number in the marks of the word embedding's rows.
     pub mark: u32,
 }
 
-/// The dropouts around a LayerNorm, in the order of this pass.
+/// The dropouts before and after a LayerNorm, in the order of the backward pass.
 #[derive(Clone, Copy)]
 struct Dropouts {
     before: f32,
@@ -52,16 +58,24 @@ struct Dropouts {
 }
 
 impl Backward<'_> {
-    /// Takes the gradients of the logits, which the forward pass left, back to those of the weights.
-    pub fn run(&self) -> Result<(), Error> {
+    /// Computes the gradients of the weights from those of the logits, which the forward pass left.
+    ///
+    /// # Safety
+    /// The forward pass must have filled the tape with this batch, for which the gradients' buffers
+    /// must have room.
+    pub unsafe fn run(&self) -> Result<(), Error> {
         let layout = &self.core.values.placement.layout;
         let lowest = match self.sums.depth {
             Depth::Embeddings => 0,
             Depth::Layer(layer) => layer,
         };
         self.head(lowest < layout.layers.len())?;
-        for (i, at) in layout.layers.iter().enumerate().skip(lowest).rev() {
-            self.layer(i, at, i > lowest || self.sums.depth == Depth::Embeddings)?;
+        for index in (lowest..layout.layers.len()).rev() {
+            let layer = self.core.layer(self.batch, self.tape, index);
+            let below = index > lowest || self.sums.depth == Depth::Embeddings;
+            self.feed_forward(&layer)?;
+            let projected = self.attend(&layer)?;
+            self.project(&layer, projected, below)?;
         }
         if self.sums.depth == Depth::Embeddings {
             self.embeddings()?;
@@ -88,13 +102,19 @@ impl Backward<'_> {
         )
     }
 
-    /// Where in a part the sums for a vector lie.
+    /// Offset in a part of the sums for a vector.
     fn part_at(&self, vector: &std::ops::Range<usize>) -> u32 {
         (vector.start - self.core.values.placement.layout.vectors.start) as u32
     }
 
-    /// dw = dyᵀ x, of the rows of dy and x.
-    fn weight(&self, at: &LinearAt, rows: usize, dy: Address, x: Address) -> Result<(), Error> {
+    /// dw = dyᵀ x, over the given rows of dy and x.
+    unsafe fn weight(
+        &self,
+        at: &LinearAt,
+        rows: usize,
+        dy: Address,
+        x: Address,
+    ) -> Result<(), Error> {
         let gradient = self.sums.gradients.at(at.weight.start);
         self.core.multiply(
             Form::Weight,
@@ -107,7 +127,7 @@ impl Backward<'_> {
     }
 
     /// dx = dy w
-    fn input(
+    unsafe fn input(
         &self,
         at: &LinearAt,
         rows: usize,
@@ -119,8 +139,8 @@ impl Backward<'_> {
             .multiply(Form::Input, at, rows, [dy, self.core.matrix(at)], dx, write)
     }
 
-    /// Sums of the columns of x (rows, columns), for the bias that lies at `bias`.
-    fn column_sums(
+    /// Partial sums of the columns of x, (rows, columns), for the bias at range `bias`.
+    unsafe fn column_sums(
         &self,
         x: Address,
         rows: usize,
@@ -140,8 +160,9 @@ impl Backward<'_> {
             .launch([self.core.column_blocks(columns), PARTS, 1], arguments)
     }
 
-    /// From the gradient of the logits to that of the first tokens after the last layer, the latter if `below`.
-    fn head(&self, below: bool) -> Result<(), Error> {
+    /// Backward pass of the head. If `below`, it also computes the gradient of the last layer's
+    /// output, which has the first tokens only.
+    unsafe fn head(&self, below: bool) -> Result<(), Error> {
         let layout = &self.core.values.placement.layout;
         let reviews = self.batch.reviews;
         let width = self.core.config.hidden_size;
@@ -161,7 +182,7 @@ impl Backward<'_> {
         self.core
             .program
             .launch([width.div_ceil(COLUMNS as usize), 1, 1], arguments)?;
-        // The classifier's kernel has left the gradient of the pooler's sum in its place.
+        // The classify kernel has overwritten the pooler's product with its gradient.
         let pooler = self.tape.pooler.start();
         self.column_sums(pooler, reviews, width, &layout.pooler.bias)?;
         self.weight(&layout.pooler, reviews, pooler, self.tape.first.start())?;
@@ -177,13 +198,14 @@ impl Backward<'_> {
         Ok(())
     }
 
-    /// The gradient `dy` (rows, hidden) with respect to a LayerNorm's result becomes that with respect to the sum that it takes; `dropped`, if there is one, that of what was
-    /// added, whose sums over rows go to `added_at`.
+    /// Backward pass of a LayerNorm. Replaces `dy` (rows, hidden), the gradient of its output, by
+    /// the gradient of its input sum. If `dropped` is not null, it receives the gradient of the
+    /// added linear output, and that gradient's sums over rows go to `added_at`.
     #[allow(
         clippy::too_many_arguments,
         reason = "a kernel takes its operands one by one"
     )]
-    fn norm(
+    unsafe fn norm(
         &self,
         at: &NormAt,
         kept: &Normed,
@@ -220,183 +242,159 @@ impl Backward<'_> {
         self.core.program.launch([PARTS, 1, 1], arguments)
     }
 
-    /// One layer: from the gradient of its result to that of its input, the latter if `below`.
-    fn layer(&self, index: usize, at: &LayerAt, below: bool) -> Result<(), Error> {
-        let Backward {
-            core,
-            batch,
-            tape,
-            grad,
-            ..
-        } = self;
-        let config = &core.config;
-        let (h, f) = (config.hidden_size, config.intermediate_size);
-        let here = &tape.layers[index];
-        let last = index + 1 == config.layers;
-        let rows = if last { batch.reviews } else { batch.tokens };
-        // Of the residual's gradient, in f32, the products take a copy as activations are stored.
-        let dx = if last {
-            grad.first.start()
+    /// The f32 gradient of the layer's residual, (rows, hidden). The products read a copy, `added`,
+    /// in the activations' precision.
+    fn residual(&self, layer: &Layer<'_>) -> Address {
+        if layer.is_last {
+            self.grad.first.start()
         } else {
-            grad.x.start()
-        };
-        let added = grad.added.start();
+            self.grad.x.start()
+        }
+    }
 
+    /// Backward pass of the second LayerNorm and the feed-forward network: the residual's gradient
+    /// becomes that of `attended`.
+    unsafe fn feed_forward(&self, layer: &Layer<'_>) -> Result<(), Error> {
+        let Layer { at, here, rows, .. } = *layer;
+        let core = self.core;
+        let (dx, added) = (self.residual(layer), self.grad.added.start());
+        let (inner, active) = (self.grad.inner.start(), self.tape.active.start());
         let drops = Dropouts {
             before: 0.0,
-            after: config.hidden_dropout,
-            site: site::output(index),
+            after: core.config.hidden_dropout,
+            site: site::output(layer.index),
         };
+        let bias_at = self.part_at(&at.feed_forward_out.bias);
         self.norm(
             &at.output_norm,
             &here.output,
-            last,
+            layer.is_last,
             dx,
             added,
-            self.part_at(&at.feed_forward_out.bias),
+            bias_at,
             drops,
         )?;
-        self.input(
-            &at.feed_forward_out,
-            rows,
-            added,
-            grad.inner.start(),
-            Write::Stored,
-        )?;
+        self.input(&at.feed_forward_out, rows, added, inner, Write::Stored)?;
         let arguments = ActivateBackward {
             x: here.inner.start().into(),
             bias: core.bias(&at.feed_forward_in).into(),
-            y: tape.active.start().into(),
-            dy: grad.inner.start().into(),
+            y: active.into(),
+            dy: inner.into(),
             parts: self.sums.parts.start().into(),
             part_stride: self.sums.stride as u32,
             bias_at: self.part_at(&at.feed_forward_in.bias),
             rows: rows as u32,
         };
-        core.program
-            .launch([core.column_blocks(f), PARTS, 1], arguments)?;
-        self.weight(&at.feed_forward_out, rows, added, tape.active.start())?;
-        self.weight(
-            &at.feed_forward_in,
-            rows,
-            grad.inner.start(),
-            here.attended.start(),
-        )?;
-        self.input(
-            &at.feed_forward_in,
-            rows,
-            grad.inner.start(),
-            dx,
-            Write::Wide { add: true },
-        )?;
+        let columns = core.column_blocks(core.config.intermediate_size);
+        core.program.launch([columns, PARTS, 1], arguments)?;
+        self.weight(&at.feed_forward_out, rows, added, active)?;
+        self.weight(&at.feed_forward_in, rows, inner, here.attended.start())?;
+        let add = Write::Wide { add: true };
+        self.input(&at.feed_forward_in, rows, inner, dx, add)
+    }
 
-        let after = if config.architecture == Architecture::Bert {
-            config.hidden_dropout
-        } else {
-            0.0
-        };
+    /// Backward pass of the first LayerNorm and the attention. Returns where the gradients of the
+    /// queries, and of keys and values, are.
+    unsafe fn attend(&self, layer: &Layer<'_>) -> Result<[Address; 2], Error> {
+        let Layer { at, here, rows, .. } = *layer;
+        let (core, batch) = (self.core, self.batch);
+        let (added, context) = (self.grad.added.start(), self.grad.context.start());
         let drops = Dropouts {
             before: 0.0,
-            after,
-            site: site::attention_output(index),
+            after: core.attention_output_dropout(),
+            site: site::attention_output(layer.index),
         };
+        let bias_at = self.part_at(&at.attention_output.bias);
         self.norm(
             &at.attention_norm,
             &here.attention,
-            last,
-            dx,
+            layer.is_last,
+            self.residual(layer),
             added,
-            self.part_at(&at.attention_output.bias),
+            bias_at,
             drops,
         )?;
         self.weight(&at.attention_output, rows, added, here.context.start())?;
-        self.input(
-            &at.attention_output,
-            rows,
-            added,
-            grad.context.start(),
-            Write::Stored,
-        )?;
+        self.input(&at.attention_output, rows, added, context, Write::Stored)?;
 
-        let of = core.attention(batch, here, index, at);
-        let projected = grad.projected.start();
-        let (dq, dkv) = if last {
-            (grad.first_query.start(), projected)
+        let projected = self.grad.projected.start();
+        let [dq, dkv] = if layer.is_last {
+            [self.grad.first_query.start(), projected]
         } else {
-            (projected, projected + core.bytes(h))
+            let width = core.bytes(core.config.hidden_size);
+            [projected, projected + width]
         };
+        let of = core.attention(batch, layer);
         let arguments = AttentionBackwardQueries {
             of,
-            grad: grad.context.start().into(),
+            grad: context.into(),
             context: here.context.start().into(),
             log_sums: here.log_sums.start().into(),
-            products: grad.products.start().into(),
+            products: self.grad.products.start().into(),
             dq: dq.into(),
         };
-        core.program.launch(
-            [
-                if last {
-                    batch.reviews
-                } else {
-                    batch.tile_count
-                },
-                config.heads,
-                1,
-            ],
-            arguments,
-        )?;
+        core.program
+            .launch(core.query_blocks(batch, layer), arguments)?;
         let arguments = AttentionBackwardKeys {
             of,
-            grad: grad.context.start().into(),
+            grad: context.into(),
             log_sums: here.log_sums.start().into(),
-            products: grad.products.start().into(),
+            products: self.grad.products.start().into(),
             dkv: dkv.into(),
         };
         core.program
-            .launch([batch.tile_count, config.heads, 1], arguments)?;
+            .launch([batch.tile_count, core.config.heads, 1], arguments)?;
+        Ok([dq, dkv])
+    }
 
-        let x = here.x.start();
-        let all = at.query_key_value();
-        match &here.first {
-            Some([first, _]) if last => {
-                self.column_sums(dq, rows, h, &at.query.bias)?;
-                self.column_sums(dkv, batch.tokens, 2 * h, &at.key_value.bias)?;
-                self.weight(&at.query, rows, dq, first.start())?;
-                self.weight(&at.key_value, batch.tokens, dkv, x)?;
-                if below {
-                    self.input(&at.query, rows, dq, dx, Write::Wide { add: true })?;
-                    // From the rows that were asked for to all of them.
-                    let arguments = ScatterFirst {
-                        first: dx.into(),
-                        positions: batch.positions.into(),
-                        reviews: batch.review_of.into(),
-                        x: grad.x.start().into(),
-                        rows: batch.tokens as u32,
-                    };
-                    core.program
-                        .launch(Core::row_blocks(batch.tokens), arguments)?;
-                    self.input(
-                        &at.key_value,
-                        batch.tokens,
-                        dkv,
-                        grad.x.start(),
-                        Write::Wide { add: true },
-                    )?;
-                }
+    /// Backward pass of the projections, whose gradients are at `dq` and `dkv`. The gradient of the
+    /// layer's input is computed only if `below`.
+    unsafe fn project(
+        &self,
+        layer: &Layer<'_>,
+        [dq, dkv]: [Address; 2],
+        below: bool,
+    ) -> Result<(), Error> {
+        let Layer { at, here, rows, .. } = *layer;
+        let (core, tokens, h) = (self.core, self.batch.tokens, self.core.config.hidden_size);
+        let (x, dx, add) = (
+            here.x.start(),
+            self.residual(layer),
+            Write::Wide { add: true },
+        );
+        let Some([first, _]) = here.first.as_ref().filter(|_| layer.is_last) else {
+            let all = at.query_key_value();
+            self.column_sums(dq, rows, 3 * h, &all.bias)?;
+            self.weight(&all, rows, dq, x)?;
+            if below {
+                self.input(&all, rows, dq, dx, add)?;
             }
-            _ => {
-                self.column_sums(projected, rows, 3 * h, &all.bias)?;
-                self.weight(&all, rows, projected, x)?;
-                if below {
-                    self.input(&all, rows, projected, dx, Write::Wide { add: true })?;
-                }
-            }
+            return Ok(());
+        };
+        self.column_sums(dq, rows, h, &at.query.bias)?;
+        self.column_sums(dkv, tokens, 2 * h, &at.key_value.bias)?;
+        self.weight(&at.query, rows, dq, first.start())?;
+        self.weight(&at.key_value, tokens, dkv, x)?;
+        if below {
+            self.input(&at.query, rows, dq, dx, add)?;
+            // Expand the gradient from the first tokens' rows to all rows.
+            let all = self.grad.x.start();
+            let arguments = ScatterFirst {
+                first: dx.into(),
+                positions: self.batch.positions.into(),
+                reviews: self.batch.review_of.into(),
+                x: all.into(),
+                rows: tokens as u32,
+            };
+            core.program.launch(Core::row_blocks(tokens), arguments)?;
+            self.input(&at.key_value, tokens, dkv, all, add)?;
         }
         Ok(())
     }
 
-    /// Through dropout and LayerNorm of the embeddings, to the rows that each token was the sum of.
-    fn embeddings(&self) -> Result<(), Error> {
+    /// Backward pass of the embeddings: dropout, LayerNorm, and the sums of rows from the embedding
+    /// tables.
+    unsafe fn embeddings(&self) -> Result<(), Error> {
         let Backward {
             core,
             batch,
@@ -412,7 +410,7 @@ impl Backward<'_> {
             after: 0.0,
             site: site::EMBEDDINGS,
         };
-        // What was added up is the segment's row, once for each token.
+        // Every token adds the same segment row, so its gradient is the sum over all rows.
         self.norm(
             &layout.embedding_norm,
             &self.tape.embedded,

@@ -1,4 +1,4 @@
-//! A packed batch on its way to a device: everything that its kernels look up, in one copy.
+//! Uploading a packed batch to a device: everything that its kernels look up, in one copy.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::tape::Capacity;
 use crate::Error;
 use crate::batch::PackedBatch;
 
-/// Copies that may be under way: while the device works on one batch, the next is packed.
+/// Copies that may be in flight: the host packs the next batch while the device computes.
 const SLOTS: usize = 4;
 
 /// A batch in a device's memory, as addresses of what its kernels look up.
@@ -18,57 +18,59 @@ pub(super) struct Sent {
     pub reviews: usize,
     /// Tokens of the longest review.
     pub longest: usize,
-    /// (tokens) each
+    /// (tokens) for `ids`, `positions` and `review_of`.
     pub ids: Address,
     pub positions: Address,
     pub review_of: Address,
     /// (reviews + 1)
     pub starts: Address,
-    /// A stream of random numbers for each review, (reviews); none when nothing is dropped.
+    /// The key of each review's random stream, (reviews); null when nothing is dropped.
     pub keys: Address,
-    /// Review and first token of the tokens that a block of attention works on, (tiles, 2).
+    /// The review and first token of each attention block's tile, (tiles, 2).
     pub tiles: Address,
     pub tile_count: usize,
-    /// What only training looks up.
+    /// Data that only training needs.
     pub lesson: Option<Lesson>,
 }
 
-/// What the gradients of a batch need.
+/// Data that the backward pass of a batch needs.
 #[derive(Clone, Copy)]
 pub(super) struct Lesson {
     /// (reviews)
     pub labels: Address,
-    /// The ids that occur, (words), the highest bit set for those that occur first in the step.
+    /// The distinct ids of the batch, (words). The highest bit is set for ids that occur for the
+    /// first time in the step.
     pub word_ids: Address,
-    /// The tokens in the order of their ids, (tokens), and where those of each id begin, (words + 1).
+    /// Token indices sorted by id, (tokens), and the start of each id's run, (words + 1).
     pub word_order: Address,
     pub word_starts: Address,
     pub words: usize,
 }
 
-/// Training's part of a batch.
+/// The host's input for a [`Lesson`].
 pub(super) struct LessonPlan<'a> {
     pub keys: &'a [u64],
     pub labels: &'a [u32],
-    /// The ids that occurred in the step so far.
+    /// The ids that have occurred in the step so far.
     pub seen: &'a mut HashSet<u32>,
 }
 
-/// Packs batches, and sends them.
+/// Packs batches in locked host memory and uploads them.
 pub(super) struct Sender {
     room: Buffer<u32>,
     slots: Vec<(Locked<u32>, Mark)>,
     turn: usize,
 }
 
-/// The most numbers that a batch takes.
+/// The largest number of u32 values that a batch takes.
 fn most(Capacity { tokens, reviews }: Capacity) -> usize {
-    // Keys, ids, positions, reviews, word order, word ids, word starts, starts, labels; a tile for each review, and one more for each whole tile of tokens.
+    // Keys, ids, positions, reviews, word order, word ids, word starts, starts and labels. There is
+    // a tile for each review, and one more for each full tile of tokens.
     2 * reviews + 6 * tokens + 2 * reviews + 2 + 2 * (reviews + tokens)
 }
 
 impl Sender {
-    /// For batches of at most `capacity`.
+    /// A sender for batches of at most `capacity`.
     pub fn new(device: &Arc<dyn Device>, capacity: Capacity) -> Result<Sender, Error> {
         let most = most(capacity);
         let slot = |_| Ok((Locked::new(device, most)?, Mark::new(device)?));
@@ -79,7 +81,7 @@ impl Sender {
         })
     }
 
-    /// Sends a batch, in tiles of `tile` tokens, with what training needs of it.
+    /// Uploads a batch in tiles of `tile` tokens, with the data for training if `lesson` is given.
     pub fn send(
         &mut self,
         batch: &PackedBatch,
@@ -88,14 +90,14 @@ impl Sender {
     ) -> Result<Sent, Error> {
         let (slot, copied) = &mut self.slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
-        // Long done, unless the device lies that many batches behind.
+        // This returns at once unless the device is `SLOTS` batches behind.
         copied.wait()?;
         let mut packer = Packer {
             to: slot.as_mut_slice(),
             len: 0,
             room: &self.room,
         };
-        // Keys first: they are twice as wide as the rest, and so aligned.
+        // Keys come first because they are u64 and need its alignment.
         let keys = lesson.as_ref().map_or(&[][..], |lesson| lesson.keys);
         let keys = if keys.is_empty() {
             0
@@ -167,7 +169,7 @@ impl Sender {
     }
 }
 
-/// The bit of a word's id that says that it occurs for the first time.
+/// Set in a word's id when it occurs for the first time in the step.
 const FIRST: u32 = 1 << 31;
 
 struct Packer<'a> {
@@ -177,12 +179,12 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Adds numbers; where they will be on the device.
+    /// Adds numbers and returns their address on the device.
     fn put(&mut self, numbers: impl Iterator<Item = u32>) -> Address {
         self.count(numbers).0
     }
 
-    /// The same, and how many they were.
+    /// Like `put`, and also returns how many numbers were added.
     fn count(&mut self, numbers: impl Iterator<Item = u32>) -> (Address, usize) {
         let first = self.len;
         for (to, number) in self.to[first..].iter_mut().zip(numbers) {

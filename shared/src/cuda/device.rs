@@ -1,7 +1,9 @@
-//! A narrow door to a device: memory, copies, launches, products, and marks in the order of its work.
+//! The interface to a device: memory, copies, kernel launches, matrix products and marks (events).
 //!
-//! All work goes to the device in one order, and is done in that order; the host does not wait for it unless it says so. Two devices stand behind the door: a GPU
-//! ([`driver`](super::driver)), and in the tests an emulated one, which runs the same kernels on the processor.
+//! The device executes work in the order in which it is submitted. The host waits only when it
+//! calls a function that waits. Two devices implement the interface: a GPU
+//! ([`driver`](super::driver)) and, in tests, an emulated device that runs the same kernels on the
+//! CPU.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +21,8 @@ pub type Address = u64;
 #[derive(Debug, Clone, Copy)]
 pub struct Function(pub u64);
 
-/// Which of the three products of a linear layer y (rows, outputs) = x (rows, inputs) wᵀ, w (outputs, inputs). All matrices are row-major.
+/// One of the three products of a linear layer y (rows, outputs) = x (rows, inputs) wᵀ with w
+/// (outputs, inputs). All matrices are row-major.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// y = x wᵀ, of x and w.
@@ -33,7 +36,7 @@ pub enum Form {
 /// A matrix product: bf16 or f32 operands, sums in f32.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
-    /// Which one.
+    /// Which product of the linear layer.
     pub form: Form,
     /// Rows of x and y.
     pub rows: usize,
@@ -45,16 +48,16 @@ pub struct Product {
     pub operands: [Address; 2],
     /// The result.
     pub result: Address,
-    /// What the operands are stored in.
+    /// Precision of the operands.
     pub precision: Precision,
-    /// Whether the result is f32 whatever the operands are.
+    /// Whether the result is f32 even if the operands are not.
     pub wide: bool,
-    /// Whether it is added to what is there.
+    /// Whether the product is added to the existing result.
     pub add: bool,
 }
 
 impl Product {
-    /// What the result is stored in.
+    /// Precision of the result.
     pub fn result_precision(&self) -> Precision {
         if self.wide {
             Precision::F32
@@ -63,8 +66,8 @@ impl Product {
         }
     }
 
-    /// The product as BLAS wants it. To BLAS a matrix lies by columns: what is (m, n) by rows is (n, m) to it. So the transpose of each product is asked for, its operands
-    /// exchanged.
+    /// The product in BLAS terms. BLAS is column-major, so it sees a row-major (m, n) matrix as (n,
+    /// m). Each product is therefore computed as its transpose, with the operands exchanged.
     pub(super) fn by_columns(&self) -> Gemm {
         let Product {
             form,
@@ -116,91 +119,95 @@ impl Product {
     }
 }
 
-/// BLAS' product: result (m, n) = left (m, k) right (k, n), all by columns.
+/// A BLAS product: result (m, n) = left (m, k) right (k, n), all column-major.
 pub(super) struct Gemm {
     pub m: usize,
     pub n: usize,
     pub k: usize,
     pub left: Operand,
     pub right: Operand,
-    /// Its columns are m apart.
+    /// The stride between its columns is m.
     pub result: Address,
     pub add: bool,
 }
 
-/// An operand: as many elements lie between its columns, or, when it is taken transposed, its rows.
+/// An operand. `stride` is the distance between its columns or, if it is transposed, between its
+/// rows.
 pub(super) struct Operand {
     pub at: Address,
     pub stride: usize,
     pub transposed: bool,
 }
 
-/// What computes.
+/// A device that stores arrays and runs kernels.
 pub trait Device: Send + Sync {
-    /// What it is called.
+    /// The device's name.
     fn name(&self) -> String;
 
-    /// Memory; what it holds is undefined.
+    /// Allocates memory with undefined contents.
     ///
     /// # Errors
-    /// [`Error::DeviceMemory`] when there is not so much.
+    /// [`Error::DeviceMemory`] when there is not enough memory.
     fn allocate(&self, bytes: usize) -> Result<Address, Error>;
 
-    /// Gives memory back, when the work that was sent is done.
+    /// Frees memory once the submitted work is done.
     ///
     /// # Safety
-    /// The address comes from [`Device::allocate`] and is not used again.
+    /// The address must come from [`Device::allocate`] and must not be used again.
     unsafe fn free(&self, address: Address);
 
-    /// Memory of the host that the device reads and writes by itself.
+    /// Allocates page-locked host memory, which the device can read and write directly.
     ///
     /// # Errors
-    /// [`Error::DeviceMemory`] when there is not so much.
+    /// [`Error::DeviceMemory`] when there is not enough memory.
     fn lock(&self, bytes: usize) -> Result<*mut u8, Error>;
 
-    /// Gives it back.
+    /// Frees page-locked memory.
     ///
     /// # Safety
-    /// The pointer comes from [`Device::lock`] with as many bytes, and no copy is under way.
+    /// The pointer must come from [`Device::lock`] with the same `bytes`, and no copy may be in
+    /// flight.
     unsafe fn unlock(&self, pointer: *mut u8, bytes: usize);
 
     /// Zeroes memory.
     ///
     /// # Safety
-    /// So many bytes are there.
+    /// `bytes` bytes must be allocated at the address.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device refuses; so for all that follow.
+    /// [`Error::Device`] when the device fails; all later calls then fail too.
     unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error>;
 
-    /// Copies to the device.
+    /// Submits a copy to the device.
     ///
     /// # Safety
-    /// So many bytes are there on both sides, and those of the host stay as they are until the copy is done.
+    /// `bytes` bytes must be allocated at both addresses, and the host's bytes must not change
+    /// until the copy is done.
     ///
     /// # Errors
     /// As [`Device::zero`].
     unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error>;
 
-    /// Copies from the device.
+    /// Submits a copy from the device.
     ///
     /// # Safety
-    /// As [`Device::upload`]; what stands at `to` is not read until the copy is done.
+    /// As [`Device::upload`]; in addition, `to` must not be read until the copy is done.
     ///
     /// # Errors
     /// As [`Device::zero`].
     unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error>;
 
-    /// Compiles kernels, and returns those of these names.
+    /// Compiles kernels and returns those named in `names`.
     ///
     /// # Errors
-    /// [`Error::Device`] with the compiler's words when it refuses.
+    /// [`Error::Device`] with the compiler's message when compilation fails.
     fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error>;
 
-    /// Runs a kernel on so many blocks of so many threads. Its only argument is a struct with these bytes.
+    /// Submits a kernel launch. The kernel's only argument is a struct whose bytes are `arguments`.
     ///
     /// # Safety
-    /// The kernel takes that struct, and finds at its addresses what it expects.
+    /// `arguments` must be the struct that the kernel takes, and its addresses must be valid for
+    /// the kernel's reads and writes.
     ///
     /// # Errors
     /// As [`Device::zero`].
@@ -212,51 +219,51 @@ pub trait Device: Send + Sync {
         arguments: &[MaybeUninit<u8>],
     ) -> Result<(), Error>;
 
-    /// A matrix product.
+    /// Submits a matrix product.
     ///
     /// # Safety
-    /// The matrices are there in these sizes.
+    /// The matrices must be allocated in the sizes of `product`.
     ///
     /// # Errors
     /// As [`Device::zero`].
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error>;
 
-    /// A new mark, not yet set.
+    /// Creates a mark that is not yet set.
     ///
     /// # Errors
     /// As [`Device::zero`].
     fn mark(&self) -> Result<u64, Error>;
 
-    /// Sets a mark after all that was sent so far.
+    /// Sets a mark after all work submitted so far.
     ///
     /// # Errors
     /// As [`Device::zero`].
     fn set_mark(&self, mark: u64) -> Result<(), Error>;
 
-    /// Whether all before the mark is done.
+    /// Whether all work before the mark is done.
     ///
     /// # Errors
-    /// [`Error::Device`] when some of it failed.
+    /// [`Error::Device`] when some of that work failed.
     fn is_done(&self, mark: u64) -> Result<bool, Error>;
 
-    /// Waits until it is.
+    /// Waits until all work before the mark is done.
     ///
     /// # Errors
     /// As [`Device::is_done`].
     fn wait(&self, mark: u64) -> Result<(), Error>;
 
-    /// Gives a mark back.
+    /// Destroys a mark.
     fn forget(&self, mark: u64);
 }
 
-/// A mark in the order of a device's work.
+/// A mark in the sequence of a device's work, like a CUDA event.
 pub(super) struct Mark {
     device: Arc<dyn Device>,
     id: u64,
 }
 
 impl Mark {
-    /// A mark, not yet set: nothing has to be waited for.
+    /// Creates a mark that is not yet set; waiting for it returns at once.
     pub fn new(device: &Arc<dyn Device>) -> Result<Mark, Error> {
         Ok(Mark {
             id: device.mark()?,
@@ -264,17 +271,17 @@ impl Mark {
         })
     }
 
-    /// Sets it after all that was sent so far.
+    /// Sets the mark after all work submitted so far.
     pub fn set(&self) -> Result<(), Error> {
         self.device.set_mark(self.id)
     }
 
-    /// Whether all before it is done.
+    /// Whether all work before the mark is done.
     pub fn is_done(&self) -> Result<bool, Error> {
         self.device.is_done(self.id)
     }
 
-    /// Waits until it is.
+    /// Waits until all work before the mark is done.
     pub fn wait(&self) -> Result<(), Error> {
         self.device.wait(self.id)
     }
@@ -293,7 +300,7 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for f32 {}
 
-/// Memory of a device, an array of `T`.
+/// An array of `T` in a device's memory.
 pub(super) struct Buffer<T> {
     device: Arc<dyn Device>,
     address: Address,
@@ -302,9 +309,9 @@ pub(super) struct Buffer<T> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// Room for `len` elements; what it holds is undefined.
+    /// Allocates `len` elements with undefined contents.
     pub fn new(device: &Arc<dyn Device>, len: usize) -> Result<Buffer<T>, Error> {
-        // No device gives an empty piece.
+        // CUDA does not allocate zero bytes.
         let address = device.allocate((len * size_of::<T>()).max(1))?;
         Ok(Buffer {
             device: device.clone(),
@@ -314,14 +321,14 @@ impl<T: Plain> Buffer<T> {
         })
     }
 
-    /// The same, all bits zero.
+    /// Allocates `len` elements with all bits zero.
     pub fn zeroed(device: &Arc<dyn Device>, len: usize) -> Result<Buffer<T>, Error> {
         let buffer = Buffer::new(device, len)?;
         buffer.zero(0..len)?;
         Ok(buffer)
     }
 
-    /// Sets the bits of some elements to zero.
+    /// Sets all bits of a range of elements to zero.
     pub fn zero(&self, range: Range<usize>) -> Result<(), Error> {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -351,7 +358,7 @@ impl<T: Plain> Buffer<T> {
         self.len
     }
 
-    /// Copies `from` to the elements from `first` on, and waits until that is done.
+    /// Copies `from` to the elements from index `first`, and waits until the copy is done.
     pub fn write(&self, first: usize, from: &[T]) -> Result<(), Error> {
         assert!(
             first + from.len() <= self.len,
@@ -362,12 +369,12 @@ impl<T: Plain> Buffer<T> {
         // SAFETY: the range lies within the buffer, and the slice outlives the wait.
         unsafe {
             self.device
-                .upload(from.as_ptr().cast(), self.at(first), size_of_val(from))?
+                .upload(from.as_ptr().cast(), self.at(first), size_of_val(from))?;
         };
         finish(&self.device)
     }
 
-    /// Copies elements, from `first` on, once all that was sent is done.
+    /// Copies the elements from index `first` to `to`, after all submitted work is done.
     pub fn read(&self, first: usize, to: &mut [T]) -> Result<(), Error> {
         assert!(
             first + to.len() <= self.len,
@@ -378,12 +385,13 @@ impl<T: Plain> Buffer<T> {
         // SAFETY: as in `write`.
         unsafe {
             self.device
-                .download(self.at(first), to.as_mut_ptr().cast(), size_of_val(to))?
+                .download(self.at(first), to.as_mut_ptr().cast(), size_of_val(to))?;
         };
         finish(&self.device)
     }
 
-    /// Sends a copy of the first elements of `from`, which must stay as they are until it is done.
+    /// Submits a copy of the first `len` elements of `from`, which must not change until the copy
+    /// is done.
     pub fn send(&self, from: &Locked<T>, len: usize) -> Result<(), Error> {
         assert!(
             len <= self.len && len <= from.len,
@@ -391,14 +399,15 @@ impl<T: Plain> Buffer<T> {
             from.len,
             self.len
         );
-        // SAFETY: so many elements are there on both sides.
+        // SAFETY: the assertion checks that both sides have `len` elements.
         unsafe {
             self.device
                 .upload(from.pointer.cast(), self.address, len * size_of::<T>())
         }
     }
 
-    /// Asks for a copy of the first elements, which is there when a mark set after this is done.
+    /// Submits a copy of the first `len` elements to `to`. The copy is complete when a mark that is
+    /// set afterwards is done.
     pub fn fetch(&self, to: &mut Locked<T>, len: usize) -> Result<(), Error> {
         assert!(
             len <= self.len && len <= to.len,
@@ -414,7 +423,7 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
-/// Waits until all that was sent is done.
+/// Waits until all submitted work is done.
 pub(super) fn finish(device: &Arc<dyn Device>) -> Result<(), Error> {
     let mark = Mark::new(device)?;
     mark.set()?;
@@ -423,12 +432,13 @@ pub(super) fn finish(device: &Arc<dyn Device>) -> Result<(), Error> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // SAFETY: nothing else knows the address; what was sent and uses it is done first.
+        // SAFETY: only this buffer owns the address, and the device finishes submitted work before
+        // it frees memory.
         unsafe { self.device.free(self.address) };
     }
 }
 
-/// Memory of the host that copies to and from a device run through, an array of `T`.
+/// An array of `T` in page-locked host memory, for copies to and from a device.
 pub(super) struct Locked<T> {
     device: Arc<dyn Device>,
     pointer: *mut T,
@@ -441,11 +451,11 @@ unsafe impl<T: Send> Send for Locked<T> {}
 unsafe impl<T: Sync> Sync for Locked<T> {}
 
 impl<T: Plain> Locked<T> {
-    /// `len` elements.
+    /// Allocates `len` elements with default values.
     pub fn new(device: &Arc<dyn Device>, len: usize) -> Result<Locked<T>, Error> {
         let pointer = device.lock((len * size_of::<T>()).max(1))?.cast::<T>();
         for i in 0..len {
-            // SAFETY: so many elements are there.
+            // SAFETY: `len` elements were allocated.
             unsafe { pointer.add(i).write(T::default()) };
         }
         Ok(Locked {
@@ -455,13 +465,14 @@ impl<T: Plain> Locked<T> {
         })
     }
 
-    /// The elements. No copy may be under way: the mark after it says so.
+    /// The elements. The caller waits for the mark after the last copy first: no copy may be in
+    /// flight.
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: all elements were written.
         unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
     }
 
-    /// The elements, to be written. No copy may be under way.
+    /// The elements, for writing. No copy may be in flight.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
@@ -470,12 +481,13 @@ impl<T: Plain> Locked<T> {
 
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
-        // A copy may be under way; when waiting fails, the device is lost and copies nothing.
+        // Wait for a copy that may be in flight. If waiting fails, the device is lost and copies
+        // nothing.
         let _ = finish(&self.device);
-        // SAFETY: it came from the same device with as many bytes.
+        // SAFETY: the pointer came from the same device with the same number of bytes.
         unsafe {
             self.device
-                .unlock(self.pointer.cast(), (self.len * size_of::<T>()).max(1))
+                .unlock(self.pointer.cast(), (self.len * size_of::<T>()).max(1));
         };
     }
 }

@@ -1,4 +1,9 @@
-//! The forward pass on a device, and rating.
+//! The forward pass on a device, and rating with it.
+
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "a pass is a sequence of launches that all have the same condition"
+)]
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,10 +27,10 @@ use crate::kernels::dropout::{Dropout, site};
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
 
-/// Tokens that a GPU rates at once, if not told otherwise: enough to keep it at work.
+/// Default number of tokens that a GPU rates at once, enough to keep it busy.
 pub const TOKEN_BUDGET: usize = 32 * 1024;
 
-/// The most blocks that share the rows of a column kernel.
+/// The largest number of blocks among which a column kernel's rows are divided.
 const ROW_BLOCKS: usize = 1024;
 
 /// An encoder with its head and its weights, in a device's memory.
@@ -34,18 +39,18 @@ pub struct Encoder {
     room: Mutex<Room>,
 }
 
-/// The model, and how it is computed.
+/// The model's configuration, weights and kernels on a device.
 pub(super) struct Core {
     pub device: Arc<dyn Device>,
     pub program: Program,
     pub config: EncoderConfig,
     pub precision: Precision,
     pub values: Arena,
-    /// The matrices in bf16, when that is what is computed with.
+    /// The matrices in bf16, if the model is computed in bf16.
     pub halves: Option<Buffer<u16>>,
 }
 
-/// What rating works in.
+/// Buffers for rating.
 struct Room {
     capacity: Capacity,
     sender: Sender,
@@ -53,7 +58,7 @@ struct Room {
     logits: Locked<f32>,
 }
 
-/// What of a batch decides the loss.
+/// The addresses that the loss needs.
 pub(super) struct Losses {
     pub labels: Address,
     pub targets: Address,
@@ -62,7 +67,8 @@ pub(super) struct Losses {
     pub pooled: Address,
 }
 
-/// Calls `make` with `budget`, and as long as the device's memory does not suffice with half as much, down to the model's longest review.
+/// Calls `make` with `budget` tokens. While the device's memory does not suffice, it retries with
+/// half as many, down to the model's longest review.
 pub(super) fn fitting<T>(
     config: &EncoderConfig,
     budget: usize,
@@ -79,10 +85,12 @@ pub(super) fn fitting<T>(
 }
 
 impl Encoder {
-    /// Puts the model on a device, to rate at most `token_budget` tokens at once: the longest review at least, and less when the memory does not suffice.
+    /// Puts the model on a device, to rate at most `token_budget` tokens at once. The budget is
+    /// raised to the longest review, and reduced when the memory does not suffice.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks; [`Error::Device`] for a model that the kernels do not compute;
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match
+    /// `config`; [`Error::Device`] for a model that the kernels do not support;
     /// [`Error::DeviceMemory`] when the memory does not suffice for the longest review.
     pub fn new(
         device: &Arc<dyn Device>,
@@ -162,7 +170,7 @@ impl Core {
         Ok(core)
     }
 
-    /// Brings the bf16 copy of the matrices up to date.
+    /// Updates the bf16 copy of the matrices.
     fn round_matrices(&self) -> Result<(), Error> {
         let Some(halves) = &self.halves else {
             return Ok(());
@@ -176,7 +184,8 @@ impl Core {
             halves: halves.start().into(),
             count: halves.len() as u32,
         };
-        self.program.launch([blocks, 1, 1], arguments)
+        // SAFETY: both buffers have `count` elements and more.
+        unsafe { self.program.launch([blocks, 1, 1], arguments) }
     }
 
     /// The logits of a batch of any size.
@@ -202,7 +211,8 @@ impl Core {
             };
             let part = PackedBatch::new(&group.iter().map(review).collect::<Vec<_>>())?;
             let sent = sender.send(&part, tile(&self.config), None)?;
-            self.forward(&sent, tape, None)?;
+            // SAFETY: the group fits the capacity that the tape was made for.
+            unsafe { self.forward(&sent, tape, None) }?;
             tape.logits.fetch(room, part.reviews() * LABELS)?;
             copied.set()?;
             copied.wait()?;
@@ -212,7 +222,7 @@ impl Core {
         Ok(out)
     }
 
-    /// The address of a matrix as products take it.
+    /// The address of a matrix in the precision that products read.
     pub fn matrix(&self, at: &LinearAt) -> Address {
         match &self.halves {
             Some(halves) => halves.at(at.weight.start),
@@ -230,8 +240,11 @@ impl Core {
         (width * self.precision.bytes()) as Address
     }
 
-    /// A product of a linear layer, of which the operands and the result lie at these addresses.
-    pub fn multiply(
+    /// A product of a linear layer with operands and result at these addresses.
+    ///
+    /// # Safety
+    /// The addresses must be those of matrices of the product's sizes in this device's memory.
+    pub unsafe fn multiply(
         &self,
         form: Form,
         at: &LinearAt,
@@ -247,24 +260,27 @@ impl Core {
             Write::Stored => (false, false),
             Write::Wide { add } => (true, add),
         };
-        // SAFETY: the addresses are those of buffers for the most rows that a batch may have, and of the layer's weight.
-        unsafe {
-            self.device.multiply(&Product {
-                form,
-                rows,
-                outputs,
-                inputs,
-                operands,
-                result,
-                precision: self.precision,
-                wide,
-                add,
-            })
-        }
+        self.device.multiply(&Product {
+            form,
+            rows,
+            outputs,
+            inputs,
+            operands,
+            result,
+            precision: self.precision,
+            wide,
+            add,
+        })
     }
 
     /// y = x wᵀ
-    fn linear(&self, at: &LinearAt, rows: usize, x: Address, y: Address) -> Result<(), Error> {
+    unsafe fn linear(
+        &self,
+        at: &LinearAt,
+        rows: usize,
+        x: Address,
+        y: Address,
+    ) -> Result<(), Error> {
         self.multiply(
             Form::Output,
             at,
@@ -285,29 +301,41 @@ impl Core {
         }
     }
 
-    /// Threshold and scale of a dropout, which is in force when a batch has streams.
+    /// Threshold and scale of a dropout, which is active only if the batch has random streams.
     pub fn dropout(batch: &Sent, rate: f32) -> (u32, f32) {
         Dropout::new(rate)
             .filter(|_| batch.keys != NONE)
             .map_or((0, 1.0), Dropout::parts)
     }
 
-    /// Blocks of a kernel that takes `rows` rows, a warp each.
+    /// Number of blocks of a kernel with one warp per row.
     pub fn row_blocks(rows: usize) -> [usize; 3] {
         [rows.div_ceil(ROW_WARPS as usize), 1, 1]
     }
 
-    /// Blocks side by side over a row.
+    /// Number of blocks that cover a row of `columns` elements.
     pub fn column_blocks(&self, columns: usize) -> usize {
         columns.div_ceil(COLUMN_THREADS as usize * vector(&self.config))
     }
 
-    /// The logits of a batch; in training its losses too, and what the backward pass needs.
-    pub fn forward(&self, batch: &Sent, tape: &Tape, losses: Option<&Losses>) -> Result<(), Error> {
+    /// Computes the logits of a batch. In training it also computes the losses and keeps what the
+    /// backward pass needs.
+    ///
+    /// # Safety
+    /// The tape, and the buffers of the losses, must have room for the batch.
+    pub unsafe fn forward(
+        &self,
+        batch: &Sent,
+        tape: &Tape,
+        losses: Option<&Losses>,
+    ) -> Result<(), Error> {
         self.embed(batch, tape)?;
         let layout = &self.values.placement.layout;
-        for (i, at) in layout.layers.iter().enumerate() {
-            self.layer(batch, tape, i, at)?;
+        for index in 0..layout.layers.len() {
+            let layer = self.layer(batch, tape, index);
+            let residual = self.project(batch, &layer)?;
+            self.attend(batch, tape, &layer, residual)?;
+            self.feed_forward(batch, tape, &layer)?;
         }
         self.linear(
             &layout.pooler,
@@ -340,7 +368,7 @@ impl Core {
         )
     }
 
-    fn embed(&self, batch: &Sent, tape: &Tape) -> Result<(), Error> {
+    unsafe fn embed(&self, batch: &Sent, tape: &Tape) -> Result<(), Error> {
         let layout = &self.values.placement.layout;
         let (threshold, drop_scale) = Core::dropout(batch, self.config.hidden_dropout);
         let arguments = Embed {
@@ -369,20 +397,20 @@ impl Core {
             .launch(Core::row_blocks(batch.tokens), arguments)
     }
 
-    /// What attention of a layer reads.
-    pub fn attention(
-        &self,
-        batch: &Sent,
-        here: &LayerTape,
-        index: usize,
-        at: &LayerAt,
-    ) -> Attention {
+    /// The attention operands of a layer.
+    pub fn attention(&self, batch: &Sent, layer: &Layer<'_>) -> Attention {
+        let Layer {
+            index,
+            at,
+            here,
+            is_last,
+            ..
+        } = *layer;
         let h = self.config.hidden_size;
-        let last = index + 1 == self.config.layers;
         let (threshold, drop_scale) = Core::dropout(batch, self.config.attention_dropout);
         let projected = here.projected.start();
         let (q, kv, q_stride, kv_stride) = match &here.first {
-            Some([_, query]) if last => (query.start(), projected, h, 2 * h),
+            Some([_, query]) if is_last => (query.start(), projected, h, 2 * h),
             _ => (projected, projected + self.bytes(h), 3 * h, 3 * h),
         };
         Attention {
@@ -399,20 +427,53 @@ impl Core {
             scale: 1.0 / (self.config.head_size() as f32).sqrt(),
             threshold,
             drop_scale,
-            first_only: last.into(),
+            first_only: is_last.into(),
         }
     }
 
-    /// One layer: from its x to that of the next one, and the last, from the first token of each review to the tape's `first`.
-    fn layer(&self, batch: &Sent, tape: &Tape, index: usize, at: &LayerAt) -> Result<(), Error> {
-        let config = &self.config;
-        let buffers = tape.layers.len();
-        let here = &tape.layers[index % buffers];
-        let last = index + 1 == config.layers;
-        let rows = if last { batch.reviews } else { batch.tokens };
+    /// The layer `index` of a batch.
+    pub fn layer<'a>(&'a self, batch: &Sent, tape: &'a Tape, index: usize) -> Layer<'a> {
+        let is_last = index + 1 == self.config.layers;
+        Layer {
+            index,
+            at: &self.values.placement.layout.layers[index],
+            here: &tape.layers[index % tape.layers.len()],
+            is_last,
+            rows: if is_last { batch.reviews } else { batch.tokens },
+        }
+    }
+
+    /// Blocks of an attention kernel that works on the layer's queries.
+    pub fn query_blocks(&self, batch: &Sent, layer: &Layer<'_>) -> [usize; 3] {
+        let blocks = if layer.is_last {
+            batch.reviews
+        } else {
+            batch.tile_count
+        };
+        [blocks, self.config.heads, 1]
+    }
+
+    /// The dropout after the attention's output: BERT has one, DistilBERT has none.
+    pub fn attention_output_dropout(&self) -> f32 {
+        match self.config.architecture {
+            Architecture::Bert => self.config.hidden_dropout,
+            Architecture::DistilBert => 0.0,
+        }
+    }
+
+    /// Computes queries, keys and values. Returns the rows of the layer's input that are its
+    /// residual: all, or in the last layer those of the first tokens.
+    unsafe fn project(&self, batch: &Sent, layer: &Layer<'_>) -> Result<Address, Error> {
+        let Layer {
+            at,
+            here,
+            is_last,
+            rows,
+            ..
+        } = *layer;
         let x = here.x.start();
-        let asked = match &here.first {
-            Some([first, query]) if last => {
+        match &here.first {
+            Some([first, query]) if is_last => {
                 let arguments = GatherFirst {
                     x: x.into(),
                     starts: batch.starts.into(),
@@ -422,115 +483,100 @@ impl Core {
                 self.program.launch(Core::row_blocks(rows), arguments)?;
                 self.linear(&at.query, rows, first.start(), query.start())?;
                 self.linear(&at.key_value, batch.tokens, x, here.projected.start())?;
-                first.start()
+                Ok(first.start())
             }
             _ => {
                 self.linear(&at.query_key_value(), rows, x, here.projected.start())?;
-                x
+                Ok(x)
             }
-        };
-        let blocks = [
-            if last {
-                batch.reviews
-            } else {
-                batch.tile_count
-            },
-            config.heads,
-            1,
-        ];
-        let of = self.attention(batch, here, index, at);
-        self.program.launch(
-            blocks,
-            AttentionForward {
-                of,
-                context: here.context.start().into(),
-                log_sums: here.log_sums.start().into(),
-            },
-        )?;
+        }
+    }
 
-        self.linear(
-            &at.attention_output,
-            rows,
-            here.context.start(),
-            tape.added.start(),
-        )?;
-        // BERT drops here; DistilBERT does not.
-        let rate = if config.architecture == Architecture::Bert {
-            config.hidden_dropout
-        } else {
-            0.0
+    /// Attention, its output layer, and the first LayerNorm: writes `attended`.
+    unsafe fn attend(
+        &self,
+        batch: &Sent,
+        tape: &Tape,
+        layer: &Layer<'_>,
+        residual: Address,
+    ) -> Result<(), Error> {
+        let Layer { at, here, rows, .. } = *layer;
+        let arguments = AttentionForward {
+            of: self.attention(batch, layer),
+            context: here.context.start().into(),
+            log_sums: here.log_sums.start().into(),
         };
+        self.program
+            .launch(self.query_blocks(batch, layer), arguments)?;
+        let (context, x) = (here.context.start(), tape.added.start());
+        self.linear(&at.attention_output, rows, context, x)?;
         let added = Added {
-            x: tape.added.start(),
+            x,
             by: &at.attention_output,
-            rate,
-            site: site::attention_output(index),
+            rate: self.attention_output_dropout(),
+            site: site::attention_output(layer.index),
         };
         self.add_norm(
             batch,
-            last,
+            layer.is_last,
             added,
-            asked,
+            residual,
             &at.attention_norm,
             &here.attention,
             here.attended.start(),
-        )?;
+        )
+    }
 
-        self.linear(
-            &at.feed_forward_in,
-            rows,
-            here.attended.start(),
-            here.inner.start(),
-        )?;
-        let blocks = [
-            self.column_blocks(config.intermediate_size),
-            rows.min(ROW_BLOCKS),
-            1,
-        ];
-        let bias = self.bias(&at.feed_forward_in);
-        self.program.launch(
-            blocks,
-            Activate {
-                x: here.inner.start().into(),
-                bias: bias.into(),
-                y: tape.active.start().into(),
-                rows: rows as u32,
-            },
-        )?;
-        self.linear(
-            &at.feed_forward_out,
-            rows,
-            tape.active.start(),
-            tape.added.start(),
-        )?;
-        let added = Added {
-            x: tape.added.start(),
-            by: &at.feed_forward_out,
-            rate: config.hidden_dropout,
-            site: site::output(index),
+    /// The feed-forward network and the second LayerNorm. The result is the next layer's `x`; that
+    /// of the last layer is the tape's `first`.
+    unsafe fn feed_forward(
+        &self,
+        batch: &Sent,
+        tape: &Tape,
+        layer: &Layer<'_>,
+    ) -> Result<(), Error> {
+        let Layer { at, here, rows, .. } = *layer;
+        let (attended, inner) = (here.attended.start(), here.inner.start());
+        self.linear(&at.feed_forward_in, rows, attended, inner)?;
+        let columns = self.column_blocks(self.config.intermediate_size);
+        let arguments = Activate {
+            x: inner.into(),
+            bias: self.bias(&at.feed_forward_in).into(),
+            y: tape.active.start().into(),
+            rows: rows as u32,
         };
-        let next = if last {
+        self.program
+            .launch([columns, rows.min(ROW_BLOCKS), 1], arguments)?;
+        let (active, x) = (tape.active.start(), tape.added.start());
+        self.linear(&at.feed_forward_out, rows, active, x)?;
+        let added = Added {
+            x,
+            by: &at.feed_forward_out,
+            rate: self.config.hidden_dropout,
+            site: site::output(layer.index),
+        };
+        let next = if layer.is_last {
             tape.first.start()
         } else {
-            tape.layers[(index + 1) % buffers].x.start()
+            tape.layers[(layer.index + 1) % tape.layers.len()].x.start()
         };
         self.add_norm(
             batch,
-            last,
+            layer.is_last,
             added,
-            here.attended.start(),
+            attended,
             &at.output_norm,
             &here.output,
             next,
         )
     }
 
-    /// y = LayerNorm(residual + what is added), its sum and moments kept.
+    /// y = LayerNorm(residual + added); the sum and its moments are kept.
     #[allow(
         clippy::too_many_arguments,
         reason = "a kernel takes its operands one by one"
     )]
-    fn add_norm(
+    unsafe fn add_norm(
         &self,
         batch: &Sent,
         first: bool,
@@ -562,19 +608,31 @@ impl Core {
     }
 }
 
-/// How a product is written.
+/// One layer of a batch. Its rows are tokens; in the last layer, which computes only the first
+/// token of each review, they are reviews.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pub index: usize,
+    pub at: &'a LayerAt,
+    /// The activations that it keeps.
+    pub here: &'a LayerTape,
+    pub is_last: bool,
+    pub rows: usize,
+}
+
+/// How the result of a product is written.
 #[derive(Clone, Copy)]
 pub(super) enum Write {
-    /// As activations are stored.
+    /// In the activations' precision.
     Stored,
-    /// In f32, over what is there or added to it.
+    /// In f32, replacing the existing values or added to them.
     Wide {
-        /// Whether it is added.
+        /// Whether the product is added to the existing values.
         add: bool,
     },
 }
 
-/// What a linear layer adds to the residual, and its dropout.
+/// A linear layer's output that is added to the residual, and its dropout.
 struct Added<'a> {
     x: Address,
     by: &'a LinearAt,

@@ -1,4 +1,5 @@
-//! Steps of training on a device. The host sends work ahead and never waits for a step; what a step came to arrives by and by, in order.
+//! Training steps on a device. The host submits steps ahead and does not wait for each one; their
+//! reports arrive later, in order.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,54 +21,57 @@ use crate::fused::update::Update;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS};
 
-/// Elements of a piece of a tensor, which a block updates.
+/// Elements of a piece of a tensor. One block updates one piece.
 const PIECE: usize = 32 * 1024;
 
-/// Steps whose numbers may be on their way to the device.
+/// Steps whose rates and targets may be in flight to the device.
 const SLOTS: usize = 4;
 
-/// The reviews of a step, and what is done with them.
+/// The reviews of a training step, and its targets and updates.
 pub struct Step<'a> {
     /// Token ids of each review.
     pub reviews: &'a [&'a [u32]],
-    /// A stream of random numbers for each.
+    /// The key of each review's random stream.
     pub keys: &'a [u64],
     /// The label of each, 0 to 4.
     pub labels: &'a [usize],
-    /// The targets t of each label: the loss of a review is -Σ t_c ln p_c, and that of the step the sum over its reviews, so that the mean's divisor is in them.
+    /// The targets t of each label. The loss of a review is -Σ t_c ln p_c. The loss of the step is
+    /// the sum over its reviews, so the targets include the mean's divisor.
     pub targets: [[f32; LABELS]; LABELS],
-    /// The update of each tensor of the layout, but for `clip`, which the device decides; none for a tensor that stays as it is.
+    /// The update of each tensor of the layout, without `clip`, which the device computes; `None`
+    /// for a frozen tensor.
     pub updates: &'a [Option<Update>],
     /// The norm to which the gradient is clipped.
     pub max_norm: f32,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The step's loss.
     pub loss: f64,
-    /// The gradient's norm before clipping. When it or the loss is no number, this step moved nothing, and neither did those that follow it.
+    /// The gradient's norm before clipping. If it or the loss is NaN or infinite, neither this step
+    /// nor any later step changed the weights.
     pub norm: f64,
     /// The sum of squares of each tensor's gradient.
     pub squares: Vec<f32>,
 }
 
-/// What a learner is made of.
+/// Settings of a learner.
 pub struct Settings<'a> {
-    /// What to compute with.
+    /// Precision of the computation.
     pub precision: Precision,
-    /// How far down gradients are asked for.
+    /// The lowest part of the model that needs gradients.
     pub depth: Depth,
-    /// Whether each tensor of the layout moves.
+    /// Whether each tensor of the layout is trained.
     pub trained: &'a [bool],
-    /// Tokens to be computed at once; see [`Learner::token_budget`].
+    /// Tokens to compute at once; see [`Learner::token_budget`].
     pub token_budget: usize,
-    /// The most reviews of a step.
+    /// The largest number of reviews in a step.
     pub reviews: usize,
 }
 
-/// A model in training on a device, with its optimiser.
+/// A model being trained on a device, with its optimiser.
 pub struct Learner {
     pub(super) core: Core,
     room: Mutex<Room>,
@@ -76,40 +80,40 @@ pub struct Learner {
     first_moment: Arena,
     second_moment: Arena,
     pieces: Pieces,
-    /// A step's numbers: rates of all tensors, targets of all labels.
+    /// A step's rates of all tensors, followed by the targets of all labels.
     numbers: Buffer<f32>,
     number_slots: Vec<(Locked<f32>, Mark)>,
     turn: usize,
     /// The clipping factor, and whether the optimiser is halted.
     state: Buffer<u32>,
     report: Buffer<f32>,
-    /// Reports on their way, in the order of their steps, and room for more.
+    /// Reports in flight, in the order of their steps, and slots that are free for more.
     pending: VecDeque<(Locked<f32>, Mark)>,
     idle: Vec<(Locked<f32>, Mark)>,
-    /// Token ids that occurred in the step.
+    /// Token ids that have occurred in the step.
     seen: HashSet<u32>,
     steps: u32,
     most_reviews: usize,
 }
 
-/// What batches are computed in.
+/// Buffers for computing batches.
 struct Room {
     sender: Sender,
     tape: Tape,
     grad: GradientTape,
     logits: Locked<f32>,
-    /// Of each review of a step.
+    /// The loss of each review of a step.
     losses: Buffer<f32>,
 }
 
 /// The trained tensors, cut into pieces.
 struct Pieces {
-    /// Start, length and tensor of each.
+    /// Start, length and tensor of each piece.
     table: Buffer<u32>,
     count: usize,
-    /// Where those of each tensor begin.
+    /// Index of the first piece of each tensor.
     starts: Buffer<u32>,
-    /// The sum of squares of each one's gradient.
+    /// The sum of squares of each piece's gradient.
     sums: Buffer<f32>,
 }
 
@@ -149,11 +153,13 @@ impl Pieces {
 }
 
 impl Learner {
-    /// Puts a model on a device to be trained.
+    /// Puts a model on a device for training.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks; [`Error::Device`] for a model that the kernels do not compute;
-    /// [`Error::DeviceMemory`] when the memory does not suffice for the model and its longest review.
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match
+    /// `config`; [`Error::Device`] for a model that the kernels do not support;
+    /// [`Error::DeviceMemory`] when the memory does not suffice for the model and its longest
+    /// review.
     pub fn new(
         device: &Arc<dyn Device>,
         config: &EncoderConfig,
@@ -186,7 +192,7 @@ impl Learner {
         let numbers = 2 * tensors + LABELS * LABELS;
         let slot = |_| Ok((Locked::new(device, numbers)?, Mark::new(device)?));
         let (room, capacity) = fitting(config, settings.token_budget, |tokens| {
-            // More than a step's: evaluations take more reviews at once.
+            // Allow for more reviews than a step has, because evaluations rate more at once.
             let capacity = Capacity {
                 tokens,
                 reviews: settings.reviews.max(tokens / 8).min(tokens),
@@ -221,7 +227,8 @@ impl Learner {
         })
     }
 
-    /// Tokens that are computed at once: those that were asked for, or the longest review if that is more; and when the memory did not suffice, half as many, as often as needed.
+    /// Tokens that are computed at once: the number that was set, or the length of the longest
+    /// review if that is larger. It was halved as often as needed to fit the memory.
     pub fn token_budget(&self) -> usize {
         self.capacity.tokens
     }
@@ -231,11 +238,11 @@ impl Learner {
         &self.core.values.placement.layout
     }
 
-    /// Sends a step, and does not wait for it. What it comes to is found by [`Learner::reports`].
+    /// Submits a step without waiting for it. Its result arrives through [`Learner::reports`].
     ///
     /// # Errors
-    /// [`Error::Input`] for a token id beyond the vocabulary, a review longer than the positions, or more reviews than the learner was made for; [`Error::Device`] when the
-    /// device fails.
+    /// [`Error::Input`] for a token id beyond the vocabulary, a review longer than the positions,
+    /// or more reviews than the learner was created for; [`Error::Device`] when the device fails.
     pub fn step(&mut self, step: &Step<'_>) -> Result<(), Error> {
         if step.reviews.len() > self.most_reviews {
             return Err(Error::Input(format!(
@@ -252,12 +259,12 @@ impl Learner {
                 PackedBatch::new(&group.iter().map(|i| step.reviews[*i]).collect::<Vec<_>>())
             })
             .collect::<Result<_, Error>>()?;
-        // Before anything is sent: a step is done as a whole or not at all.
+        // Check all batches before anything is submitted: a step is done completely or not at all.
         batches
             .iter()
             .try_for_each(|batch| self.core.config.check(batch))?;
         self.send_numbers(step)?;
-        // Marks of rows begin at 1: fresh ones are 0.
+        // Steps count from 1, because the rows' marks are initially 0.
         self.steps += 1;
         self.seen.clear();
         let mut before = 0;
@@ -268,7 +275,7 @@ impl Learner {
         self.update(step, before)
     }
 
-    /// Sends the rates of all tensors and the targets of all labels.
+    /// Uploads the rates of all tensors and the targets of all labels.
     fn send_numbers(&mut self, step: &Step<'_>) -> Result<(), Error> {
         let (slot, copied) = &mut self.number_slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
@@ -286,7 +293,8 @@ impl Learner {
         copied.set()
     }
 
-    /// Forward and backward pass of a batch: the reviews `group` of the step, after `before` others.
+    /// Forward and backward pass of one batch: the reviews `group` of the step. `before` reviews of
+    /// the step precede it.
     fn batch(
         &mut self,
         step: &Step<'_>,
@@ -324,9 +332,10 @@ impl Learner {
             d_logits: room.grad.logits.start(),
             pooled: room.grad.pooled.start(),
         };
-        core.forward(&sent, &room.tape, Some(&losses))?;
+        // SAFETY: the batch was packed for the capacity of the tape and of the losses.
+        unsafe { core.forward(&sent, &room.tape, Some(&losses)) }?;
         let (tape, grad, mark) = (&room.tape, &room.grad, self.steps);
-        Backward {
+        let backward = Backward {
             core,
             batch: &sent,
             lesson: &lesson,
@@ -335,11 +344,12 @@ impl Learner {
             sums,
             add: before > 0,
             mark,
-        }
-        .run()
+        };
+        // SAFETY: the forward pass above filled the tape with this batch.
+        unsafe { backward.run() }
     }
 
-    /// Clips, updates, and asks for the report.
+    /// Clips the gradient, updates the weights and requests the report.
     fn update(&mut self, step: &Step<'_>, reviews: usize) -> Result<(), Error> {
         let placement = &self.core.values.placement;
         let program = &self.core.program;
@@ -350,14 +360,14 @@ impl Learner {
             mark: self.steps,
             words: placement.words().start as u32,
         };
-        program.launch(
-            blocks,
-            SquareSums {
-                of,
-                pieces: self.pieces.table.start().into(),
-                sums: self.pieces.sums.start().into(),
-            },
-        )?;
+        let arguments = SquareSums {
+            of,
+            pieces: self.pieces.table.start().into(),
+            sums: self.pieces.sums.start().into(),
+        };
+        // SAFETY: here and below, the buffers are those of this model, and the pieces cover its
+        // weights.
+        unsafe { program.launch(blocks, arguments) }?;
         let tensors = placement.layout.tensors().len();
         let arguments = Clip {
             sums: self.pieces.sums.start().into(),
@@ -375,7 +385,8 @@ impl Learner {
             reviews: reviews as u32,
             max_norm: step.max_norm,
         };
-        program.launch([1, 1, 1], arguments)?;
+        // SAFETY: as above; there is a loss for each review of the step.
+        unsafe { program.launch([1, 1, 1], arguments) }?;
         let arguments = AdamW {
             of,
             pieces: self.pieces.table.start().into(),
@@ -385,7 +396,7 @@ impl Learner {
             first: self.first_moment.start().into(),
             second: self.second_moment.start().into(),
             halves: self.core.halves.as_ref().map_or(NONE, Buffer::start).into(),
-            // The same for all: it depends on the number of updates alone.
+            // `root` is the same for all tensors, because it depends only on the number of updates.
             root: step
                 .updates
                 .iter()
@@ -394,7 +405,8 @@ impl Learner {
                 .map_or(1.0, |update| update.root),
             matrices: placement.matrices() as u32,
         };
-        program.launch(blocks, arguments)?;
+        // SAFETY: as above.
+        unsafe { program.launch(blocks, arguments) }?;
         let (mut slot, arrived) = match self.idle.pop() {
             Some(slot) => slot,
             None => (
@@ -408,7 +420,8 @@ impl Learner {
         Ok(())
     }
 
-    /// What steps came to, in their order: those that have arrived, or, if `all`, those of all steps, once they are done.
+    /// Results of steps, in order: those that have arrived or, if `all`, those of all submitted
+    /// steps, for which it waits.
     ///
     /// # Errors
     /// [`Error::Device`] when the device failed.
@@ -432,7 +445,7 @@ impl Learner {
         Ok(out)
     }
 
-    /// All weights, once all that was sent is done.
+    /// All weights, after all submitted work is done.
     ///
     /// # Errors
     /// [`Error::Device`] when the device failed.
@@ -440,7 +453,7 @@ impl Learner {
         self.core.values.read()
     }
 
-    /// First and second moments, likewise.
+    /// First and second moments, after all submitted work is done.
     ///
     /// # Errors
     /// As [`Learner::values`].
@@ -448,7 +461,7 @@ impl Learner {
         Ok([self.first_moment.read()?, self.second_moment.read()?])
     }
 
-    /// Goes on from these moments.
+    /// Replaces the optimiser's first and second moments.
     ///
     /// # Errors
     /// As [`Learner::values`].
@@ -457,7 +470,8 @@ impl Learner {
         self.second_moment.write(second)
     }
 
-    /// The gradients of the last step, as the weights lie; rows of the word embedding that did not occur are zero.
+    /// The gradients of the last step, in the layout's order. Rows of the word embedding that did
+    /// not occur are zero.
     ///
     /// # Errors
     /// As [`Learner::values`].
@@ -478,7 +492,7 @@ impl Learner {
     }
 }
 
-/// Rates with the weights as they are when all that was sent is done.
+/// Rates with the weights as they are after all submitted work is done.
 impl Engine for Learner {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);

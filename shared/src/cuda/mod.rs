@@ -1,13 +1,17 @@
-//! The encoder on a GPU: the same forward and backward pass as [`fused`](crate::fused), which is its reference, as kernels of our own between cuBLAS' products.
+//! The encoder on a GPU. It computes the same forward and backward pass as [`fused`](crate::fused),
+//! its reference, with our own kernels between cuBLAS products.
 //!
-//! Nothing of CUDA is needed to build it: driver, compiler and cuBLAS are found when the program runs, and the kernels, which travel as source, are compiled then, for the device
-//! and the model at hand. A machine without a GPU hears what is missing. The tests run the same kernels without one, on an emulated device.
+//! CUDA is not needed at build time. The driver, NVRTC and cuBLAS are loaded at run time. The
+//! kernels are embedded as source and compiled at run time for the device and the model. Without a
+//! GPU an error says what is missing. The tests run the same kernels without a GPU, on an emulated
+//! device.
 //!
-//! - [`device`]: the narrow door behind which a GPU and the emulated device stand; [`driver`]: the GPU.
+//! - [`device`]: the interface that the GPU and the emulated device implement; [`driver`]: the GPU.
 //! - `arguments`, `program`, `kernels/*.cu`: the kernels.
-//! - `arena`: weights, gradients and moments as they lie on the device; `tape`: activations.
-//! - `batch`: what of a batch goes to the device, in one copy.
-//! - [`encoder`]: forward; `backward`; [`learner`]: steps of training, without the host waiting.
+//! - `arena`: weights, gradients and moments on the device; `tape`: activations.
+//! - `batch`: uploads a batch in one copy.
+//! - [`encoder`]: the forward pass; `backward`: the backward pass; [`learner`]: training steps that
+//!   the host does not wait for.
 
 mod arena;
 mod arguments;
@@ -31,8 +35,9 @@ pub use self::encoder::Encoder;
 pub use self::learner::Learner;
 pub use crate::fused::Precision;
 
-/// On a GPU activations and the copy of the matrices that is multiplied are stored in it too. Sums, LayerNorm, softmax, the loss, gradients of weights, and the weights that the
-/// optimiser moves are f32 in both.
+/// On a GPU, activations and the copy of the matrices that products read are stored in this
+/// precision too. Sums, LayerNorm, softmax, the loss, gradients of weights and the master weights
+/// are always f32.
 impl Precision {
     /// Bytes of a number.
     pub(crate) fn bytes(self) -> usize {

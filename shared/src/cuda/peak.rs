@@ -1,4 +1,4 @@
-//! How fast a device multiplies matrices at its best.
+//! A device's peak rate of matrix products.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,17 +7,20 @@ use super::Precision;
 use super::device::{Buffer, Device, Form, Mark, Product};
 use crate::Error;
 
-/// Products that go to the device together, so that the host's part does not count.
+/// Products submitted together, so that the host's overhead does not count.
 const TOGETHER: usize = 10;
 
-/// 10^9 operations a second in products of `side` x `side` matrices: the best of several rounds.
+/// Measures 10^9 floating-point operations per second in products of `side` x `side` matrices: the
+/// best of five rounds.
 ///
 /// # Errors
-/// [`Error::DeviceMemory`] when three such matrices do not fit; [`Error::Device`] when the device fails.
+/// [`Error::DeviceMemory`] when three such matrices do not fit; [`Error::Device`] when the device
+/// fails.
 pub fn peak(device: &Arc<dyn Device>, precision: Precision, side: usize) -> Result<f64, Error> {
     let matrix = || Buffer::<u8>::zeroed(device, side * side * precision.bytes());
     let [a, b, c] = [matrix()?, matrix()?, matrix()?];
-    // Zeros multiply faster than numbers on some chips: each byte 0x3c is about 0.01 in f32 and in bf16.
+    // Some chips multiply zeros faster than other numbers. If each byte is 0x3c, a number is about
+    // 0.01 in both f32 and bf16.
     for operand in [&a, &b] {
         operand.write(0, &vec![0x3c; side * side * precision.bytes()])?;
     }
@@ -37,7 +40,7 @@ pub fn peak(device: &Arc<dyn Device>, precision: Precision, side: usize) -> Resu
     for _ in 0..5 {
         let clock = Instant::now();
         for _ in 0..TOGETHER {
-            // SAFETY: all three matrices are there in this size.
+            // SAFETY: all three matrices are allocated in this size.
             unsafe { device.multiply(&product)? };
         }
         done.set()?;

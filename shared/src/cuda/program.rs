@@ -10,35 +10,35 @@ use super::device::{Device, Function};
 use crate::config::{Activation, Architecture};
 use crate::{EncoderConfig, Error, LABELS};
 
-/// Threads that go in step, and exchange registers.
+/// Threads of a warp, which run in lockstep and can exchange registers.
 pub(super) const WARP: u32 = 32;
-/// Rows that a block works on, a warp each.
+/// Rows of a block, one warp per row.
 pub(super) const ROW_WARPS: u32 = 8;
 pub(super) const ROW_THREADS: u32 = ROW_WARPS * WARP;
-/// Threads side by side over a row.
+/// Threads of a block in a column kernel, side by side along a row.
 pub(super) const COLUMN_THREADS: u32 = 64;
-/// Columns of a block that sums over rows, and threads for each.
+/// Columns of a block that sums over rows, and the number of threads per column.
 pub(super) const COLUMNS: u32 = 32;
 pub(super) const GROUPS: u32 = 8;
 pub(super) const GROUP_THREADS: u32 = COLUMNS * GROUPS;
 pub(super) const ATTENTION_WARPS: u32 = 8;
 pub(super) const ATTENTION_THREADS: u32 = ATTENTION_WARPS * WARP;
-/// Reviews of a block in the head.
+/// Reviews of a block in the head, one warp per review.
 pub(super) const HEAD_WARPS: u32 = 4;
 pub(super) const HEAD_THREADS: u32 = HEAD_WARPS * WARP;
 pub(super) const UPDATE_THREADS: u32 = 256;
 pub(super) const CLIP_WARPS: u32 = 8;
 pub(super) const CLIP_THREADS: u32 = CLIP_WARPS * WARP;
 
-/// The widest head whose tiles fit the shared memory that every block may have.
+/// The widest attention head whose tiles fit the shared memory that every block may use.
 const WIDEST_HEAD: usize = 128;
 
-/// Tokens of a head that a block of attention works on.
+/// Tokens of a tile, which one attention block computes for one head.
 pub(super) fn tile(config: &EncoderConfig) -> usize {
     if config.head_size() > 64 { 16 } else { 32 }
 }
 
-/// Elements that a thread of a column kernel takes at once.
+/// Elements that a thread of a column kernel processes at once.
 pub(super) fn vector(config: &EncoderConfig) -> usize {
     if config.hidden_size.is_multiple_of(8) && config.intermediate_size.is_multiple_of(8) {
         8
@@ -47,10 +47,10 @@ pub(super) fn vector(config: &EncoderConfig) -> usize {
     }
 }
 
-/// The source for a model: its constants, the kernels' arguments, the kernels.
+/// The kernels' source for a model: its constants, the argument structs and the kernels.
 ///
 /// # Errors
-/// [`Error::Device`] for a model that the kernels do not compute.
+/// [`Error::Device`] for a model that the kernels do not support.
 pub(super) fn source(config: &EncoderConfig, precision: Precision) -> Result<String, Error> {
     let head = config.head_size();
     if head > WIDEST_HEAD {
@@ -101,7 +101,7 @@ pub(super) fn source(config: &EncoderConfig, precision: Precision) -> Result<Str
     Ok(out)
 }
 
-/// Kernels ready to be launched.
+/// Compiled kernels.
 pub(super) struct Program {
     device: Arc<dyn Device>,
     functions: HashMap<&'static str, Function>,
@@ -111,7 +111,7 @@ impl Program {
     /// Compiles the kernels for a model.
     ///
     /// # Errors
-    /// As [`source`], and when the device's compiler refuses them.
+    /// As [`source`]; [`Error::Device`] also when the device's compiler fails.
     pub fn new(
         device: &Arc<dyn Device>,
         config: &EncoderConfig,
@@ -124,15 +124,20 @@ impl Program {
         })
     }
 
-    /// Launches a kernel on `blocks` blocks; with none, nothing.
+    /// Launches a kernel on a grid of `blocks`; does nothing if the grid is empty.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device refuses.
-    pub fn launch<K: Kernel>(&self, blocks: [usize; 3], arguments: K) -> Result<(), Error> {
+    /// [`Error::Device`] when the device fails.
+    ///
+    /// # Safety
+    /// The arguments' addresses must be those of buffers in this device's memory, of the sizes that
+    /// the kernel's documentation states for this grid.
+    pub unsafe fn launch<K: Kernel>(&self, blocks: [usize; 3], arguments: K) -> Result<(), Error> {
         if blocks.contains(&0) {
             return Ok(());
         }
-        // SAFETY: `K` is plain data; its bytes, padding among them, are read as the struct that the kernel was compiled with.
+        // SAFETY: `K` is plain data. Its bytes, including padding, are read as the struct that the
+        // kernel was compiled with.
         let bytes = unsafe {
             std::slice::from_raw_parts(
                 (&raw const arguments).cast::<MaybeUninit<u8>>(),
@@ -144,7 +149,7 @@ impl Program {
             .functions
             .get(K::NAME)
             .ok_or_else(|| Error::Device(format!("no kernel {}", K::NAME)))?;
-        // SAFETY: the arguments' addresses are those of buffers that the caller owns, of the sizes that the kernel's documentation says.
+        // SAFETY: the caller guarantees it.
         unsafe { self.device.launch(*function, blocks, K::THREADS, bytes) }
     }
 }

@@ -1,4 +1,4 @@
-//! Memory for what the passes leave for each other: sized once, for the most tokens that a batch may hold, and used again.
+//! Buffers for activations and their gradients, allocated once for the largest batch and reused.
 
 use std::sync::Arc;
 
@@ -6,46 +6,51 @@ use super::Precision;
 use super::device::{Buffer, Device};
 use crate::{EncoderConfig, Error, LABELS};
 
-/// The most that a batch may hold.
+/// The largest batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub tokens: usize,
     pub reviews: usize,
 }
 
-/// What the forward pass leaves.
+/// Activations of the forward pass.
 pub(super) struct Tape {
-    /// The sum that the embeddings' LayerNorm takes, (tokens, hidden), and each row's mean and inverse deviation, (tokens, 2).
+    /// The input sum of the embeddings' LayerNorm, (tokens, hidden), and each row's mean and
+    /// inverse standard deviation, (tokens, 2).
     pub embedded: Normed,
-    /// In training one for each layer; in rating two, taken in turn.
+    /// In training one for each layer; in rating two, used alternately.
     pub layers: Vec<LayerTape>,
-    /// After the activation, (tokens, intermediate): not kept, but computed again in the backward pass.
+    /// After the activation, (tokens, intermediate). It is not kept; the backward pass recomputes
+    /// it.
     pub active: Buffer<u8>,
-    /// What a linear layer adds to the residual, (tokens, hidden).
+    /// A linear layer's output that is added to the residual, (tokens, hidden).
     pub added: Buffer<u8>,
-    /// The last layer's result: the first token of each review, (reviews, hidden).
+    /// The last layer's output for the first token of each review, (reviews, hidden).
     pub first: Buffer<u8>,
-    /// The pooler's product, then, in training, the gradient with respect to it, (reviews, hidden).
+    /// The pooler's product, (reviews, hidden). In training the gradient of that product replaces
+    /// it.
     pub pooler: Buffer<u8>,
-    /// (reviews, 5)
+    /// (reviews, 5).
     pub logits: Buffer<f32>,
 }
 
-/// The sum that a LayerNorm takes, and the moments of its rows.
+/// The input sum of a LayerNorm, and the moments of its rows.
 pub(super) struct Normed {
     pub sum: Buffer<u8>,
     pub moments: Buffer<f32>,
 }
 
-/// What a layer keeps. In the last one, of which only the first token of each review is asked for, rows are reviews, but for x, key and value.
+/// Activations of a layer. The last layer computes only the first token of each review, so its rows
+/// are reviews, except for x, key and value.
 pub(super) struct LayerTape {
-    /// Its input, (tokens, hidden).
+    /// The layer's input, (tokens, hidden).
     pub x: Buffer<u8>,
-    /// Query, key and value without their biases, (tokens, 3 hidden); in the last layer key and value, (tokens, 2 hidden).
+    /// Query, key and value before their biases are added, (tokens, 3 hidden); in the last layer
+    /// key and value, (tokens, 2 hidden).
     pub projected: Buffer<u8>,
-    /// The logarithm of the sum of attention's weights, (rows, heads).
+    /// The logarithm of the sum of the attention weights before normalisation, (rows, heads).
     pub log_sums: Buffer<f32>,
-    /// (rows, hidden)
+    /// The attention output, (rows, hidden).
     pub context: Buffer<u8>,
     pub attention: Normed,
     /// After the first LayerNorm, (rows, hidden).
@@ -53,32 +58,33 @@ pub(super) struct LayerTape {
     /// Before the bias and the activation, (rows, intermediate).
     pub inner: Buffer<u8>,
     pub output: Normed,
-    /// Only in the last layer: its input and its query, of the first tokens, (reviews, hidden) each.
+    /// In the last layer only: the input and the query of the first tokens, (reviews, hidden) each.
     pub first: Option<[Buffer<u8>; 2]>,
 }
 
-/// Gradients on their way back, of one layer at a time.
+/// Gradients of the backward pass, for one layer at a time.
 pub(super) struct GradientTape {
-    /// With respect to the result of a layer, then to its input, (tokens, hidden), and of the last layer, (reviews, hidden).
+    /// The gradient of a layer's output, then of its input, (tokens, hidden). `first` is that of
+    /// the last layer's output, (reviews, hidden).
     pub x: Buffer<f32>,
     pub first: Buffer<f32>,
-    /// With respect to what a linear layer adds to the residual, (tokens, hidden).
+    /// The gradient of the linear output that is added to the residual, (tokens, hidden).
     pub added: Buffer<u8>,
-    /// (tokens, intermediate)
+    /// (tokens, intermediate).
     pub inner: Buffer<u8>,
-    /// (tokens, hidden)
+    /// (tokens, hidden).
     pub context: Buffer<u8>,
-    /// As [`LayerTape::projected`], and the last layer's query.
+    /// As [`LayerTape::projected`]; `first_query` is that of the last layer's query.
     pub projected: Buffer<u8>,
     pub first_query: Buffer<u8>,
     /// grad · context of each query and head, (tokens, heads).
     pub products: Buffer<f32>,
-    /// (reviews, hidden) and (reviews, 5)
+    /// (reviews, hidden) and (reviews, 5).
     pub pooled: Buffer<f32>,
     pub logits: Buffer<f32>,
 }
 
-/// Makes buffers for so many tokens and reviews.
+/// Allocates buffers for a batch of the given capacity.
 struct Maker<'a> {
     device: &'a Arc<dyn Device>,
     precision: Precision,
@@ -103,7 +109,8 @@ impl Maker<'_> {
 }
 
 impl Tape {
-    /// For batches of at most `capacity`; with `keep`, for a backward pass.
+    /// A tape for batches of at most `capacity`. With `keep`, it keeps every layer for the backward
+    /// pass.
     pub fn new(
         device: &Arc<dyn Device>,
         config: &EncoderConfig,
@@ -154,7 +161,7 @@ impl Tape {
 }
 
 impl GradientTape {
-    /// For batches of at most `capacity`.
+    /// A tape for batches of at most `capacity`.
     pub fn new(
         device: &Arc<dyn Device>,
         config: &EncoderConfig,

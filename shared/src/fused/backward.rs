@@ -1,25 +1,31 @@
-//! The backward pass: gradients of the logits to those of all weights.
+//! The backward pass, from the gradients of the logits to those of all weights.
 //!
-//! A layer's shards go back side by side. The gradients of its matrices, each summed over all shards, a block of rows at a time so that no two threads write the same, are left
-//! for the time when the shards of the layer below go back: those sums fill whatever the unequal shards leave of the cores.
+//! The shards of a layer run in parallel. The gradients of a layer's matrices are summed over all
+//! shards, one block of rows per task so that no two threads write the same rows. These sums are
+//! delayed until the shards of the layer below run: they fill the cores that the unequal shards
+//! leave idle.
+
+use std::ops::Range;
 
 use super::forward::{drop_tokens, single_tokens};
-use super::layout::{LayerAt, LinearAt, NormAt};
+use super::layer::Layer;
+use super::layout::{Layout, LinearAt, NormAt};
 use super::operand::Write;
 use super::product;
-use super::shard::{Backward, Factors, Normed, Shard, spans};
+use super::shard::{Backward, Factors, LayerTape, Normed, Shard};
 use super::{Depth, Gradients, Pass, Precision, Tape};
 use crate::config::Architecture;
-use crate::kernels::attention::{self, Operands};
-use crate::kernels::dropout::{Dropout, site};
+use crate::kernels::attention;
+use crate::kernels::dropout::site;
 use crate::kernels::rows::{add, add_column_sums};
 use crate::kernels::{activation, norm};
-use crate::{LABELS, parallel, rng};
+use crate::{LABELS, parallel};
 
-/// Rows of a weight's gradient that one task sums: enough for a product to be quick, few enough to share.
+/// Rows of a matrix gradient that one task sums: enough for an efficient product, few enough to
+/// share among threads.
 const ROWS: usize = 192;
 
-/// Takes the gradients of the logits of the batch on the tape back to those of the weights.
+/// Computes the gradients of the weights from those of the logits of the batch on the tape.
 pub(super) fn run(
     pass: &Pass<'_>,
     d_logits: &[[f32; LABELS]],
@@ -56,26 +62,13 @@ pub(super) fn run(
         back.vectors.sized(layout.vectors.len()).fill(0.0);
         head(pass, shard, &d_logits[shard.reviews.clone()], back, factors);
     });
-    let mut weights = vec![
-        Weight {
-            at: &layout.classifier,
-            dy: |f| &f.logits,
-            x: |s, _, _| &s.pooled,
-            layer: 0,
-        },
-        Weight {
-            at: &layout.pooler,
-            dy: |f| &f.pooled,
-            x: |s, _, _| &s.first,
-            layer: 0,
-        },
-    ];
+    let precision = pass.arithmetic.matrices.precision();
+    let mut weights = weights_of_head(layout);
     let lowest = match gradients.depth() {
         Depth::Embeddings => 0,
         Depth::Layer(layer) => layer,
     };
-    for (i, at) in layout.layers.iter().enumerate().skip(lowest).rev() {
-        let last = i + 1 == layout.layers.len();
+    for index in (lowest..layout.layers.len()).rev() {
         let shards_of_layer = shards
             .iter()
             .zip(backward.iter_mut())
@@ -85,47 +78,12 @@ pub(super) fn run(
             .chain(blocks(&weights, gradients.dense_mut()))
             .collect();
         parallel::in_turn(tasks, |task| match task {
-            Task::Shard(shard, back, factors) => layer(pass, shard, back, factors, i, at, last),
-            Task::Block(block) => {
-                block.sum(pass.arithmetic.matrices.precision(), shards, above, write)
+            Task::Shard(shard, back, factors) => {
+                layer(&Layer::of(pass, index, shard), shard, back, factors);
             }
+            Task::Block(block) => block.sum(precision, shards, above, write),
         });
-        weights = vec![
-            Weight {
-                at: &at.feed_forward_in,
-                dy: |f| &f.feed_forward_in,
-                x: |s, _, i| &s.layers[i].attended,
-                layer: i,
-            },
-            Weight {
-                at: &at.feed_forward_out,
-                dy: |f| &f.feed_forward_out,
-                x: |_, f, _| &f.active,
-                layer: i,
-            },
-            Weight {
-                at: &at.key_value,
-                dy: |f| &f.key_value,
-                x: |s, _, i| &s.layers[i].x,
-                layer: i,
-            },
-            Weight {
-                at: &at.query,
-                dy: |f| &f.query,
-                x: if last {
-                    |s, _, i| &s.layers[i].x_first
-                } else {
-                    |s, _, i| &s.layers[i].x
-                },
-                layer: i,
-            },
-            Weight {
-                at: &at.attention_output,
-                dy: |f| &f.attention_output,
-                x: |s, _, i| &s.layers[i].context,
-                layer: i,
-            },
-        ];
+        weights = weights_of_layer(layout, index);
         std::mem::swap(&mut above, &mut here);
     }
     let embeds = gradients.depth() == Depth::Embeddings;
@@ -140,7 +98,7 @@ pub(super) fn run(
         .collect();
     parallel::in_turn(tasks, |task| match task {
         Task::Shard(shard, back, _) => embedding_norm(pass, shard, back),
-        Task::Block(block) => block.sum(pass.arithmetic.matrices.precision(), shards, above, write),
+        Task::Block(block) => block.sum(precision, shards, above, write),
     });
     for (shard, back) in shards.iter().zip(backward) {
         if embeds {
@@ -153,11 +111,11 @@ pub(super) fn run(
     }
 }
 
-/// What is done side by side.
+/// A unit of parallel work.
 enum Task<'a> {
-    /// A shard goes back a layer.
+    /// The backward pass of one shard through one layer.
     Shard(&'a Shard, &'a mut Backward, &'a mut Factors),
-    /// Some rows of a matrix's gradient are summed.
+    /// Sums some rows of a matrix gradient.
     Block(Block<'a>),
 }
 
@@ -170,16 +128,75 @@ struct Weight<'a> {
     layer: usize,
 }
 
-/// The rows of its gradient from `first` on.
+/// The matrices of the head.
+fn weights_of_head(layout: &Layout) -> Vec<Weight<'_>> {
+    vec![
+        Weight {
+            at: &layout.classifier,
+            dy: |f| &f.logits,
+            x: |s, _, _| &s.pooled,
+            layer: 0,
+        },
+        Weight {
+            at: &layout.pooler,
+            dy: |f| &f.pooled,
+            x: |s, _, _| &s.first,
+            layer: 0,
+        },
+    ]
+}
+
+/// The matrices of a layer.
+fn weights_of_layer(layout: &Layout, layer: usize) -> Vec<Weight<'_>> {
+    let at = &layout.layers[layer];
+    vec![
+        Weight {
+            at: &at.feed_forward_in,
+            dy: |f| &f.feed_forward_in,
+            x: |s, _, i| &s.layers[i].attended,
+            layer,
+        },
+        Weight {
+            at: &at.feed_forward_out,
+            dy: |f| &f.feed_forward_out,
+            x: |_, f, _| &f.active,
+            layer,
+        },
+        Weight {
+            at: &at.key_value,
+            dy: |f| &f.key_value,
+            x: |s, _, i| &s.layers[i].x,
+            layer,
+        },
+        Weight {
+            at: &at.query,
+            dy: |f| &f.query,
+            x: if layer + 1 == layout.layers.len() {
+                |s, _, i| &s.layers[i].x_first
+            } else {
+                |s, _, i| &s.layers[i].x
+            },
+            layer,
+        },
+        Weight {
+            at: &at.attention_output,
+            dy: |f| &f.attention_output,
+            x: |s, _, i| &s.layers[i].context,
+            layer,
+        },
+    ]
+}
+
+/// A block of rows of the weight's gradient, starting at row `first`.
 struct Block<'a> {
     weight: Weight<'a>,
     first: usize,
     rows: &'a mut [f32],
 }
 
-/// The gradients of `weights` in `dense`, in blocks of rows.
+/// Splits the gradients of `weights` in `dense` into blocks of rows.
 fn blocks<'a>(weights: &[Weight<'a>], dense: &'a mut [f32]) -> impl Iterator<Item = Task<'a>> {
-    // In the order in which they lie, so that each can be split off the rest.
+    // In the layout's order, so that each can be split off the rest.
     let mut order = weights.to_vec();
     order.sort_by_key(|weight| weight.at.weight.start);
     let (mut blocks, mut rest, mut at) = (Vec::new(), dense, 0);
@@ -222,7 +239,8 @@ impl Block<'_> {
     }
 }
 
-/// From the gradient of the logits to that of the first tokens after the last layer.
+/// Backward pass of the head: from the gradient of the logits to that of the last layer's output
+/// for the first tokens.
 fn head(
     pass: &Pass<'_>,
     shard: &Shard,
@@ -232,11 +250,9 @@ fn head(
 ) {
     let (h, layout) = (pass.config.hidden_size, pass.layout);
     let reviews = d_logits.len();
-    let vectors = layout.vectors.start;
     let logits = factors.logits.sized(reviews * LABELS);
     logits.copy_from_slice(d_logits.as_flattened());
-    let bias = |at: &LinearAt| at.bias.start - vectors..at.bias.end - vectors;
-    add_column_sums(logits, &mut back.vectors[bias(&layout.classifier)]);
+    add_column_sums(logits, &mut back.vectors[bias(pass, &layout.classifier)]);
     let pooled = factors.pooled.sized(reviews * h);
     product::linear_input(
         &layout.classifier,
@@ -258,7 +274,7 @@ fn head(
             Architecture::Bert => 1.0 - x.tanh().powi(2),
         };
     }
-    add_column_sums(pooled, &mut back.vectors[bias(&layout.pooler)]);
+    add_column_sums(pooled, &mut back.vectors[bias(pass, &layout.pooler)]);
     product::linear_input(
         &layout.pooler,
         pooled,
@@ -268,7 +284,7 @@ fn head(
     );
 }
 
-/// The gradient `dy` with respect to a LayerNorm's result becomes that with respect to the sum that it takes.
+/// Replaces `dy`, the gradient of a LayerNorm's output, by the gradient of its input sum.
 fn norm_backward(
     pass: &Pass<'_>,
     at: &NormAt,
@@ -278,7 +294,7 @@ fn norm_backward(
 ) {
     let h = pass.config.hidden_size;
     let start = pass.layout.vectors.start;
-    // Scale and bias are neighbours.
+    // Scale and bias are adjacent in the layout.
     let (d_scale, d_bias) = vectors[at.scale.start - start..at.bias.end - start].split_at_mut(h);
     norm::backward(
         &pass.values[at.scale.clone()],
@@ -290,133 +306,113 @@ fn norm_backward(
     );
 }
 
-/// One layer: from the gradient of its result to that of its input.
-fn layer(
-    pass: &Pass<'_>,
-    shard: &Shard,
-    back: &mut Backward,
-    factors: &mut Factors,
-    index: usize,
-    at: &LayerAt,
-    last: bool,
-) {
-    let config = pass.config;
-    let (h, f, by) = (
-        config.hidden_size,
-        config.intermediate_size,
-        pass.arithmetic,
-    );
-    let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
-    let rows = if last { reviews } else { tokens };
-    let singles;
-    let row_boundaries = if last {
-        singles = single_tokens(reviews);
-        &singles
-    } else {
-        &shard.boundaries
-    };
-    let tape = &shard.layers[index];
-    let vectors = pass.layout.vectors.start;
-    let bias = |at: &LinearAt| at.bias.start - vectors..at.bias.end - vectors;
+/// Where the bias of a linear layer is among the gradients of all vectors.
+fn bias(pass: &Pass<'_>, at: &LinearAt) -> Range<usize> {
+    let start = pass.layout.vectors.start;
+    at.bias.start - start..at.bias.end - start
+}
 
-    // x holds the gradient with respect to the layer's result; then to the sum before the second LayerNorm: of the residual and of what the feed-forward layers add.
-    norm_backward(
-        pass,
-        &at.output_norm,
-        &tape.output,
-        &mut back.x,
-        &mut back.vectors,
-    );
+/// Backward pass of one layer: replaces `back.x`, the gradient of its output (rows, hidden), by the
+/// gradient of its input (tokens, hidden).
+fn layer(layer: &Layer<'_>, shard: &Shard, back: &mut Backward, factors: &mut Factors) {
+    let tape = &shard.layers[layer.index];
+    feed_forward(layer, tape, back, factors);
+    attend(layer, tape, back, factors);
+    project(layer, back, factors);
+}
+
+/// Backward pass of the second LayerNorm and the feed-forward network: `back.x` becomes the
+/// gradient of `attended` (rows, hidden).
+fn feed_forward(layer: &Layer<'_>, tape: &LayerTape, back: &mut Backward, factors: &mut Factors) {
+    let (pass, at, rows) = (layer.pass, layer.at, layer.rows());
+    let (h, f) = (pass.config.hidden_size, pass.config.intermediate_size);
+    let Backward { x, vectors, .. } = back;
+    // Then `x` holds the gradient of the LayerNorm's input sum: residual + feed-forward output.
+    norm_backward(pass, &at.output_norm, &tape.output, x, vectors);
     let out = factors.feed_forward_out.sized(rows * h);
-    out.copy_from_slice(&back.x);
-    drop_tokens(
-        out,
-        config.hidden_dropout,
-        &shard.keys,
-        site::output(index),
-        row_boundaries,
-    );
-    add_column_sums(out, &mut back.vectors[bias(&at.feed_forward_out)]);
+    out.copy_from_slice(x);
+    layer.drop_output(out);
+    add_column_sums(out, &mut vectors[bias(pass, &at.feed_forward_out)]);
     let inner = factors.feed_forward_in.sized(rows * f);
+    let by = pass.arithmetic;
     product::linear_input(&at.feed_forward_out, out, Write::Set, inner, by);
     activation::backward(
-        config.activation,
+        pass.config.activation,
         &tape.inner,
         inner,
         factors.active.sized(rows * f),
     );
-    add_column_sums(inner, &mut back.vectors[bias(&at.feed_forward_in)]);
-    product::linear_input(&at.feed_forward_in, inner, Write::Add, &mut back.x, by);
+    add_column_sums(inner, &mut vectors[bias(pass, &at.feed_forward_in)]);
+    product::linear_input(&at.feed_forward_in, inner, Write::Add, x, by);
+}
 
-    // The same for the first LayerNorm and attention.
-    norm_backward(
-        pass,
-        &at.attention_norm,
-        &tape.attention,
-        &mut back.x,
-        &mut back.vectors,
-    );
+/// Backward pass of the first LayerNorm and the attention: `back.x` becomes the gradient of the
+/// residual (rows, hidden), `factors.query` and `factors.key_value` those of the projections.
+fn attend(layer: &Layer<'_>, tape: &LayerTape, back: &mut Backward, factors: &mut Factors) {
+    let (pass, at, rows) = (layer.pass, layer.at, layer.rows());
+    let h = pass.config.hidden_size;
+    let Backward { x, vectors, .. } = back;
+    norm_backward(pass, &at.attention_norm, &tape.attention, x, vectors);
     let out = factors.attention_output.sized(rows * h);
-    out.copy_from_slice(&back.x);
-    if config.architecture == Architecture::Bert {
-        drop_tokens(
-            out,
-            config.hidden_dropout,
-            &shard.keys,
-            site::attention_output(index),
-            row_boundaries,
-        );
-    }
-    add_column_sums(out, &mut back.vectors[bias(&at.attention_output)]);
+    out.copy_from_slice(x);
+    layer.drop_attention_output(out);
+    add_column_sums(out, &mut vectors[bias(pass, &at.attention_output)]);
     let context = back.context.sized(rows * h);
-    product::linear_input(&at.attention_output, out, Write::Set, context, by);
-
-    let (query, key_value) = (
-        factors.query.sized(rows * h),
-        factors.key_value.sized(tokens * 2 * h),
+    product::linear_input(
+        &at.attention_output,
+        out,
+        Write::Set,
+        context,
+        pass.arithmetic,
     );
-    let dropout = Dropout::new(config.attention_dropout);
-    for ((review, span), (_, asked)) in spans(&shard.boundaries).zip(spans(row_boundaries)) {
-        let (asked, span) = (
-            asked.start * h..asked.end * h,
-            span.start * 2 * h..span.end * 2 * h,
+
+    let query = factors.query.sized(rows * h);
+    let key_value = factors.key_value.sized(layer.tokens() * 2 * h);
+    for (review, tokens, rows) in layer.reviews() {
+        let rows = rows.start * h..rows.end * h;
+        let tokens = tokens.start * 2 * h..tokens.end * 2 * h;
+        let operands = layer.attention(
+            review,
+            &tape.query[rows.clone()],
+            &tape.key_value[tokens.clone()],
         );
-        let operands = Operands {
-            q: &tape.query[asked.clone()],
-            kv: &tape.key_value[span.clone()],
-            heads: config.heads,
-            size: h / config.heads,
-            dropout: dropout.zip(
-                shard
-                    .keys
-                    .get(review)
-                    .map(|key| rng::stream(*key, site::attention(index))),
-            ),
-        };
         attention::backward(
             operands,
-            &context[asked.clone()],
-            &mut query[asked],
-            &mut key_value[span],
+            &context[rows.clone()],
+            &mut query[rows],
+            &mut key_value[tokens],
             &mut back.attention,
         );
     }
-    add_column_sums(query, &mut back.vectors[bias(&at.query)]);
-    add_column_sums(key_value, &mut back.vectors[bias(&at.key_value)]);
-    product::linear_input(&at.query, query, Write::Add, &mut back.x, by);
-    if last {
-        // From the rows that were asked for to all of them.
-        let all = back.x_all.sized(tokens * h);
+    add_column_sums(query, &mut vectors[bias(pass, &at.query)]);
+    add_column_sums(key_value, &mut vectors[bias(pass, &at.key_value)]);
+}
+
+/// Backward pass of the projections: `back.x` becomes the gradient of the layer's input
+/// (tokens, hidden).
+fn project(layer: &Layer<'_>, back: &mut Backward, factors: &Factors) {
+    let (pass, at) = (layer.pass, layer.at);
+    let (h, by) = (pass.config.hidden_size, pass.arithmetic);
+    product::linear_input(&at.query, &factors.query, Write::Add, &mut back.x, by);
+    if layer.is_last {
+        // Expand the gradient from the first tokens' rows to all rows.
+        let all = back.x_all.sized(layer.tokens() * h);
         all.fill(0.0);
-        for (row, start) in back.x.chunks_exact(h).zip(&shard.boundaries) {
+        for (row, start) in back.x.chunks_exact(h).zip(layer.boundaries) {
             all[start * h..][..h].copy_from_slice(row);
         }
         std::mem::swap(&mut back.x, &mut back.x_all);
     }
-    product::linear_input(&at.key_value, key_value, Write::Add, &mut back.x, by);
+    product::linear_input(
+        &at.key_value,
+        &factors.key_value,
+        Write::Add,
+        &mut back.x,
+        by,
+    );
 }
 
-/// Through dropout and LayerNorm of the embeddings.
+/// Backward pass of the embeddings' dropout and LayerNorm.
 fn embedding_norm(pass: &Pass<'_>, shard: &Shard, back: &mut Backward) {
     drop_tokens(
         &mut back.x,
@@ -434,7 +430,7 @@ fn embedding_norm(pass: &Pass<'_>, shard: &Shard, back: &mut Backward) {
     );
 }
 
-/// Adds the gradient of each token to the rows that it was the sum of.
+/// Adds the gradient of each token to the rows of the embedding tables that it is the sum of.
 fn embeddings(pass: &Pass<'_>, shard: &Shard, d_sum: &[f32], gradients: &mut Gradients) {
     let h = pass.config.hidden_size;
     let (positions, segments) = (pass.layout.positions.start, pass.layout.segments.clone());

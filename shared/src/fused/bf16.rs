@@ -1,8 +1,11 @@
-//! Matrix products of operands rounded to bf16, with sums in f32, for processors that have an instruction for it: AVX512-BF16's `vdpbf16ps` adds two products to each of 16 sums.
+//! Matrix products of operands rounded to bf16, with sums in f32, for processors with AVX512-BF16.
+//! Its instruction `vdpbf16ps` adds two products to each of 16 sums.
 //!
-//! A bf16 is the upper half of an f32. Operands are rounded and laid out in pairs of neighbours along the summed dimension, as the instruction takes them: the left one with any
-//! strides, the right one in panels of [`COLUMNS`] columns, which stay in the nearest cache while the rows of the left one go by. Weights are laid out once, for as long as they stay
-//! what they are. The plain kernel computes the same on any processor; it is what tests hold the fast one to.
+//! A bf16 is the upper half of an f32. Operands are rounded and packed in pairs of neighbours along
+//! the summed dimension, as the instruction reads them. The left operand may have any strides. The
+//! right operand is packed in panels of [`COLUMNS`] columns, which stay in the L1 cache while the
+//! left operand's rows are processed. Weights are packed once and reused until they change. The
+//! portable kernel runs on any processor and is the reference for the tests.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +19,12 @@ use crate::kernels::product::View;
 
 /// Rows of the result that a kernel computes at once.
 const ROWS: usize = 8;
-/// Columns that it computes at once: two registers of 16 sums.
+/// Columns of the result that a kernel computes at once: two registers of 16 sums.
 const COLUMNS: usize = 32;
-/// Rows of the result that a task computes, when a product is shared among threads.
+/// Rows of the result that one task computes when threads share a product.
 const TASK: usize = 64;
 
-/// Rounds to the nearest bf16, ties to the even one; a NaN stays one.
+/// Rounds to the nearest bf16, ties to even; a NaN stays a NaN.
 #[inline(always)]
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
@@ -33,13 +36,13 @@ fn round(x: f32) -> u16 {
     }
 }
 
-/// Two neighbours along the summed dimension, the first in the lower half.
+/// Packs two neighbours along the summed dimension, the first in the lower half.
 #[inline(always)]
 fn pair(first: f32, second: f32) -> u32 {
     u32::from(round(first)) | (u32::from(round(second)) << 16)
 }
 
-/// How a processor computes a tile.
+/// The implementation that computes a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bf16Kernel {
     #[cfg(target_arch = "x86_64")]
@@ -57,21 +60,22 @@ impl Bf16Kernel {
     }
 }
 
-/// Whether the processor has an instruction for products in bf16.
+/// Whether the processor has an instruction for bf16 products.
 pub fn is_there() -> bool {
     Bf16Kernel::best() != Bf16Kernel::Plain
 }
 
-/// A left operand as a kernel takes it.
+/// A left operand in packed form.
 #[derive(Default)]
 struct Left {
     pairs: Aligned<u32>,
-    /// Pairs between those of neighbouring rows, and of neighbouring steps of the sum.
+    /// The strides, in pairs, between neighbouring rows and between neighbouring steps of the sum.
     row: usize,
     step: usize,
 }
 
-/// A right operand as a kernel takes it: (panels, steps, `COLUMNS`) pairs, the last panel filled up with zeros.
+/// A right operand in packed form: (panels, steps, `COLUMNS`) pairs, the last panel padded with
+/// zeros.
 #[derive(Default)]
 pub(super) struct Panels {
     pairs: Aligned<u32>,
@@ -80,13 +84,13 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Room for an operand of k rows and n columns.
+    /// Resizes the buffer for an operand of k rows and n columns.
     fn size(&mut self, k: usize, n: usize) {
         (self.columns, self.steps) = (n, k.div_ceil(2));
         self.pairs.sized(n.div_ceil(COLUMNS) * self.steps * COLUMNS);
     }
 
-    /// Its panels, and the first column of each.
+    /// The panels with the index of each one's first column.
     fn parts(&mut self) -> impl Iterator<Item = (usize, &mut [u32])> {
         (0..self.columns)
             .step_by(COLUMNS)
@@ -94,7 +98,8 @@ impl Panels {
     }
 }
 
-/// A model's matrices as right operands, rounded anew when the weights have changed; their memory is kept.
+/// A model's matrices packed as right operands. They are packed again after the weights change;
+/// their memory is reused.
 #[derive(Default)]
 pub(super) struct Rounded(Mutex<State>);
 
@@ -105,7 +110,7 @@ struct State {
 }
 
 impl Rounded {
-    /// The weights have changed.
+    /// Marks the packed matrices as outdated. Called when the weights change.
     pub fn forget(&mut self) {
         let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(panels) = state.fresh.take().and_then(Arc::into_inner) {
@@ -113,7 +118,8 @@ impl Rounded {
         }
     }
 
-    /// The operand of each linear layer, by its number, for a pass in this direction, the same each time.
+    /// The packed operand of each linear layer, indexed by [`LinearAt::number`]. `direction` must
+    /// be the same in every call.
     pub fn of(&self, layout: &Layout, values: &[f32], direction: Direction) -> Arc<Vec<Panels>> {
         let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut panels = {
@@ -123,7 +129,8 @@ impl Rounded {
             }
             std::mem::take(&mut state.stale)
         };
-        // Not while others wait for the lock: a thread that waits for other threads may be given their work.
+        // The lock is not held here: a thread that waits for other threads may run another task
+        // that needs the lock.
         let linears: Vec<&LinearAt> = layout.linears().collect();
         panels.resize_with(linears.len(), Panels::default);
         let parts = panels.iter_mut().zip(linears).flat_map(|(panels, at)| {
@@ -140,7 +147,7 @@ impl Rounded {
                     at.shape(direction),
                     first,
                     panel,
-                )
+                );
             });
         let fresh = Arc::new(panels);
         state().fresh = Some(Arc::clone(&fresh));
@@ -148,7 +155,8 @@ impl Rounded {
     }
 }
 
-/// What products of two operands that are both new are computed in; kept from product to product, so that its memory is.
+/// Buffers for products of two operands that both need packing. They are kept between products to
+/// reuse their memory.
 #[derive(Default)]
 struct Room {
     left: Left,
@@ -159,7 +167,8 @@ thread_local! {
     static ROOM: RefCell<Room> = RefCell::default();
 }
 
-/// y (m, n) = a (m, k) b (k, n), or y += a b: a and b strided along one dimension, y row-major, none empty. With `alone`, all threads share in the product.
+/// y (m, n) = a (m, k) b (k, n), or y += a b. a and b have one stride of 1, y is row-major, and no
+/// dimension is 0. With `alone`, all threads share the product.
 pub(super) fn product(
     write: Write,
     y: &mut [f32],
@@ -168,7 +177,8 @@ pub(super) fn product(
     b: View<'_>,
     alone: bool,
 ) {
-    // Taken out: a thread that waits for others may be given another product meanwhile.
+    // The buffers are taken out of the thread-local, because a thread that waits for others may run
+    // another product meanwhile.
     let mut room = ROOM.take();
     room.right.size(k, n);
     room.right
@@ -179,7 +189,7 @@ pub(super) fn product(
     ROOM.set(room);
 }
 
-/// The same with a right operand that is laid out, and a of whole rows.
+/// Like [`product`], with a right operand that is already packed, and row-major a.
 pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, alone: bool) {
     let mut room = ROOM.take();
     pack_left(&mut room.left, a, y.len() / b.columns, a.rows);
@@ -226,7 +236,8 @@ fn by_panels(
 }
 
 multiversion! {
-    /// Rounds the left operand, in its own order of rows and columns, so that nothing is moved but by neighbours.
+    /// Packs the left operand in its own order, row-major or column-major, so that only neighbours
+    /// are combined and nothing else moves.
     fn pack_left(left: &mut Left, a: View<'_>, m: usize, k: usize) {
         let steps = k.div_ceil(2);
         let pairs = left.pairs.sized(m * steps).chunks_exact_mut(if a.columns == 1 { steps } else { m });
@@ -245,7 +256,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// Rounds the columns from `first` on of the right operand b (k, n), those that a panel holds.
+    /// Packs one panel: the columns of b (k, n) from index `first`.
     fn pack_panel(b: View<'_>, shape: (usize, usize), first: usize, panel: &mut [u32]) {
         let (k, n) = shape;
         let width = COLUMNS.min(n - first);
@@ -257,7 +268,7 @@ multiversion! {
                 interleave(b, 2 * step, k, first, &mut to[..width]);
             }
         } else {
-            // A column of b lies in one piece, as a weight's row does.
+            // A column of b is contiguous, as a weight's row is.
             for column in 0..width {
                 let from = &b.data[(first + column) * b.columns..][..k];
                 let (pairs, last) = from.as_chunks::<2>();
@@ -273,7 +284,7 @@ multiversion! {
     }
 }
 
-/// Pairs of neighbours in a row; an odd one out is paired with zero.
+/// Packs pairs of neighbours in a row; an odd last element is paired with zero.
 #[inline(always)]
 fn neighbours(row: &[f32], to: &mut [u32]) {
     let (pairs, last) = row.as_chunks::<2>();
@@ -285,7 +296,8 @@ fn neighbours(row: &[f32], to: &mut [u32]) {
     }
 }
 
-/// Pairs of `x`'s elements in the lines `line` and `line + 1` of `lines`, from the element `first` on. A line lies in one piece; beyond the last one are zeros.
+/// Packs pairs of elements from the lines `line` and `line + 1` of `lines`, starting at element
+/// `first`. A line is contiguous. Elements beyond the last line are zeros.
 #[inline(always)]
 fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u32]) {
     let stride = x.columns.max(x.rows);
@@ -302,7 +314,8 @@ fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u3
     }
 }
 
-/// Computes up to `ROWS` rows of y, from the `first` row of the left operand on, in the columns of one panel.
+/// Computes up to `ROWS` rows of y in the columns of one panel, starting at row `first` of the left
+/// operand.
 #[allow(
     clippy::too_many_arguments,
     reason = "a kernel takes its operands one by one"
@@ -326,7 +339,8 @@ fn tile(
     );
     let mut sums = [[0f32; COLUMNS]; ROWS];
     match kernel {
-        // SAFETY: the processor has what the function was compiled for, and the last pair that it reads of the left operand lies within it, as asserted.
+        // SAFETY: `Bf16Kernel::best` has checked the processor's features, and the assertion checks
+        // that the last pair read from the left operand lies within it.
         #[cfg(target_arch = "x86_64")]
         Bf16Kernel::Avx512 => unsafe {
             match rows {
@@ -352,7 +366,7 @@ fn tile(
     }
 }
 
-/// The sums of a tile, on any processor.
+/// Computes the sums of a tile on any processor.
 fn plain(
     rows: usize,
     left: &[u32],
@@ -378,10 +392,11 @@ fn plain(
     }
 }
 
-/// The sums of a tile of `R` rows.
+/// Computes the sums of a tile of `R` rows with AVX512-BF16.
 ///
 /// # Safety
-/// The processor must have AVX512-BF16, and `left` reach to `(R - 1) * row + (steps - 1) * step`.
+/// The processor must have AVX512-BF16, and index `(R - 1) * row + (steps - 1) * step` must lie
+/// within `left`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn avx512<const R: usize>(
@@ -399,7 +414,8 @@ unsafe fn avx512<const R: usize>(
 
     let mut acc = [[_mm512_setzero_ps(); 2]; R];
     for (at, right) in panel.chunks_exact(COLUMNS).enumerate() {
-        // SAFETY: a step of a panel is 32 pairs; the left operand reaches as far as the caller says. A register of 16 pairs is one of 32 bf16.
+        // SAFETY: a step of a panel is 32 pairs, and the caller guarantees the left operand's
+        // length. A register of 16 pairs holds 32 bf16.
         unsafe {
             let x = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(right.as_ptr().cast()));
             let y =
@@ -414,7 +430,7 @@ unsafe fn avx512<const R: usize>(
         }
     }
     for ([first, second], sums) in acc.iter().zip(sums) {
-        // SAFETY: a row of sums is 32 long.
+        // SAFETY: a row of sums has 32 elements.
         unsafe {
             _mm512_storeu_ps(sums.as_mut_ptr(), *first);
             _mm512_storeu_ps(sums.as_mut_ptr().add(16), *second);
@@ -450,7 +466,8 @@ mod tests {
         assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7f80_0001)).is_nan());
     }
 
-    /// Each way in which a linear layer multiplies, in sizes that leave rests on all sides.
+    /// All combinations of row-major and column-major operands that a linear layer uses, in sizes
+    /// that are no multiples of the tile's.
     #[test]
     fn products_are_the_sums_of_rounded_operands() {
         for (m, n, k) in [

@@ -1,17 +1,20 @@
-//! The forward pass of a shard: token ids to logits.
+//! The forward pass of a shard, from token ids to logits.
 
-use super::layout::{LayerAt, NormAt};
+use super::layer::Layer;
+use super::layout::{LinearAt, NormAt};
 use super::shard::{LayerTape, Normed, Shard, spans};
 use super::{Pass, product};
+use crate::LABELS;
 use crate::config::Architecture;
 use crate::kernels::activation;
-use crate::kernels::attention::{self, Operands};
+use crate::kernels::aligned::Aligned;
+use crate::kernels::attention::{self, Scratch};
 use crate::kernels::dropout::{Dropout, site, token_stream};
 use crate::kernels::norm::{self, Norm};
 use crate::kernels::rows::{add, add_bias};
-use crate::{LABELS, rng};
 
-/// Computes the logits of a loaded shard. With `keep`, each layer has buffers of its own, for the backward pass.
+/// Computes the logits of a loaded shard. With `keep`, each layer has its own buffers, which the
+/// backward pass needs.
 pub(super) fn run(pass: &Pass<'_>, shard: &mut Shard, keep: bool) {
     let layers = pass.layout.layers.len();
     let buffers = if keep { layers } else { 2 };
@@ -19,16 +22,8 @@ pub(super) fn run(pass: &Pass<'_>, shard: &mut Shard, keep: bool) {
         shard.layers.resize_with(buffers, LayerTape::default);
     }
     embed(pass, shard);
-    for (i, at) in pass.layout.layers.iter().enumerate() {
-        layer(
-            pass,
-            shard,
-            i,
-            at,
-            i % buffers,
-            (i + 1) % buffers,
-            i + 1 == layers,
-        );
+    for index in 0..layers {
+        layer(pass, shard, index, buffers);
     }
     head(pass, shard);
 }
@@ -43,7 +38,8 @@ impl Pass<'_> {
     }
 }
 
-/// Words, positions and segment, LayerNorm and dropout: into the first layer's x.
+/// Sums the word, position and segment embeddings, and applies LayerNorm and dropout. The result
+/// goes to the first layer's x.
 fn embed(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let tokens = shard.tokens();
@@ -90,7 +86,8 @@ fn embed(pass: &Pass<'_>, shard: &mut Shard) {
     );
 }
 
-/// Drops elements of x (tokens, width), each token from a stream of its own; nothing when `keys` is empty. The gradient is dropped by the same call.
+/// Applies dropout to x (tokens, width), each token with its own random stream; does nothing if
+/// `keys` is empty. The backward pass applies the same call to the gradient.
 pub(super) fn drop_tokens(x: &mut [f32], rate: f32, keys: &[u64], site: u64, boundaries: &[usize]) {
     let Some(dropout) = Dropout::new(rate) else {
         return;
@@ -109,152 +106,138 @@ pub(super) fn drop_tokens(x: &mut [f32], rate: f32, keys: &[u64], site: u64, bou
     }
 }
 
-/// The boundaries of reviews of which only the first token is there.
+/// The boundaries of reviews that have only their first token.
 pub(super) fn single_tokens(reviews: usize) -> Vec<usize> {
     (0..=reviews).collect()
 }
 
-/// One layer, from the x of buffer `here` to that of buffer `next`; the last one, from the first token of each review to the shard's `first`.
-fn layer(
-    pass: &Pass<'_>,
-    shard: &mut Shard,
-    index: usize,
-    at: &LayerAt,
-    here: usize,
-    next: usize,
-    last: bool,
-) {
-    let config = pass.config;
-    let (h, f, values, by) = (
-        config.hidden_size,
-        config.intermediate_size,
-        pass.values,
-        pass.arithmetic,
-    );
-    let (tokens, reviews) = (shard.tokens(), shard.boundaries.len() - 1);
-    let rows = if last { reviews } else { tokens };
-    let mut result = std::mem::take(if last {
-        &mut shard.first
+/// Forward pass of one layer: from the x of its buffer to that of the next. The last layer computes
+/// only the first token of each review and writes the shard's `first`.
+fn layer(pass: &Pass<'_>, shard: &mut Shard, index: usize, buffers: usize) {
+    let Shard {
+        layers,
+        boundaries,
+        keys,
+        first,
+        active,
+        attention,
+        ..
+    } = shard;
+    let layer = Layer::new(pass, index, boundaries, keys);
+    let (here, next) = (index % buffers, (index + 1) % buffers);
+    let mut result = std::mem::take(if layer.is_last {
+        &mut *first
     } else {
-        &mut shard.layers[next].x
+        &mut layers[next].x
     });
-    let singles;
-    let row_boundaries = if last {
-        singles = single_tokens(reviews);
-        &singles
-    } else {
-        &shard.boundaries
-    };
-    let tape = &mut shard.layers[here];
-
-    let asked: &[f32] = if last {
-        let first = tape.x_first.sized(reviews * h);
-        for (row, start) in first.chunks_exact_mut(h).zip(&shard.boundaries) {
-            row.copy_from_slice(&tape.x[start * h..][..h]);
-        }
+    let tape = &mut layers[here];
+    project(&layer, tape);
+    attend(&layer, tape, attention);
+    feed_forward(&layer, tape, active, &mut result);
+    *(if layer.is_last {
         first
+    } else {
+        &mut layers[next].x
+    }) = result;
+}
+
+/// Computes queries (rows, hidden), and keys and values (tokens, 2 hidden), from the layer's input.
+fn project(layer: &Layer<'_>, tape: &mut LayerTape) {
+    let (pass, at, h) = (layer.pass, layer.at, layer.pass.config.hidden_size);
+    let LayerTape {
+        x,
+        x_first,
+        query,
+        key_value,
+        ..
+    } = tape;
+    if layer.is_last {
+        let first = x_first.sized(layer.rows() * h);
+        for (row, start) in first.chunks_exact_mut(h).zip(layer.boundaries) {
+            row.copy_from_slice(&x[start * h..][..h]);
+        }
+    }
+    let rows = if layer.is_last { x_first } else { &*x };
+    linear(pass, &at.query, rows, query.sized(layer.rows() * h));
+    let key_value = key_value.sized(layer.tokens() * 2 * h);
+    linear(pass, &at.key_value, x, key_value);
+}
+
+/// Attention, its output layer, and the first residual and LayerNorm: writes `attended`.
+fn attend(layer: &Layer<'_>, tape: &mut LayerTape, scratch: &mut Scratch) {
+    let (pass, at, h) = (layer.pass, layer.at, layer.pass.config.hidden_size);
+    let context = tape.context.sized(layer.rows() * h);
+    for (review, tokens, rows) in layer.reviews() {
+        let rows = rows.start * h..rows.end * h;
+        let operands = layer.attention(
+            review,
+            &tape.query[rows.clone()],
+            &tape.key_value[tokens.start * 2 * h..tokens.end * 2 * h],
+        );
+        attention::forward(operands, &mut context[rows], scratch);
+    }
+    let sum = tape.attention.sum.sized(layer.rows() * h);
+    linear(pass, &at.attention_output, context, sum);
+    layer.drop_attention_output(sum);
+    let residual = if layer.is_last {
+        &tape.x_first
     } else {
         &tape.x
     };
-    let query = tape.query.sized(rows * h);
-    product::linear(&at.query, asked, query, by);
-    add_bias(query, &values[at.query.bias.clone()]);
-    let key_value = tape.key_value.sized(tokens * 2 * h);
-    product::linear(&at.key_value, &tape.x, key_value, by);
-    add_bias(key_value, &values[at.key_value.bias.clone()]);
-
-    let context = tape.context.sized(rows * h);
-    let dropout = Dropout::new(config.attention_dropout);
-    for ((review, span), (_, asked)) in spans(&shard.boundaries).zip(spans(row_boundaries)) {
-        let operands = Operands {
-            q: &query[asked.start * h..asked.end * h],
-            kv: &key_value[span.start * 2 * h..span.end * 2 * h],
-            heads: config.heads,
-            size: h / config.heads,
-            dropout: dropout.zip(
-                shard
-                    .keys
-                    .get(review)
-                    .map(|key| rng::stream(*key, site::attention(index))),
-            ),
-        };
-        attention::forward(
-            operands,
-            &mut context[asked.start * h..asked.end * h],
-            &mut shard.attention,
-        );
-    }
-
-    let attended = tape.attended.sized(rows * h);
-    let sum = tape.attention.sum.sized(rows * h);
-    product::linear(&at.attention_output, context, sum, by);
-    add_bias(sum, &values[at.attention_output.bias.clone()]);
-    // BERT drops here; DistilBERT does not.
-    if config.architecture == Architecture::Bert {
-        drop_tokens(
-            sum,
-            config.hidden_dropout,
-            &shard.keys,
-            site::attention_output(index),
-            row_boundaries,
-        );
-    }
+    let attended = tape.attended.sized(layer.rows() * h);
     add_and_norm(
         pass,
         &at.attention_norm,
         &mut tape.attention,
-        asked,
+        residual,
         attended,
     );
+}
 
+/// The feed-forward network, and the second residual and LayerNorm: writes `result` (rows, hidden).
+fn feed_forward(
+    layer: &Layer<'_>,
+    tape: &mut LayerTape,
+    active: &mut Aligned<f32>,
+    result: &mut Aligned<f32>,
+) {
+    let (pass, at, rows) = (layer.pass, layer.at, layer.rows());
+    let (h, f) = (pass.config.hidden_size, pass.config.intermediate_size);
     let inner = tape.inner.sized(rows * f);
-    product::linear(&at.feed_forward_in, attended, inner, by);
-    add_bias(inner, &values[at.feed_forward_in.bias.clone()]);
-    let active = shard.active.sized(rows * f);
-    activation::forward(config.activation, inner, active);
+    linear(pass, &at.feed_forward_in, &tape.attended, inner);
+    let active = active.sized(rows * f);
+    activation::forward(pass.config.activation, inner, active);
     let sum = tape.output.sum.sized(rows * h);
-    product::linear(&at.feed_forward_out, active, sum, by);
-    add_bias(sum, &values[at.feed_forward_out.bias.clone()]);
-    drop_tokens(
-        sum,
-        config.hidden_dropout,
-        &shard.keys,
-        site::output(index),
-        row_boundaries,
-    );
+    linear(pass, &at.feed_forward_out, active, sum);
+    layer.drop_output(sum);
     add_and_norm(
         pass,
         &at.output_norm,
         &mut tape.output,
-        attended,
+        &tape.attended,
         result.sized(rows * h),
     );
-    *(if last {
-        &mut shard.first
-    } else {
-        &mut shard.layers[next].x
-    }) = result;
 }
 
-/// y = LayerNorm(sum + x), the sum kept.
+/// y (rows, outputs) = x (rows, inputs) wᵀ + b
+fn linear(pass: &Pass<'_>, at: &LinearAt, x: &[f32], y: &mut [f32]) {
+    product::linear(at, x, y, pass.arithmetic);
+    add_bias(y, &pass.values[at.bias.clone()]);
+}
+
+/// y = LayerNorm(sum + x); the sum is kept.
 fn add_and_norm(pass: &Pass<'_>, at: &NormAt, normed: &mut Normed, x: &[f32], y: &mut [f32]) {
     add(&mut normed.sum, x);
     let rows = x.len() / pass.config.hidden_size;
     norm::forward(pass.norm(at), &normed.sum, y, normed.moments.sized(rows));
 }
 
-/// The first token of each review through the head.
+/// The head: from the first token of each review to its logits.
 fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let h = pass.config.hidden_size;
     let reviews = shard.boundaries.len() - 1;
     let pooled_in = shard.pooled_in.sized(reviews * h);
-    product::linear(
-        &pass.layout.pooler,
-        &shard.first,
-        pooled_in,
-        pass.arithmetic,
-    );
-    add_bias(pooled_in, &pass.values[pass.layout.pooler.bias.clone()]);
+    linear(pass, &pass.layout.pooler, &shard.first, pooled_in);
     let pooled = shard.pooled.sized(reviews * h);
     let act = match pass.config.architecture {
         Architecture::DistilBert => activation::relu,
@@ -274,6 +257,5 @@ fn head(pass: &Pass<'_>, shard: &mut Shard) {
     let classifier = &pass.layout.classifier;
     shard.logits.resize(reviews, [0.0; LABELS]);
     let logits = shard.logits.as_flattened_mut();
-    product::linear(classifier, pooled, logits, pass.arithmetic);
-    add_bias(logits, &pass.values[classifier.bias.clone()]);
+    linear(pass, classifier, pooled, logits);
 }

@@ -1,4 +1,5 @@
-//! Gradients of all weights: dense as they lie in the layout, but for the word embedding, of which only the rows that occur have any.
+//! Gradients of all weights. They are dense, in the layout's order, except for the word embedding:
+//! only the rows of token ids that occur have a gradient.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,32 +7,34 @@ use std::sync::Arc;
 use super::layout::Layout;
 use crate::kernels::aligned::Aligned;
 
-/// How far down gradients are asked for: what lies below is not computed.
+/// The lowest part of the model that needs gradients. Gradients below it are not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Everything.
+    /// All weights.
     Embeddings,
-    /// Encoder layers from this one on (from 0), and the head; with the number of layers, the head alone.
+    /// The encoder layers from this index (from 0) and the head. If the index equals the number of
+    /// layers, only the head.
     Layer(usize),
 }
 
-/// The gradient of a step, added up over its batches.
+/// The gradient of a step, summed over its batches.
 pub struct Gradients {
     layout: Arc<Layout>,
     depth: Depth,
-    /// All but the word embedding, laid out as the values.
+    /// All gradients except the word embedding's, in the layout's order.
     dense: Aligned<f32>,
-    /// Where in `rows` the gradient of a token id lies.
+    /// The index in `rows` of each token id's gradient.
     slots: HashMap<u32, usize>,
     ids: Vec<u32>,
-    /// (ids, width)
+    /// (ids, width).
     rows: Vec<f32>,
-    /// Whether nothing was added yet: the first batch then writes the weights' gradients without reading them.
+    /// Whether nothing was added yet. The first batch then writes the matrices' gradients without
+    /// reading them.
     empty: bool,
 }
 
 impl Gradients {
-    /// Room for the gradients of a model of this layout, empty; those below `depth` stay zero.
+    /// Empty gradients for a model of this layout; those below `depth` stay zero.
     pub fn new(layout: &Arc<Layout>, depth: Depth) -> Gradients {
         Gradients {
             layout: layout.clone(),
@@ -44,7 +47,7 @@ impl Gradients {
         }
     }
 
-    /// Forgets what was added.
+    /// Resets the gradients for the next step.
     pub fn clear(&mut self) {
         self.slots.clear();
         self.ids.clear();
@@ -52,17 +55,18 @@ impl Gradients {
         self.empty = true;
     }
 
-    /// All but those of the word embedding, laid out as the values.
+    /// All gradients except the word embedding's, in the layout's order.
     pub fn dense(&self) -> &[f32] {
         &self.dense
     }
 
-    /// The token ids that occurred, in the order of their first occurrence, and the gradients of their rows of the word embedding, (ids, width).
+    /// The token ids that occurred, in the order of their first occurrence, and the gradients of
+    /// their rows of the word embedding, (ids, width).
     pub fn words(&self) -> (&[u32], &[f32]) {
         (&self.ids, &self.rows)
     }
 
-    /// The gradient laid out as the values, the word embedding's in full.
+    /// The whole gradient in the layout's order, including all rows of the word embedding.
     pub fn to_dense(&self) -> Vec<f32> {
         let mut out = self.dense.to_vec();
         out.resize(self.layout.len(), 0.0);
@@ -77,7 +81,8 @@ impl Gradients {
         self.depth
     }
 
-    /// Starts a batch: whether it is the first. What is not written but only added to is then zero.
+    /// Starts a batch and returns whether it is the first. For the first, the gradients that
+    /// batches only add to are zeroed.
     pub(super) fn begin(&mut self) -> bool {
         let first = std::mem::replace(&mut self.empty, false);
         if first {
@@ -98,7 +103,7 @@ impl Gradients {
         &mut self.dense
     }
 
-    /// The row of a token id, zero when it did not occur before.
+    /// The gradient row of a token id, zero if the id has not occurred before.
     pub(super) fn word_row(&mut self, id: u32) -> &mut [f32] {
         let width = self.layout.width();
         let (ids, rows) = (&mut self.ids, &mut self.rows);

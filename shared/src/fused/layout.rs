@@ -1,4 +1,5 @@
-//! All weights of a model in one slice: so that an optimiser goes over them in one sweep, and gradients and moments lie as they do.
+//! The layout of all weights of a model in one slice. It lets an optimiser update them in one pass,
+//! and gradients and moments use the same layout.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -10,16 +11,17 @@ use crate::kernels::aligned::Aligned;
 use crate::weights::{Names, TensorSpec, Weights, specs, word_table};
 use crate::{EncoderConfig, Error, LABELS};
 
-/// A tensor and where it lies.
+/// A tensor and its range in the slice.
 #[derive(Debug, Clone)]
 pub struct Placed {
-    /// Its name, shape and role.
+    /// The tensor's name, shape and role.
     pub spec: TensorSpec,
-    /// Its elements.
+    /// The tensor's elements.
     pub range: Range<usize>,
 }
 
-/// Where each tensor lies: matrices first, then vectors, and last the word embedding, whose gradient is sparse.
+/// The position of each tensor: matrices first, then vectors, and last the word embedding, whose
+/// gradient is sparse.
 #[derive(Debug, Clone)]
 pub struct Layout {
     tensors: Vec<Placed>,
@@ -37,7 +39,7 @@ pub struct Layout {
 /// A linear layer: weight (outputs, inputs) and bias (outputs).
 #[derive(Debug, Clone)]
 pub(crate) struct LinearAt {
-    /// Its place in [`Layout::linears`].
+    /// The layer's index in [`Layout::linears`].
     pub number: usize,
     pub weight: Range<usize>,
     pub bias: Range<usize>,
@@ -55,7 +57,7 @@ pub(crate) struct NormAt {
 #[derive(Debug, Clone)]
 pub(crate) struct LayerAt {
     pub query: LinearAt,
-    /// Key and value as one layer of twice the outputs.
+    /// Key and value as one layer with twice the outputs.
     pub key_value: LinearAt,
     pub attention_output: LinearAt,
     pub attention_norm: NormAt,
@@ -75,7 +77,8 @@ impl LayerAt {
         ]
     }
 
-    /// Query, key and value as one layer of three times the outputs: they are neighbours.
+    /// Query, key and value as one layer with three times the outputs; the three are adjacent in
+    /// the layout.
     #[cfg(feature = "cuda")]
     pub(crate) fn query_key_value(&self) -> LinearAt {
         let (query, key_value) = (&self.query, &self.key_value);
@@ -95,7 +98,8 @@ impl Layout {
         let names = Names::of(config.architecture);
         let (h, f) = (config.hidden_size, config.intermediate_size);
         let word_name = word_table(config.architecture);
-        // Stable: within each part they stay in the order of computation, in which key and value are neighbours.
+        // The sort is stable: within each part, tensors stay in the order of computation, in which
+        // key and value are adjacent.
         let mut ordered = specs(config);
         ordered.sort_by_key(|spec| {
             if spec.name == word_name {
@@ -181,26 +185,30 @@ impl Layout {
         of_layers.chain([&self.pooler, &self.classifier])
     }
 
-    /// All weights in one piece, from named tensors.
+    /// Copies named tensors into one slice.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as the model's configuration asks.
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match the
+    /// model's configuration.
     pub fn gather(&self, weights: &Weights) -> Result<Aligned<f32>, Error> {
+        // Allocate only after all tensors were found, because config.json may contain any sizes.
+        let found = self
+            .tensors
+            .iter()
+            .map(|tensor| weights.get(&tensor.spec.name, &tensor.spec.shape))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut values = Aligned::zeros(self.len());
-        for tensor in &self.tensors {
-            let from = weights
-                .get(&tensor.spec.name, &tensor.spec.shape)?
-                .flatten_all()?
-                .to_vec1::<f32>()?;
+        for (tensor, found) in self.tensors.iter().zip(found) {
+            let from = found.flatten_all()?.to_vec1::<f32>()?;
             values[tensor.range.clone()].copy_from_slice(&from);
         }
         Ok(values)
     }
 
-    /// Values that lie as the weights do, as named tensors.
+    /// Splits values in the layout's order into named tensors.
     ///
     /// # Errors
-    /// [`Error::Compute`] when a tensor cannot be made.
+    /// [`Error::Compute`] when a tensor cannot be created.
     pub fn name(&self, values: &[f32]) -> Result<Weights, Error> {
         let mut out = Weights::default();
         for tensor in &self.tensors {
@@ -221,22 +229,22 @@ impl Layout {
         self.words.end
     }
 
-    /// Whether there are none.
+    /// Whether there are no weights.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All tensors, in the order in which they lie.
+    /// All tensors, in the layout's order.
     pub fn tensors(&self) -> &[Placed] {
         &self.tensors
     }
 
-    /// The word embedding, (vocabulary, width).
+    /// The range of the word embedding, (vocabulary, width).
     pub fn words(&self) -> Range<usize> {
         self.words.clone()
     }
 
-    /// Whether positions and segments are added to one another.
+    /// Whether the model has segment embeddings.
     pub fn has_segments(&self) -> bool {
         self.segments.is_some()
     }

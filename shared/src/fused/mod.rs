@@ -1,14 +1,18 @@
-//! The fused encoder: forward and backward by hand, on slices, on all cores of a processor. What training and native rating run on.
+//! The fused encoder: hand-written forward and backward passes on slices, on all CPU cores.
+//! Training and native rating use it.
 //!
-//! candle's graph (see [`crate::model`]) allocates each intermediate result, adds gradients up in dense tensors of the whole vocabulary, and runs much of what lies between its
-//! matrix products on one thread. Here a batch is cut into shards of some hundred tokens; a thread takes a shard through the whole network, since nothing but the
-//! gradients of the weights crosses from one review to another, and all memory is kept from step to step. Candle's graph is the reference: tests hold logits and gradients
-//! to it.
+//! candle's graph (see [`crate::model`]) allocates each intermediate result, accumulates gradients
+//! in dense tensors of the whole vocabulary, and runs many operations between matrix products on
+//! one thread. The fused encoder cuts a batch into shards of some hundred tokens, and a thread
+//! takes a shard through the whole network: only the gradients of the weights depend on more than
+//! one review. All memory is reused between steps. candle's graph is the reference: tests compare
+//! logits and gradients with it.
 //!
-//! - [`layout`]: all weights in one slice, and where each tensor lies in it.
-//! - `operand`, `precision`: what is multiplied, and in which numbers.
-//! - `product`: matrix products; `panels`, `bf16`: those that the gemm crate does not have, or not as fast.
-//! - `shard`: what a group of reviews keeps of the forward pass.
+//! - [`layout`]: all weights in one slice, and the range of each tensor.
+//! - `operand`, `precision`: operands of products, and their number format.
+//! - `product`: matrix products; `panels`, `bf16`: those that the gemm crate lacks or computes more
+//!   slowly.
+//! - `shard`: a group of reviews, and the activations that the forward pass keeps for it.
 //! - `forward`, `backward`: the two passes of a shard.
 //! - [`gradients`]: the sums over shards.
 
@@ -16,6 +20,7 @@ mod backward;
 mod bf16;
 mod forward;
 pub mod gradients;
+mod layer;
 pub mod layout;
 mod operand;
 mod panels;
@@ -49,19 +54,21 @@ pub struct Fused {
     layout: Arc<Layout>,
     values: Aligned<f32>,
     precision: Precision,
-    /// The matrices as bf16 products take them, in the forward pass and in the backward pass.
+    /// The matrices packed for bf16 products, for the forward pass and for the backward pass.
     rounded: [Rounded; 2],
-    /// Shards that rating used and may use again.
+    /// Shards from earlier ratings, kept to reuse their buffers.
     idle: Mutex<Vec<Shard>>,
 }
 
-/// What the forward pass of a batch leaves for the backward pass; kept from batch to batch, so that its memory is.
+/// Activations that the forward pass of a batch keeps for the backward pass. A tape is reused
+/// between batches to keep its memory.
 #[derive(Default)]
 pub struct Tape {
     shards: Vec<Shard>,
-    /// How many of the shards the last batch took.
+    /// The number of shards that the last batch used.
     used: usize,
-    /// What the backward pass of each is computed in; and what the gradients of two layers' matrices are made of, which take turns.
+    /// Buffers for the backward pass of each shard, and the factors of the matrix gradients of two
+    /// layers, which are used alternately.
     backward: Vec<Backward>,
     factors: [Vec<Factors>; 2],
 }
@@ -70,7 +77,8 @@ impl Fused {
     /// Builds the model on a copy of `weights`.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks.
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match
+    /// `config`.
     pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Fused, Error> {
         let layout = Layout::of(config);
         let values = layout.gather(weights)?;
@@ -84,7 +92,7 @@ impl Fused {
         })
     }
 
-    /// Where each tensor lies in [`Fused::values`].
+    /// The range of each tensor in [`Fused::values`].
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
@@ -94,18 +102,19 @@ impl Fused {
         &self.values
     }
 
-    /// All weights, to be changed.
+    /// All weights, for writing.
     pub fn values_mut(&mut self) -> &mut [f32] {
         self.rounded.iter_mut().for_each(Rounded::forget);
         &mut self.values
     }
 
-    /// Whether this processor has an instruction for products in bf16: AVX512-BF16. That need not make them faster than those in f32.
+    /// Whether this processor has an instruction for bf16 products: AVX512-BF16. They are not
+    /// necessarily faster than f32 products.
     pub fn has_bf16() -> bool {
         bf16::is_there()
     }
 
-    /// Multiplies in `precision` from now on; f32 unless told otherwise.
+    /// Sets the precision of matrix products; the default is f32.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
@@ -115,8 +124,9 @@ impl Fused {
         &self.config
     }
 
-    /// Logits (reviews, 5), in training: the model drops as its configuration says, each review from the stream of random numbers that `dropout_keys` holds for it, and `tape`
-    /// keeps what [`Fused::backward`] needs.
+    /// The logits, (reviews, 5), in training. Dropout is applied as in the configuration, with each
+    /// review's random stream given by its key in `dropout_keys`. `tape` keeps what
+    /// [`Fused::backward`] needs.
     ///
     /// # Errors
     /// [`Error::Input`] for a token id beyond the vocabulary or a review longer than the positions.
@@ -148,7 +158,8 @@ impl Fused {
             .collect())
     }
 
-    /// Adds to `gradients` those that follow from `d_logits` (reviews, 5), the gradient of the loss with respect to the logits of the batch that `tape` holds.
+    /// Adds the gradients of a batch to `gradients`. `d_logits` (reviews, 5) is the gradient of the
+    /// loss with respect to the logits of the batch that `tape` holds.
     pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
         let rounded = self.rounded(Direction::Backward);
         backward::run(
@@ -159,7 +170,7 @@ impl Fused {
         );
     }
 
-    /// The matrices as a pass in bf16 multiplies by them.
+    /// The packed matrices for a pass in bf16; `None` in f32.
     fn rounded(&self, direction: Direction) -> Option<Arc<Vec<Panels>>> {
         let of = || {
             self.rounded[usize::from(direction == Direction::Backward)].of(
@@ -175,7 +186,7 @@ impl Fused {
         let matrices = rounded.map_or(Matrices::F32(&self.values), |rounded| {
             Matrices::Bf16(rounded)
         });
-        // A batch that is one shard leaves the other cores idle, unless they take part in its products.
+        // With fewer shards than threads, cores would be idle; so they share the products.
         let arithmetic = Arithmetic {
             matrices,
             alone: shards < rayon::current_num_threads(),
@@ -189,7 +200,7 @@ impl Fused {
     }
 }
 
-/// What the passes of a shard share.
+/// Inputs that all shards of a pass share.
 struct Pass<'a> {
     config: &'a EncoderConfig,
     layout: &'a Layout,
@@ -252,7 +263,7 @@ mod tests {
         changing.values_mut().copy_from_slice(other.values());
         assert_ne!(learned(&other), before);
         assert_eq!(learned(&changing), learned(&other));
-        // By the matrices alone, as a step of the optimiser moves them.
+        // Only a matrix changes, as in a step of the optimiser.
         let matrix = other
             .layout()
             .linears()

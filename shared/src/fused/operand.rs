@@ -3,7 +3,7 @@
 use super::layout::LinearAt;
 use crate::kernels::product::View;
 
-/// Which way rows go through a linear layer.
+/// The direction in which rows pass a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     /// From inputs to outputs.
@@ -12,17 +12,17 @@ pub(super) enum Direction {
     Backward,
 }
 
-/// How a result is written.
+/// How the result of a product is written.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Write {
-    /// Over what is there.
+    /// Replaces the existing values.
     Set,
-    /// Added to what is there.
+    /// Adds to the existing values.
     Add,
 }
 
 impl LinearAt {
-    /// Height and width of what rows are multiplied by.
+    /// Height and width of the matrix that rows are multiplied by.
     pub(super) fn shape(&self, direction: Direction) -> (usize, usize) {
         match direction {
             Direction::Forward => (self.inputs, self.outputs),
@@ -30,7 +30,8 @@ impl LinearAt {
         }
     }
 
-    /// What rows are multiplied by: forward wᵀ, with w (outputs, inputs) the weight, backward w.
+    /// The matrix that rows are multiplied by: wᵀ in the forward pass and w in the backward pass,
+    /// with the weight w (outputs, inputs).
     pub(super) fn operand<'a>(&self, values: &'a [f32], direction: Direction) -> View<'a> {
         let data = &values[self.weight.clone()];
         match direction {

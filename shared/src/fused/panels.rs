@@ -1,5 +1,7 @@
-//! Products of rows with what lies across, as weights do in the forward pass: it is turned over a panel of columns at a time, which stays in the nearest caches while the rows go
-//! by. The gemm crate, whose tiles these are, would take it up one element at a time.
+//! Products of row-major a with transposed b, as a linear layer's forward pass needs. b is
+//! transposed one panel of columns at a time. A panel stays in the nearest caches while the rows of
+//! a are processed. The gemm crate, whose microkernels are used here, would pack b one element at a
+//! time.
 
 use std::cell::RefCell;
 
@@ -9,23 +11,26 @@ use crate::kernels::product::{Rows, View};
 use crate::kernels::tile::Tiles;
 use crate::kernels::transpose::transpose;
 
-/// Steps of a sum that a panel holds at most: as many as gemm takes, so that sums are its own but of a few rows, where it takes another way.
+/// The largest number of steps of a sum in a panel. It is the same as gemm's, so results equal
+/// gemm's, except for products of a few rows, where gemm uses another algorithm.
 const DEPTH: usize = 512;
 
 thread_local! {
-    /// A panel, kept from product to product, so that its memory is.
+    /// The panel's buffer, kept between products to reuse its memory.
     static PANEL: RefCell<Aligned<f32>> = RefCell::default();
 }
 
-/// The tiles for a product of n columns, if this processor has any.
+/// The microkernels for a product with n columns, if this processor has any.
 pub(super) fn tiles(n: usize) -> Option<&'static Tiles> {
     Tiles::best().filter(|tiles| tiles.whole(n) == n)
 }
 
-/// y (m, n) = a (m, k) bᵀ, or y += a bᵀ, with b (n, k) in rows and n as [`tiles`] wants it; y has no gaps, and nothing is empty.
+/// y (m, n) = a (m, k) bᵀ, or y += a bᵀ. b (n, k) is row-major, [`tiles`] must support n, y is
+/// contiguous, and no dimension is 0.
 ///
 /// # Safety
-/// The operands must reach as far as the shape says, and the tiles be this processor's.
+/// The operands must be as large as the shape requires, and `tiles` must be supported by this
+/// processor.
 pub(super) unsafe fn product(
     tiles: &Tiles,
     write: Write,
@@ -60,7 +65,7 @@ pub(super) unsafe fn product(
                 data: y[first..].as_mut_ptr(),
                 down: n,
             };
-            // SAFETY: the panel is as large as was just laid out, and the other operands are as the caller says.
+            // SAFETY: the panel was just sized, and the caller guarantees the other operands.
             unsafe {
                 tiles.product(
                     (m, columns, steps),
@@ -71,7 +76,7 @@ pub(super) unsafe fn product(
                     },
                     y,
                     add,
-                )
+                );
             };
         }
     }

@@ -1,16 +1,17 @@
-//! The numbers that matrices are multiplied in.
+//! The precision of matrix products.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// In which numbers matrices are multiplied. Weights, sums and all else are f32 in either.
+/// The number format in which matrices are multiplied. Weights, sums and everything else are f32 in
+/// both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// f32.
     F32,
-    /// Operands rounded to bf16, of 8 significant bits.
+    /// Operands are rounded to bf16, which has 8 significant bits.
     Bf16,
 }
 

@@ -1,4 +1,5 @@
-//! Matrix products of row-major operands of whole rows: in f32 by the gemm crate, in bf16 by our own kernel, since no kept crate has one.
+//! Matrix products of row-major operands: in f32 by the gemm crate, in bf16 by our own kernel,
+//! because no maintained crate has one.
 
 use gemm::Parallelism;
 
@@ -13,16 +14,16 @@ use crate::kernels::product::{Rows, View};
 #[derive(Clone, Copy)]
 pub(super) struct Arithmetic<'a> {
     pub matrices: Matrices<'a>,
-    /// Whether a product has all cores to itself.
+    /// Whether all threads share each product.
     pub alone: bool,
 }
 
-/// What rows are multiplied by in a pass.
+/// The matrices that rows are multiplied by in a pass.
 #[derive(Clone, Copy)]
 pub(super) enum Matrices<'a> {
-    /// The weights as they are.
+    /// All weights, unchanged.
     F32(&'a [f32]),
-    /// Each layer's, rounded and laid out for the direction of the pass.
+    /// The matrix of each layer, rounded and packed for the direction of the pass.
     Bf16(&'a [Panels]),
 }
 
@@ -68,7 +69,7 @@ fn product(
         && b.rows == 1
         && let Some(tiles) = panels::tiles(n)
     {
-        // SAFETY: as asserted.
+        // SAFETY: the assertion above checks the operands.
         return unsafe {
             panels::product(
                 tiles,
@@ -80,17 +81,17 @@ fn product(
                     data: b.data,
                     down: b.columns,
                 },
-            )
+            );
         };
     }
-    // SAFETY: as asserted.
+    // SAFETY: the assertion above checks the operands.
     unsafe { gemm_product(write, y, (m, n, k), a, b, alone) };
 }
 
-/// The same by the gemm crate, on this thread or on all.
+/// Like [`product`] in f32, by the gemm crate; with `alone` on all threads, otherwise on this one.
 ///
 /// # Safety
-/// The operands must reach as far as the shape says.
+/// The operands must be as large as the shape requires.
 unsafe fn gemm_product(
     write: Write,
     y: &mut [f32],
@@ -104,7 +105,7 @@ unsafe fn gemm_product(
     } else {
         Parallelism::None
     };
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees the operands.
     unsafe {
         gemm::gemm(
             m,
@@ -130,16 +131,16 @@ unsafe fn gemm_product(
     }
 }
 
-/// Whether a product is worth entering the thread pool for.
+/// Whether a product is large enough to justify entering the thread pool.
 fn is_worth_sharing(m: usize, n: usize, k: usize) -> bool {
     m * n * k > 1 << 18
 }
 
-/// y = a bᵀ with matrices of `side` x `side`, on the thread that calls: as a linear layer multiplies, its operands all of one size. By it one measures what `precision` can give
-/// at best on this processor.
+/// y = a bᵀ with matrices of `side` x `side`, on the calling thread. The product is computed as in
+/// a linear layer. It is used to measure the peak rate of this processor in `precision`.
 ///
 /// # Panics
-/// When a matrix is smaller than that.
+/// When a matrix has fewer than `side` x `side` elements.
 pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [f32]) {
     let (a, b) = (
         View {
@@ -193,7 +194,8 @@ impl LinearAt {
     }
 }
 
-/// y (rows, outputs) = x (rows, inputs) wᵀ, with w (outputs, inputs) the linear layer's weight; without the bias.
+/// y (rows, outputs) = x (rows, inputs) wᵀ, with the linear layer's weight w (outputs, inputs). The
+/// bias is not added.
 pub(super) fn linear(at: &LinearAt, x: &[f32], y: &mut [f32], by: Arithmetic<'_>) {
     at.multiply(Direction::Forward, x, Write::Set, y, by);
 }
@@ -209,7 +211,8 @@ pub(super) fn linear_input(
     at.multiply(Direction::Backward, dy, write, dx, by);
 }
 
-/// dw (outputs', inputs) = dyᵀ x for the columns of dy (rows, outputs) from `first` on, as many as dw has rows: part of the gradient with respect to a linear layer's weight.
+/// dw (outputs', inputs) = dyᵀ x, part of the gradient of a linear layer's weight. It uses the
+/// columns of dy (rows, outputs) from index `first`, as many as dw has rows.
 pub(super) fn linear_weight(
     at: &LinearAt,
     first: usize,
@@ -274,7 +277,7 @@ mod tests {
             for write in [Write::Set, Write::Add] {
                 let (mut panels, mut gemm) = (before.clone(), before.clone());
                 product(Precision::F32, write, &mut panels, (m, n, k), a, b, false);
-                // SAFETY: the operands were made for the shape.
+                // SAFETY: the operands were created for the shape.
                 unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, false) };
                 for (i, (found, wanted)) in panels.iter().zip(&gemm).enumerate() {
                     assert!(
@@ -303,7 +306,7 @@ mod tests {
         );
         let w = |o: usize, i: usize| values[3 + o * inputs + i];
         let close = |found: f32, wanted: f32| {
-            assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}")
+            assert!((found - wanted).abs() < 1e-5, "{found}, wanted {wanted}");
         };
         let (mut y, mut dx, mut dw) = (
             vec![0.0; rows * outputs],

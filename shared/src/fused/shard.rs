@@ -1,4 +1,4 @@
-//! A shard: some reviews of a batch, and what the forward pass keeps of them.
+//! A shard: some reviews of a batch, and the activations that the forward pass keeps for them.
 
 use std::ops::Range;
 
@@ -8,37 +8,40 @@ use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::Scratch;
 use crate::kernels::norm::Moments;
 
-/// Tokens that a shard of a training batch holds at least, if there are so many: few enough for a core's cache, and for cores to share a batch evenly.
+/// Tokens per shard of a training batch, if the batch has enough: few enough for a core's cache and
+/// for sharing a batch evenly among cores.
 pub(super) const TRAINING_TOKENS: usize = 256;
-/// And of a batch that is only rated, which keeps less: more, since each shard lays out all weights for its products.
+/// Tokens per shard of a batch that is only rated. It is larger because rating keeps less, and each
+/// shard packs all weights for its products.
 pub(super) const RATING_TOKENS: usize = 512;
 
-/// Some reviews of a batch on their way through the network. Buffers keep their memory from batch to batch.
+/// A group of reviews with its activations. Buffers keep their memory between batches.
 #[derive(Default)]
 pub(super) struct Shard {
-    /// The batch's reviews that are in it.
+    /// The range of the batch's reviews in this shard.
     pub reviews: Range<usize>,
-    /// (tokens)
+    /// (tokens).
     pub token_ids: Vec<u32>,
-    /// Boundaries of the reviews, (reviews + 1)
+    /// Boundaries of the reviews, (reviews + 1).
     pub boundaries: Vec<usize>,
-    /// A stream of random numbers for each review; none when nothing is dropped.
+    /// The key of each review's random stream; empty when nothing is dropped.
     pub keys: Vec<u64>,
     pub embedded: Normed,
-    /// In training one for each layer; in rating two, taken in turn.
+    /// In training one for each layer; in rating two, used alternately.
     pub layers: Vec<LayerTape>,
-    /// The last layer's result: the first token of each review, (reviews, hidden).
+    /// The last layer's output for the first token of each review, (reviews, hidden).
     pub first: Aligned<f32>,
-    /// Before the activation, and after it and dropout, (reviews, hidden).
+    /// The pooler's output before the activation, and (`pooled`) after activation and dropout,
+    /// (reviews, hidden) each.
     pub pooled_in: Aligned<f32>,
     pub pooled: Aligned<f32>,
     pub logits: Vec<[f32; LABELS]>,
-    /// After the activation, (rows, intermediate): not kept, but computed again in the backward pass.
+    /// After the activation, (rows, intermediate). It is not kept; the backward pass recomputes it.
     pub active: Aligned<f32>,
     pub attention: Scratch,
 }
 
-/// The sum that a LayerNorm takes, and the moments of its rows.
+/// The input sum of a LayerNorm, and the moments of its rows.
 #[derive(Default)]
 pub(super) struct Normed {
     /// (rows, hidden)
@@ -47,13 +50,13 @@ pub(super) struct Normed {
     pub moments: Aligned<Moments>,
 }
 
-/// What a layer keeps. Its rows are those of all tokens, and in the last layer, of which only the first token of each review is asked for, those of the first tokens: of x,
-/// key and value all.
+/// Activations of a layer. Rows are tokens. In the last layer, which computes only the first token
+/// of each review, rows are reviews, except in x, key and value.
 #[derive(Default)]
 pub(super) struct LayerTape {
-    /// Its input, (tokens, hidden).
+    /// The layer's input, (tokens, hidden).
     pub x: Aligned<f32>,
-    /// The rows of x that are asked for, if not all, (reviews, hidden).
+    /// In the last layer, the rows of x for the first tokens, (reviews, hidden).
     pub x_first: Aligned<f32>,
     /// (rows, hidden)
     pub query: Aligned<f32>,
@@ -69,24 +72,25 @@ pub(super) struct LayerTape {
     pub output: Normed,
 }
 
-/// What goes back through the layers of a shard.
+/// Buffers for the backward pass of a shard.
 #[derive(Default)]
 pub(super) struct Backward {
-    /// The gradient with respect to the result of a layer, then to its input, (rows, hidden).
+    /// The gradient of a layer's output, then of its input, (rows, hidden).
     pub x: Aligned<f32>,
-    /// The same of all rows of the last layer's input.
+    /// The gradient of the last layer's input, for all tokens.
     pub x_all: Aligned<f32>,
     /// (rows, hidden)
     pub context: Aligned<f32>,
-    /// With respect to biases and LayerNorms, laid out as the vectors of the layout.
+    /// The gradients of biases and LayerNorms, in the order of the layout's vectors.
     pub vectors: Aligned<f32>,
     pub attention: Scratch,
 }
 
-/// What the gradients of a layer's matrices are made of, besides the tape: they are summed while the layer below is computed.
+/// Factors of a layer's matrix gradients that are not on the tape. The matrix gradients are
+/// computed from them while the layer below runs.
 #[derive(Default)]
 pub(super) struct Factors {
-    /// Gradients with respect to the results of the layer's products, (rows, hidden) each
+    /// The gradients of the outputs of the layer's products, (rows, hidden) each.
     pub feed_forward_out: Aligned<f32>,
     pub attention_output: Aligned<f32>,
     pub query: Aligned<f32>,
@@ -96,13 +100,13 @@ pub(super) struct Factors {
     pub key_value: Aligned<f32>,
     /// After the activation, (rows, intermediate).
     pub active: Aligned<f32>,
-    /// Of the head: (reviews, 5) and (reviews, hidden)
+    /// For the head: (reviews, 5) and (reviews, hidden).
     pub logits: Aligned<f32>,
     pub pooled: Aligned<f32>,
 }
 
 impl Shard {
-    /// Takes in `reviews` of `batch`, with their streams when the model is in training.
+    /// Loads `reviews` of `batch`, with the keys of their random streams in training.
     pub fn load(&mut self, batch: &PackedBatch, reviews: Range<usize>, keys: Option<&[u64]>) {
         let boundaries = &batch.cu_seqlens[reviews.start..=reviews.end];
         let start = boundaries[0] as usize;
@@ -122,13 +126,13 @@ impl Shard {
         self.token_ids.len()
     }
 
-    /// (review, its tokens) of each review
+    /// Iterates over the reviews as (review, range of its tokens).
     pub fn spans(&self) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
         spans(&self.boundaries)
     }
 }
 
-/// (review, its tokens) of each review between `boundaries`
+/// Iterates over the reviews between `boundaries` as (review, range of its tokens).
 pub(super) fn spans(boundaries: &[usize]) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
     boundaries.windows(2).map(|w| w[0]..w[1]).enumerate()
 }

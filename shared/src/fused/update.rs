@@ -1,17 +1,18 @@
-//! AdamW's update of a weight (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019), as PyTorch computes it.
+//! AdamW's update of a weight (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR
+//! 2019), as PyTorch computes it.
 
 use rayon::prelude::*;
 
-/// How much of the first moment is kept.
+/// Decay rate of the first moment.
 pub const BETA1: f32 = 0.9;
-/// How much of the second moment is kept.
+/// Decay rate of the second moment.
 pub const BETA2: f32 = 0.999;
 const EPS: f32 = 1e-8;
 
-/// What one update of the optimiser is made of, for the weights of one group.
+/// The factors of one update, for the weights of one parameter group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
-    /// The gradient's factor, which clips its norm.
+    /// The factor by which the gradient is multiplied to clip its norm.
     pub clip: f32,
     /// 1 - learning rate * weight decay
     pub shrink: f32,
@@ -21,7 +22,8 @@ pub struct Update {
     pub root: f32,
 }
 
-/// p <- shrink p - size m / (sqrt(v) / root + eps), with m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g²
+/// p <- shrink p - size m / (sqrt(v) / root + eps), with m <- beta1 m + (1 - beta1) g and v <-
+/// beta2 v + (1 - beta2) g²
 #[inline(always)]
 fn step(update: &Update, p: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
     let g = g * update.clip;
@@ -31,7 +33,8 @@ fn step(update: &Update, p: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
 }
 
 multiversion! {
-    /// Updates weights p and their moments m and v by their gradients g, all of one length.
+    /// Updates the weights p and their moments m and v with their gradients g. All slices have the
+    /// same length.
     pub fn apply(update: &Update, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             step(update, p, *g, m, v);
@@ -39,11 +42,12 @@ multiversion! {
     }
 }
 
-/// Elements whose squares are summed side by side.
+/// Elements per parallel task when squares are summed.
 const TASK: usize = 64 * 1024;
 
-/// The sum of squares of each part, in f64, in an order that does not depend on the number of cores. All cores are called upon once: for each part of its own that would take longer
-/// than the sums do.
+/// The sum of squares of each part, in f64, in an order that does not depend on the number of
+/// cores. All parts are summed in one parallel call, because one call per part would take longer
+/// than the sums.
 pub fn sums_of_squares(parts: &[&[f32]]) -> Vec<f64> {
     let sum = |(part, task): (usize, &[f32])| {
         let mut lanes = [[0.0; LANES]; STREAMS];
@@ -62,9 +66,9 @@ pub fn sums_of_squares(parts: &[&[f32]]) -> Vec<f64> {
     sums
 }
 
-/// Sums that need not wait for one another.
+/// Independent partial sums, so that additions do not wait for each other.
 const LANES: usize = 16;
-/// Places that are read side by side: memory answers several sooner than one.
+/// Streams that are read at the same time, because memory serves several streams faster than one.
 const STREAMS: usize = 4;
 
 multiversion! {
@@ -83,11 +87,12 @@ multiversion! {
     }
 }
 
-/// Elements that go through all updates before the next are touched.
+/// Elements to which all updates are applied before the next elements are read.
 const BLOCK: usize = 32;
 
 multiversion! {
-    /// The same by several updates in turn in which these weights had no gradient: as [`apply`] with zeros, to the bit, but memory is read and written once.
+    /// Applies several updates in a row to weights that had no gradient in them. The result equals
+    /// [`apply`] with zero gradients bit for bit, but memory is read and written only once.
     pub fn apply_without_gradient(updates: &[Update], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
         for ((p, m), v) in p.chunks_mut(BLOCK).zip(m.chunks_mut(BLOCK)).zip(v.chunks_mut(BLOCK)) {
             for update in updates {
@@ -100,7 +105,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// The same for weights that never had a gradient, whose moments are zero.
+    /// Like [`apply_without_gradient`], for weights that never had a gradient, so that their
+    /// moments are zero.
     pub fn apply_decay(updates: &[Update], p: &mut [f32]) {
         for p in p.chunks_mut(BLOCK) {
             for update in updates {
@@ -154,7 +160,7 @@ mod tests {
                     .for_each(|update| apply(update, &mut one, &vec![0.0; n], &mut m, &mut v));
                 match moved {
                     true => {
-                        apply_without_gradient(&updates, &mut other, &mut other_m, &mut other_v)
+                        apply_without_gradient(&updates, &mut other, &mut other_m, &mut other_v);
                     }
                     false => apply_decay(&updates, &mut other),
                 }

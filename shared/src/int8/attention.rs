@@ -1,26 +1,28 @@
-//! Self-attention of short reviews: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al., "Attention Is All You Need", 2017), in f32.
+//! Self-attention of short reviews: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al.,
+//! "Attention Is All You Need", 2017), in f32.
 //!
-//! Both products of a head are small: a few queries at a time go over its keys, and then over its values, with their sums in registers. Keys are filled up to whole vectors,
-//! and what fills them up gets no weight.
+//! Both products of a head are small. A few queries at a time are multiplied with the head's keys
+//! and then its values, with the sums in registers. Keys are padded to whole vectors; the padding
+//! gets zero weight.
 
 use crate::kernels::simd::exp;
 
-/// Queries whose sums are in registers together.
+/// Queries whose sums are held in registers at the same time.
 const QUERIES: usize = 4;
 
-/// Elements of a vector, as the compiler is shown it.
+/// Elements of a vector, in the form that the compiler vectorises.
 const LANES: usize = 8;
 
-/// Room for one head, used again from review to review.
+/// Buffers for one head, reused between reviews.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// kᵀ, (size, padded tokens)
+    /// kᵀ, (size, padded tokens).
     keys: Vec<f32>,
-    /// Scores, then weights, of some queries, (queries, padded tokens)
+    /// Scores and then weights of some queries, (queries, padded tokens).
     weights: Vec<f32>,
 }
 
-/// A matrix of which each row begins `stride` elements after the one before.
+/// A matrix whose rows are `stride` elements apart.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
     data: &'a [f32],
@@ -46,21 +48,21 @@ fn product<const R: usize>(
     );
     let mut at = 0;
     while at + LANES <= columns {
-        // SAFETY: as asserted.
+        // SAFETY: the assertion above checks the operands.
         unsafe { block::<R, LANES>(a, b, k, at, out, stride) };
         at += LANES;
     }
     while at < columns {
-        // SAFETY: as asserted.
+        // SAFETY: the assertion above checks the operands.
         unsafe { block::<R, 1>(a, b, k, at, out, stride) };
         at += 1;
     }
 }
 
-/// N columns of a product, from column `at` on.
+/// Computes N columns of a product, from column `at`.
 ///
 /// # Safety
-/// `a` holds R rows of k elements, `b` k rows of `at + N`.
+/// `a` must have R rows of k elements, and `b` k rows of at least `at + N` elements.
 #[inline(always)]
 unsafe fn block<const R: usize, const N: usize>(
     a: Matrix<'_>,
@@ -73,10 +75,10 @@ unsafe fn block<const R: usize, const N: usize>(
     let mut sums = [[0f32; N]; R];
     let (mut a_at, mut b_at) = (a.data.as_ptr(), b.data.as_ptr().wrapping_add(at));
     for _ in 0..k {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         let b_row = unsafe { *b_at.cast::<[f32; N]>() };
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: as the caller says.
+            // SAFETY: the caller guarantees it.
             let a = unsafe { *a_at.add(r * a.stride) };
             for (sum, b) in sums.iter_mut().zip(b_row) {
                 *sum += a * b;
@@ -90,7 +92,7 @@ unsafe fn block<const R: usize, const N: usize>(
     }
 }
 
-/// softmax(scale x) in place, in lanes; what fills x up to whole vectors from `tokens` on counts for nothing.
+/// softmax(scale x) in place. Elements of x from index `tokens` are padding and get zero weight.
 #[inline(always)]
 fn softmax(x: &mut [f32], tokens: usize, scale: f32) {
     x[tokens..].fill(f32::NEG_INFINITY);
@@ -115,7 +117,8 @@ fn softmax(x: &mut [f32], tokens: usize, scale: f32) {
 }
 
 multiversion! {
-    /// out (queries, width) for q (queries, width) and, side by side, k and v (tokens, 2 width) of one review, in `heads` heads.
+    /// Computes out (queries, width) from q (queries, width) and kv (tokens, 2 width) of one
+    /// review, with `heads` heads. Each row of kv is a row of k followed by a row of v.
     pub(super) fn attention(q: &[f32], kv: &[f32], heads: usize, width: usize, out: &mut [f32], scratch: &mut Scratch) {
         let size = width / heads;
         let tokens = kv.len() / (2 * width);
@@ -145,7 +148,7 @@ multiversion! {
     }
 }
 
-/// One head of R queries.
+/// Attention of one head for R queries.
 #[inline(always)]
 fn some<const R: usize>(
     q: Matrix<'_>,
@@ -183,7 +186,8 @@ mod tests {
     #[test]
     fn equals_the_sums_of_its_definition() {
         let mut scratch = Scratch::default();
-        // Longer reviews first: what they leave in the scratch must not show.
+        // Longer reviews come first: values that they leave in the scratch buffers must not affect
+        // later ones.
         for (queries, tokens, heads, size) in [
             (37, 37, 2, 12),
             (9, 9, 3, 32),

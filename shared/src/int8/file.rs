@@ -1,8 +1,10 @@
-//! The file of the weights, `web/weights.safetensors`: what its tensors are called, and how they are read.
+//! The weight file `web/weights.safetensors`: the names of its tensors, and how they are read.
 //!
-//! The integers lie in the file in the order in which the kernels want them, so that the file, once in memory, is the memory: only what is not integer (scales, biases,
-//! LayerNorms, the head, some hundred kilobytes) is copied out of it. Linear layers are held as `[outputs / 16, inputs / 4, 16, 4]`, outputs and inputs rounded up to multiples
-//! of 16 and 8, in 7 bits with 64 added; embeddings as rows of 8 bits with sign. Each output, and each row of an embedding, has a scale.
+//! The file stores integers in the order that the kernels read, so that the file is used in memory
+//! without a copy. Only the f32 values (scales, biases, LayerNorms, the head; some hundred
+//! kilobytes) are copied. Linear layers are stored as `[outputs / 16, inputs / 4, 16, 4]`, with
+//! outputs and inputs rounded up to multiples of 16 and 8, in 7 bits with 64 added. Embeddings are
+//! stored as rows of signed 8-bit integers. Each output, and each row of an embedding, has a scale.
 
 use std::ops::Range;
 
@@ -12,14 +14,15 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::kernel::{PANEL, STEP};
 use crate::Error;
 
-/// What the file's metadata hold: the name of the format, and the version that is written and read. One entry, for several would come in any order, and the same weights
-/// would not always be the same file.
+/// The file's metadata: the name of the format, and the version that is written and read. It is a
+/// single entry, because several entries are written in random order, and the same weights would
+/// give different files.
 pub(super) const VERSION: (&str, &str) = ("starsight-int8", "1");
 
-/// What is added to the weights of linear layers, so that none is negative.
+/// Added to the weights of linear layers so that none is negative.
 pub(super) const OFFSET: u8 = 64;
 
-/// Whether these are the bytes of such a file, of whatever version.
+/// Whether `bytes` are an int8 weight file of any version.
 #[cfg(feature = "native")]
 pub fn holds_integers(bytes: &[u8]) -> bool {
     let names_version = |metadata: &Metadata| {
@@ -44,19 +47,19 @@ pub(super) fn panel_shape(outputs: usize, inputs: usize) -> [usize; 4] {
 /// The file in memory.
 pub(super) struct File {
     bytes: Vec<u8>,
-    /// Where the tensors begin.
+    /// The offset of the first tensor.
     start: usize,
     metadata: Metadata,
 }
 
 impl File {
-    /// Reads the head of the file `bytes`.
+    /// Reads the header of the file `bytes`.
     ///
     /// # Errors
-    /// [`Error::Int8`] when they are no such file, cut off, or of another version.
+    /// [`Error::Int8`] when `bytes` are truncated, another format, or another version.
     pub fn new(bytes: Vec<u8>) -> Result<File, Error> {
         let broken = |e| Error::Int8(format!("cut off, or no safetensors file: {e}"));
-        // Which also sees to it that every tensor lies within the file.
+        // `read_metadata` also checks that every tensor lies within the file.
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         match metadata.metadata().as_ref().and_then(|m| m.get(VERSION.0)) {
             Some(version) if version == VERSION.1 => {}
@@ -74,7 +77,7 @@ impl File {
                 )));
             }
         }
-        // The length of the header stands before it.
+        // The header is preceded by its length.
         Ok(File {
             start: header + size_of::<u64>(),
             bytes,
@@ -82,10 +85,10 @@ impl File {
         })
     }
 
-    /// Where the integers of the tensor `name` lie among [`File::bytes`].
+    /// The range in [`File::bytes`] of the integers of the tensor `name`.
     ///
     /// # Errors
-    /// [`Error::Int8`] when there is no such tensor, or it holds other numbers or has another shape.
+    /// [`Error::Int8`] when the tensor is missing or has another type or shape.
     pub fn integers(
         &self,
         name: &str,
@@ -110,7 +113,7 @@ impl File {
         Ok(self.start + info.data_offsets.0..self.start + info.data_offsets.1)
     }
 
-    /// A copy of the numbers of the tensor `name`.
+    /// Copies the f32 values of the tensor `name`.
     ///
     /// # Errors
     /// As [`File::integers`], and for a number that is not finite.
@@ -130,15 +133,16 @@ impl File {
         }
     }
 
-    /// The file.
+    /// The bytes of the whole file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Takes [`OFFSET`] from every weight of a linear layer, where it lies.
+    /// Subtracts [`OFFSET`] from every weight of a linear layer in place.
     ///
     /// # Errors
-    /// [`Error::Int8`] for a weight of more than 7 bits, with which kernels would differ.
+    /// [`Error::Int8`] for a weight of more than 7 bits, for which kernels would give different
+    /// results.
     pub fn centre(&mut self) -> Result<(), Error> {
         for name in self.metadata.offset_keys() {
             let Some(info) = self

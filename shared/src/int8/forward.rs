@@ -1,4 +1,4 @@
-//! Some reviews on their way from token ids to logits.
+//! The forward pass of some reviews, from token ids to logits.
 
 use std::ops::Range;
 
@@ -13,17 +13,18 @@ use crate::config::{Activation, Architecture};
 use crate::kernels::norm::{self, Moments};
 use crate::kernels::simd::sum2;
 
-/// Rows that go through both feed-forward layers at once: what lies between the two, four times as wide, stays in a core's own cache.
+/// Rows that pass both feed-forward layers at once. The intermediate activations, four times as
+/// wide, then stay in a core's own cache.
 const FEED_FORWARD_ROWS: usize = linear::ROWS;
 
-/// Memory of one pass; kept from batch to batch.
+/// Buffers of one pass, reused between batches.
 #[derive(Default)]
 pub(super) struct Workspace {
-    /// Boundaries of the reviews, (reviews + 1)
+    /// Boundaries of the reviews, (reviews + 1).
     boundaries: Vec<usize>,
-    /// The input of a layer, (tokens, hidden)
+    /// The input of a layer, (tokens, hidden).
     x: Vec<f32>,
-    /// The rows of x that are asked for, if not all, (reviews, hidden)
+    /// In the last layer, the rows of x for the first tokens, (reviews, hidden).
     first: Vec<f32>,
     /// (rows, hidden)
     query: Vec<f32>,
@@ -31,7 +32,7 @@ pub(super) struct Workspace {
     key_value: Vec<f32>,
     /// (rows, hidden)
     context: Vec<f32>,
-    /// (rows, hidden): what a linear layer adds, then the sum with what it is added to
+    /// A linear layer's output, and then its sum with the residual, (rows, hidden).
     sum: Vec<f32>,
     /// (rows, hidden)
     attended: Vec<f32>,
@@ -47,13 +48,13 @@ pub(super) struct Workspace {
     pooled: Vec<f32>,
 }
 
-/// Makes a buffer `n` long and returns it; what it holds is left from before.
+/// Resizes a buffer to `n` elements and returns it; existing values are kept.
 fn sized(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
     buffer.resize(n, 0.0);
     buffer
 }
 
-/// The logits of `reviews` of `batch`.
+/// Computes the logits of `reviews` of `batch`.
 pub(super) fn run(
     model: &Int8,
     batch: &PackedBatch,
@@ -73,7 +74,8 @@ pub(super) fn run(
     head(model, work)
 }
 
-/// Words and positions, which hold the segment, and LayerNorm: into x.
+/// Sums the word and position embeddings and applies LayerNorm; the result goes to x. The position
+/// embedding includes the segment embedding.
 fn embed(model: &Int8, token_ids: &[u32], work: &mut Workspace) {
     let h = model.config.hidden_size;
     let sum = sized(&mut work.sum, token_ids.len() * h);
@@ -102,7 +104,7 @@ fn embed(model: &Int8, token_ids: &[u32], work: &mut Workspace) {
 }
 
 multiversion! {
-    /// The sum of two rows, each a scale and integers.
+    /// Sums two rows, each given by a scale and integers.
     fn gather(word: (f32, &[u8]), position: (f32, &[u8]), sum: &mut [f32]) {
         for ((sum, w), p) in sum.iter_mut().zip(word.1).zip(position.1) {
             *sum = word.0 * f32::from(*w as i8) + position.0 * f32::from(*p as i8);
@@ -116,7 +118,8 @@ fn normalise(norm: &LayerNorm, x: &[f32], y: &mut [f32], moments: &mut Vec<Momen
     norm::forward(norm.get(), x, y, moments);
 }
 
-/// One layer, from x to x; the last one, of which only the first token of each review is asked for, leaves those alone.
+/// One layer, from x to x. The last layer computes only the first token of each review and leaves
+/// only those rows in x.
 fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
     let (h, kernel, integers) = (
         model.config.hidden_size,
@@ -202,7 +205,7 @@ multiversion! {
     }
 }
 
-/// The first token of each review, which the last layer left, through the head.
+/// The head: from the first token of each review, which the last layer left in x, to the logits.
 fn head(model: &Int8, work: &mut Workspace) -> Vec<[f32; LABELS]> {
     let h = model.config.hidden_size;
     let pooled = sized(&mut work.pooled, h);
@@ -212,7 +215,7 @@ fn head(model: &Int8, work: &mut Workspace) -> Vec<[f32; LABELS]> {
             Architecture::DistilBert => pooled
                 .iter_mut()
                 .for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
-            // Not the system's, which differs from one to the next.
+            // libm's tanh, because the system's differs between systems.
             Architecture::Bert => pooled.iter_mut().for_each(|x| *x = libm::tanhf(*x)),
         }
         let mut logits = [0.0; LABELS];

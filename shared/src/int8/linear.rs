@@ -1,16 +1,18 @@
-//! A linear layer whose weights are integers.
+//! A linear layer with integer weights.
 
 use std::ops::Range;
 
 use super::kernel::{Int8Kernel, PANEL, Panel, STEP, Start, Sums};
 use super::rows::{Rows, Span};
 
-/// Rows that go over a panel, which stays in the first-level cache, before the next is read: enough to hide that reading. Tiles of 2, 3, 4 and 8 rows leave no rest of them.
+/// Rows that are multiplied with a panel before the next panel is read. The panel stays in the L1
+/// cache, and there are enough rows to hide the reading of the next one. The number is a multiple
+/// of the tile heights 2, 3, 4 and 8.
 pub(super) const ROWS: usize = 96;
 
-/// Weight (outputs, inputs) in panels, with a scale for each output, and bias.
+/// The weight (outputs, inputs) in panels, with a scale for each output, and the bias.
 pub(super) struct Linear {
-    /// Where the panels lie among all integers.
+    /// The range of the panels in the file's bytes.
     panels: Range<usize>,
     outputs: usize,
     /// (panels)
@@ -19,11 +21,12 @@ pub(super) struct Linear {
     columns: Vec<Columns>,
 }
 
-/// What turns the sums of a panel into results: a row of span s and sum t gives t * (s.scale * scale) + (s.middle * total + bias).
+/// Converts the sums of a panel to results. A row with span s and sum t gives
+/// `t * (s.scale * scale) + (s.middle * total + bias)`.
 #[derive(Clone, Copy)]
 struct Columns {
     scale: [f32; PANEL],
-    /// The sum of the output's weights.
+    /// The sum of the output's weights, times its scale.
     total: [f32; PANEL],
     bias: [f32; PANEL],
 }
@@ -34,7 +37,7 @@ pub(super) fn panel_bytes(outputs: usize, inputs: usize) -> usize {
     outputs.next_multiple_of(PANEL) * inputs.next_multiple_of(STEP)
 }
 
-/// Where in the panels the weight of an output for an input lies.
+/// The index in the panels of the weight of an output for an input.
 #[cfg(any(test, feature = "native"))]
 pub(super) fn place(inputs: usize, output: usize, input: usize) -> usize {
     let padded = inputs.next_multiple_of(STEP);
@@ -42,7 +45,7 @@ pub(super) fn place(inputs: usize, output: usize, input: usize) -> usize {
 }
 
 impl Linear {
-    /// The layer whose panels are the bytes `range` of `integers`, each a weight of 7 bits with sign.
+    /// Builds a layer whose panels are the bytes `range` of `integers`, each a signed 7-bit weight.
     pub fn new(
         integers: &[u8],
         range: Range<usize>,
@@ -77,7 +80,7 @@ impl Linear {
         }
     }
 
-    /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is room.
+    /// y (rows, outputs) = x (rows, inputs) wᵀ + bias. `sums` is a scratch buffer.
     pub fn apply(
         &self,
         kernel: Int8Kernel,
@@ -110,7 +113,7 @@ impl Linear {
 }
 
 multiversion! {
-    /// The results of a panel: into the first `n` columns of y, whose rows are `stride` apart.
+    /// Writes the results of a panel to the first `n` columns of y, whose rows are `stride` apart.
     fn results(sums: &[Sums], spans: &[Span], columns: &Columns, y: &mut [f32], stride: usize, n: usize) {
         let Columns { scale, total, bias } = columns;
         let result = |sums: &Sums, span: &Span, i: usize| sums[i] as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i]);
@@ -133,7 +136,7 @@ mod tests {
         for (rows, outputs, inputs) in [(1, 5, 6), (9, 16, 8), (70, 37, 300)] {
             let weight =
                 |o: usize, i: usize| (rng::bits(5, (o * inputs + i) as u64) % 127) as i32 - 63;
-            // Something lies before the panels, and what fills them up stands for 0.
+            // There are bytes before the panels, and padding weights are 0.
             let mut integers = vec![0; 3 + panel_bytes(outputs, inputs)];
             for (o, i) in (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))) {
                 integers[3 + place(inputs, o, i)] = weight(o, i) as u8;

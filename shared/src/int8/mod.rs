@@ -1,15 +1,19 @@
-//! The int8 engine: what rates in the browser, and natively what a page says, at scale.
+//! The int8 engine. It rates in the browser. Natively it computes the same ratings as the page, for
+//! many reviews.
 //!
-//! The products, nearly all of the work, are sums of integers: weights in 7 bits, with a scale for each output, and activations in 7 bits, with a scale for each row, found as
-//! they flow (`rows`). All between them is f32, in operations that are rounded the same everywhere, one after the other, none fused: every processor and every browser gives
-//! the same bits. The plain product in `kernel` is the reference for the fast ones.
+//! Nearly all of the work are products of integers. Weights have 7 bits and a scale for each
+//! output. Activations have 7 bits and a scale for each row, which is computed at run time
+//! (`rows`). Everything else is f32, in unfused operations in a fixed order that round the same
+//! everywhere, so every processor and every browser gives the same bits. The portable product in
+//! `kernel` is the reference for the fast ones.
 //!
 //! - `kernel`: the integer product, for each instruction set.
-//! - `rows`: activations to integers.
-//! - `linear`: a layer of integer weights.
-//! - `attention`: what lies between query, key and value, in f32.
-//! - `file`: the weights in `web/weights.safetensors`; `quantize` makes them, `restore` gives what they stand for.
-//! - `forward`: a few hundred tokens on their way through the network.
+//! - `rows`: quantisation of activations.
+//! - `linear`: a layer with integer weights.
+//! - `attention`: attention, in f32.
+//! - `file`: the weight file `web/weights.safetensors`; `quantize` creates it, `restore` converts
+//!   it back to f32.
+//! - `forward`: the forward pass of a few hundred tokens.
 
 mod attention;
 mod file;
@@ -42,10 +46,10 @@ use crate::engine::Engine;
 use crate::kernels::norm::Norm;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
-/// Tokens that go through the network together: their activations stay in a core's own cache.
+/// Tokens that pass through the network together; their activations stay in a core's own cache.
 const TOKENS: usize = 2 * linear::ROWS;
 
-/// An encoder with its head, in integers.
+/// An encoder with its head, with integer weights.
 pub struct Int8 {
     config: EncoderConfig,
     file: File,
@@ -56,11 +60,11 @@ pub struct Int8 {
     layers: Vec<Layer>,
     pooler: Dense,
     classifier: Dense,
-    /// Memory that was used and may be used again.
+    /// Buffers from earlier passes, for reuse.
     idle: Mutex<Vec<Workspace>>,
 }
 
-/// An embedding: rows of integers with a scale each.
+/// An embedding table: rows of integers, each row with a scale.
 struct Table {
     /// (rows, hidden)
     values: Range<usize>,
@@ -92,7 +96,7 @@ struct Dense {
 
 struct Layer {
     query: Linear,
-    /// Key and value as one layer of twice the outputs.
+    /// Key and value as one layer with twice the outputs.
     key_value: Linear,
     attention_output: Linear,
     attention_norm: LayerNorm,
@@ -102,11 +106,13 @@ struct Layer {
 }
 
 impl Int8 {
-    /// Takes over the bytes of `web/weights.safetensors`, which stay where they are: what is not integer is copied out. `kernel` computes the products; the result is the same
-    /// with each.
+    /// Builds the engine from the bytes of `web/weights.safetensors`. It keeps the bytes and uses
+    /// the integers in place; the f32 values are copied. `kernel` computes the products; every
+    /// kernel gives the same result.
     ///
     /// # Errors
-    /// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
+    /// [`Error::Int8`] for a file that is truncated, has another version, or has tensors that do
+    /// not match `config`.
     pub fn new(
         config: &EncoderConfig,
         file: Vec<u8>,

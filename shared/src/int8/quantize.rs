@@ -1,7 +1,8 @@
-//! From trained weights to integers.
+//! Quantises trained weights to integers.
 //!
-//! A scale is chosen so that the integers stand for the weights with the least squared error: first by a search over how much of the range is kept, then by the
-//! alternation of Lloyd ("Least Squares Quantization in PCM", 1982), in which each of rounding and scale is the best for the other.
+//! The scale of a row is chosen to minimise the squared error of the quantised weights: first by a
+//! search over the clipped share of the range, then by Lloyd's alternation ("Least Squares
+//! Quantization in PCM", 1982), which optimises rounding and scale in turn.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,15 @@ use crate::fused::layout::Layout;
 use crate::weights::{Names, Role, Weights};
 use crate::{EncoderConfig, Error, LABELS};
 
-/// The largest magnitude of a weight as an integer, and of an embedding's element.
+/// The largest magnitude of a quantised weight, and of a quantised embedding element.
 pub(super) const LARGEST_WEIGHT: f32 = 63.0;
 pub(super) const LARGEST_ELEMENT: f32 = 127.0;
 
-/// The bytes of `web/weights.safetensors`.
+/// Creates the bytes of `web/weights.safetensors`.
 ///
 /// # Errors
-/// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that is not as `config` asks, [`Error::Int8`] when the file cannot be put together.
+/// [`Error::MissingTensor`] or [`Error::TensorShape`] for a tensor that does not match `config`,
+/// [`Error::Int8`] when the file cannot be assembled.
 pub fn quantize(config: &EncoderConfig, weights: &Weights) -> Result<Vec<u8>, Error> {
     let names = Names::of(config.architecture);
     let (h, f) = (config.hidden_size, config.intermediate_size);
@@ -92,8 +94,10 @@ pub fn quantize(config: &EncoderConfig, weights: &Weights) -> Result<Vec<u8>, Er
     out.write()
 }
 
-/// Replaces, among all `values` of a model, the weights that the engine holds as integers by what these stand for: so that training meets what int8 will make of them. Of the word
-/// embedding only the rows `words` are touched. (A model with segments adds these to its positions before they become integers: both are left as they are.)
+/// Replaces the weights in `values` that the int8 engine quantises by their quantised values, so
+/// that training takes the quantisation error into account. In the word embedding, only the rows
+/// `words` are replaced. (In a model with segments, the segment is added to the positions before
+/// quantisation, so neither of the two is replaced.)
 pub fn round(layout: &Layout, values: &mut [f32], words: impl Iterator<Item = usize>) {
     let (all, width) = (layout.words(), layout.width());
     for tensor in layout.tensors().iter().filter(|tensor| {
@@ -116,11 +120,11 @@ pub fn round(layout: &Layout, values: &mut [f32], words: impl Iterator<Item = us
         round_row(
             &mut values[all.start + id * width..][..width],
             LARGEST_ELEMENT,
-        )
+        );
     });
 }
 
-/// Replaces a row by what its integers stand for.
+/// Replaces a row by its quantised values.
 fn round_row(row: &mut [f32], largest: f32) {
     let (scale, integers) = integers(row, largest);
     row.iter_mut()
@@ -128,7 +132,7 @@ fn round_row(row: &mut [f32], largest: f32) {
         .for_each(|(x, q)| *x = q as f32 * scale);
 }
 
-/// The tensors of the file, as they come together.
+/// Collects the tensors of the file.
 struct Tensors<'a> {
     weights: &'a Weights,
     found: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
@@ -152,7 +156,7 @@ impl Tensors<'_> {
         ));
     }
 
-    /// An embedding (rows, width) as `name.values` and `name.scales`.
+    /// Adds an embedding (rows, width) as `name.values` and `name.scales`.
     fn embedding(&mut self, name: &str, table: Vec<f32>, width: usize) {
         let rows: Vec<(f32, Vec<i32>)> = table
             .par_chunks_exact(width)
@@ -175,7 +179,8 @@ impl Tensors<'_> {
         );
     }
 
-    /// One linear layer of all outputs of those that are called `from`, each (outputs, inputs): `name.panels`, `name.scales` and `name.bias`.
+    /// Concatenates the outputs of the linear layers `from`, each (outputs, inputs), to one layer,
+    /// and adds it as `name.panels`, `name.scales` and `name.bias`.
     fn linear(
         &mut self,
         name: &str,
@@ -218,7 +223,7 @@ impl Tensors<'_> {
         Ok(())
     }
 
-    /// A LayerNorm as `name.scale` and `name.bias`.
+    /// Adds a LayerNorm as `name.scale` and `name.bias`.
     fn norm(&mut self, name: &str, from: &str, width: usize) -> Result<(), Error> {
         for (to, part) in [("scale", "weight"), ("bias", "bias")] {
             self.floats(
@@ -244,7 +249,7 @@ impl Tensors<'_> {
     }
 }
 
-/// The scale of a row, and its integers of at most the magnitude `largest`.
+/// Quantises a row: returns its scale and its integers, whose magnitudes are at most `largest`.
 fn integers(row: &[f32], largest: f32) -> (f32, Vec<i32>) {
     let (mut scale, mut integers) = (0.0, vec![0; row.len()]);
     fit(row, largest, &mut scale, &mut integers);
@@ -252,16 +257,17 @@ fn integers(row: &[f32], largest: f32) -> (f32, Vec<i32>) {
 }
 
 multiversion! {
-    /// The same into `best` and `integers`. (With the instructions at hand that round; without them each time is a call.)
+    /// Like [`integers`], with the results in `best` and `integers`. (It is compiled for several
+    /// instruction sets because without a rounding instruction each rounding is a function call.)
     fn fit(row: &[f32], largest: f32, best: &mut f32, integers: &mut [i32]) {
         let extent = row.iter().fold(0f32, |most, x| most.max(x.abs()));
-        // Nothing, or so little that its square is nothing.
+        // The row is zero, or so small that its squares underflow.
         if extent < 1e-15 {
             return;
         }
         let round = |x: f32, scale: f32| (x / scale).round_ties_even().clamp(-largest, largest);
         let error = |scale: f32| -> f64 { row.iter().map(|x| f64::from(round(*x, scale) * scale - x).powi(2)).sum() };
-        // Some of the largest weights may be cut for the sake of all others.
+        // Clipping some of the largest weights may reduce the total error.
         let candidates = (0..=20).map(|i| extent / largest * (0.6 + 0.02 * i as f32));
         *best = candidates.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(extent / largest, |(_, scale)| scale);
         for _ in 0..5 {
@@ -325,7 +331,7 @@ mod tests {
                 .fold(0f32, f32::max)
         };
         assert!(error(&found) > 0.0 && error(&found) < 0.2 * 5.0 / 63.0);
-        // A word that does not occur stays as it is.
+        // The row of a word that does not occur is unchanged.
         let mut found = before.clone();
         round(&layout, &mut found, [3].into_iter());
         let row =

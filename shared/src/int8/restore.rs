@@ -1,4 +1,4 @@
-//! From integers back to weights in floating point.
+//! Converts the integers of the weight file back to f32 weights.
 
 use candle_core::{Device, Tensor};
 use safetensors::tensor::Dtype;
@@ -8,11 +8,13 @@ use super::linear::place;
 use crate::weights::{Names, Weights};
 use crate::{EncoderConfig, Error, LABELS};
 
-/// The weights that the integers in `file`, the bytes of `web/weights.safetensors`, stand for. What was not integer comes back to the bit; segments, which were added to the
-/// positions, come back as zeros.
+/// Dequantises the weights in `file`, the bytes of `web/weights.safetensors`. Values that were not
+/// quantised are restored bit for bit. Segment embeddings, which were added to the positions, are
+/// restored as zeros.
 ///
 /// # Errors
-/// [`Error::Int8`] for a file that is cut off, of another version, or whose tensors are not as `config` asks.
+/// [`Error::Int8`] for a file that is truncated, has another version, or has tensors that do not
+/// match `config`.
 pub fn restore(config: &EncoderConfig, file: Vec<u8>) -> Result<Weights, Error> {
     let names = Names::of(config.architecture);
     let (h, f) = (config.hidden_size, config.intermediate_size);
@@ -74,7 +76,7 @@ pub fn restore(config: &EncoderConfig, file: Vec<u8>) -> Result<Weights, Error> 
     Ok(out.weights)
 }
 
-/// The weights, as they come together.
+/// Collects the restored weights.
 struct Restored {
     file: File,
     weights: Weights,
@@ -87,7 +89,7 @@ impl Restored {
         Ok(())
     }
 
-    /// An embedding (rows, width).
+    /// Restores an embedding (rows, width).
     fn embedding(
         &mut self,
         from: &str,
@@ -106,7 +108,7 @@ impl Restored {
         self.insert(to, values, &[rows, width])
     }
 
-    /// The linear layers called `to`, each (outputs, inputs), that the file holds as one.
+    /// Restores the linear layers `to`, each (outputs, inputs), which the file stores as one.
     fn linear(
         &mut self,
         from: &str,
@@ -142,7 +144,7 @@ impl Restored {
         Ok(())
     }
 
-    /// A LayerNorm.
+    /// Restores a LayerNorm.
     fn norm(&mut self, from: &str, to: &str, width: usize) -> Result<(), Error> {
         for (from_part, to_part) in [("scale", "weight"), ("bias", "bias")] {
             let values = self.file.floats(&format!("{from}.{from_part}"), &[width])?;
@@ -173,7 +175,8 @@ mod tests {
             let file = quantize(&config, &weights).expect("a file");
             let restored = restore(&config, file.clone()).expect("weights");
             assert_eq!(restored.parameters(), weights.parameters());
-            // Quantised anew a row loses half a step at most: where its largest integer is not the largest that there is, its scale is not among those that are tried.
+            // When a row is quantised again, the error is at most half a step: if its largest
+            // integer is below the maximum, its scale is not among the candidates.
             let again =
                 restore(&config, quantize(&config, &restored).expect("a file")).expect("weights");
             for (name, tensor) in restored.iter() {
@@ -203,7 +206,7 @@ mod tests {
                     );
                 }
             }
-            // The engine in integers rounds activations besides, and nothing else.
+            // The int8 engine differs only in that it also rounds activations.
             let batch = PackedBatch::new(&[&[1, 2, 3, 4, 5, 6][..], &[7]]).expect("a batch");
             let found = Fused::new(&config, &restored)
                 .expect("a model")

@@ -1,4 +1,4 @@
-//! Activations in 7 bits: each row with a scale and a middle of its own, found as it flows.
+//! Activations in 7 bits, each row with its own scale and middle, computed at run time.
 
 use super::kernel::{HALF, STEP};
 use crate::kernels::simd::clamp;
@@ -6,17 +6,17 @@ use crate::kernels::simd::clamp;
 /// Steps between the smallest and the largest value of a row, from 0 to 127.
 const STEPS: f32 = 127.0;
 
-/// How the integers of a row stand for its values: x = scale * (q - 64) + middle.
+/// The quantisation of a row: x = scale * (q - 64) + middle.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Span {
     pub scale: f32,
     pub middle: f32,
 }
 
-/// Quantised rows. Buffers keep their memory.
+/// Quantised rows. Buffers are reused.
 #[derive(Default)]
 pub(super) struct Rows {
-    /// (rows, width), each row filled up with zeros.
+    /// (rows, width), each row padded with zeros.
     pub values: Vec<u8>,
     /// (rows)
     pub spans: Vec<Span>,
@@ -25,13 +25,13 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The rows of x (rows, width).
+    /// Quantises the rows of x (rows, width).
     pub fn take(&mut self, x: &[f32], width: usize) {
         self.size(x.len() / width, width);
         quantise(x, width, &mut self.values, &mut self.spans);
     }
 
-    /// The rows of GELU(x), with x (rows, width) as room for the activated values.
+    /// Quantises the rows of GELU(x). x (rows, width) is overwritten with the activated values.
     pub fn take_gelu(&mut self, x: &mut [f32], width: usize) {
         self.size(x.len() / width, width);
         gelu_quantise(x, width, &mut self.values, &mut self.spans);
@@ -44,10 +44,10 @@ impl Rows {
     }
 }
 
-/// Smallest and largest values are looked for in this many lanes.
+/// The number of lanes in which smallest and largest values are searched.
 const LANES: usize = 16;
 
-/// The smallest and the largest of `x`.
+/// The smallest and the largest value of `x`.
 #[inline(always)]
 fn bounds(x: &[f32]) -> (f32, f32) {
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
@@ -71,10 +71,11 @@ fn bounds(x: &[f32]) -> (f32, f32) {
     )
 }
 
-/// The integers of a row whose values lie from `low` to `high`.
+/// Quantises a row whose values range from `low` to `high`.
 #[inline(always)]
 fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [u8]) -> Span {
-    /// 1.5 * 2^23: adding it rounds a small number to a whole one, which then stands in the low bits. Rounded is what lies around the middle of the range.
+    /// 1.5 * 2^23: adding it to a small number rounds it to an integer, which is then in the low
+    /// bits. The numbers are centred on the middle of the range before rounding.
     const ROUND: f32 = 12_582_912.0;
     const MIDDLE: f32 = HALF as f32;
     let extent = high - low;
@@ -92,7 +93,7 @@ fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [u8]) -> Span {
 }
 
 multiversion! {
-    /// The integers and spans of x (rows, width).
+    /// Computes the integers and spans of x (rows, width).
     fn quantise(x: &[f32], width: usize, values: &mut [u8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
@@ -101,8 +102,10 @@ multiversion! {
     }
 }
 
-/// x Φ(x) to 1.5e-4 (beyond ±8, to 2e-5 of x), far less than a step between two integers of a row: Φ(x) - 1/2 as an odd polynomial on [-3.88, 3.88], and as its ends beyond.
-/// (Fitted for the least largest product of |x| and error; half the operations of the exact one.)
+/// x Φ(x) with an error of at most 1.5e-4 (2e-5 of |x| where that is larger), far less than a
+/// quantisation step of a row. Φ(x) - 1/2 is an odd polynomial on [-3.88, 3.88], and constant
+/// beyond. (The fit minimises the largest product of |x| and error. It takes half the operations of
+/// the exact function.)
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     const END: f32 = 3.88;
@@ -123,7 +126,7 @@ fn gelu(x: f32) -> f32 {
 }
 
 multiversion! {
-    /// x (rows, width) becomes x Φ(x); its integers and spans.
+    /// Replaces x (rows, width) by x Φ(x), and computes its integers and spans.
     fn gelu_quantise(x: &mut [f32], width: usize, values: &mut [u8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact_mut(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
@@ -142,7 +145,7 @@ mod tests {
     fn integers_stand_for_their_values() {
         let (rows, width) = (5, 43);
         let mut x = rng::normals(1, rows * width, 3.0);
-        // A row of one value, and one that lies far from 0.
+        // One row has a single value, and one is far from 0.
         x[width..2 * width].fill(0.25);
         x[2 * width..3 * width].iter_mut().for_each(|x| *x += 100.0);
         let mut taken = Rows::default();

@@ -1,4 +1,4 @@
-//! The engine as a whole.
+//! Tests of the whole engine.
 
 use super::*;
 use crate::fused::Fused;
@@ -141,7 +141,7 @@ fn a_file_that_does_not_fit_is_refused_with_the_reason() {
         &config,
         "no tensor `layers.1.query.bias`, wanted with shape [48]",
     );
-    // A weight of 8 bits, with which kernels would differ.
+    // A weight of 8 bits, for which kernels would give different results.
     let head = File::new(file.clone()).expect("a file");
     let panels = head
         .integers("layers.0.query.panels", Dtype::U8, &panel_shape(48, 48))

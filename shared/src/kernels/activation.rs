@@ -1,11 +1,11 @@
-//! The activation between the two feed-forward layers, with the bias before it.
+//! The activation between the two feed-forward layers.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
 use super::simd::{erf, exp};
 use crate::config::Activation;
 
-/// max(x, 0); a NaN stays one, which `f32::max` would hide.
+/// max(x, 0), but a NaN stays a NaN, which `f32::max` would hide.
 #[inline(always)]
 pub(crate) fn relu(x: f32) -> f32 {
     if x <= 0.0 { 0.0 } else { x }
@@ -27,7 +27,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// The gradient dy with respect to y = x Φ(x) becomes that with respect to x; y is computed again on the way.
+    /// Replaces dy, the gradient of y = x Φ(x), by the gradient of x, and recomputes y.
     pub(crate) fn gelu_backward(x: &[f32], dy: &mut [f32], y: &mut [f32]) {
         // d/dx x Φ(x) = Φ(x) + x φ(x), with φ the normal density
         let density = 1.0 / (2.0 * PI).sqrt();
@@ -47,7 +47,7 @@ pub(crate) fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The gradient dy with respect to y = activation(x) becomes that with respect to x; y is computed again on the way.
+/// Replaces dy, the gradient of y = activation(x), by the gradient of x, and recomputes y.
 pub(crate) fn backward(activation: Activation, x: &[f32], dy: &mut [f32], y: &mut [f32]) {
     match activation {
         Activation::Gelu => gelu_backward(x, dy, y),
@@ -80,7 +80,7 @@ mod tests {
                 "{activation:?}: {y:?} {again:?}"
             );
         }
-        // To the bit what `f32::max` gives for numbers.
+        // For numbers it equals `f32::max` bit for bit.
         for (x, wanted) in [
             (-2.0, 0.0),
             (-0.0, 0.0),

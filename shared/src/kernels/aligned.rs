@@ -1,4 +1,5 @@
-//! Memory that begins on a cache line, so that no vector lies across two, which processors read and write more slowly.
+//! Buffers aligned to cache lines. No vector then crosses two lines, which processors read and
+//! write more slowly.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -11,20 +12,21 @@ const LINE: usize = 64;
 #[repr(C, align(64))]
 struct Line([u8; LINE]);
 
-/// What any bytes are a value of.
+/// A type for which every bit pattern is a valid value.
 ///
 /// # Safety
-/// So it must be, and it must need no stricter alignment than a line has.
+/// Every bit pattern must be a valid value of the type, and its alignment must not exceed that of a
+/// line.
 pub unsafe trait Plain: Copy {}
 
-// SAFETY: numbers without gaps.
+// SAFETY: a number without padding; every bit pattern is valid.
 unsafe impl Plain for f32 {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Plain for [f32; N] {}
 
-/// Numbers in one piece that begins on a cache line. Its memory only grows.
+/// A contiguous array that starts on a cache line. Its memory only grows.
 pub struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,
@@ -42,14 +44,14 @@ impl<T> Default for Aligned<T> {
 }
 
 impl<T: Plain> Aligned<T> {
-    /// `n` zeros.
+    /// An array of `n` zeros.
     pub fn zeros(n: usize) -> Self {
         let mut zeros = Self::default();
         zeros.sized(n);
         zeros
     }
 
-    /// Makes it `n` long and returns it; what it holds is left from before.
+    /// Sets the length to `n` and returns the elements. Existing values are kept.
     pub fn sized(&mut self, n: usize) -> &mut [T] {
         let lines = (n * size_of::<T>()).div_ceil(LINE);
         if self.lines.len() < lines {
@@ -64,7 +66,7 @@ impl<T: Plain> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold so many, and any bytes are such.
+        // SAFETY: the lines hold at least `len` elements, and every bit pattern is a valid `T`.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -1,7 +1,10 @@
-//! Self-attention of one review: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al., "Attention Is All You Need", 2017).
+//! Self-attention of one review: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al., "Attention
+//! Is All You Need", 2017).
 //!
-//! The weights are not kept for the backward pass, which computes them again from q and k (Dao et al., "FlashAttention", 2022): what is kept grows with the length of a
-//! review, not with its square. Weights lie with a token to a row and a query to a column, so that the queries' softmaxes go side by side, each in a lane of its own.
+//! The attention weights are not kept for the backward pass, which recomputes them from q and k
+//! (Dao et al., "FlashAttention", 2022). The kept memory thus grows linearly with the length of a
+//! review, not quadratically. Weights are stored with a row per token and a column per query, so
+//! that the softmaxes of several queries run in parallel, each in its own lane.
 
 use super::aligned::Aligned;
 use super::dropout::Dropout;
@@ -10,33 +13,36 @@ use super::simd::{LANES, exp};
 use super::transpose::transpose;
 use crate::rng;
 
-/// The operands of one review: q (queries, width) and, side by side, k and v (tokens, 2 width), in heads of `size`.
+/// The operands of one review, with heads of `size`: q (queries, width), and kv (tokens, 2 width),
+/// whose rows are a row of k followed by a row of v.
 ///
-/// There are as many queries as tokens, or fewer: the last layer asks for the first token alone.
+/// There are as many queries as tokens, or only one in the last layer, which needs only the first
+/// token.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
     pub q: &'a [f32],
     pub kv: &'a [f32],
     pub heads: usize,
     pub size: usize,
-    /// Dropout of the weights, with the review's stream.
+    /// Dropout of the attention weights, with the review's random stream.
     pub dropout: Option<(Dropout, u64)>,
 }
 
-/// Room for one head, used again from review to review.
+/// Buffers for one head, reused between reviews.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// qᵀ / sqrt(d), and the transpose of the gradient with respect to the result, (size, padded queries)
+    /// qᵀ / sqrt(d), and the transposed gradient of the output, (size, padded queries) each.
     q_columns: Aligned<f32>,
     grad_columns: Aligned<f32>,
-    /// Weights, and in the backward pass their gradient, then that of the scores, (tokens, padded queries)
+    /// The weights; and in the backward pass their gradient, then the gradient of the scores,
+    /// (tokens, padded queries) each.
     weights: Aligned<f32>,
     d_weights: Aligned<f32>,
-    /// What dropout multiplies the weights of some queries by, (tokens)
+    /// The factors by which dropout multiplies the weights of some queries, (tokens).
     kept: Aligned<[f32; LANES]>,
 }
 
-/// The lanes of `block` in each row of x (rows, blocks).
+/// The elements of `block` in each row of x (rows, blocks).
 #[inline(always)]
 fn lanes(
     x: &mut [[f32; LANES]],
@@ -47,7 +53,8 @@ fn lanes(
         .filter_map(move |row| row.get_mut(block))
 }
 
-/// x[i] <- f(i, x[i]). By way of values of its own: in place the compiler would have to fear that x overlaps what else is read, and take the lanes one by one.
+/// x[i] <- f(i, x[i]). It works on a copy: in place, the compiler would have to assume that x
+/// overlaps other operands, and would process the lanes one by one.
 #[inline(always)]
 fn update(x: &mut [f32; LANES], f: impl Fn(usize, f32) -> f32) {
     let mut new = *x;
@@ -55,7 +62,8 @@ fn update(x: &mut [f32; LANES], f: impl Fn(usize, f32) -> f32) {
     *x = new;
 }
 
-/// softmax over the rows of `block`, each lane for itself, but for the factors that it returns.
+/// Softmax over the rows of `block`, independently in each lane. The results are not normalised;
+/// the factors for it are returned.
 #[inline(always)]
 fn softmax(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> [f32; LANES] {
     let mut most = [f32::NEG_INFINITY; LANES];
@@ -75,17 +83,18 @@ fn softmax(x: &mut [[f32; LANES]], blocks: usize, block: usize) -> [f32; LANES] 
     sums
 }
 
-/// The streams of random numbers for the weights of queries `first` and after in one head.
+/// The random streams for the weights of LANES queries from `first`, in one head.
 #[inline(always)]
 fn streams(key: u64, head: usize, first: usize) -> [u64; LANES] {
     let mut streams = [0; LANES];
     streams.iter_mut().enumerate().for_each(|(i, stream)| {
-        *stream = rng::stream(key, ((head as u64) << 32) | (first + i) as u64)
+        *stream = rng::stream(key, ((head as u64) << 32) | (first + i) as u64);
     });
     streams
 }
 
-/// The scores of one head, (tokens, padded queries): k qᵀ / sqrt(d), with k from column `at` on.
+/// Computes the scores of one head, (tokens, padded queries): k qᵀ / sqrt(d), where k starts at
+/// column `at`.
 #[inline(always)]
 fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], out: &mut [f32]) {
     let (d, width) = (of.size, of.heads * of.size);
@@ -121,7 +130,7 @@ fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], ou
 }
 
 multiversion! {
-    /// out (queries, width)
+    /// Computes the attention output, (queries, width).
     pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
         let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
@@ -151,7 +160,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// From the gradient with respect to the result, `grad` (queries, width), those with respect to q and kv: dq (queries, width), dkv (tokens, 2 width).
+    /// Computes the gradients dq (queries, width) and dkv (tokens, 2 width) from `grad` (queries,
+    /// width), the gradient of the output.
     pub(crate) fn backward(of: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
         let (d, width) = (of.size, of.heads * of.size);
         let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
@@ -165,7 +175,8 @@ multiversion! {
         for head in 0..of.heads {
             let at = head * d;
             scores(&of, at, padded, q_columns, weights);
-            // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
+            // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p
+            // (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
             transpose(Rows { data: &grad[at..], down: width }, queries, d, grad_columns, padded);
             let v = View { data: &of.kv[width + at..], columns: 1, rows: 2 * width };
             product((tokens, padded, d), v, Rows { data: grad_columns, down: padded }, Rows { data: d_weights, down: padded });
@@ -189,7 +200,7 @@ multiversion! {
                     update(p, |i, p| p * kept[i]);
                 }
             }
-            // Of the columns only those of queries are multiplied by: what fills the last lanes up is left out.
+            // Only the columns of real queries are multiplied; the padding is left out.
             let by_query = View { data: d_weights, columns: padded, rows: 1 };
             product((queries, d, tokens), by_query, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
             let (d_scores, dropped) = (View { columns: 1, rows: padded, ..by_query }, View { data: weights, columns: 1, rows: padded });

@@ -1,22 +1,24 @@
-//! Dropout (Srivastava et al., 2014) by a counter-based generator: no mask is stored, a resumed run draws the same, and a review draws the same wherever it lies in a
-//! batch, so that a step's gradient does not depend on how its reviews are packed.
+//! Dropout (Srivastava et al., 2014) with a counter-based generator. No mask is stored, and a
+//! resumed run draws the same numbers. A review draws the same numbers anywhere in a batch, so a
+//! step's gradient does not depend on how its reviews are packed.
 
 use super::simd::LANES;
 use crate::rng;
 
-/// Elements that are drawn for at once.
+/// Elements whose random numbers are drawn together.
 const BLOCK: usize = 64;
 
-/// Zeroes each element with some probability and scales the others so that their mean stays.
+/// Zeroes each element with some probability and scales the others so that the mean is unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
-    /// A draw below this of 2^16 is dropped.
+    /// Elements whose 16-bit draw is below this are dropped.
     threshold: u16,
     scale: f32,
 }
 
 impl Dropout {
-    /// Dropout at `rate`, from 0 to below 1, rounded to a multiple of 2^-16; `None` when nothing is dropped.
+    /// Dropout at `rate`, from 0 to below 1, rounded to a multiple of 2^-16; `None` when nothing is
+    /// dropped.
     pub fn new(rate: f32) -> Option<Dropout> {
         let threshold = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
         (threshold > 0).then(|| Dropout {
@@ -25,18 +27,21 @@ impl Dropout {
         })
     }
 
-    /// The draws of 2^16 below which an element is dropped, and the scale of the others: for kernels elsewhere.
+    /// The threshold below which a 16-bit draw is dropped, and the scale of the other elements, for
+    /// GPU kernels.
     #[cfg(feature = "cuda")]
     pub(crate) fn parts(self) -> (u32, f32) {
         (self.threshold.into(), self.scale)
     }
 
-    /// Multiplies element i of `row` by 0 or the scale, as the i-th 16 bits of the stream `key` say. The same call turns a gradient into that before dropout.
+    /// Multiplies element i of `row` by 0 or the scale, depending on the i-th 16 bits of the stream
+    /// `key`. The same call computes the backward pass from the gradient.
     pub fn apply(self, row: &mut [f32], key: u64) {
         apply(row, key, self.threshold, self.scale);
     }
 
-    /// What [`Dropout::apply`] multiplies elements by, for several streams side by side: those of element i in `factors[i]`.
+    /// The factors by which [`Dropout::apply`] multiplies elements, for several streams in
+    /// parallel: `factors[i]` holds those of element i.
     #[inline(always)]
     pub(crate) fn factors(self, keys: &[u64; LANES], factors: &mut [[f32; LANES]]) {
         for (counter, four) in factors.chunks_mut(4).enumerate() {
@@ -61,7 +66,7 @@ impl Dropout {
 
 multiversion! {
     fn apply(row: &mut [f32], key: u64, threshold: u16, scale: f32) {
-        // Bytes, lowest first: four draws are written in one piece, and read in vectors.
+        // Little-endian bytes: four draws are written at once and then read as vectors.
         let mut draws = [[0u8; 8]; BLOCK / 4];
         for (block, chunk) in row.chunks_mut(BLOCK).enumerate() {
             let first = (block * (BLOCK / 4)) as u64;
@@ -75,7 +80,7 @@ multiversion! {
     }
 }
 
-/// Where in the network something is dropped: each place draws from a stream of its own.
+/// The places in the network that have a dropout. Each place draws from its own stream.
 pub(crate) mod site {
     /// The embeddings.
     pub const EMBEDDINGS: u64 = 1;
@@ -87,18 +92,18 @@ pub(crate) mod site {
         3 * (layer as u64 + 1)
     }
 
-    /// What attention adds (BERT).
+    /// The attention output before the residual (BERT).
     pub fn attention_output(layer: usize) -> u64 {
         attention(layer) + 1
     }
 
-    /// What the feed-forward layers add.
+    /// The feed-forward output before the residual.
     pub fn output(layer: usize) -> u64 {
         attention(layer) + 2
     }
 }
 
-/// The stream of a review's token at a site.
+/// The random stream of a review's token at a site.
 pub(crate) fn token_stream(review: u64, site: u64, token: usize) -> u64 {
     rng::stream(rng::stream(review, site), token as u64)
 }

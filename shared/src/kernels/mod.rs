@@ -1,7 +1,9 @@
-//! The arithmetic between the matrix products, on slices and on one thread: what the fused encoder, candle's graph and the int8 engine call.
+//! The arithmetic between the matrix products, on slices and on one thread. The fused encoder,
+//! candle's graph and the int8 engine use it.
 //!
-//! Each kernel is plain Rust in a form that the compiler turns into vector instructions, compiled once for each instruction set that is worth it (see `simd`). The tests of
-//! `ops` hold each to candle's differentiable primitives and its gradient to finite differences.
+//! Each kernel is plain Rust in a form that the compiler vectorises, compiled for each instruction
+//! set that is worth it (see `simd`). The tests of `ops` compare each kernel with candle's
+//! differentiable primitives, and its gradient with finite differences.
 
 #[macro_use]
 pub(crate) mod simd;
@@ -17,7 +19,7 @@ pub(crate) mod dropout;
 pub(crate) mod norm;
 #[cfg(feature = "native")]
 pub(crate) mod product;
-/// Only the fused encoder calls these: candle's graph has its own.
+/// Used only by the fused encoder; candle's graph has its own.
 #[cfg(feature = "native")]
 pub(crate) mod rows;
 #[cfg(feature = "native")]

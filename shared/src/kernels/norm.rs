@@ -24,7 +24,8 @@ fn moments(row: &[f32], eps: f32) -> Moments {
 }
 
 multiversion! {
-    /// y = (x - mean) / sqrt(variance + eps) * scale + bias over each row of x (rows, width); the variance is the biased one. Each row's moments go to `kept` (rows).
+    /// y = (x - mean) / sqrt(variance + eps) * scale + bias over each row of x (rows, width); the
+    /// variance is the biased one. Each row's moments go to `kept` (rows).
     pub(crate) fn forward(norm: Norm<'_>, x: &[f32], y: &mut [f32], kept: &mut [Moments]) {
         let width = norm.scale.len();
         for ((x, y), kept) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(kept) {
@@ -39,10 +40,12 @@ multiversion! {
 
 #[cfg(feature = "native")]
 multiversion! {
-    /// The gradient dy (rows, width) with respect to the result becomes that with respect to x; those with respect to scale and bias are added to d_scale and d_bias (width).
+    /// Replaces dy (rows, width), the gradient of the output, by the gradient of x. The gradients
+    /// of scale and bias are added to d_scale and d_bias (width).
     pub(crate) fn backward(scale: &[f32], x: &[f32], kept: &[Moments], dy: &mut [f32], d_scale: &mut [f32], d_bias: &mut [f32]) {
         let width = scale.len();
-        // With n the normalised row and h = dy * scale: dx = (h - mean(h) - n * mean(h n)) / sqrt(variance + eps)
+        // With n the normalised row and h = dy * scale: dx = (h - mean(h) - n * mean(h n)) /
+        // sqrt(variance + eps)
         for ((x, dy), &[mean, inverse]) in x.chunks_exact(width).zip(dy.chunks_exact_mut(width)).zip(kept) {
             for ((((x, dy), scale), d_scale), d_bias) in x.iter().zip(dy.iter_mut()).zip(scale).zip(d_scale.iter_mut()).zip(d_bias.iter_mut()) {
                 *d_scale += *dy * (x - mean) * inverse;

@@ -1,9 +1,10 @@
-//! Products of small matrices, on the thread that calls: those of attention within a head.
+//! Products of small matrices on the calling thread, as attention needs them within a head.
 
 use super::simd::mul_add;
 use super::tile::Tiles;
 
-/// A matrix in memory: elements between neighbours in a row, and in a column.
+/// A strided matrix. `columns` is the distance between neighbouring columns, `rows` that between
+/// neighbouring rows.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub data: &'a [f32],
@@ -11,14 +12,15 @@ pub(crate) struct View<'a> {
     pub rows: usize,
 }
 
-/// A matrix whose rows lie in one piece each, so far apart.
+/// A matrix with contiguous rows that are `down` elements apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<T> {
     pub data: T,
     pub down: usize,
 }
 
-/// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is taken in order, from zero.
+/// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is computed in order, starting from
+/// zero.
 pub(crate) fn product(
     shape: (usize, usize, usize),
     a: View<'_>,
@@ -39,7 +41,7 @@ pub(crate) fn product(
     let mut done = 0;
     if let Some(tiles) = Tiles::best() {
         done = tiles.whole(n);
-        // SAFETY: as asserted.
+        // SAFETY: the assertion above checks the operands.
         unsafe {
             tiles.product(
                 (m, done, k),
@@ -53,7 +55,7 @@ pub(crate) fn product(
                     down: y.down,
                 },
                 false,
-            )
+            );
         };
     }
     if done < n {
@@ -62,14 +64,16 @@ pub(crate) fn product(
 }
 
 multiversion! {
-    /// The columns of the result from `done` on, those that are left of a narrow matrix or all where there are no tiles.
+    /// Computes the columns of the result from `done`: the remaining ones of a narrow matrix, or
+    /// all if there are no tiles.
     fn plain(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>, done: usize) {
         let column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.down, done);
         columns::<FMA, 4, 1>(shape, a, b, y.data, y.down, column);
     }
 }
 
-/// The result in as many whole blocks of `N` columns as there are from `column` on, up to `R` rows at once. Returns the column after them.
+/// Computes whole blocks of `N` columns from `column`, up to `R` rows at once. Returns the first
+/// column that was not computed.
 #[inline(always)]
 fn columns<const FMA: bool, const R: usize, const N: usize>(
     (m, n, k): (usize, usize, usize),
@@ -91,7 +95,7 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
                 ..b
             };
             let y = &mut y[row * down + column..];
-            // SAFETY: `product` asserted that the operands hold all that the whole result is made of.
+            // SAFETY: `product` has asserted that the operands cover the whole result.
             row += unsafe {
                 match m - row {
                     rest if rest >= R => tile::<FMA, R, N>(k, a, b, y, down),
@@ -106,10 +110,10 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
     column
 }
 
-/// `R` rows and `N` columns of the result, the first of what is given. Returns how many rows.
+/// Computes the first `R` rows and `N` columns of the given result. Returns `R`.
 ///
 /// # Safety
-/// The operands must reach as far as `k` steps of so many rows and columns do.
+/// The operands must cover `k` steps of `R` rows and `N` columns.
 #[inline(always)]
 unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(
     k: usize,
@@ -120,10 +124,10 @@ unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(
 ) -> usize {
     let mut sums = [[0f32; N]; R];
     for step in 0..k {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         let row = unsafe { b.data.get_unchecked(step * b.down..step * b.down + N) };
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: as the caller says.
+            // SAFETY: the caller guarantees it.
             let x = unsafe { *a.data.get_unchecked(r * a.rows + step * a.columns) };
             for (sum, y) in sums.iter_mut().zip(row) {
                 *sum = mul_add::<FMA>(x, *y, *sum);

@@ -1,7 +1,9 @@
-//! Vector code from plain loops: one source, compiled for several instruction sets, chosen when it runs; and the functions that such loops need in a form that vectorises.
+//! Vector code from plain loops: one source, compiled for several instruction sets, of which one is
+//! selected at run time. Also functions for such loops in a form that vectorises.
 
-/// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and which runs the best that the processor has. WebAssembly has one instruction set,
-/// fixed when it is compiled. In the body, `FMA` says whether a product and a sum are one instruction.
+/// Defines a function whose body is compiled for AVX-512, AVX2 and the baseline. At run time the
+/// best version that the processor supports is called. WebAssembly has one instruction set, fixed
+/// at compile time. In the body, `FMA` says whether fused multiply-add is available.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -20,7 +22,7 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
                 match $crate::kernels::simd::level() {
-                    // SAFETY: the processor has what the function was compiled for.
+                    // SAFETY: `level` has checked the processor's features.
                     $crate::kernels::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::kernels::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
@@ -33,7 +35,7 @@ macro_rules! multiversion {
     };
 }
 
-/// What a loop was compiled for, ascending.
+/// The instruction sets that loops are compiled for, ascending.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -42,7 +44,7 @@ pub(crate) enum Level {
     Avx512,
 }
 
-/// The best that the processor has.
+/// The best level that the processor supports.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn best() -> Level {
@@ -59,7 +61,7 @@ fn best() -> Level {
     }
 }
 
-/// What runs.
+/// The level that is used.
 #[cfg(all(target_arch = "x86_64", not(test)))]
 #[inline]
 pub(crate) fn level() -> Level {
@@ -68,27 +70,28 @@ pub(crate) fn level() -> Level {
 
 #[cfg(all(target_arch = "x86_64", test))]
 thread_local! {
-    /// A test may ask for no better than this, on its thread.
+    /// The highest level that a test allows on its thread.
     pub(crate) static HIGHEST: std::cell::Cell<Level> = const { std::cell::Cell::new(Level::Avx512) };
 }
 
-/// What runs.
+/// The level that is used.
 #[cfg(all(target_arch = "x86_64", test))]
 pub(crate) fn level() -> Level {
     best().min(HIGHEST.get())
 }
 
-/// a b + c, in one instruction where there is one: `f32::mul_add` would call a function where there is none.
+/// a b + c, fused if `FMA`. Without the instruction, `f32::mul_add` would be a function call.
 #[cfg(feature = "native")]
 #[inline(always)]
 pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Sums run in this many lanes, so that they need not wait for each other.
+/// The number of independent lanes of a sum, so that additions do not wait for each other.
 pub(crate) const LANES: usize = 16;
 
-/// All lanes in one: neighbours come together last.
+/// Reduces all lanes to one value in a binary tree; the two halves are combined first, neighbours
+/// last.
 #[inline(always)]
 fn across(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
@@ -101,7 +104,8 @@ fn across(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
-/// Σ f(x, y) over two slices of one length, in lanes: the order of summation depends on the length alone.
+/// Σ f(x, y) over two slices of the same length, in lanes. The order of summation depends only on
+/// the length.
 #[inline(always)]
 pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
@@ -120,23 +124,25 @@ pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     across(lanes, |x, y| x + y) + rest
 }
 
-/// Σ f(x), likewise.
+/// Σ f(x), in the same order.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(x, x, |x, _| f(x))
 }
 
-/// `low` if x lies below it, `high` if above; a NaN stays one.
+/// Clamps x to the range from `low` to `high`; a NaN stays a NaN.
 #[inline(always)]
 pub(crate) fn clamp(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
 
-/// e^x to 2 units in the last place; below -87 it stays at e^-87. (Cephes' `expf`: x = n ln 2 + r, a polynomial in r, and n put into the exponent's bits.)
+/// e^x with an error of at most 2 units in the last place; for x below -87 the result is e^-87.
+/// (Cephes' `expf`: x = n ln 2 + r, a polynomial in r, and n is put into the exponent's bits.)
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    /// 1.5 * 2^23: adding it rounds a small number to a whole one, which then stands in the low bits.
+    /// 1.5 * 2^23: adding it to a small number rounds it to an integer, which is then in the low
+    /// bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -158,7 +164,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
-/// The error function to 5e-7. (A rational approximation on [-4, 4], as in Eigen and XLA; beyond, it is ±1 in f32.)
+/// The error function with an error of at most 5e-7. (A rational approximation on [-4, 4], as in
+/// Eigen and XLA; beyond, it is ±1 in f32.)
 #[cfg(any(test, feature = "native"))]
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {

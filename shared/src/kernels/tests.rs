@@ -1,5 +1,7 @@
-//! Each version that `multiversion!` compiles of a kernel, and not only the one that this processor prefers. The tests of `ops` hold the preferred one to candle's primitives;
-//! here all of them are checked against the baseline, which is the plain loop: bit for bit, except for attention, where the faster ones fuse a product and a sum.
+//! Tests of every version that `multiversion!` compiles, not only of the one that this processor
+//! selects. The tests of `ops` compare the selected version with candle's primitives. Here all
+//! versions are compared with the baseline: bit for bit, except in attention, where the faster ones
+//! use fused multiply-add.
 
 use super::activation::{gelu, gelu_backward};
 use super::attention::{self, Operands, Scratch};
@@ -13,14 +15,14 @@ use crate::int8::{self, Int8, Int8Kernel};
 use crate::weights::Weights;
 use crate::{EncoderConfig, Engine, rng};
 
-/// Lengths that leave rests beside whole vectors.
+/// Lengths that are no multiples of a vector, and some that are.
 const LENGTHS: [usize; 5] = [1, 7, 16, 33, 200];
 
-/// What `compute` gives in each version that this processor runs, the baseline's first.
+/// The result of `compute` in each version that this processor supports, the baseline first.
 fn at_each_level(compute: impl Fn() -> Vec<f32> + Sync) -> Vec<(Level, Vec<f32>)> {
     let levels = [Level::Baseline, Level::Avx2, Level::Avx512].into_iter();
     let found = levels.filter_map(|wanted| {
-        // A level is a thread's own: one thread does all.
+        // A level is set per thread, so a single thread does all the work.
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
@@ -143,7 +145,7 @@ fn attention_is_the_same_but_for_rounding() {
     }
 }
 
-/// Whole engines call what the tests above leave out.
+/// Whole engines also cover the kernels that the tests above leave out.
 #[test]
 fn engines_rate_and_learn_the_same_in_all_versions() {
     let json = r#"{"model_type":"bert","vocab_size":50,"hidden_size":48,"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":100,
@@ -180,7 +182,8 @@ fn engines_rate_and_learn_the_same_in_all_versions() {
             [logits.concat(), gradients.to_dense()].concat()
         };
         let found = at_each_level(learned);
-        // In bf16, what differs in the last place before a product may be rounded to another number.
+        // In bf16, values that differ in the last place before a product may round to different
+        // numbers.
         let bound = if precision == Precision::F32 {
             1e-5
         } else {

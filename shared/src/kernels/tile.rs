@@ -1,14 +1,18 @@
-//! Tiles of products in f32: the gemm crate's inner loops, which reach nearly all that a processor can, for operands that gemm itself would first lay out anew.
+//! Tiles of f32 products: the gemm crate's microkernels, which come close to a processor's peak,
+//! for operands that gemm itself would first pack.
 
 use super::product::{Rows, View};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Level, level};
 
-/// Rows of a result that a tile has at most.
+/// The largest number of rows of a tile.
 pub(crate) const ROWS: usize = 6;
 
-/// Columns and rows of a tile and steps of its sums; the tile, the right operand's row and the left one's element that they begin with; strides of the tile's rows and columns, of
-/// the right operand's rows, and of the left one's columns and rows; the factors of what is there and of the product, and whether the former counts.
+/// A microkernel of the gemm crate. Its parameters, in order: the tile's columns, its rows, and the
+/// steps of its sums; the tile, and the first row of the right and the first element of the left
+/// operand; the strides of the tile's rows and columns, of the right operand's rows, and of the
+/// left operand's columns and rows; the factors of the existing values and of the product, and
+/// whether existing values are added.
 type Kernel = unsafe fn(
     usize,
     usize,
@@ -30,16 +34,16 @@ type Kernel = unsafe fn(
     *const f32,
 );
 
-/// The tiles of a processor.
+/// The microkernels for an instruction set.
 pub(crate) struct Tiles {
-    /// Columns that a register holds.
+    /// Columns per register.
     lanes: usize,
-    /// By registers of columns, and rows, each less one.
+    /// Indexed by the number of registers per row - 1, and by rows - 1.
     kernels: &'static [[Kernel; ROWS]],
 }
 
 impl Tiles {
-    /// The best of this processor; none where it has no vectors that are worth it.
+    /// The best microkernels for this processor; `None` without AVX2.
     pub fn best() -> Option<&'static Tiles> {
         #[cfg(target_arch = "x86_64")]
         {
@@ -62,20 +66,22 @@ impl Tiles {
         None
     }
 
-    /// Columns that a tile has at most.
+    /// The largest number of columns of a tile.
     pub fn width(&self) -> usize {
         self.kernels.len() * self.lanes
     }
 
-    /// Of n columns those that are whole registers of tiles.
+    /// The number of the n columns that fill whole registers.
     pub fn whole(&self, n: usize) -> usize {
         n - n % self.lanes
     }
 
-    /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k), or with `add` y += a b. Each sum is taken in order.
+    /// y (m, n) = a (m, k) b (k, n), or with `add` y += a b, for the shape (m, n, k). Each sum is
+    /// computed in order.
     ///
     /// # Safety
-    /// The operands must reach as far as their shapes say, the processor be the tiles' own, and n whole registers.
+    /// The operands must be as large as their shapes require, this processor must support the
+    /// microkernels, and n must be a multiple of the columns per register.
     pub unsafe fn product(
         &self,
         (m, n, k): (usize, usize, usize),
@@ -89,7 +95,7 @@ impl Tiles {
             let kernels = &self.kernels[columns / self.lanes - 1];
             for row in (0..m).step_by(ROWS) {
                 let rows = ROWS.min(m - row);
-                // SAFETY: the tile lies within the operands, which are as the caller says.
+                // SAFETY: the tile lies within the operands, which the caller guarantees.
                 unsafe {
                     kernels[rows - 1](
                         columns,

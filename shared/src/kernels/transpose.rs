@@ -1,8 +1,8 @@
-//! A matrix turned over: rows become columns.
+//! Transposes a matrix.
 
 use super::product::Rows;
 
-/// x (rows, columns) as out (columns, padded): zeros after the rows.
+/// Transposes x (rows, columns) to out (columns, padded); elements after the rows are zeros.
 pub(crate) fn transpose(
     x: Rows<&[f32]>,
     rows: usize,
@@ -17,7 +17,8 @@ pub(crate) fn transpose(
     );
     #[cfg(target_arch = "x86_64")]
     if super::simd::level() == super::simd::Level::Avx512 {
-        // SAFETY: the processor has what it takes, and the matrices reach as far as they must, as asserted.
+        // SAFETY: `level` has checked the processor's features, and the assertion checks the
+        // matrices.
         return unsafe { avx512::transpose(x, rows, columns, out.as_mut_ptr(), padded) };
     }
     plain(x, rows, columns, out, padded);
@@ -41,20 +42,21 @@ fn plain(x: Rows<&[f32]>, rows: usize, columns: usize, out: &mut [f32], padded: 
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
+    #[allow(clippy::wildcard_imports, reason = "intrinsics have their prefix")]
     use std::arch::x86_64::*;
 
     use crate::kernels::product::Rows;
 
-    /// Rows and columns that are turned over at once: what 16 registers hold.
+    /// Rows and columns that are transposed at once: the size of 16 registers.
     const BLOCK: usize = 16;
 
-    /// The first `n` lanes.
+    /// A mask of the first `n` lanes.
     fn first(n: usize) -> __mmask16 {
         if n < BLOCK { (1 << n) - 1 } else { !0 }
     }
 
     /// # Safety
-    /// `x` must reach to the end of its last row, and `out` hold `columns` rows of `padded`.
+    /// `x` must cover its last row, and `out` must hold `columns` rows of `padded` elements.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn transpose(
         x: Rows<&[f32]>,
@@ -68,22 +70,27 @@ mod avx512 {
                 let mut lines = [_mm512_setzero_ps(); BLOCK];
                 let wanted = first(columns - j);
                 for (r, line) in lines.iter_mut().enumerate().take(rows.saturating_sub(i)) {
-                    // SAFETY: of a row that is there, the columns that are there.
+                    // SAFETY: the row exists, and the mask selects its existing columns.
                     *line = unsafe {
                         _mm512_maskz_loadu_ps(wanted, x.data.as_ptr().add((i + r) * x.down + j))
                     };
                 }
                 let wanted = first(padded - i);
                 for (c, line) in block(lines).into_iter().enumerate().take(columns - j) {
-                    // SAFETY: of a row of the result, the elements that it has.
+                    // SAFETY: the mask selects the existing elements of a row of the result.
                     unsafe { _mm512_mask_storeu_ps(out.add((j + c) * padded + i), wanted, line) };
                 }
             }
         }
     }
 
-    /// Rows become columns, in four rounds: pairs of neighbouring rows exchange elements, then pairs of elements, then fours, then eights.
+    /// Transposes a block in four rounds: neighbouring rows exchange single elements, then pairs,
+    /// then groups of four, then groups of eight.
     #[target_feature(enable = "avx512f")]
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "registers, once it is inlined"
+    )]
     fn block(rows: [__m512; BLOCK]) -> [__m512; BLOCK] {
         let (mut x, mut y) = (rows, rows);
         for i in (0..BLOCK).step_by(2) {

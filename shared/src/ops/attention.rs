@@ -1,4 +1,5 @@
-//! Self-attention over packed sequences ("varlen" in flash-attention): softmax(q kᵀ / sqrt(d)) v within each review and head.
+//! Self-attention over packed sequences ("varlen" in flash-attention): softmax(q kᵀ / sqrt(d)) v
+//! within each review and head.
 
 use std::sync::Arc;
 
@@ -9,11 +10,14 @@ use crate::kernels::attention::{self, Operands, Scratch};
 use crate::kernels::dropout::Dropout;
 use crate::parallel;
 
-/// Attention of each review of a packed batch within itself. q is (tokens, heads * head size), and so is the result; kv holds keys and values side by side, (tokens, 2 * heads
-/// * head size); `cu_seqlens` (reviews + 1) holds the reviews' boundaries. Dropout of the weights comes with a stream of random numbers for each review.
+/// Attention of each review of a packed batch within itself. q and the result are (tokens, heads *
+/// head size); kv holds keys and values side by side, (tokens, 2 * heads * head size); `cu_seqlens`
+/// (reviews + 1) holds the reviews' boundaries. Dropout of the attention weights needs the key of a
+/// random stream for each review.
 ///
 /// # Errors
-/// When the operands are not contiguous f32 of such shapes, or do not fit `heads` and `cu_seqlens`.
+/// When the operands are not contiguous f32 of these shapes, or do not fit `heads` and
+/// `cu_seqlens`.
 pub fn attention(
     q: &Tensor,
     kv: &Tensor,
@@ -54,7 +58,7 @@ impl Attention {
         self.cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize)
     }
 
-    /// What the kernel takes of one review.
+    /// The kernel's operands for one review.
     fn operands<'a>(
         &self,
         review: usize,
@@ -148,7 +152,7 @@ mod tests {
         Arc::from([0, 1, 8, 29])
     }
 
-    /// The same from candle's primitives: one review and head at a time.
+    /// The same with candle's primitives, one review and head at a time.
     fn reference(q: &Tensor, kv: &Tensor) -> Result<Tensor> {
         let width = q.dim(1)?;
         let d = width / HEADS;
@@ -171,7 +175,7 @@ mod tests {
         Tensor::cat(&reviews, 0)
     }
 
-    /// Heads of `d`: with whole vector blocks, and with columns left over.
+    /// Heads of size `d`, to cover whole vector blocks and remaining columns.
     fn inputs(d: usize) -> [candle_core::Var; 2] {
         [
             check::random(1, &[29, HEADS * d]),

@@ -8,7 +8,8 @@ use super::{elements, rows_per_task, slice};
 use crate::kernels::dropout::Dropout;
 use crate::parallel;
 
-/// x (rows, width) with each element zeroed with probability `rate` and the others scaled so that their mean stays. Row r draws from the stream `keys[r]`.
+/// x (rows, width) with each element zeroed with probability `rate` and the others scaled so that
+/// the mean is unchanged. Row r draws from the stream `keys[r]`.
 ///
 /// # Errors
 /// When the tensor is not contiguous f32.

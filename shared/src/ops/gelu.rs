@@ -1,4 +1,5 @@
-//! GELU with the exact normal distribution (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016): Hugging Face's `gelu`, not the tanh approximation.
+//! GELU with the exact normal distribution (Hendrycks and Gimpel, "Gaussian Error Linear Units",
+//! 2016): Hugging Face's `gelu`, not the tanh approximation.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -6,7 +7,7 @@ use super::{TASK, elements, slice};
 use crate::kernels::activation;
 use crate::parallel;
 
-/// x Φ(x) element by element; Φ is the standard normal distribution, by erf.
+/// x Φ(x) element by element; Φ is the standard normal distribution, computed with erf.
 ///
 /// # Errors
 /// When the tensor is not contiguous f32.
@@ -25,7 +26,7 @@ impl CustomOp1 for Gelu {
         let x = slice(storage, layout, self.name())?;
         let mut y = vec![0f32; x.len()];
         parallel::for_each_chunk(&mut y, TASK, |i, chunk| {
-            activation::gelu(&x[i * TASK..][..chunk.len()], chunk)
+            activation::gelu(&x[i * TASK..][..chunk.len()], chunk);
         });
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

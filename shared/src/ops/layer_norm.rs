@@ -6,7 +6,8 @@ use super::{elements, rows_per_task, slice};
 use crate::kernels::norm::{self, Norm};
 use crate::parallel;
 
-/// (x - mean) / sqrt(variance + eps) * scale + bias over each row of x (rows, width); scale and bias are (width), the variance is the biased one.
+/// (x - mean) / sqrt(variance + eps) * scale + bias over each row of x (rows, width); scale and
+/// bias are (width), the variance is the biased one.
 ///
 /// # Errors
 /// When the operands are not contiguous f32 or their widths differ.

@@ -1,7 +1,9 @@
-//! Operations on packed rows, each fused and with a backward of its own.
+//! Operations on packed rows, each fused and with its own backward pass.
 //!
-//! candle's fused LayerNorm and softmax have no backward (gradients stop in silence), its erf GELU and bias run on one thread, and it has no attention over packed
-//! sequences. Each operation here runs on all cores, is held by a test to a plain reference of candle's differentiable primitives, and its gradient to finite differences.
+//! candle's fused LayerNorm and softmax have no backward pass (gradients silently stop), its erf
+//! GELU and bias run on one thread, and it has no attention over packed sequences. Each operation
+//! here runs on all cores. A test compares it with a reference made of candle's differentiable
+//! primitives, and its gradient with finite differences.
 
 mod attention;
 mod dropout;
@@ -15,7 +17,7 @@ pub use layer_norm::layer_norm;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
 
-/// How many elements one task works on: enough to outweigh its start, few enough to share.
+/// Elements per parallel task: enough to outweigh the cost of starting it, few enough to share.
 const TASK: usize = 16 * 1024;
 
 /// The elements of a contiguous f32 operand.
@@ -26,19 +28,19 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<&'a [
     }
 }
 
-/// A tensor's elements, copied if need be, for a backward pass that is computed outside candle's storage.
+/// A copy of a tensor's elements, for a backward pass that is computed outside candle's storage.
 fn elements(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1::<f32>()
 }
 
-/// How many rows of `width` elements one task takes.
+/// Rows of `width` elements per parallel task.
 fn rows_per_task(width: usize) -> usize {
     (TASK / width.max(1)).max(1)
 }
 
 #[cfg(test)]
 mod check {
-    //! What the tests of all operations share.
+    //! Helpers for the tests of all operations.
     use candle_core::{Device, Result, Tensor, Var};
 
     use crate::rng;
@@ -67,7 +69,7 @@ mod check {
         }
     }
 
-    /// Holds `op` to `reference` and the gradients of both to each other.
+    /// Compares `op` with `reference`, and their gradients with each other.
     pub(crate) fn same(
         inputs: &[Var],
         tolerance: f32,
@@ -79,7 +81,7 @@ mod check {
             reference(inputs).expect("the reference"),
         );
         close(&y, &want, tolerance, "forward");
-        // An uneven weighting, so that a gradient that forgets its upstream factor shows.
+        // Uneven weights, so that a gradient that ignores its upstream factor is detected.
         let weight = random(99, y.dims());
         let loss = |y: &Tensor| {
             (y * weight.as_tensor())
@@ -100,7 +102,7 @@ mod check {
         }
     }
 
-    /// Holds the gradients of `op` to central differences, at up to 40 elements of each input.
+    /// Compares the gradients of `op` with central differences, at up to 40 elements of each input.
     pub(crate) fn finite_differences(inputs: &[Var], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
         let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
         let weight = random(98, op(&tensors).expect("the operation").dims());

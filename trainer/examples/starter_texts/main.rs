@@ -1,10 +1,12 @@
-//! The texts that the starter learns from: two files of reviews made one, each review with the part that it belongs to and what it counts, some of them once more with a slip of the pen, and
-//! texts that say nothing.
+//! Builds the starter's training texts from two files of reviews. Each review gets a split and a
+//! weight. Some reviews are added again with a typing error, and so are texts without meaning.
 //!
 //!     cargo run --release --package starsight --example starter_texts -- PLAY.parquet MULTILINGUAL.parquet OUT
 //!
-//! writes OUT/reviews.parquet (columns review, star, package_name, date, language, set, part, weight), OUT/made.parquet (the same columns: slips of the pen, and texts that say nothing) and
-//! OUT/unlabelled.parquet: words, phrases and parts of reviews, for the teacher to label. The same files give the same bytes.
+//! It writes OUT/reviews.parquet (columns review, star, package_name, date, language, set, part,
+//! weight), OUT/made.parquet (the same columns: reviews with typing errors, texts without meaning)
+//! and OUT/unlabelled.parquet (words, phrases and parts of reviews, for the teacher to label). The
+//! same input gives the same bytes.
 
 mod nonsense;
 mod parts;
@@ -22,29 +24,29 @@ use starsight_model::rng;
 
 use crate::parts::Parts;
 
-/// A review, and where it goes.
+/// A review and its metadata.
 #[derive(Debug, Clone)]
 pub struct Review {
-    /// What was written.
+    /// The text.
     pub text: String,
-    /// 1 to 5.
+    /// Stars, 1 to 5.
     pub star: u8,
-    /// The app, or what else was reviewed.
+    /// The reviewed app, product or place.
     pub package: String,
-    /// As in 2024-06-15.
+    /// The date, as in 2024-06-15.
     pub date: String,
-    /// Its language, as in `en`.
+    /// The language, as in `en`.
     pub language: String,
 }
 
-/// The language of texts that are in none.
+/// Language of texts in no language.
 pub const NO_LANGUAGE: &str = "none";
 
-/// One different text in so many is learned once more with a slip of the pen.
+/// One distinct text in this many is added again with a typing error.
 const SLIPS: u64 = 4;
-/// What such a copy counts, as a share of its original.
+/// Weight of such a copy, relative to its original.
 const SLIP_WEIGHT: f32 = 0.5;
-/// Texts that say nothing, as a share of the reviews to train on: one in so many.
+/// One text without meaning is added for this many training reviews.
 const NONSENSE: usize = 120;
 
 fn main() -> Result<()> {
@@ -91,7 +93,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Reads reviews; the `language` of all, or that of a column.
+/// Reads reviews; their language is `language`, or that of a column.
 fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
     let table = Tables::open(&[path.to_owned()], None, None)?.join()?;
     let texts = table.texts("review")?;
@@ -106,7 +108,7 @@ fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
     };
     let review = |(i, language): (usize, String)| {
         let star = stars[i]?;
-        // Both kinds of date that the two files have.
+        // The two files write dates in two formats.
         let date = parts::iso_date(&dates[i]).unwrap_or_else(|| dates[i].clone());
         let text = (!texts.is_null(i)).then(|| texts.value(i).to_owned())?;
         Some(Review {
@@ -124,7 +126,7 @@ fn read(path: &Path, language: Option<&str>) -> Result<Vec<Review>> {
         .collect())
 }
 
-/// A row of what is written.
+/// A row of the output.
 #[derive(Debug, Clone)]
 struct Row {
     review: Review,
@@ -171,7 +173,7 @@ fn table(rows: &[Row]) -> Result<RecordBatch> {
     ])?)
 }
 
-/// The first review of each different text.
+/// The first review of each distinct text.
 fn different<'a>(reviews: &[&'a Review]) -> Vec<&'a Review> {
     let mut seen = HashSet::new();
     reviews
@@ -181,7 +183,7 @@ fn different<'a>(reviews: &[&'a Review]) -> Vec<&'a Review> {
         .collect()
 }
 
-/// Some of the reviews as someone in a hurry writes them. What is drawn depends on the text alone.
+/// Some of the reviews with a typing error. Which ones, and which errors, depends only on the text.
 fn slipped<'a>(different: &'a [&Review], parts: &'a Parts) -> impl Iterator<Item = Row> + 'a {
     different.iter().filter_map(|review| {
         let key = text_key(&review.text);
@@ -202,7 +204,8 @@ fn slipped<'a>(different: &'a [&Review], parts: &'a Parts) -> impl Iterator<Item
     })
 }
 
-/// Texts that say nothing, with the stars of reviews drawn from all: whoever knows nothing of a text can say no more.
+/// Texts without meaning, with the stars of randomly drawn reviews: the best guess for such a text
+/// is the distribution of all stars.
 fn nothing<'a>(train: &'a [&Review]) -> impl Iterator<Item = Row> + 'a {
     (0..train.len() / NONSENSE).map(|i| {
         let drawn = train[(rng::bits(nonsense::SEED, i as u64) % train.len() as u64) as usize];

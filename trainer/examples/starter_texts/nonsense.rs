@@ -1,11 +1,12 @@
-//! Texts that say nothing of any app: letters at random, digits, signs, and scripts that no review is written in.
+//! Texts without meaning: random letters, digits, signs, and scripts that no review is written in.
 
 use starsight_model::rng;
 
-/// Of all draws.
+/// Seed of all draws.
 pub const SEED: u64 = 0x6e6f_7468;
 
-/// Beginnings and lengths of alphabets: Greek, Armenian, Hebrew, Devanagari, Bengali, Tamil, Telugu, Sinhala, Georgian, Ethiopic, Khmer, Hiragana, Katakana.
+/// First character and length of alphabets: Greek, Armenian, Hebrew, Devanagari, Bengali, Tamil,
+/// Telugu, Sinhala, Georgian, Ethiopic, Khmer, Hiragana, Katakana.
 const SCRIPTS: [(u32, u32); 13] = [
     (0x3b1, 24),
     (0x561, 38),

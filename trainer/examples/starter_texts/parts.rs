@@ -1,4 +1,4 @@
-//! What is learned from, what is chosen by, and what is judged on; and how much a review counts.
+//! Divides reviews into training, validation and test, and weights them by language.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use starsight::data::text_key;
 
 use crate::Review;
 
-/// Apps, products and places of which no review is learned from.
+/// Apps, products and places kept for testing: none of their reviews is used for training.
 const APPS_SET_ASIDE: [&str; 14] = [
     "com.dropbox.android",
     "flipboard.app",
@@ -25,23 +25,24 @@ const APPS_SET_ASIDE: [&str; 14] = [
     "n26-mobile-banking",
 ];
 
-/// Apps of which no review of [`LATER`] or after is learned from.
+/// Apps whose reviews from [`LATER`] on are kept for testing.
 const APPS_LATER: [&str; 2] = ["com.spotify.music", "com.snapchat.android"];
-/// The year from which on.
+/// First year that is kept for testing.
 const LATER: &str = "2025";
 
-/// Of what has fewer reviews than this, so many in a hundred are set aside whole.
+/// Of apps with fewer reviews than this, [`SMALL_SET_ASIDE`] percent are kept for testing.
 const SMALL: usize = 500;
 const SMALL_SET_ASIDE: u64 = 8;
 
-/// So many texts in a hundred are validated on.
+/// Percentage of texts in the validation split.
 const VALIDATED: u64 = 3;
 
-/// A language's weight is (reviews of the commonest language / its own reviews)^BALANCE, at most [`HEAVIEST`].
+/// The weight of a language is (reviews of the most frequent language / its own reviews)^BALANCE,
+/// at most [`HEAVIEST`].
 const BALANCE: f64 = 0.3;
 const HEAVIEST: f64 = 3.0;
 
-/// Where each review belongs.
+/// Assigns reviews to splits, and weights to languages.
 pub struct Parts {
     set_aside: BTreeSet<String>,
     weights: HashMap<String, f32>,
@@ -53,7 +54,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Parts {
-    /// Those of `reviews`.
+    /// Computes the splits and weights of `reviews`.
     pub fn of(reviews: &[Review]) -> Parts {
         let mut sizes = HashMap::<&str, usize>::new();
         reviews
@@ -90,7 +91,7 @@ impl Parts {
         parts
     }
 
-    /// The part that a review belongs to, and the set that it is judged in, if any.
+    /// Returns the split of a review and, in the test split, the set it belongs to.
     pub fn place(&self, review: &Review) -> (&'static str, String) {
         let english = review.language == "en";
         let set = |kind: &str| format!("{} {kind}", if english { "en" } else { "other" });
@@ -105,13 +106,13 @@ impl Parts {
         }
     }
 
-    /// What a review in this language counts.
+    /// The weight of a review in this language.
     pub fn weight(&self, language: &str) -> f32 {
         self.weights.get(language).copied().unwrap_or(1.0)
     }
 }
 
-/// `June 15 2024` as `2024-06-15`; nothing for another kind of date.
+/// Converts `June 15 2024` to `2024-06-15`; `None` for other formats.
 pub fn iso_date(text: &str) -> Option<String> {
     const MONTHS: [&str; 12] = [
         "January",

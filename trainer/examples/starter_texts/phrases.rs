@@ -1,4 +1,5 @@
-//! Unlabelled texts made from parts of reviews: common words and phrases, short reviews in other case, beginnings and ends. The teacher labels them.
+//! Unlabelled texts made from parts of reviews: common words and phrases, short reviews in other
+//! case, beginnings and ends of reviews. The teacher labels them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -38,7 +39,8 @@ pub fn texts(reviews: &[&Review]) -> Vec<String> {
         .collect()
 }
 
-/// Runs of one to [`SHORT`] words in at least [`COMMON`] texts, in lower case and without punctuation around each word.
+/// Runs of one to [`SHORT`] words that occur in at least [`COMMON`] texts, in lower case and
+/// without punctuation around each word.
 fn common_phrases(reviews: &[&Review]) -> Vec<String> {
     let mut counts = BTreeMap::<String, usize>::new();
     for review in reviews {
@@ -85,7 +87,7 @@ fn end(text: &str) -> Option<String> {
     Some(words[words.len() - length..].join(" "))
 }
 
-/// The words of a text that is drawn to be cut, and the length of the cut.
+/// If the text is drawn to be cut: its words, and the length of the cut.
 fn cut(text: &str, draw: u64) -> Option<(Vec<&str>, usize)> {
     let key = text_key(text);
     let words: Vec<&str> = text.split_whitespace().collect();

@@ -1,13 +1,13 @@
-//! Reviews as someone in a hurry writes them: the stars stay the same.
+//! Typing errors, as someone in a hurry makes them. The stars stay the same.
 
 use starsight_model::rng;
 use tokenizers::NormalizedString;
 
-/// Rows of a keyboard, by which a finger slips.
+/// Rows of a keyboard: neighbouring letters are mistyped for each other.
 const KEYS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
 const VOWELS: &str = "aeiouAEIOU";
 
-/// Draws that depend on a text and on what was drawn before.
+/// A sequence of draws that depends only on a text.
 struct Draws {
     key: u64,
     drawn: u64,
@@ -20,7 +20,7 @@ impl Draws {
     }
 }
 
-/// The text with a slip, drawn by `key`; none where it would stay as it is.
+/// The text with one kind of error drawn by `key`; `None` if it would not change.
 pub fn slip(text: &str, key: u64) -> Option<String> {
     let mut draws = Draws {
         key: rng::stream(key, 0x511b),
@@ -37,7 +37,8 @@ pub fn slip(text: &str, key: u64) -> Option<String> {
     (slipped != text && !slipped.trim().is_empty()).then_some(slipped)
 }
 
-/// With one letter in some words left out, doubled, changed with the next, or with its neighbour on the keyboard.
+/// In some words one letter is left out, doubled, swapped with the next, or replaced by its
+/// neighbour on the keyboard.
 fn mistyped(text: &str, draws: &mut Draws) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
     let long: Vec<usize> = (0..words.len())
@@ -46,13 +47,13 @@ fn mistyped(text: &str, draws: &mut Draws) -> String {
     if long.is_empty() {
         return text.to_owned();
     }
-    for _ in 0..1 + long.len() / 10 {
+    for _ in 0..=(long.len() / 10) {
         let word = &mut words[long[draws.below(long.len())]];
         let mut letters: Vec<char> = word.chars().collect();
         if letters.len() < 2 {
             continue;
         }
-        // The first letter is seldom missed.
+        // The first letter is rarely mistyped.
         let at = 1 + draws.below(letters.len() - 1);
         match draws.below(4) {
             0 => {
@@ -81,7 +82,7 @@ fn neighbour(letter: char, draws: &mut Draws) -> char {
     char::from(row[beside])
 }
 
-/// Without the marks on letters, as many people write.
+/// Without diacritics, as many people write.
 fn without_accents(text: &str) -> String {
     let mut normal = NormalizedString::from(text);
     normal
@@ -91,7 +92,7 @@ fn without_accents(text: &str) -> String {
     normal.get().to_owned()
 }
 
-/// With a vowel held: `sooooo good`.
+/// With one vowel repeated: `sooooo good`.
 fn stretched(text: &str, draws: &mut Draws) -> String {
     let vowels: Vec<usize> = text
         .char_indices()

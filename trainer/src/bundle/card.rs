@@ -12,26 +12,27 @@ use crate::evaluate::Outcome;
 use crate::evaluate::limits::Limit;
 use crate::hub::RepoId;
 
-/// What the Hub shows beside a box to try the model in.
+/// Example texts for the Hub's widget.
 const EXAMPLES: [&str; 3] = [
     "Great app, I use it every day!",
     "Crashes every time I open it.",
     "It is okay, but the last update made it slow.",
 ];
 
-/// Where a model comes from, as a card tells it.
+/// Where a model comes from, as its card says.
 struct Origin {
-    /// How to call the base model.
+    /// Name of the base model.
     base: String,
-    /// Its repository on the Hub, if it has one.
+    /// Repository of the base model on the Hub, if it has one.
     base_repo: Option<String>,
-    /// How to call the data.
+    /// Name of the data.
     data: String,
-    /// Their repositories on the Hub.
+    /// Repositories of the data on the Hub.
     data_repos: Vec<String>,
 }
 
-/// `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and `limits`. `license` is that of the base model, where it says one.
+/// Returns `README.md` of a bundle: front matter, metrics, confusion matrix, data, recipe, use and
+/// `limits`. `license` is the base model's, if it states one.
 pub fn write(
     name: &str,
     outcome: &Outcome,
@@ -152,7 +153,7 @@ rate("Great app, I use it every day!")  # [{'label': '5 stars', 'score': ...}]
 
 "#;
 
-/// In its place where the bundle has no weights that `transformers` reads.
+/// Replaces [`IN_PYTHON`] if the bundle has no weights that `transformers` can load.
 const NOT_IN_PYTHON: &str = "\
 Its weights are integers of 8 bits (`web/weights.safetensors`), which `transformers` cannot load; Starsight can, and so can every browser.
 
@@ -180,14 +181,14 @@ It knows what the reviews that it learned from know: their language, their kind 
 reaches 100%. Irony, other languages and texts without an opinion are rated all the same. What it gives is a guess at the stars, and no judgement of the reviewer.
 "#;
 
-/// The card of a bundle without the weights in floating point: it tells nobody to load them.
+/// The card of a bundle without floating-point weights: it does not tell readers to load them.
 pub fn of_integers(card: &str) -> String {
     let card = card.replacen(
         "library_name: transformers\n",
         "library_name: starsight\n",
         1,
     );
-    // Up to what comes next, whatever an earlier version wrote there.
+    // Replace everything up to the next section, whatever an earlier version wrote there.
     let [from, to] =
         [IN_PYTHON, ELSEWHERE].map(|part| part.lines().next().and_then(|line| card.find(line)));
     match (from, to) {
@@ -207,7 +208,7 @@ pub fn with_notes(card: &str, notes: &str) -> String {
     }
 }
 
-/// The card for these languages, in place of English; none where it does not name that.
+/// The card with these languages in place of English; `None` if it does not name English.
 pub fn in_languages(card: &str, languages: &[String]) -> Option<String> {
     const ENGLISH: &str = "\nlanguage: en\n";
     let list: String = languages
@@ -218,7 +219,7 @@ pub fn in_languages(card: &str, languages: &[String]) -> Option<String> {
         .then(|| card.replacen(ENGLISH, &format!("\nlanguage:{list}\n"), 1))
 }
 
-/// Where the limits begin.
+/// Heading of the limits.
 const LIMITS: &str = "## Limits\n";
 
 impl Origin {
@@ -233,12 +234,12 @@ impl Origin {
     }
 }
 
-/// The repository on the Hub that a source names. A path on someone's disk, by its last part alone, is none.
+/// The Hub repository that a source names; `None` for a path.
 fn repository(source: &str) -> Option<String> {
     source.parse::<RepoId>().ok().map(|repo| repo.path())
 }
 
-/// What the Hub reads: YAML between two lines of dashes.
+/// The front matter for the Hub: YAML between two lines of dashes.
 fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&str>) -> String {
     let mut out =
         String::from("---\nlibrary_name: transformers\npipeline_tag: text-classification\n");
@@ -279,7 +280,7 @@ fn front_matter(name: &str, test: &Metrics, origin: &Origin, license: Option<&st
     out
 }
 
-/// A text as YAML takes it, whatever it holds: JSON's strings are YAML's.
+/// The text as a YAML string, whatever it contains: JSON strings are valid YAML.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -307,7 +308,7 @@ fn metrics_table(test: &Evaluation, validation: &Metrics) -> String {
     out
 }
 
-/// What the model does with texts that models stumble over.
+/// Table of the model's ratings of texts that are hard for models.
 fn limits_table(limits: &[Limit]) -> String {
     let mut out = String::from(
         "\n| reviews made up for the purpose | texts | at most one star off | mean of the expected stars | how sure, on average |\n|---|---|---|---|---|\n",
@@ -395,7 +396,8 @@ mod tests {
         assert_eq!(license(&text).as_deref(), Some("apache-2.0"));
     }
 
-    /// What 60 reviews came to, of which every sixth was rated two stars too high or too low.
+    /// The outcome of 60 reviews. Every sixth is rated two stars higher, counting on from 1 after
+    /// 5.
     fn outcome() -> Outcome {
         let labels: Vec<usize> = (0..60).map(|i| i % LABELS).collect();
         let rated = |i: usize| {
@@ -445,7 +447,7 @@ mod tests {
         let card = write("my-stars", &outcome, &provenance, &limits, Some("mit"));
         let (front_matter, body) = card.split_once("\n---\n").unwrap();
 
-        // What the front matter says is what metrics.json holds, to its four digits.
+        // The front matter has the values of metrics.json, rounded to four digits.
         let metrics = serde_json::to_value(&outcome).unwrap()["test"].clone();
         for (kind, name) in [
             ("accuracy", "accuracy"),
@@ -486,7 +488,7 @@ mod tests {
             body.contains(&format!("| Accuracy | 83.33% | {low:.2}% to {high:.2}% |")),
             "{body}"
         );
-        // Of twelve reviews with each number of stars, two are two stars off.
+        // Of twelve reviews with each number of stars, two are rated wrong.
         assert!(
             body.contains("| **1** | 10 | 0 | 2 | 0 | 0 |\n| **2** | 0 | 10 | 0 | 2 | 0 |\n"),
             "{body}"
@@ -507,7 +509,7 @@ mod tests {
             assert!(body.contains(part), "{part}: {body}");
         }
 
-        // The label that it promises is the one that the configuration names.
+        // The label in the example is the one that the configuration names.
         let base = json!({ "model_type": "distilbert", "vocab_size": 10, "dim": 8, "n_heads": 2, "n_layers": 1, "hidden_dim": 16, "max_position_embeddings": 8 });
         let config = EncoderConfig::from_json(&serde_json::to_vec(&base).unwrap()).unwrap();
         let labels: Value = serde_json::from_str(&config.to_json()).unwrap();

@@ -14,18 +14,21 @@ use crate::system::files;
 /// How a copy differs from its bundle.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
-    /// Leave out the weights in floating point. The logits of its probes then are what the weights give that the integers stand for, and its card says what can load it.
+    /// Leave out the floating-point weights. The logits of the probes are then those of the
+    /// dequantised int8 weights, and the card says which programs can load it.
     pub integers: bool,
-    /// Markdown that the card has before its limits.
+    /// Markdown inserted into the card before its limits.
     pub notes: Option<String>,
-    /// The languages that the card names, by their ISO 639-1 codes; as they are if there are none.
+    /// Languages named on the card, as ISO 639-1 codes; unchanged if empty.
     pub languages: Vec<String>,
 }
 
-/// Copies the bundle in `dir` to the folder `out`, which must not exist or be empty, with these changes, and returns the number of files. It appears whole or not at all.
+/// Copies the bundle in `dir` to the folder `out` with these changes, and returns the number of
+/// files. `out` must be empty or not exist. It appears complete or not at all.
 ///
 /// # Errors
-/// When a file is missing or is not what the manifest says, `integers` are wanted and there are none, or `out` holds something or cannot be written.
+/// When a file is missing or differs from the manifest, `integers` is set and the bundle has no
+/// int8 weights, or `out` is not empty or cannot be written.
 pub fn copy_bundle(dir: &Path, out: &Path, changes: &Changes) -> Result<usize> {
     let Changes {
         integers,
@@ -70,7 +73,7 @@ pub fn copy_bundle(dir: &Path, out: &Path, changes: &Changes) -> Result<usize> {
             .with_context(failed)?;
     }
     if *integers {
-        // What reads the copy in floating point has no other weights.
+        // Programs that read the copy in floating point have only these weights.
         let [config, tokenizer, weights] =
             [bundle::CONFIG, bundle::TOKENIZER, bundle::INT8_WEIGHTS]
                 .map(|name| files::read(&fresh.join(name)));

@@ -1,4 +1,4 @@
-//! The bundle: what training leaves, ready to be published.
+//! The bundle: the result of training, ready to be published.
 
 use std::path::Path;
 
@@ -18,8 +18,9 @@ use crate::rate::device::{Place, Precision};
 use crate::rate::rating;
 use crate::system::files;
 
-/// Texts whose logits go into the manifest, so that whoever loads the bundle can tell whether it computes the same: plain, empty, shouted, accented, with emoji, in
-/// another script, with line breaks, and long.
+/// Texts whose logits are stored in the manifest, so that a program that loads the bundle can check
+/// that it computes the same: plain, empty, in capitals, accented, with emoji, in another script,
+/// with line breaks, and long.
 const PROBES: [&str; 8] = [
     "",
     "Great app, I use it every day!",
@@ -35,26 +36,27 @@ const LONG: &str = "I have been using this for three years and recommended it to
     late, and the battery is empty by noon. I wrote to support twice and got the same canned answer. I would pay for the old version, really. Two stars because the maps \
     are still the best there are, and because I hope that someone reads this and fixes it before I have to look for something else.";
 
-/// What a bundle is made of.
+/// The parts of a bundle.
 pub struct Package<'a> {
     /// Configuration, tokeniser and its settings.
     pub base: &'a BaseModel,
     /// The trained weights.
     pub weights: &'a Weights,
-    /// The same as integers: `web/weights.safetensors`.
+    /// The same weights in int8: `web/weights.safetensors`.
     pub integers: Vec<u8>,
-    /// How good they are.
+    /// Metrics of the weights.
     pub outcome: &'a Outcome,
     /// Shares of one to five stars among the training reviews.
     pub prior: [f32; LABELS],
-    /// Where they come from.
+    /// Where the weights come from.
     pub provenance: Value,
-    /// The model's name, for people.
+    /// The model's name, for readers.
     pub name: String,
 }
 
 impl Package<'_> {
-    /// Writes the bundle to the folder `out`, the manifest last: a folder without one is no bundle yet.
+    /// Writes the bundle to the folder `out`, the manifest last: a folder without a manifest is not
+    /// a bundle.
     ///
     /// # Errors
     /// When a probe cannot be computed or the disk is full.
@@ -108,7 +110,8 @@ impl Package<'_> {
                 .into_bytes(),
             ),
         ];
-        // A manifest of an earlier run would vouch for files that are being replaced.
+        // Remove the manifest of an earlier run first: it describes files that are about to be
+        // replaced.
         let manifest_path = out.join(MANIFEST);
         if manifest_path.exists() {
             std::fs::remove_file(&manifest_path)?;
@@ -133,7 +136,8 @@ impl Package<'_> {
     }
 }
 
-/// Writes the weights of the int8 engine into the bundle in the folder `dir`, with what that engine gives for the probes: what [`Package::write`] does for a new bundle.
+/// Quantises the weights of the bundle in `dir`, and writes the int8 weights and the int8 logits of
+/// the probes into it, as [`Package::write`] does for a new bundle.
 ///
 /// # Errors
 /// When the bundle is damaged, or cannot be written to.

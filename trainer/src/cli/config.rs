@@ -1,5 +1,6 @@
-//! `--config FILE`: flags that stand in a TOML file, under their own names. What the command line says wins. Where the starter is the model to start from, its own file holds unless
-//! another is named.
+//! `--config FILE`: flags in a TOML file, under their own names. Flags on the command line take
+//! precedence. If the model to start from is the starter and no file is named, the starter's own
+//! recipe is used.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use toml::{Table, Value};
 use crate::cli::source::Source;
 use crate::model::starter;
 
-/// Flags of which each decides what another would say: given on the command line, the second also sets aside what the file says of the first.
+/// Pairs of flags where the first overrides the second. If the second is given on the command line,
+/// the first is ignored in the file.
 const DECIDES: [(&str, &str); 2] = [("max-steps", "epochs"), ("warmup-steps", "warmup")];
 
 /// The flags `T`, from the command line and from the file that `--config` names.
@@ -25,7 +27,7 @@ impl<T: Args> Configured<T> {
     /// The flags of `line`, as on a command line.
     ///
     /// # Errors
-    /// What is wrong with them, or with the file that `--config` names.
+    /// When a flag is wrong, or the file that `--config` names.
     pub fn parse(
         line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Configured<T>> {
@@ -43,7 +45,7 @@ impl<T: Serialize> Configured<T> {
     /// # Errors
     /// When a value cannot be written as TOML.
     pub fn to_toml(&self, comment: &str) -> Result<String> {
-        // A comment ends with its line.
+        // A line break would end the comment.
         Ok(format!(
             "# {}\n{}",
             comment.replace(char::is_control, " "),
@@ -107,7 +109,8 @@ impl<T: Args> FromArgMatches for Configured<T> {
     }
 }
 
-/// The flags of `table`, each checked, but for those that were given on the command line: these as they were given there.
+/// Builds a command line from the flags of `table`, each checked; flags given on the command line
+/// replace them.
 fn command_line(
     command: &Command,
     mut table: Table,
@@ -162,7 +165,7 @@ fn from_command_line(given: &ArgMatches, arg: &Arg) -> bool {
     given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
-/// A value as it would stand on the command line; a list has commas between its values.
+/// A value as written on the command line; lists are joined with commas.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -178,7 +181,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// What clap says of a value, without the usage that follows.
+/// clap's message about a value, without the usage that follows.
 fn first_paragraph(error: &Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text
@@ -211,7 +214,8 @@ mod tests {
         },
     }
 
-    /// The settings of `flags` over a file of `text`, or the error without its usage.
+    /// The settings from `flags` and a file with the content `text`, or the error without its
+    /// usage.
     fn settings(text: &str, flags: &[&str]) -> Result<Settings, String> {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("recipe.toml");
@@ -257,7 +261,7 @@ mod tests {
         let found = settings(text, &["--freeze-embeddings=false", "--schedule", "linear"])
             .expect("settings");
         assert!(!found.recipe.freeze_embeddings && found.recipe.schedule == Decay::Linear);
-        // A flag also wins over the one that would decide in its place.
+        // A flag also takes precedence over a flag in the file that would override it.
         let steps = "max-steps = 7\nwarmup-steps = 2\n";
         let found = settings(steps, &["--epochs", "2"])
             .expect("settings")
@@ -304,7 +308,7 @@ mod tests {
             ("lr = 1\n\nlr = 2", "recipe.toml, line 3: not TOML"),
             ("lr 5", "recipe.toml, line 1: not TOML"),
         ] {
-            // A flag does not hide what is wrong in the file.
+            // A flag on the command line does not hide a mistake in the file.
             for flags in [&[][..], &["--lr", "1e-3"]] {
                 let error = settings(text, flags).expect_err("an error");
                 assert!(error.contains(wanted), "{text:?}: {error}");

@@ -30,17 +30,17 @@ pub struct Cli {
 /// What the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a small fresh model, its vocabulary learned from the reviews, to train from scratch
+    /// Write a small untrained model with a vocabulary learned from the reviews
     Init(Init),
-    /// Leave a model only the pieces of its vocabulary that reviews use
+    /// Remove from a model the vocabulary pieces that the reviews do not use
     Trim(Trim),
     /// Fine-tune a model on reviews and write the bundle
     Train(Box<Train>),
-    /// Train a small fresh model, with a vocabulary of its own, to rate as a fine-tuned one does
+    /// Train a small new model, with its own vocabulary, to imitate a fine-tuned one
     Distill(Box<Distill>),
-    /// Train by several recipes, each from several seeds, and say what comes of them
+    /// Train several recipes with several seeds each, and compare the results
     Compare(Compare),
-    /// Say what reviews are like: stars, repeats and contradictions, lengths, emoji, languages
+    /// Describe reviews: stars, repeats and contradictions, lengths, emoji, languages
     Data(Data),
     /// Divide reviews into train, val and test as the notebook does, and write them as parquet
     Split(SplitArgs),
@@ -48,9 +48,10 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Rate reviews: texts, a file, or lines on standard input
     Rate(Rate),
-    /// Measure how many reviews a second a model rates, in batches of several sizes, packed and padded
+    /// Measure how many reviews a second a model rates, in batches of several sizes, packed and
+    /// padded
     Bench(Bench),
-    /// Write the weights that the browser computes with, in int8, into a bundle that lacks them
+    /// Add the int8 weights, which the browser uses, to a bundle that lacks them
     Quantize(Quantize),
     /// Publish a bundle to the Hugging Face Hub in one commit, or copy it to a folder
     Publish(Publish),
@@ -60,7 +61,7 @@ pub enum Command {
     Serve(Serve),
 }
 
-/// Which columns hold what.
+/// Names of the columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Args)]
 #[serde(rename_all = "kebab-case")]
 pub struct Columns {
@@ -92,16 +93,19 @@ pub struct Labelled {
     pub drop_empty: bool,
 }
 
-/// How reviews are divided.
+/// How reviews are divided, and which are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Args)]
 #[serde(rename_all = "kebab-case")]
 pub struct Division {
-    /// What train, val and test are divided by: `stars`, as the notebook; `text`: by stars, no text in two parts; `column:NAME`: by stars, no value of this column in two parts;
-    /// `date:NAME`: the last by this column are the test split; `given:NAME`: this column says train, validation or test
+    /// How to divide into train, val and test: `stars`: stratified by stars, as in the notebook;
+    /// `text`: the same, with equal texts in one part; `column:NAME`: the same, with equal values
+    /// of this column in one part; `date:NAME`: the latest by this column are the test split;
+    /// `given:NAME`: this column says train, validation or test
     #[arg(long, default_value_t = SplitBy::Stars, value_name = "stars|text|column:NAME|date:NAME|given:NAME", help_heading = "Data")]
     pub split_by: SplitBy,
-    /// Leave out (after the split) copies: reviews whose text, stars and these columns are those of an earlier one, such as `package_name,date` against spam. This hides from the model how
-    /// often a short text such as "good" got each star: keep genuine repeats
+    /// Leave out (after the split) reviews whose text, stars and these columns equal those of an
+    /// earlier one, such as `package_name,date` against spam. Keep genuine repeats: they show the
+    /// model how often a short text such as "good" got each number of stars
     #[arg(long, value_name = "COLUMN,...", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedup: Option<Dedup>,
@@ -110,10 +114,10 @@ pub struct Division {
 /// How to reach the Hub.
 #[derive(Debug, Clone, Args)]
 pub struct HubArgs {
-    /// The Hub's address; `HF_ENDPOINT` or the public Hub unless given
+    /// Address of the Hub; default: `HF_ENDPOINT`, else the public Hub
     #[arg(long, value_name = "URL", help_heading = "Hub")]
     pub endpoint: Option<String>,
-    /// File that holds an access token; HF_TOKEN or the token that `hf auth login` left unless given
+    /// File with an access token; default: HF_TOKEN, else the token that `hf auth login` stored
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
     pub token_file: Option<PathBuf>,
 }
@@ -133,10 +137,11 @@ pub struct Init {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub shape: Shape,
-    /// Model to take the vocabulary from, in place of a learned one: the pieces of its Unigram tokeniser that the reviews use most, and what they mean to it
+    /// Model to take the vocabulary from instead of learning one: the pieces of its Unigram
+    /// tokeniser that the reviews use most, with their embeddings
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub pieces_of: Option<Source>,
-    /// Column that says how much a review counts in choosing pieces, with --pieces-of; each counts 1 unless given
+    /// Column with the weight of each review in choosing pieces, with --pieces-of; default: 1 each
     #[arg(long, value_name = "COLUMN", requires = "pieces_of")]
     pub weight_column: Option<String>,
     /// Longest review in tokens
@@ -156,10 +161,10 @@ pub struct Trim {
     /// Model to trim, with a Unigram tokeniser such as XLM-RoBERTa's
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]")]
     pub model: Source,
-    /// Reviews whose pieces stay
+    /// Reviews that decide which pieces stay
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", required = true)]
     pub data: Vec<Source>,
-    /// How often a piece must occur in the different texts to stay; a single character once
+    /// Occurrences in the distinct texts that a piece needs to stay; a single character needs one
     #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub least: usize,
     /// Folder to write the model to
@@ -177,7 +182,8 @@ pub struct Trim {
 #[derive(Debug, Args)]
 #[command(mut_arg("teacher_share", |share| share.requires("teacher")), mut_arg("teacher_temperature", |temperature| temperature.requires("teacher")))]
 pub struct Train {
-    // Read before the model is taken out of what clap has found: where that is the starter, the recipe's defaults are its own (`Configured`).
+    // `run` comes before `model`: `Configured` must still find the model in clap's matches, because
+    // the starter has its own default recipe.
     #[command(flatten)]
     #[allow(missing_docs, reason = "see Labelled")]
     pub run: TrainingRun,
@@ -189,7 +195,8 @@ pub struct Train {
         display_order = 0
     )]
     pub model: Source,
-    /// Fine-tuned model to learn from, besides the stars; given several times, from the mean of their log-probabilities
+    /// Fine-tuned model to learn from, besides the stars; may be given several times: then from the
+    /// mean of their log-probabilities
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", display_order = 0)]
     pub teacher: Vec<Source>,
 }
@@ -197,7 +204,8 @@ pub struct Train {
 /// `starsight distill`
 #[derive(Debug, Args)]
 pub struct Distill {
-    /// Fine-tuned model to learn from, besides the stars; given several times, from the mean of their log-probabilities
+    /// Fine-tuned model to learn from, besides the stars; may be given several times: then from the
+    /// mean of their log-probabilities
     #[arg(long, required = true, value_name = "DIR|OWNER/NAME[@REV]|starter")]
     pub teacher: Vec<Source>,
     #[command(flatten)]
@@ -208,7 +216,7 @@ pub struct Distill {
     pub run: TrainingRun,
 }
 
-/// What every run of training takes.
+/// Arguments of every training run.
 #[derive(Debug, Args)]
 pub struct TrainingRun {
     /// Reviews with stars: files (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
@@ -220,7 +228,7 @@ pub struct TrainingRun {
     /// Folder for the bundle, the log and the checkpoints
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Go on from the newest checkpoint in OUT
+    /// Resume from the newest checkpoint in OUT
     #[arg(long)]
     pub resume: bool,
     /// Replace an earlier run in OUT
@@ -240,7 +248,7 @@ pub struct TrainingRun {
     pub hub: HubArgs,
 }
 
-/// What of `starsight train` may stand in a `--config` file, and is kept in `OUT/recipe.toml`.
+/// The flags of `starsight train` that a `--config` file may set; kept in `OUT/recipe.toml`.
 #[derive(Debug, Clone, Serialize, Args)]
 pub struct Settings {
     #[command(flatten)]
@@ -260,7 +268,7 @@ pub struct Settings {
 /// `starsight compare`
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// Recipes, TOML files as `train --config` reads them; a file's name is what its recipe is called
+    /// Recipes: TOML files as for `train --config`; a recipe is named after its file
     #[arg(required = true, value_name = "RECIPE.toml")]
     pub recipes: Vec<PathBuf>,
     /// Model to start from
@@ -270,19 +278,20 @@ pub struct Compare {
         default_value = "distilbert/distilbert-base-cased"
     )]
     pub model: Source,
-    /// Reviews with stars to learn from and to be tested on: files, folders of them, patterns, or a data set on the Hub
+    /// Reviews with stars, for training and testing: files, folders of them, patterns, or a data
+    /// set on the Hub
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME", default_value = "sealuzh/app_reviews")]
     pub data: Vec<Source>,
-    /// Other reviews with stars to be tested on, all of them; may be given several times
+    /// Further reviews with stars, for testing only; may be given several times
     #[arg(long, value_name = "FILE|DIR|OWNER/NAME")]
     pub also: Vec<Source>,
     /// Use only the first rows of the data
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: Option<usize>,
-    /// Runs of each recipe, from seed 42 on
+    /// Number of runs of each recipe, with seeds from 42 on
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
-    /// Folder for the runs; those that it holds already are not done again
+    /// Folder for the runs; finished runs in it are not repeated
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Print the results as one JSON object
@@ -302,10 +311,10 @@ pub struct Data {
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
-    /// Column whose values the stars are shown by; `package_name` if there is one
+    /// Column to show the stars by; default: `package_name` if it exists
     #[arg(long, value_name = "COLUMN")]
     pub by: Option<String>,
-    /// Seed of the split that is looked at for texts in two parts
+    /// Seed of the split that is checked for texts in two parts
     #[arg(long, default_value_t = SPLIT_SEED)]
     pub split_seed: u64,
     /// Print the results as one JSON object
@@ -354,25 +363,29 @@ pub struct Evaluate {
     /// Reviews with stars
     #[arg(long, num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
-    /// The part to rate, divided as `train` does: for train, val and test --rows, --dedup and --drop-empty hold too as in the model's training, where its bundle says so
+    /// Part to rate, divided as in `train`; for train, val and test, --rows, --dedup and
+    /// --drop-empty default to those of the model's training, if its bundle records them
     #[arg(long, value_enum, default_value_t = SplitName::All)]
     pub split: SplitName,
-    /// Seed of the split; the one that the model was trained with, where its bundle says so, else 42
+    /// Seed of the split; default: that of the model's training if its bundle records it, else 42
     #[arg(long)]
     pub split_seed: Option<u64>,
-    /// What the parts are divided by; what the model was trained with, where its bundle says so, else `stars`
+    /// How the reviews are divided; default: as in the model's training if its bundle records it,
+    /// else `stars`
     #[arg(long, value_name = "stars|text|column:NAME|date:NAME|given:NAME")]
     pub split_by: Option<SplitBy>,
-    /// Leave out (after the split) copies: reviews whose text, stars and these columns are those of an earlier one
+    /// Leave out (after the split) reviews whose text, stars and these columns equal those of an
+    /// earlier one
     #[arg(long, value_name = "COLUMN,...")]
     pub dedup: Option<Dedup>,
-    /// How stars follow from the probabilities; as the model's bundle says, unless given
+    /// How to derive stars from the probabilities; default: as the model's bundle says
     #[arg(long, value_name = "likeliest|median|expected|balanced")]
     pub decode: Option<Decoding>,
-    /// Judge group by group too: by a column of the file, or by `length` in tokens; may be given several times
+    /// Report metrics by group too: by a column of the file, or by `length` in tokens; may be given
+    /// several times
     #[arg(long, value_name = "COLUMN|length")]
     pub by: Vec<String>,
-    /// Write a report to this file, one HTML page that opens by double click
+    /// Write a report to this file, as one HTML page that opens without a server
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Print the results as one JSON object
@@ -401,7 +414,7 @@ pub struct Rate {
     /// Files of reviews (.parquet, .csv, .tsv or .jsonl), folders of them, patterns, or a data set on the Hub
     #[arg(long, requires = "out", num_args = 1.., value_name = "FILE|DIR|OWNER/NAME")]
     pub data: Vec<Source>,
-    /// File for the reviews with their ratings; its name says the format
+    /// File for the reviews with their ratings; its ending sets the format
     #[arg(long, requires = "data", value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Column with the texts
@@ -410,7 +423,7 @@ pub struct Rate {
     /// Use only the first rows of the file
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: Option<usize>,
-    /// How stars follow from the probabilities; as the model's bundle says, unless given
+    /// How to derive stars from the probabilities; default: as the model's bundle says
     #[arg(long, value_name = "likeliest|median|expected|balanced")]
     pub decode: Option<Decoding>,
     /// Print the results as one JSON object
@@ -436,13 +449,14 @@ pub struct Bench {
     /// Reviews in a batch
     #[arg(long, value_delimiter = ',', default_values_t = [64, 32, 1], value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch_sizes: Vec<usize>,
-    /// Milliseconds that every batch waits for a network; the notebook's (500 for a batch of 32, 20 for a single review) unless given
+    /// Network delay of every batch in milliseconds; default: the notebook's, 500 for a batch of 32
+    /// and 20 for a single review
     #[arg(long, value_name = "N")]
     pub lag_ms: Option<u64>,
     /// Use the first rows of the file
     #[arg(long, default_value_t = 512, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub rows: usize,
-    /// How often each way is measured, after a warm-up
+    /// Number of measurements of each setting, after a warm-up
     #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub repeats: usize,
     /// Column with the texts
@@ -477,22 +491,22 @@ pub struct Publish {
     /// The bundle
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Repository on the Hub; made when it does not exist
+    /// Repository on the Hub; created if it does not exist
     #[arg(long, value_name = "OWNER/NAME[@BRANCH]", group = "target")]
     pub to: Option<RepoId>,
-    /// Branch to commit to, the same as @BRANCH; made when it does not exist
+    /// Branch to commit to, the same as @BRANCH; created if it does not exist
     #[arg(long, value_name = "NAME", requires = "to")]
     pub revision: Option<String>,
     /// Folder to copy the bundle to
     #[arg(long, value_name = "DIR", group = "target")]
     pub out: Option<PathBuf>,
-    /// Leave out the weights in floating point, for what needs the integers alone: Starsight and the page
+    /// Leave out the floating-point weights; Starsight and the page need only the int8 weights
     #[arg(long, requires = "out")]
     pub integers: bool,
     /// Markdown file to put into the copy's model card, before its limits
     #[arg(long, value_name = "FILE", requires = "out")]
     pub notes: Option<PathBuf>,
-    /// Languages that the copy's model card names, by their ISO 639-1 codes; English unless given
+    /// Languages named on the copy's model card, as ISO 639-1 codes; default: English
     #[arg(long, value_name = "CODE,...", value_delimiter = ',', requires = "out")]
     pub languages: Vec<String>,
     /// Make a new repository private
@@ -501,7 +515,7 @@ pub struct Publish {
     /// Propose the commit in a pull request instead of putting it on the branch
     #[arg(long, requires = "to")]
     pub pull_request: bool,
-    /// Only show what would go, and how
+    /// Only show what would be uploaded, and how
     #[arg(long, requires = "to")]
     pub dry_run: bool,
     /// Commit message
@@ -518,19 +532,20 @@ pub struct Publish {
 /// `starsight site`
 #[derive(Debug, Args)]
 pub struct Site {
-    /// The bundle that the site serves
+    /// Bundle that the site serves
     #[arg(long, value_name = "DIR|OWNER/NAME[@REV]|starter", default_value = starter::NAME)]
     pub model: Source,
     /// Folder for the site
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Where the site will be, for links to it: the 404 page's, and the address that search engines take as its own
+    /// Address of the finished site: its canonical URL, and the link on the 404 page
     #[arg(long, value_name = "URL", value_parser = base_url)]
     pub base_url: Option<String>,
-    /// Hosts besides the site's own from which the page may fetch models (`?model=`); its policy forbids all others. The public Hub's unless given; once for each
+    /// Host, besides the site's own, from which the page may fetch models (`?model=`); its policy
+    /// forbids all others; may be given several times; default: the hosts of the public Hub
     #[arg(long = "model-host", value_name = "URL", value_parser = model_host, default_values = hub::PUBLIC_HOSTS, hide_default_value = true)]
     pub model_hosts: Vec<String>,
-    /// Put the whole bundle into the site, floating-point weights too, which the page does not need
+    /// Include the floating-point weights, which the page does not need
     #[arg(long)]
     pub full: bool,
     #[command(flatten)]
@@ -549,7 +564,8 @@ pub struct Serve {
     pub port: u16,
 }
 
-/// A host as a Content Security Policy takes it: scheme, name, perhaps a port; and nothing that would end the directive.
+/// Checks a host for a Content Security Policy: scheme, name, optional port, and no character that
+/// would end the directive.
 fn model_host(text: &str) -> Result<String, String> {
     let name = text
         .strip_prefix("https://")
@@ -571,7 +587,7 @@ fn model_host(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address of a folder, which ends in a slash.
+/// Checks the URL of a folder, and ends it with a slash.
 fn base_url(text: &str) -> Result<String, String> {
     let plain = text
         .bytes()

@@ -8,21 +8,22 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::hub::{Hub, RepoId};
 use crate::model::starter;
 
-/// What `--model` and `--data` name.
+/// The value of `--model` and `--data`.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A folder or file.
     Path(PathBuf),
     /// A repository, `OWNER/NAME[@REV]`.
     Repo(RepoId),
-    /// The model that this program carries.
+    /// The model embedded in this program.
     Starter,
 }
 
 impl FromStr for Source {
     type Err = anyhow::Error;
 
-    /// A path if there is something, else the starter if that is its name, else a repository if it looks like one.
+    /// Parses a path if it exists or looks like one, else `starter` as the starter, else OWNER/NAME
+    /// as a repository.
     fn from_str(text: &str) -> Result<Source> {
         let path = Path::new(text);
         if path.exists() || text.starts_with(['.', '/', '~']) || is_data(path) || is_pattern(text) {
@@ -49,7 +50,8 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
-    /// What to call it where others read: a repository as it is named, a path by its last part, for the rest tells of this machine alone.
+    /// The name to show to others: a repository as named, a path by its last part, because the rest
+    /// concerns only this machine.
     pub fn title(&self) -> String {
         match self {
             Source::Path(path) => path.file_name().map_or_else(
@@ -60,10 +62,10 @@ impl Source {
         }
     }
 
-    /// The folder of a model, fetched if need be.
+    /// Returns the folder of a model, fetching it if necessary.
     ///
     /// # Errors
-    /// When there is no such folder, or the Hub does not give it.
+    /// When there is no such folder, or the Hub refuses.
     pub fn model_folder(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<PathBuf> {
         match self {
             Source::Path(path) if path.is_dir() => Ok(path.clone()),
@@ -82,10 +84,11 @@ impl Source {
         }
     }
 
-    /// The files of a data set, fetched if need be: a file, the data files of a folder, those that fit a pattern such as `shards/*.parquet`, or those of a repository.
+    /// Returns the files of a data set, fetching them if necessary: a file, the data files of a
+    /// folder, those that match a pattern such as `shards/*.parquet`, or those of a repository.
     ///
     /// # Errors
-    /// When there is none, or the Hub does not give them.
+    /// When there are none, or the Hub refuses.
     fn data_files(&self, hub: impl FnOnce() -> Result<Hub>) -> Result<Vec<PathBuf>> {
         let path = match self {
             Source::Path(path) => path.as_path(),
@@ -97,7 +100,7 @@ impl Source {
                     })?
                     .files);
             }
-            // A word like any other, where reviews are asked for.
+            // Where reviews are expected, `starter` is a file name like any other.
             Source::Starter => Path::new(starter::NAME),
         };
         if path.is_file() {
@@ -128,7 +131,7 @@ impl Source {
 /// The files of all `sources`, in their order.
 ///
 /// # Errors
-/// When one of them has none, or the Hub does not give them.
+/// When one of them has none, or the Hub refuses.
 pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<Vec<PathBuf>> {
     let files: Vec<Vec<PathBuf>> = sources
         .iter()
@@ -137,7 +140,7 @@ pub fn data_files(sources: &[Source], hub: impl Fn() -> Result<Hub>) -> Result<V
     Ok(files.concat())
 }
 
-/// What to call several sources.
+/// The names of several sources, as given.
 pub fn names(sources: &[Source]) -> String {
     sources
         .iter()
@@ -146,7 +149,7 @@ pub fn names(sources: &[Source]) -> String {
         .join(", ")
 }
 
-/// What to call several sources where others read.
+/// The names of several sources, as shown to others.
 pub fn titles(sources: &[Source]) -> String {
     sources
         .iter()
@@ -155,7 +158,7 @@ pub fn titles(sources: &[Source]) -> String {
         .join(", ")
 }
 
-/// Whether reviews are read from a file of this name.
+/// Whether a file of this name can hold reviews.
 fn is_data(path: &Path) -> bool {
     path.extension().is_some_and(|e| {
         ["parquet", "csv", "tsv", "jsonl", "ndjson"]

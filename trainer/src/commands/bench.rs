@@ -66,7 +66,7 @@ pub(super) fn run(args: &Bench) -> Result<()> {
         texts.len() * ways.len() * (args.repeats + 1),
     );
     let table = bench::measure(&rater, &texts, &ways, args.repeats, &place, lag, || {
-        progress.advance(texts.len(), "")
+        progress.advance(texts.len(), "");
     })?;
     progress.finish();
     let (samples_per_second, dollars) = CHATGPT;

@@ -17,10 +17,10 @@ use crate::evaluate::{Evaluation, Measure};
 use crate::rate::rating;
 use crate::system::progress::Progress;
 
-/// The seed of a recipe's first run.
+/// Seed of a recipe's first run.
 const FIRST_SEED: u64 = 42;
 
-/// What all runs of a recipe came to, on one set of reviews and by one way to tell stars.
+/// The evaluations of all runs of a recipe, on one data set and with one decoding.
 struct Line {
     recipe: String,
     data: String,
@@ -40,7 +40,8 @@ pub(super) fn run(args: &Compare) -> Result<()> {
         "two of the recipes have the same name, {}; a run's folder is called after its recipe",
         names.join(", ")
     );
-    // All are read before the first is trained, so that a mistake in the last does not cost an hour.
+    // Read all recipes before training the first, so that a mistake in the last one is found at
+    // once.
     let settings = |path: &PathBuf, seed: u64| {
         let mut line = vec![
             "--config".into(),
@@ -107,7 +108,8 @@ fn name(recipe: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// One run, trained unless it was before: held against the test split, then against each of the other sets, each time by all ways to tell stars.
+/// Trains one run unless it is trained already, and evaluates it on the test split and on each of
+/// the other data sets, with every decoding.
 fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Result<Vec<Evaluation>> {
     let Settings {
         labelled,
@@ -165,7 +167,8 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
     Ok(found)
 }
 
-/// A table for each set of reviews: a line for each recipe and way to tell stars, means over the runs and how far the runs lie apart.
+/// Prints a table for each data set: a line for each recipe and decoding, with the means over the
+/// runs and their spread.
 fn print(lines: &[Line]) {
     let sets: Vec<&str> =
         lines

@@ -8,7 +8,7 @@ use crate::cli::source::{data_files, names};
 use crate::cli::{Data, Division};
 use crate::data::survey::{Leakage, OFTEN, Repeats, Spread, StarsOf, Survey};
 
-/// The column that reviews are grouped by, if there is one and no other is named.
+/// Default column to group reviews by, if the data has it.
 const APP: &str = "package_name";
 
 pub(super) fn run(args: &Data) -> Result<()> {
@@ -158,7 +158,7 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
     }
 }
 
-/// A count as people read it.
+/// Formats a count with thousands separators.
 fn n(count: usize) -> String {
     HumanCount(count as u64).to_string()
 }
@@ -167,7 +167,7 @@ fn share(count: usize, of: usize) -> String {
     format!("{:.1}%", 100.0 * count as f64 / of.max(1) as f64)
 }
 
-/// `before` and the names with their counts; nothing where there are none.
+/// `before` and the names with their counts; empty if there are none.
 fn listed(before: &str, counts: &[(String, usize)]) -> String {
     let list: Vec<String> = counts
         .iter()

@@ -26,7 +26,7 @@ use crate::report::{Mistake, Report, WORST};
 use crate::system::files;
 use crate::system::progress::Progress;
 
-/// Groups that are printed; `--json` has all.
+/// Number of groups printed; `--json` has all.
 const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     } = rater.reading();
     let decoding = args.decode.unwrap_or(decoding);
     let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
-    // Of another part than all, what it was trained with says where that lies.
+    // For a single part, the model's provenance says how its reviews were divided.
     let provenance = manifest
         .filter(|_| args.split != SplitName::All)
         .map(|manifest| manifest.provenance)
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     let mut logits = rating::logits(rater.engine(), &ids, &mut progress)?;
     let seconds = clock.elapsed().as_secs_f64();
     progress.finish();
-    // The probabilities that a reader sees are softened by the bundle's temperature; so are those that are judged.
+    // Evaluate the probabilities that users see: the logits divided by the bundle's temperature.
     logits
         .iter_mut()
         .for_each(|logits| *logits = cooled(logits, temperature));
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
             at.into_iter().map(|i| (logits[i], labels[i])).unzip();
         Evaluation::new(&logits, &labels, decoding)
     });
-    // Only our own kernels have another engine to be compared with.
+    // Only models that our own kernels compute have another engine to compare with.
     let by_candle = args.hardware.engine == EngineChoice::Candle
         && !candle::computes(&rater.sizes().model_type);
     let agreement = (args.hardware.int8 || by_candle)
@@ -135,7 +135,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
             print_metrics(
                 "of these, texts that do not stand in the training split",
                 unseen,
-            )
+            );
         });
         groups
             .iter()
@@ -159,7 +159,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         }
         out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
     }
-    // Last: a report that cannot be written does not cost the figures.
+    // Written last, so that a failure to write it does not lose the printed figures.
     if let Some(path) = &args.report {
         let mistake = |i: usize| Mistake {
             text: texts[i],
@@ -178,7 +178,7 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
     Ok(())
 }
 
-/// The arguments, completed by what a model's training was told of the reviews and their parts.
+/// The arguments, with missing ones filled in from the provenance of the model's training.
 fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
     let mut args = args.clone();
     args.split_by = args
@@ -192,7 +192,7 @@ fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
         .rows
         .or_else(|| provenance["rows"].as_u64()?.try_into().ok());
     args.labelled.drop_empty |= provenance["drop_empty"] == true;
-    // An earlier version noted whether copies were left out.
+    // Earlier versions recorded only whether copies were left out.
     let columns = || match &provenance["dedup"] {
         Value::Bool(true) => Some(Dedup(Vec::new())),
         of => serde_json::from_value(of.clone()).ok(),
@@ -201,8 +201,10 @@ fn as_trained(args: &Evaluate, provenance: &Value) -> Evaluate {
     args
 }
 
-/// Which of the reviews of the part `name`, with these `ids`, have a text that does not stand in the training split, as places in that part; none where that is so of all or none, or `name` is
-/// that split or all. As in training, texts of the same token ids are one, and only the first `train_rows` count.
+/// Indices into the part `name` of the reviews whose text does not occur in the training split;
+/// `ids` are the token ids of the part. As in training, texts with the same token ids are equal,
+/// and only the first `train_rows` count. `None` if this holds for all or none of them, or if
+/// `name` is train or all.
 fn unseen(
     reviews: &Reviews,
     name: SplitName,
@@ -224,7 +226,7 @@ fn unseen(
     Ok((!unseen.is_empty() && unseen.len() < ids.len()).then_some(unseen))
 }
 
-/// How far `logits` agree with what our own engine gives for the model in `folder` in f32.
+/// Compares `logits` with those that our own engine gives in f32 for the model in `folder`.
 fn agreement(
     folder: &Path,
     ids: &[&[u32]],
@@ -241,7 +243,7 @@ fn agreement(
     Ok(Agreement::new(logits, &reference, decoding))
 }
 
-/// The report of an evaluation: what training's has, but for the training.
+/// The report of an evaluation: the report of a training run without the training.
 fn report<'a>(
     args: &Evaluate,
     seed: u64,
@@ -290,7 +292,7 @@ fn report<'a>(
 
 fn print_groups(by: &str, groups: &[Group]) {
     let shown = &groups[..groups.len().min(SHOWN)];
-    // Wide enough for the names, but a name that is a whole review does not push the figures away.
+    // Wide enough for the names, with a limit, because a name may be a whole review.
     let width = shown
         .iter()
         .map(|g| g.group.chars().count())

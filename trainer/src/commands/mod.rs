@@ -23,10 +23,10 @@ use crate::data::{Empty, Labels, Reviews};
 use crate::evaluate::Evaluation;
 use crate::hub::{Hub, Token};
 
-/// Does what the command line says.
+/// Runs a command.
 ///
 /// # Errors
-/// What went wrong, fit for a user.
+/// With a message for the user.
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => init::run(&args),
@@ -55,7 +55,7 @@ fn hub(args: &HubArgs) -> Result<Hub> {
     .watched_by(transfer::shown()))
 }
 
-/// Which columns and rows a command wants.
+/// The columns and rows that a command reads.
 fn labels(args: &Labelled) -> Labels {
     let Columns {
         text_column,
@@ -75,7 +75,7 @@ fn labels(args: &Labelled) -> Labels {
     }
 }
 
-/// The same, divided as a command wants.
+/// The same, with the division that a command asks for.
 fn divided(labels: Labels, division: &Division) -> Labels {
     Labels {
         split_by: division.split_by.clone(),
@@ -84,20 +84,23 @@ fn divided(labels: Labels, division: &Division) -> Labels {
     }
 }
 
-/// Says how many reviews have no text, and what becomes of them.
+/// Prints how many reviews have no text, and whether they are left out.
 fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
     match (blank, args.drop_empty) {
         (0, _) => {}
         (n, true) => {
-            say!("{n} of {reviews} reviews have no text, and are left out after the split")
+            say!("{n} of {reviews} reviews have no text, and are left out after the split");
         }
         (n, false) => {
-            say!("{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out")
+            say!(
+                "{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"
+            );
         }
     }
 }
 
-/// Reads reviews with their stars, and of the other columns those named, else all.
+/// Reads reviews with their stars, and of the other columns those in `columns`, or all if that is
+/// `None`.
 fn reviews(
     files: &[PathBuf],
     args: &Labelled,

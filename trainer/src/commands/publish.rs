@@ -73,7 +73,7 @@ pub(super) fn run(args: &Publish) -> Result<()> {
     Ok(())
 }
 
-/// The repository at the branch that was named, in one way or the other.
+/// The repository with its branch, from --revision or @BRANCH.
 fn repository(args: &Publish) -> Result<RepoId> {
     let repo = args.to.as_ref().context("clap asks for --to or --out")?;
     match (&args.revision, &repo.revision) {

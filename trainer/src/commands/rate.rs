@@ -19,9 +19,9 @@ use crate::rate::rating;
 use crate::system::progress::Progress;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
-    // Found now rather than after all is rated.
+    // Check before the rating rather than after it.
     args.out.as_deref().map_or(Ok(()), check_writable)?;
-    // A few texts are rated sooner than a GPU's kernels are compiled.
+    // Use a GPU only for files: a few texts are rated before a GPU's kernels are compiled.
     let place = args.hardware.open(args.out.is_some())?;
     let (mut rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     if let Some(decoding) = args.decode {

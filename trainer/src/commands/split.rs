@@ -23,7 +23,7 @@ pub(super) fn run(args: &SplitArgs) -> Result<()> {
         ("test", split.test),
     ];
     let path = |name: &str| args.out.join(format!("{name}.parquet"));
-    // None appears before all are written: parts of two divisions would share reviews.
+    // Rename none before all are written: parts of two different divisions would share reviews.
     let files: Vec<_> = parts
         .iter()
         .map(|(name, rows)| table_beside(&path(name), &reviews.table.take(rows)?))

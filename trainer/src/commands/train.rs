@@ -18,10 +18,11 @@ use crate::system::interrupt;
 use crate::train::teacher::Teacher;
 use crate::train::{Recipe, SAVE_AFTER, Training, goes_on, train};
 
-/// Where the fresh student of a run lies, below its folder.
+/// Folder of a fresh student, inside the run's folder.
 const STUDENT: &str = "student";
 
-/// The model whose embeddings a fresh student begins with: the teacher, unless candle computes it, whose weights have other names.
+/// The model whose embeddings initialise a fresh student: the teacher. `None` if candle computes
+/// the teacher, whose weights then have other names.
 fn parent(teacher: &Teacher, seed: u64) -> Result<Option<BaseModel>> {
     if let Some(model_type) = rating::of_candle(&files::read(&teacher.folder.join(bundle::CONFIG))?)
     {
@@ -42,7 +43,7 @@ pub(super) fn run(args: Train) -> Result<()> {
     tell(&tuned(args)?, json, &out)
 }
 
-/// Does what `starsight train` does, without a word of what came of it.
+/// Does what `starsight train` does, without printing the results.
 pub(super) fn tuned(args: Train) -> Result<Outcome> {
     let Train {
         model,
@@ -126,7 +127,7 @@ fn start(
         teachers.is_empty() || recipe.lessons().share > 0.0 || !args.unlabelled.is_empty(),
         "--teacher-share 0 leaves reviews without stars to the teacher, and there are none: name some with --unlabelled, or give it a share"
     );
-    // What cannot be is refused before anything is read.
+    // Refuse what cannot work before reading any data.
     let goes_on = goes_on(&args.out, args.resume, args.overwrite)?;
     let place = args
         .hardware
@@ -247,7 +248,8 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A fresh model in `folder`, its vocabulary learned from the reviews that it will be trained on, and no others; what the pieces mean, from the first teacher.
+/// Writes a fresh model to `folder`. Its vocabulary is learned only from the reviews that it will
+/// be trained on; its embeddings come from the first teacher.
 fn fresh_student(
     reviews: &Corpus,
     unlabelled: Option<&Unlabelled>,
@@ -263,7 +265,7 @@ fn fresh_student(
     let mut texts = reviews.texts(&recipe.parts(reviews)?.train)?;
     if let Some(unlabelled) = unlabelled {
         unlabelled.for_each_text(&mut |more| {
-            texts.extend(more.iter().map(|text| text.to_string()));
+            texts.extend(more.iter().map(std::string::ToString::to_string));
             Ok(())
         })?;
     }

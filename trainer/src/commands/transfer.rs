@@ -1,11 +1,11 @@
-//! Transfers to and from the Hub, as they are shown on stderr.
+//! Shows transfers to and from the Hub on stderr.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hub::{Event, Report};
 use crate::system::progress::Progress;
 
-/// Shows what a Hub reports.
+/// Returns a callback that shows the events of a Hub.
 pub(super) fn shown() -> Report {
     let current: Mutex<Option<Progress>> = Mutex::new(None);
     Arc::new(move |event| {
@@ -20,7 +20,7 @@ pub(super) fn shown() -> Report {
                     .get_or_insert_with(|| Progress::bytes("transfer", total).from(done))
                     .reach(done, "");
             }
-            // One that was over at once is not worth a line.
+            // A transfer that ended at once gets no line.
             Event::Transfer { total, .. } => {
                 if let Some(mut transfer) = current.take() {
                     transfer.reach(total, "");

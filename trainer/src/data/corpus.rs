@@ -1,4 +1,4 @@
-//! Reviews as training takes them: stars in memory, texts in their files.
+//! Reviews for training: stars in memory, texts in their files.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,8 @@ use super::division::Rows;
 use super::texts::Fingerprint;
 use super::{Labels, Origins, Reviews, Split, Tables, Texts};
 
-/// The reviews of files of any size. What stays in memory of each is its stars, whether it has text, and where it stood; texts are read again when they are asked for.
+/// The reviews of files of any size. Stars, origins and what the division needs stay in memory;
+/// texts are read again when they are needed.
 pub struct Corpus {
     files: Vec<PathBuf>,
     labels: Labels,
@@ -61,7 +62,7 @@ impl Corpus {
         self.rows.stars.is_empty()
     }
 
-    /// Where they come from.
+    /// The files they come from.
     pub fn origins(&self) -> &Origins {
         &self.origins
     }
@@ -76,7 +77,7 @@ impl Corpus {
         usize::from(self.rows.stars[i]) - 1
     }
 
-    /// What review `i` counts in training.
+    /// Weight of review `i` in training.
     pub fn weight(&self, i: usize) -> f64 {
         self.rows
             .weights
@@ -84,12 +85,12 @@ impl Corpus {
             .map_or(1.0, |weight| f64::from(*weight))
     }
 
-    /// How they are labelled and divided.
+    /// The columns that are read, and how reviews are divided.
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// Divides them with `seed`, as their labels say.
+    /// Divides the reviews with `seed`, as their labels say.
     ///
     /// # Errors
     /// When there are too few.
@@ -99,7 +100,7 @@ impl Corpus {
             .with_context(|| self.origins.name())
     }
 
-    /// How many reviews have no text but white space.
+    /// Number of reviews whose text is empty or only white space.
     pub fn blank(&self) -> usize {
         self.rows.blank.iter().filter(|blank| **blank).count()
     }
@@ -127,7 +128,8 @@ impl Corpus {
         Ok(texts)
     }
 
-    /// Goes through the reviews piece by piece, each with the number of its first, for as long as `take` says.
+    /// Calls `take` with each chunk of reviews and the index of its first one, until it returns
+    /// false.
     fn pieces(&self, mut take: impl FnMut(usize, &Reviews) -> Result<bool>) -> Result<()> {
         let mut first = 0;
         for table in Tables::open(&self.files, Some(&self.labels.columns()), self.labels.rows)? {
@@ -211,7 +213,7 @@ mod tests {
         let mut all = Vec::new();
         let mut collect = |corpus: &Corpus| {
             corpus.for_each_text(&mut |texts| {
-                all.extend(texts.iter().map(|text| text.to_string()));
+                all.extend(texts.iter().map(std::string::ToString::to_string));
                 Ok(())
             })
         };

@@ -1,4 +1,4 @@
-//! What a division of reviews goes by, and what of each review it needs.
+//! How reviews are divided, and what the division needs of each review.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,24 +11,24 @@ use sha2::{Digest, Sha256};
 
 use super::split::{Split, split, split_as_given, split_by_date, split_groups};
 
-/// What reviews are divided by.
+/// How reviews are divided.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum SplitBy {
-    /// Stars alone, as the notebook does: each part has its share of each number of stars.
+    /// Stratified by stars, as in the notebook: each part has its share of each number of stars.
     #[default]
     Stars,
-    /// Stars, but reviews with the same text stay together.
+    /// By stars, with equal texts in one part.
     Text,
-    /// Stars, but reviews with the same value in this column stay together: those of an app, for example.
+    /// By stars, with equal values of this column in one part: all reviews of an app, for example.
     Column(String),
-    /// The values of this column: the first ones are learned from, the last ones tested on.
+    /// By this column's values: the first are for training, the last for testing.
     Date(String),
-    /// What this column says: `train`, `validation` or `test`.
+    /// As this column says: `train`, `validation` or `test`.
     Given(String),
 }
 
-/// What a column may call the parts, in lower case, in the order of training, validation and test.
+/// Names of the parts in a column, in lower case: training, validation, test.
 const PART_NAMES: [&[&str]; 3] = [
     &["train", "training"],
     &["validation", "val", "valid", "dev"],
@@ -36,7 +36,7 @@ const PART_NAMES: [&[&str]; 3] = [
 ];
 
 impl SplitBy {
-    /// The column that it needs besides text and stars.
+    /// The column that is needed besides text and stars.
     pub fn column(&self) -> Option<&str> {
         match self {
             SplitBy::Stars | SplitBy::Text => None,
@@ -86,9 +86,11 @@ impl From<SplitBy> for String {
     }
 }
 
-/// What makes a review a copy of an earlier one, besides its text and stars: the same values in these columns, if any.
+/// The columns that must be equal, besides text and stars, for a review to be a copy of an earlier
+/// one.
 ///
-/// It is written as their names with commas between them; `true` stands for none, as files of earlier versions have it.
+/// Serialised as column names joined by commas; `true` stands for no columns, as in files of
+/// earlier versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Dedup(pub Vec<String>);
@@ -133,16 +135,17 @@ impl FromStr for Dedup {
 }
 
 impl Dedup {
-    /// What an earlier version's `dedup = false` says: that no copy is left out.
+    /// Whether this is `dedup = false` of an earlier version: no copies are left out.
     pub fn is_off(&self) -> bool {
         self.0 == ["false"]
     }
 }
 
-/// Stands for a text: two with one key are the same but for case and white space.
+/// Hash of a text. Texts that differ only in case and white space have the same key.
 pub type TextKey = u64;
 
-/// The key of a text: the beginning of the SHA-256 of its words in lower case. Among ten million texts two different ones share a key with a probability of 3 in a million.
+/// The first 8 bytes of the SHA-256 of the text's words in lower case. Among ten million texts, two
+/// different ones share a key with a probability of 3 in a million.
 pub fn text_key(text: &str) -> TextKey {
     let mut hash = Sha256::new();
     for word in text.split_whitespace() {
@@ -153,7 +156,7 @@ pub fn text_key(text: &str) -> TextKey {
     TextKey::from_le_bytes(std::array::from_fn(|i| digest[i]))
 }
 
-/// Stands for what a review shares with its copies.
+/// Hash of what a review shares with its copies.
 pub(super) type CopyKey = u64;
 
 /// The key of a review with this text, these stars and these values of other columns.
@@ -173,20 +176,21 @@ pub(super) fn copy_key<'a>(
     CopyKey::from_le_bytes(std::array::from_fn(|i| digest[i]))
 }
 
-/// What is known of each review when reviews are divided.
+/// What a division needs of each review.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
     /// Stars, 1 to 5.
     pub stars: Vec<u8>,
-    /// Whether it has no text but white space.
+    /// Whether its text is empty or only white space.
     pub blank: Vec<bool>,
-    /// Its text, where reviews are divided by that.
+    /// Key of its text, if reviews are divided by text.
     pub texts: Vec<TextKey>,
-    /// What it shares with its copies, where those are left out.
+    /// Key of its copies, if copies are left out.
     pub copies: Vec<CopyKey>,
-    /// The value of the column that is gone by: a key; for dates the beginning of it, which sorts as the whole does; for given parts the number of the part.
+    /// Value of the column that reviews are divided by: a hash; for dates their first bytes, which
+    /// sort as the dates do; for given parts the number of the part.
     pub values: Vec<u128>,
-    /// What it counts in training; none at all where each counts 1.
+    /// Weight in training; empty if every weight is 1.
     pub weights: Vec<f32>,
 }
 
@@ -200,7 +204,8 @@ impl Rows {
         self.weights.extend(other.weights);
     }
 
-    /// Divides them `by` with `seed`. Then blank reviews are left out, where that is asked for, and copies of earlier ones, where they are known.
+    /// Divides the reviews `by` with `seed`. Then leaves out blank reviews, with `drop_blank`, and
+    /// copies of earlier ones, if their keys are known.
     pub fn split(&self, by: &SplitBy, seed: u64, drop_blank: bool) -> Result<Split> {
         let texts = || {
             self.texts
@@ -227,7 +232,8 @@ impl Rows {
         Ok(parts)
     }
 
-    /// Which of them stay: not blank ones with `drop_blank`, nor copies of earlier ones, where they are known.
+    /// Whether each review is kept: not if it is blank, with `drop_blank`, nor if it is a copy of
+    /// an earlier one.
     pub fn kept(&self, drop_blank: bool) -> Vec<bool> {
         let mut seen = HashSet::new();
         let mut is_copy = |i: usize| self.copies.get(i).is_some_and(|key| !seen.insert(*key));
@@ -242,10 +248,11 @@ pub(super) fn text_keys(texts: &[&str]) -> Vec<TextKey> {
     texts.par_iter().map(|text| text_key(text)).collect()
 }
 
-/// What stands for the values of a column: for dates their first 16 bytes as a number, which sorts as they do (`2024-06-01 12:30`), for given parts 0, 1 or 2, else a key.
+/// Numbers for the values of a column: for dates their first 16 bytes, which sort as the dates do
+/// (`2024-06-01 12:30`), for given parts 0, 1 or 2, else a hash.
 ///
 /// # Errors
-/// The index of the first value that names no part, where parts are given.
+/// For given parts, the index of the first value that is not a part's name.
 pub(super) fn values(by: &SplitBy, column: &[String]) -> Result<Vec<u128>, usize> {
     let beginning = |text: &String| {
         let mut bytes = [0; 16];

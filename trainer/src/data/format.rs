@@ -1,25 +1,25 @@
-//! The kinds of files that hold reviews.
+//! The file formats of reviews.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// How rows are laid out in a file.
+/// Format of a file.
 #[derive(Clone, Copy)]
 pub(super) enum Format {
-    /// Columns, compressed.
+    /// Compressed columns.
     Parquet,
-    /// Lines of text with this between their fields.
+    /// Lines of text with this separator between fields.
     Delimited(u8),
-    /// A JSON object a line.
+    /// One JSON object per line.
     JsonLines,
 }
 
 impl Format {
-    /// By the ending of the name of a file that is to be `read` or `written`.
+    /// Finds the format from a file name's ending; `done` is `read` or `written`, for the error.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// When the ending is none of these.
     pub fn of(path: &Path, done: &str) -> Result<Format> {
         Ok(
             match path

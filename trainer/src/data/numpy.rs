@@ -1,14 +1,17 @@
-//! numpy's `default_rng`: the same draws from the same seed, so that splits are those of the `datasets` library, row for row.
+//! numpy's `default_rng`: the same draws for the same seed, so that splits equal those of the
+//! `datasets` library, row for row.
 //!
-//! PCG64 is O'Neill's PCG XSL RR 128/64 ("PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number Generation", 2014). The seeding is
-//! numpy's `SeedSequence` (after O'Neill's `seed_seq`). numpy bounds its draws in two ways, both on 32 bits: `permutation` by masking and rejecting, `choice` by Lemire's
-//! multiplication ("Fast Random Integer Generation in an Interval", 2019).
+//! PCG64 is O'Neill's PCG XSL RR 128/64 ("PCG: A Family of Simple Fast Space-Efficient
+//! Statistically Good Algorithms for Random Number Generation", 2014). The seeding is numpy's
+//! `SeedSequence` (after O'Neill's `seed_seq`). numpy bounds 32-bit draws in two ways:
+//! `permutation` by masking and rejecting, `choice` by Lemire's multiplication ("Fast Random
+//! Integer Generation in an Interval", 2019).
 
 /// `numpy.random.default_rng(seed)`.
 pub(super) struct Generator {
     state: u128,
     increment: u128,
-    /// The upper half of the last 64 bits, when only the lower was used.
+    /// The upper half of the last 64-bit output, if only the lower half was used.
     half: Option<u32>,
 }
 
@@ -95,7 +98,8 @@ impl Generator {
         values
     }
 
-    /// `choice(values, size, replace=False)` for a handful of values (numpy takes another way above 10,000): Floyd's algorithm, then a shuffle of its own.
+    /// `choice(values, size, replace=False)` for few values (above 10,000 numpy uses another
+    /// method): Floyd's algorithm, then a shuffle.
     pub(super) fn choice(&mut self, values: &[usize], size: usize) -> Vec<usize> {
         let mut chosen: Vec<usize> = Vec::with_capacity(size);
         for j in values.len() - size..values.len() {

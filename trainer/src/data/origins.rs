@@ -1,12 +1,12 @@
-//! Where rows come from: files, and places in them, for errors.
+//! Where rows come from, for errors: files and places in them.
 
 use std::path::{Path, PathBuf};
 
-/// The files that rows come from, and where in them each stood.
+/// The files that rows come from, and the place of each row.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     parts: Vec<Part>,
-    /// Which of the rows read are left, when some were left out.
+    /// Indices of the rows that are kept, if some were left out.
     kept: Option<Vec<usize>>,
 }
 
@@ -14,17 +14,17 @@ pub struct Origins {
 #[derive(Debug, Clone)]
 struct Part {
     path: PathBuf,
-    /// How many.
+    /// Number of rows.
     len: usize,
     numbers: Numbers,
 }
 
-/// How rows are called in an error.
+/// How errors name rows.
 #[derive(Debug, Clone)]
 pub(super) enum Numbers {
-    /// By their numbers, from this one on: parquet.
+    /// By row number, starting at this one: parquet.
     Rows(u64),
-    /// By the lines that they start on, from 1: text files.
+    /// By the line they start on, counted from 1: text files.
     Lines(Vec<u64>),
 }
 
@@ -45,7 +45,7 @@ impl Numbers {
 }
 
 impl Origins {
-    /// Of `len` rows of the file at `path`.
+    /// The origins of `len` rows of the file at `path`.
     pub(super) fn of(path: &Path, len: usize, numbers: Numbers) -> Origins {
         Origins {
             parts: vec![Part {
@@ -57,12 +57,12 @@ impl Origins {
         }
     }
 
-    /// How many rows were read, those that were left out since included.
+    /// Number of rows read, including those left out since.
     fn read(&self) -> usize {
         self.parts.iter().map(|part| part.len).sum()
     }
 
-    /// Puts the rows of `next` after these. Rows of one file are one part, if they come in their order.
+    /// Appends the rows of `next`. Consecutive rows of one file stay one part.
     pub(super) fn append(&mut self, next: Origins) {
         let (before, after) = (self.read(), next.read());
         if next.kept.is_some() && self.kept.is_none() {
@@ -108,7 +108,7 @@ impl Origins {
         });
     }
 
-    /// What to call them all: the path of their file, or of the first of several.
+    /// Name of all files: the path of the file, or of the first of several.
     pub fn name(&self) -> String {
         match &self.parts[..] {
             [] => "no file".into(),
@@ -117,7 +117,7 @@ impl Origins {
         }
     }
 
-    /// The part that row `i` comes from, and its number there.
+    /// The part of row `i`, and its number there.
     fn find(&self, i: usize) -> (&Part, u64) {
         let mut row = self.kept.as_ref().map_or(i, |kept| kept[i]);
         let mut part = &self.parts[0];
@@ -131,13 +131,13 @@ impl Origins {
         (part, part.numbers.of(row))
     }
 
-    /// The place of row `i`, for an error: `reviews.csv, line 17`.
+    /// Place of row `i`, for an error: `reviews.csv, line 17`.
     pub fn place(&self, i: usize) -> String {
         let (part, number) = self.find(i);
         format!("{}, {} {number}", part.path.display(), part.numbers.unit())
     }
 
-    /// The places of `rows`, for an error: `reviews.csv, lines 17, 4, 5`.
+    /// Places of `rows`, for an error: `reviews.csv, lines 17, 4, 5`.
     pub fn places(&self, rows: &[usize]) -> String {
         let mut files: Vec<(&Part, Vec<String>)> = Vec::new();
         for (part, number) in rows.iter().map(|i| self.find(*i)) {

@@ -15,20 +15,20 @@ pub struct Labels {
     pub text: String,
     /// The column of stars.
     pub star: String,
-    /// Only the first rows, so many.
+    /// Read only this many rows, the first ones.
     pub rows: Option<usize>,
-    /// What becomes of rows with a gap.
+    /// What to do with rows without stars or text.
     pub empty: Empty,
-    /// What they are divided by.
+    /// How reviews are divided.
     pub split_by: SplitBy,
-    /// The column of what each review counts in training; each counts 1 unless given.
+    /// Column of the weights in training; without one every review has weight 1.
     pub weight: Option<String>,
-    /// Leave copies of earlier reviews out, after the split.
+    /// Leave out copies of earlier reviews, after the split.
     pub dedup: Option<Dedup>,
 }
 
 impl Labels {
-    /// The first column of texts and stars with their usual names, divided as the notebook does.
+    /// The usual column names, divided as in the notebook.
     pub fn usual() -> Labels {
         Labels {
             text: "review".into(),
@@ -41,7 +41,7 @@ impl Labels {
         }
     }
 
-    /// The columns that are read.
+    /// The columns to read.
     pub(super) fn columns(&self) -> Vec<&str> {
         let one = [
             Some(self.text.as_str()),
@@ -86,7 +86,7 @@ impl Labels {
     }
 
     /// # Errors
-    /// When no review is left, `read` of `name` that there were.
+    /// When no review is left of the `read` rows of `name`.
     pub(super) fn check(&self, name: &str, read: usize, left: usize) -> Result<()> {
         ensure!(read > 0, "{name}: no reviews: the file holds no rows");
         ensure!(left > 0, "{name}: no row has stars in `{}`", self.star);
@@ -96,17 +96,17 @@ impl Labels {
 
 /// Reviews with their stars, ready to be divided.
 pub struct Reviews {
-    /// Where they come from, with their columns.
+    /// The rows, with their origins and columns.
     pub table: Table,
     texts: LargeStringArray,
     labels: Labels,
     pub(super) rows: Rows,
 }
 
-/// What to do with reviews without text, and rows with a gap.
+/// What to do with reviews without text, and with rows that lack a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
-    /// Empty reviews stay, as in the notebook; a gap (null) is an error.
+    /// Empty reviews stay, as in the notebook; a missing value (null) is an error.
     Keep,
     /// Rows without stars are left out at once, rows without text after the split.
     Drop,
@@ -116,7 +116,8 @@ impl Reviews {
     /// Reads the reviews of files, with all columns or with those named besides text and stars.
     ///
     /// # Errors
-    /// When there is no row, a file is broken or lacks a column, a star is not 1 to 5, or (with [`Empty::Keep`]) a row has no text or stars. The error names the row.
+    /// When there is no row, a file is broken or lacks a column, a star is not 1 to 5, or (with
+    /// [`Empty::Keep`]) a row has no text or stars. The error names the row.
     pub fn read(files: &[PathBuf], labels: &Labels, columns: Option<&[&str]>) -> Result<Reviews> {
         let names = columns.map(|more| [more, &labels.columns()].concat());
         let table = Tables::open(files, names.as_deref(), labels.rows)?.join()?;
@@ -126,10 +127,10 @@ impl Reviews {
         Ok(reviews)
     }
 
-    /// The texts and stars of `table`.
+    /// Takes the texts and stars of `table`.
     ///
     /// # Errors
-    /// As [`Reviews::read`], but for a table without rows.
+    /// As [`Reviews::read`], except that a table without rows is not an error.
     pub(super) fn of(mut table: Table, labels: &Labels) -> Result<Reviews> {
         let mut texts = table.texts(&labels.text)?;
         let mut stars = table.stars(&labels.star)?;
@@ -214,7 +215,7 @@ impl Reviews {
         })
     }
 
-    /// Divides them with `seed`, as their labels say.
+    /// Divides the reviews with `seed`, as their labels say.
     ///
     /// # Errors
     /// When there are too few.
@@ -224,10 +225,10 @@ impl Reviews {
             .with_context(|| self.table.name())
     }
 
-    /// The rows of one part of them, in the order of the split.
+    /// The rows of one part, in the order of the split.
     ///
     /// # Errors
-    /// When they cannot be divided, or none is left.
+    /// When the reviews cannot be divided, or none is left.
     pub fn part(&self, name: SplitName, seed: u64) -> Result<Vec<usize>> {
         if name != SplitName::All {
             return Ok(self.split(seed)?.part(name));
@@ -252,7 +253,7 @@ impl Reviews {
         self.rows.stars.is_empty()
     }
 
-    /// The text of review `i`; empty for a gap.
+    /// The text of review `i`; empty if it has none.
     pub fn text(&self, i: usize) -> &str {
         if self.texts.is_null(i) {
             ""
@@ -271,7 +272,7 @@ impl Reviews {
         &self.rows.stars
     }
 
-    /// How many reviews have no text but white space.
+    /// Number of reviews whose text is empty or only white space.
     pub fn blank(&self) -> usize {
         self.rows.blank.iter().filter(|blank| **blank).count()
     }

@@ -1,4 +1,5 @@
-//! Dividing reviews into train, validation and test: `datasets.train_test_split(test_size=0.2, seed=…, stratify_by_column="star")`, twice, row for row.
+//! Divides reviews into train, validation and test: `datasets.train_test_split(test_size=0.2,
+//! seed=…, stratify_by_column="star")`, twice, row for row.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,38 +9,38 @@ use starsight_model::LABELS;
 
 use super::numpy::Generator;
 
-/// The seed that the notebook divides its reviews with.
+/// The notebook's seed of the split.
 pub const SPLIT_SEED: u64 = 42;
 
-/// The notebook's share of test rows, and of validation rows in what remains.
+/// The notebook's share of test rows, and of validation rows in the rest.
 const TEST_SHARE: f64 = 0.2;
 
-/// Row numbers of each part, in the order that the split draws them.
+/// Row numbers of each part, in the order the split draws them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// To learn from: 64%.
+    /// For training: 64%.
     pub train: Vec<usize>,
-    /// To choose the best checkpoint by: 16%.
+    /// For choosing the best checkpoint: 16%.
     pub val: Vec<usize>,
-    /// To report on: 20%.
+    /// For the final metrics: 20%.
     pub test: Vec<usize>,
 }
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SplitName {
-    /// The 64% that a model learns from.
+    /// The 64% for training.
     Train,
-    /// The 16% that the best checkpoint is chosen by.
+    /// The 16% for choosing the best checkpoint.
     Val,
-    /// The 20% that is reported on.
+    /// The 20% for the final metrics.
     Test,
     /// Every row, in the order of the file.
     All,
 }
 
 impl Split {
-    /// The rows of one part; of all parts, one after another.
+    /// The rows of one part, or of all parts in turn.
     pub fn part(self, name: SplitName) -> Vec<usize> {
         match name {
             SplitName::Train => self.train,
@@ -61,8 +62,9 @@ pub fn split(stars: &[u8], seed: u64) -> Result<Split> {
     Ok(Split { train, val, test })
 }
 
-/// Divides rows so that those of one group stay in one part, and each part has about its share of the rows of each number of stars: groups go, the largest first, to the part
-/// that lacks most of what they hold. `what` says what makes a group.
+/// Divides rows so that each group stays in one part and each part has about its share of every
+/// number of stars. Groups are assigned in order of size, the largest first, each to the part that
+/// lacks most of what the group holds. `what` names the groups, for errors.
 ///
 /// # Errors
 /// When there are too few groups for every part to get one.
@@ -72,11 +74,11 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
         members.entry(*group).or_default().push(row);
     }
     let mut groups: Vec<Vec<usize>> = members.into_values().collect();
-    // In an order of their own before they are shuffled: that of their first rows.
+    // Sort by first row before shuffling, because a hash map has no fixed order.
     groups.sort_unstable_by_key(|rows| rows[0]);
     let mut rng = Generator::new(seed);
     let mut order = rng.permutation(groups.len());
-    // Stable: groups of one size stay shuffled.
+    // The sort is stable: groups of equal size stay shuffled.
     order.sort_by_key(|i| Reverse(groups[*i].len()));
 
     let counts = |rows: &[usize]| {
@@ -92,7 +94,8 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
     let mut parts: [Vec<usize>; 3] = Default::default();
     for i in order {
         let held = counts(&groups[i]);
-        // What the group would fill of what a part still lacks, by the whole of each number of stars: a rare one weighs as much as a frequent one.
+        // The share of the part's missing rows that the group would fill, relative to the total of
+        // each number of stars, so that a rare one weighs as much as a frequent one.
         let fits = |lacking: &[f64; LABELS], share: f64| -> f64 {
             lacking
                 .iter()
@@ -131,7 +134,8 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
     Ok(Split { train, val, test })
 }
 
-/// Divides rows by the order of `dates`: the first 64% are to be learned from, the last 20% tested on. Rows of one date stay in the order of the file.
+/// Divides rows by the order of `dates`: the first 64% for training, the last 20% for testing. Rows
+/// with equal dates stay in the order of the file.
 ///
 /// # Errors
 /// When there are too few rows, or a row has no date in the column `name`.
@@ -160,7 +164,8 @@ pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
     })
 }
 
-/// Divides rows as `parts` says of each: 0 to learn from, 1 to validate, 2 to test; each part is then shuffled.
+/// Divides rows as given by `parts`: 0 is training, 1 validation, 2 test. Each part is then
+/// shuffled.
 pub(super) fn split_as_given(parts: &[u128], seed: u64) -> Split {
     let mut rng = Generator::new(seed);
     let mut of = |part: u128| {
@@ -235,11 +240,12 @@ fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<us
     Ok((train, test))
 }
 
-/// How many of `draws` fall to each class, as near to its share as whole numbers can be; ties of the remainders are broken at random. scikit-learn's `_approximate_mode`,
-/// which `datasets` copies.
+/// Number of `draws` for each class, as close to its share as whole numbers allow; ties between
+/// remainders are broken at random. This is scikit-learn's `_approximate_mode`, which `datasets`
+/// copies.
 fn approximate_mode(counts: &[usize], draws: usize, rng: &mut Generator) -> Vec<usize> {
     let total: usize = counts.iter().sum();
-    // In this order of operations, because the last bit decides what is a tie.
+    // The order of operations matters: the last bit decides what is a tie.
     let shares: Vec<f64> = counts
         .iter()
         .map(|count| (draws * count) as f64 / total as f64)
@@ -287,7 +293,8 @@ mod tests {
             .collect()
     }
 
-    /// The label column of a case: `counts` of 1 to 5 stars, shuffled by Knuth's generator as tests/record/splits.py does.
+    /// The label column of a case: `counts` of 1 to 5 stars, shuffled by Knuth's generator as in
+    /// tests/record/splits.py.
     fn column(case: &Value) -> Vec<u8> {
         let counts = usizes(&case["counts"]);
         let mut stars: Vec<u8> = (1u8..)
@@ -306,7 +313,7 @@ mod tests {
         stars
     }
 
-    /// Either the indices themselves, or their number, hash and first ones.
+    /// `wanted` is either the indices themselves, or their number, hash and first values.
     fn check(found: &[usize], wanted: &Value, what: &str) {
         if wanted.is_array() {
             assert_eq!(found, usizes(wanted), "{what}");
@@ -410,7 +417,8 @@ mod tests {
 
     #[test]
     fn groups_stay_together_and_parts_keep_their_shares() {
-        // 400 groups of 1 to 300 rows; five classes, the second one rare; the stars of a group are alike.
+        // 400 groups of 1 to 300 rows; five classes, the second one rare; all stars of a group are
+        // equal.
         let (mut stars, mut groups) = (Vec::new(), Vec::new());
         for group in 0..400u128 {
             let size = if group == 0 { 300 } else { 1 + group * 7 % 11 };

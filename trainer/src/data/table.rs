@@ -9,24 +9,24 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::origins::Origins;
 
-/// The most that one review may count, in reviews. What counts more, such as a number of votes, is to be scaled down first.
+/// Largest weight of a review. Larger numbers, such as counts of votes, must be scaled down first.
 const HEAVIEST: f32 = 1000.0;
 
 /// Rows of one or several files.
 pub struct Table {
     pub(super) origins: Origins,
     pub(super) batch: RecordBatch,
-    /// The names of all columns that the files have, though not all may have been read.
+    /// The names of all columns in the files, including those that were not read.
     pub(super) columns: Vec<String>,
 }
 
 impl Table {
-    /// Where the rows come from.
+    /// The origins of the rows.
     pub fn origins(&self) -> &Origins {
         &self.origins
     }
 
-    /// What to call it: the path of its file, or of the first of several.
+    /// Name of the table: the path of its file, or of the first of several.
     pub fn name(&self) -> String {
         self.origins.name()
     }
@@ -36,7 +36,7 @@ impl Table {
         &self.batch
     }
 
-    /// The names of all columns that the files have, with commas between them.
+    /// The names of all columns in the files, joined by commas.
     pub fn columns(&self) -> String {
         self.columns.join(", ")
     }
@@ -51,14 +51,14 @@ impl Table {
         self.len() == 0
     }
 
-    /// The rows of the given indices, ascending, and no others.
+    /// Keeps only the rows with the given indices, which ascend.
     pub(super) fn keep(&mut self, indices: &[usize]) -> Result<()> {
         self.batch = self.take(indices)?;
         self.origins.keep(indices);
         Ok(())
     }
 
-    /// The rows of the given indices, in that order, for writing elsewhere.
+    /// Returns the rows with the given indices, in that order.
     ///
     /// # Errors
     /// When an index is beyond the last row.
@@ -95,7 +95,7 @@ impl Table {
             .collect()
     }
 
-    /// The column of review texts, null where the file has none.
+    /// The column of review texts, null where the file has no value.
     ///
     /// # Errors
     /// When there is no such column, or it holds no text.
@@ -123,10 +123,11 @@ impl Table {
             .clone())
     }
 
-    /// The column of stars, 1 to 5, `None` where the file has none.
+    /// The column of stars, 1 to 5; `None` where the file has no value.
     ///
     /// # Errors
-    /// When there is no such column, or a value is not a whole number from 1 to 5: the error names its row.
+    /// When there is no such column, or a value is not a whole number from 1 to 5; the error names
+    /// its row.
     pub fn stars(&self, column: &str) -> Result<Vec<Option<u8>>> {
         let array = self.column(column)?;
         let text = cast(array, &DataType::LargeUtf8).with_context(|| {
@@ -143,7 +144,7 @@ impl Table {
             .clone();
         let star = |(i, value): (usize, Option<&str>)| match value.map(str::trim) {
             None | Some("") => Ok(None),
-            // `5.0` too: a column with a gap is read as floats by pandas, and written so.
+            // `5.0` is accepted: pandas reads and writes a column with a missing value as floats.
             Some(value) => match value.parse::<f64>() {
                 Ok(star) if star.fract() == 0.0 && (1.0..=5.0).contains(&star) => {
                     Ok(Some(star as u8))
@@ -158,10 +159,10 @@ impl Table {
         text.iter().enumerate().map(star).collect()
     }
 
-    /// A column of numbers above 0, at most 1000.
+    /// A column of numbers above 0 and at most 1000.
     ///
     /// # Errors
-    /// When there is no such column, or a value is another: the error names its row.
+    /// When there is no such column, or a value is out of range; the error names its row.
     pub fn weights(&self, column: &str) -> Result<Vec<f32>> {
         let weight = |(i, value): (usize, &String)| match value.trim().parse::<f32>() {
             Ok(weight) if weight > 0.0 && weight <= HEAVIEST => Ok(weight),
@@ -175,7 +176,7 @@ impl Table {
     }
 }
 
-/// `value` as an error shows it: of a long one the beginning.
+/// A value as an error quotes it; long ones are shortened.
 fn quoted(value: &str) -> String {
     match value.char_indices().nth(40) {
         Some((end, _)) => format!("{:?}…", &value[..end]),

@@ -1,4 +1,4 @@
-//! Files of rows one after another, a table of some thousand rows at a time or all in one.
+//! Reads several files of rows in turn, as tables of some thousand rows or as one table.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,25 +14,27 @@ use super::origins::{Numbers, Origins};
 use super::read::{self, Pieces};
 use crate::system::interrupt;
 
-/// The rows of several files. A column that some of them lack is null there; one that differs in type is a number where all are numbers, and text otherwise.
+/// The rows of several files. A column that some files lack is null there. A column whose type
+/// differs is a float if all types are numeric, and text otherwise.
 pub struct Tables {
     files: vec::IntoIter<(PathBuf, Schema)>,
-    /// The file that is being read, and what is left of it.
+    /// The file being read, and its remaining chunks.
     current: Option<(PathBuf, Pieces)>,
     schema: Arc<Schema>,
     columns: Vec<String>,
-    /// Rows that are still wanted.
+    /// Number of rows still wanted.
     left: usize,
-    /// What stands for the rows' origins when there are none.
+    /// Origins of a table without rows.
     empty: Origins,
 }
 
 impl Tables {
-    /// Opens the files at `paths`, each by the ending of its name. Of their columns those of the given names are read, else all; of their rows the first ones, as many as `rows`
-    /// says, else all.
+    /// Opens the files at `paths`, each in the format of its ending. Reads the columns `names`, or
+    /// all if that is `None`, and the first `rows` rows, or all.
     ///
     /// # Errors
-    /// When a file is missing, of another kind, or broken. What is wrong with single rows is found on the way.
+    /// When a file is missing, of another format, or broken. Errors in single rows are found while
+    /// reading.
     pub fn open(paths: &[PathBuf], names: Option<&[&str]>, rows: Option<usize>) -> Result<Tables> {
         ensure!(!paths.is_empty(), "no file of reviews was named");
         let (mut files, mut joint, mut columns) =
@@ -52,7 +54,7 @@ impl Tables {
             for field in schema.fields() {
                 match joint.iter_mut().find(|known| known.name() == field.name()) {
                     Some(known) => {
-                        known.set_data_type(common(known.data_type(), field.data_type()))
+                        known.set_data_type(common(known.data_type(), field.data_type()));
                     }
                     None => joint.push(field.as_ref().clone().with_nullable(true)),
                 }
@@ -82,7 +84,8 @@ impl Tables {
     /// All rows in one table.
     ///
     /// # Errors
-    /// When a row is broken, a text not UTF-8, or a column cannot be cast. The error names the file, and the line where there is one.
+    /// When a row is broken or a column cannot be cast. The error names the file, and the line
+    /// where there is one.
     pub fn join(mut self) -> Result<Table> {
         let (mut origins, mut batches) = (Origins::default(), Vec::new());
         for table in &mut self {
@@ -139,7 +142,7 @@ impl Iterator for Tables {
     }
 }
 
-/// A type that holds what both hold.
+/// A type that can hold values of both types.
 fn common(one: &DataType, other: &DataType) -> DataType {
     match (one, other) {
         _ if one == other => one.clone(),
@@ -149,9 +152,9 @@ fn common(one: &DataType, other: &DataType) -> DataType {
     }
 }
 
-/// `batch` with the columns of `schema`.
+/// Converts `batch` to the columns of `schema`.
 fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<RecordBatch> {
-    // A value that the new type cannot hold is an error, not a gap.
+    // A value that the new type cannot hold is an error, not null.
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()
@@ -325,9 +328,9 @@ mod tests {
         assert_eq!(
             (all("ok"), all("n"), all("late")),
             (
-                vec!["true".into(), "false".into(), "".into()],
-                vec!["1.0".into(), "2.5".into(), "".into()],
-                vec!["".into(), "".into(), "7".into()]
+                vec!["true".into(), "false".into(), String::new()],
+                vec!["1.0".into(), "2.5".into(), String::new()],
+                vec![String::new(), String::new(), "7".into()]
             )
         );
     }
@@ -359,9 +362,9 @@ mod tests {
         let mut put = |at: usize, byte: u8| {
             file.seek(SeekFrom::Start(at as u64))
                 .and_then(|_| file.write_all(&[byte]))
-                .expect("written")
+                .expect("written");
         };
-        // In the numbers of its metadata the lowest bit is the sign.
+        // In the numbers of the file's metadata the lowest bit is the sign.
         for (at, byte) in whole.iter().enumerate() {
             put(at, byte ^ 1);
             if let Err(error) = open() {

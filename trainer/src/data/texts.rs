@@ -8,22 +8,22 @@ use starsight_model::bundle::hex;
 
 use super::Tables;
 
-/// Texts of any number, read from their files whenever they are asked for.
+/// Any number of texts, read from their files when they are needed.
 pub trait Texts {
-    /// How many there are.
+    /// Number of texts.
     fn count(&self) -> usize;
 
-    /// SHA-256 of all of them in their order.
+    /// SHA-256 of all texts in order.
     fn fingerprint(&self) -> &str;
 
-    /// Reads them, some thousand at a time.
+    /// Reads the texts, some thousand at a time.
     ///
     /// # Errors
-    /// When a file cannot be read any more or was changed, or `take` fails.
+    /// When a file cannot be read any more or has changed, or `take` fails.
     fn for_each_text(&self, take: &mut dyn FnMut(&[&str]) -> Result<()>) -> Result<()>;
 }
 
-/// What tells texts from others.
+/// Computes a hash that identifies texts.
 #[derive(Default)]
 pub(super) struct Fingerprint(Sha256);
 
@@ -40,7 +40,7 @@ impl Fingerprint {
     }
 
     /// # Errors
-    /// When the texts of `name` are no longer those of this `fingerprint`.
+    /// When the texts of `name` no longer have this `fingerprint`.
     pub fn check(self, fingerprint: &str, name: &str) -> Result<()> {
         ensure!(
             self.finish() == fingerprint,

@@ -1,4 +1,5 @@
-//! Token ids of many texts: computed once, on all cores, and kept on disk under what they were computed from.
+//! Token ids of many texts: computed once, on all cores, and cached on disk under a hash of their
+//! input.
 
 use std::fs;
 use std::fs::File;
@@ -15,11 +16,11 @@ use crate::data::Texts;
 use crate::system::progress::Progress;
 use crate::system::{files, interrupt};
 
-/// How a file of ids begins.
+/// First bytes of a file of ids.
 const MAGIC: &[u8; 8] = b"ids v2\r\n";
-/// Lists of ids that the cache keeps, the ones used last.
+/// Number of files that the cache keeps, the most recently used.
 const KEPT: usize = 8;
-/// Fewer texts than this are quicker tokenised than looked up.
+/// Fewer texts than this are faster to tokenise than to look up.
 const WORTH_KEEPING: usize = 20_000;
 
 /// The token ids of each text, special tokens included, end to end.
@@ -30,10 +31,11 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokenises these texts, or takes their ids from the cache.
+    /// Tokenises the texts, or reads their ids from the cache.
     ///
     /// # Errors
-    /// When a text cannot be tokenised, or their files were changed since it was read. A cache that cannot be read or written is no error: it is done without.
+    /// When a text cannot be tokenised, or the files have changed since they were read. A cache
+    /// that cannot be read or written is not an error, and is not used.
     pub fn of(tokenizer: &Tokenizer, texts: &dyn Texts) -> Result<Tokens> {
         if texts.count() < WORTH_KEEPING {
             return Tokens::compute(tokenizer, texts);
@@ -45,7 +47,7 @@ impl Tokens {
         if let Ok(tokens) = Tokens::read(&path)
             && tokens.len() == texts.count()
         {
-            // Used now: what is pruned is what was not.
+            // Mark the file as used, so that it is not pruned.
             if let Ok(file) = File::options().append(true).open(&path) {
                 file.set_modified(SystemTime::now()).ok();
             }
@@ -81,12 +83,12 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// How many texts there are.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -97,7 +99,8 @@ impl Tokens {
         &self.ids[start as usize..self.ends[i] as usize]
     }
 
-    /// Writes the number of texts and of ids, the ends, and the ids, little-endian, without a second copy in memory; and the SHA-256 of all that.
+    /// Writes the number of texts and of ids, the ends, and the ids, little-endian, without a
+    /// second copy in memory; and then the SHA-256 of all that.
     fn write(&self, path: &Path) -> Result<()> {
         files::write_whole(path, |out| {
             let mut hash = Sha256::new();
@@ -155,7 +158,7 @@ impl Tokens {
         }
         let mut noted = Vec::new();
         file.read_to_end(&mut noted)?;
-        // Ids of other texts, or lengths that a flipped bit moved, would be learned from in silence.
+        // Without a checksum, ids of other texts or a flipped bit would go into training unnoticed.
         ensure!(
             noted == hash.finalize().as_slice(),
             "{} is damaged",
@@ -170,12 +173,12 @@ impl Tokens {
     }
 }
 
-/// Where lists of ids are kept; nowhere when there is no home.
+/// Folder of the cached ids; `None` without a home folder.
 fn cache_folder() -> Option<PathBuf> {
     Some(files::cache()?.join("tokens"))
 }
 
-/// A name for the ids of these texts by this tokeniser.
+/// File name for the ids of these texts with this tokeniser.
 fn file_name(tokenizer: &Tokenizer, texts: &dyn Texts) -> String {
     let mut hash = Sha256::new();
     hash.update(tokenizer.to_json().unwrap_or_default());
@@ -184,7 +187,7 @@ fn file_name(tokenizer: &Tokenizer, texts: &dyn Texts) -> String {
     format!("{}.tokens", hex(&hash.finalize()))
 }
 
-/// Removes all but the lists of ids that were used last.
+/// Removes all files of ids except the most recently used.
 fn prune(newest: &Path) -> Result<()> {
     let folder = newest.parent().context("a file lies in a folder")?;
     let age = |entry: fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
@@ -245,7 +248,7 @@ mod tests {
             );
         }
         let whole = fs::read(&path).expect("read");
-        // Bytes of an id, of an end, and of the checksum.
+        // Flip a byte of an id, of an end, and of the checksum.
         let flip = |at: usize| -> Vec<u8> {
             whole
                 .iter()

@@ -13,11 +13,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
+use starsight_table::quotes_of_header;
 
 use super::format::Format;
 use crate::system::files::{self, Beside};
 
-/// Writes `batch` to `path`, in the format that its name ends in; the file appears whole or not at all.
+/// Writes `batch` to `path`, in the format of its ending. The file appears complete or not at all.
 ///
 /// # Errors
 /// When the ending is unknown or the file cannot be written.
@@ -25,7 +26,7 @@ pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
     table_beside(path, batch)?.put()
 }
 
-/// The same, but for its name: it lies beside `path` until it is put there.
+/// The same, under a temporary name beside `path`; [`Beside::put`] renames it.
 ///
 /// # Errors
 /// As [`write_table`].
@@ -48,10 +49,12 @@ pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
     }
 }
 
-/// Finds out, before the work, whether a table could be written to `path` after it; leaves nothing behind.
+/// Checks, before the work, whether a table can be written to `path`, without leaving anything
+/// there.
 ///
 /// # Errors
-/// When the ending is unknown, `path` is a folder, or its folder, or the nearest one above that exists, takes no file.
+/// When the ending is unknown, `path` is a folder, or no file can be created in its folder or in
+/// the nearest existing folder above.
 pub fn check_writable(path: &Path) -> Result<()> {
     Format::of(path, "written")?;
     ensure!(
@@ -75,7 +78,7 @@ pub fn check_writable(path: &Path) -> Result<()> {
     })
 }
 
-/// `batch` with more columns; one of a name that is there already replaces it.
+/// Adds columns to `batch`; a column with an existing name replaces that one.
 ///
 /// # Errors
 /// When a column has another number of rows.
@@ -95,7 +98,7 @@ pub fn with_columns(batch: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).context("adding columns")
 }
 
-/// `batch` with its texts as other programs expect them: as `Utf8`, where they fit.
+/// `batch` with texts as `Utf8`, as other programs expect them, if they fit.
 fn narrow(batch: &RecordBatch) -> Result<RecordBatch> {
     let narrow = |(field, column): (&Arc<Field>, &ArrayRef)| -> Result<(Arc<Field>, ArrayRef)> {
         match column.as_any().downcast_ref::<LargeStringArray>() {
@@ -118,7 +121,7 @@ fn narrow(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
-    // An error is shown rather than written into a cell.
+    // Return formatting errors instead of writing them into a cell.
     let options = const { &FormatOptions::new().with_display_error(false) };
     Ok(batch
         .columns()
@@ -127,11 +130,20 @@ fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
         .collect::<Result<_, _>>()?)
 }
 
-fn write_delimited(out: impl Write, batch: &RecordBatch, delimiter: u8) -> Result<()> {
-    let mut writer = csv::WriterBuilder::new()
-        .delimiter(delimiter)
+fn write_delimited(mut out: impl Write, batch: &RecordBatch, delimiter: u8) -> Result<()> {
+    let schema = batch.schema();
+    let names = || schema.fields().iter().map(|field| field.name().as_str());
+    let mut builder = csv::WriterBuilder::new();
+    builder.delimiter(delimiter);
+    let mut header = builder
+        .quote_style(quotes_of_header(names()))
+        .from_writer(&mut out);
+    header.write_record(names())?;
+    header.flush()?;
+    drop(header);
+    let mut writer = builder
+        .quote_style(csv::QuoteStyle::Necessary)
         .from_writer(out);
-    writer.write_record(batch.schema().fields().iter().map(|f| f.name()))?;
     let columns = formatters(batch)?;
     for row in 0..batch.num_rows() {
         let cells = columns.iter().map(|c| Ok(c.value(row).try_to_string()?));

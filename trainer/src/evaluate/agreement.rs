@@ -1,24 +1,25 @@
-//! How far two ways of computing the same model agree.
+//! Agreement between two ways of computing the same model.
 
 use serde::Serialize;
 use starsight_model::LABELS;
 use starsight_model::rating::{Decoding, softmax};
 
-/// The ratings of some reviews beside those of a reference.
+/// Comparison of the ratings of some reviews with reference ratings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Reviews.
+    /// Number of reviews.
     pub samples: usize,
-    /// The share of reviews that get the same star.
+    /// Share of reviews with the same number of stars.
     pub same_star: f64,
-    /// The mean absolute difference of two probabilities of the same star.
+    /// Mean absolute difference of the probabilities.
     pub mean_difference: f64,
-    /// The largest one.
+    /// Largest absolute difference.
     pub largest_difference: f64,
 }
 
 impl Agreement {
-    /// Holds `logits` against those of a `reference`, review by review; both already divided by the calibration temperature. Stars follow from both by `decoding`.
+    /// Compares `logits` with those of a `reference`, review by review. Both must already be
+    /// divided by the calibration temperature. `decoding` gives the stars of both.
     pub fn new(
         logits: &[[f32; LABELS]],
         reference: &[[f32; LABELS]],
@@ -63,7 +64,7 @@ mod tests {
                 && (found.largest_difference - 0.15).abs() < 1e-6,
             "{found:?}"
         );
-        // Another is the likeliest, and the median still the third.
+        // The likeliest star differs, while the median is still the third.
         assert_eq!(
             Agreement::new(&other, &reference, Decoding::Median).same_star,
             1.0

@@ -1,7 +1,9 @@
-//! Confidence intervals: how far a metric would move had other reviews of the same kind been rated.
+//! Confidence intervals: how much a metric would vary with another sample of reviews of the same
+//! kind.
 //!
-//! The percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): the reviews are drawn again with replacement, as many as there are,
-//! and the interval holds the middle 95% of what the metric comes to.
+//! The percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+//! chapter 13): as many reviews as there are are drawn with replacement, many times, and the
+//! interval holds the middle 95% of the resulting metrics.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -15,14 +17,15 @@ const RESAMPLES: u64 = 1000;
 /// Fixed, so that the same ratings always give the same intervals.
 const SEED: u64 = 1979;
 
-/// Draws that go side by side.
+/// Number of draws computed side by side.
 const LANES: usize = 4;
 
 /// The ends of a 95% confidence interval.
 pub type Interval = [f64; 2];
 
-/// 95% confidence intervals of the metrics of the same names. The calibration error has none: it adds up absolute values, which resampling makes larger, so that the interval would
-/// lie too high, often above the figure itself.
+/// 95% confidence intervals of the metrics of the same names. The calibration error has none: it
+/// sums absolute values, which resampling increases, so its interval would be too high and often
+/// above the metric itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "see Metrics")]
 pub struct Intervals {
@@ -37,7 +40,7 @@ pub struct Intervals {
 }
 
 impl Intervals {
-    /// The intervals over `reviews`; zeros when there are none.
+    /// The intervals over `reviews`; zeros if there are none.
     pub fn of(reviews: &[Judged]) -> Intervals {
         let drawn: Vec<Metrics> = (0..RESAMPLES)
             .into_par_iter()
@@ -61,9 +64,11 @@ impl Intervals {
     }
 }
 
-/// The metrics of as many reviews as there are, drawn with replacement from the stream `key`; all but the calibration error, which has no interval.
+/// The metrics of as many reviews as there are, drawn with replacement from the stream `key`; all
+/// except the calibration error, which has no interval.
 fn resample(reviews: &[Judged], key: u64) -> Metrics {
-    // A table a lane: most reviews fall into a few cells, and each count would wait for the one before it.
+    // One table per lane: most reviews fall into a few cells, and with a single table each count
+    // would wait for the previous one.
     let mut counts = [[0u64; LABELS * LABELS]; LANES];
     let mut loss = [0.0f64; LANES];
     let n = reviews.len();
@@ -77,7 +82,7 @@ fn resample(reviews: &[Judged], key: u64) -> Metrics {
             bits[1] & 0xffff_ffff,
         ];
         for (lane, draw) in draws.into_iter().enumerate().take(n - first) {
-            // The high half of a 32 x 32 bit product: uniform to within n / 2^32.
+            // The high half of a product of 32 x 32 bits: uniform to within n / 2^32.
             let review = &reviews[((draw * n as u64) >> 32) as usize];
             counts[lane][review.cell()] += 1;
             loss[lane] += f64::from(review.loss);
@@ -89,7 +94,8 @@ fn resample(reviews: &[Judged], key: u64) -> Metrics {
     Metrics::of(&confusion, loss.iter().sum::<f64>() / n.max(1) as f64, 0.0)
 }
 
-/// The value below which the share `at` of the ascending `values` lies, interpolated between neighbours; as numpy's `quantile`.
+/// The quantile `at` of ascending `values`, interpolated linearly between neighbours, as numpy's
+/// `quantile`.
 fn quantile(values: &[f64], at: f64) -> f64 {
     let place = at * (values.len() - 1) as f64;
     let (low, high) = (place.floor() as usize, place.ceil() as usize);
@@ -120,7 +126,8 @@ mod tests {
     fn an_interval_is_as_wide_as_theory_says() {
         let n = 10_000;
         let intervals = Intervals::of(&reviews(n));
-        // Of 20 in a row five are turned round, and one of these is the middle: 16 are right.
+        // Of 20 consecutive reviews five have their stars reversed; one of these has three stars
+        // and stays right: 16 are right.
         let half = 1.96 * (0.8f64 * 0.2 / n as f64).sqrt();
         for (end, wanted) in intervals.accuracy.iter().zip([0.8 - half, 0.8 + half]) {
             assert!(
@@ -139,7 +146,9 @@ mod tests {
             );
         }
         assert!(intervals.macro_f1[0] < 0.8 && 0.8 < intervals.macro_f1[1]);
-        // Truth and guess are spread evenly, whose squared distance is 4 on average by chance; of 20 in a row two are four stars off and two are two off: 40 / 20 = 2.
+        // Labels and ratings are uniform, so the mean squared distance by chance is 4. Of 20
+        // consecutive reviews two are four stars off and two are two off: 40 / 20 = 2, so kappa is
+        // 1 - 2 / 4.
         assert!(
             intervals.qwk[0] < 0.5
                 && 0.5 < intervals.qwk[1]

@@ -1,4 +1,4 @@
-//! How good ratings are group by group: by any column of the file, or by the length of the review.
+//! Metrics by group: by any column of the file, or by the length of the review.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use starsight_model::metrics::{Judged, Metrics, Scores};
 
 use crate::data::Table;
 
-/// What asks for groups of like length.
+/// The name that selects groups by length.
 pub const LENGTH: &str = "length";
 
-/// Ends of the bins of length, in tokens; a longer review falls into a last bin.
+/// Upper bounds of the bins of length, in tokens; longer reviews are in a last bin.
 const LENGTH_BINS: [usize; 9] = [2, 4, 8, 16, 32, 64, 128, 256, 512];
 
-/// How good the ratings of a group are. Shares are between 0 and 1.
+/// Metrics of a group. Shares are between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Group {
     /// The column's value, or the bin of lengths in tokens.
@@ -35,14 +35,14 @@ pub struct Group {
 
 /// Divides reviews into groups.
 pub struct Grouping {
-    /// What it goes by: a column, or [`LENGTH`].
+    /// What reviews are grouped by: a column, or [`LENGTH`].
     pub by: String,
-    /// The group of each row of the table; none when it goes by length.
+    /// The group of each row of the table; `None` if grouped by length.
     values: Option<Vec<String>>,
 }
 
 impl Grouping {
-    /// By the column `by` of `table`, or by length.
+    /// Groups by the column `by` of `table`, or by length.
     ///
     /// # Errors
     /// When there is no such column, or its values cannot be shown as text.
@@ -63,8 +63,9 @@ impl Grouping {
         })
     }
 
-    /// The groups of `reviews`: row `rows[i]` of the table was judged as `reviews[i]`, and has `lengths[i]` tokens. Groups of a column come largest first, those of length
-    /// shortest first.
+    /// The groups of `reviews`. `reviews[i]` is row `rows[i]` of the table and has `lengths[i]`
+    /// tokens. Groups of a column are sorted by size, the largest first; those of length by length,
+    /// the shortest first.
     pub fn groups(&self, rows: &[usize], lengths: &[usize], reviews: &[Judged]) -> Vec<Group> {
         match &self.values {
             None => {
@@ -80,7 +81,7 @@ impl Grouping {
                     .into_iter()
                     .map(|(value, scores)| group(value.into(), &scores))
                     .collect();
-                // Stable: groups of one size stay in the order of their names.
+                // The sort is stable: groups of equal size stay in the order of their names.
                 groups.sort_by_key(|g| std::cmp::Reverse(g.samples));
                 groups
             }

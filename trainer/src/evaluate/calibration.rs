@@ -1,42 +1,45 @@
-//! Temperature scaling: one number by which logits are divided, so that a rating that says 80% is right 80% of the time (Guo et al., "On Calibration of Modern Neural Networks",
-//! ICML 2017). It changes how sure ratings are, never which stars are the likeliest.
+//! Temperature scaling: logits are divided by one number, so that ratings with a probability of 80%
+//! are right 80% of the time (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+//! It changes the confidence of ratings, never the likeliest stars.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use starsight_model::LABELS;
 use starsight_model::metrics::{Metrics, Scores};
 
-/// What a temperature may be. Beyond these lies not a model that is badly calibrated, but a set of reviews that is too small to tell, or that it rates without an error.
+/// Bounds of the temperature. A value beyond them does not mean a badly calibrated model, but too
+/// few reviews, or reviews that are all rated right.
 const BOUNDS: [f64; 2] = [0.25, 4.0];
 
-/// A temperature, and what it does to the reviews that it was fitted to.
+/// A temperature, and the metrics it gives on the reviews that it was fitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// What logits are to be divided by.
+    /// The number to divide logits by.
     pub temperature: f32,
-    /// The mean cross-entropy then, in nats.
+    /// Mean cross-entropy with this temperature, in nats.
     pub loss: f64,
-    /// The expected calibration error then.
+    /// Expected calibration error with this temperature.
     pub ece: f64,
 }
 
 impl Calibration {
-    /// Fits the temperature to reviews that the model did not learn from: the one with the least mean cross-entropy between 1/4 and 4; 1 for no reviews.
+    /// Fits the temperature to reviews that the model was not trained on: the one with the lowest
+    /// mean cross-entropy between 1/4 and 4; 1 if there are no reviews.
     pub fn fit(logits: &[[f32; LABELS]], labels: &[usize]) -> Calibration {
-        // The loss is convex in the inverse temperature, so its slope rises through zero once: halving the interval finds where, and cannot run away as Newton's method could.
+        // The loss is convex in the inverse temperature, so its slope crosses zero once. Bisection
+        // finds the crossing and cannot diverge, as Newton's method could.
         let [mut low, mut high] = BOUNDS.map(f64::recip);
         (low, high) = (high, low);
-        if !logits.is_empty() {
-            while high - low > 1e-6 {
-                let middle = 0.5 * (low + high);
-                if slope(logits, labels, middle) > 0.0 {
-                    high = middle
-                } else {
-                    low = middle
-                }
-            }
-        } else {
+        if logits.is_empty() {
             (low, high) = (1.0, 1.0);
+        }
+        while high - low > 1e-6 {
+            let middle = 0.5 * (low + high);
+            if slope(logits, labels, middle) > 0.0 {
+                high = middle;
+            } else {
+                low = middle;
+            }
         }
         let temperature = (2.0 / (low + high)) as f32;
         let mut scores = Scores::default();
@@ -52,7 +55,8 @@ impl Calibration {
         }
     }
 
-    /// The metrics of the same reviews by calibrated probabilities: two of them change.
+    /// The metrics of the same reviews with calibrated probabilities: only loss and calibration
+    /// error change.
     pub fn applied(&self, metrics: &Metrics) -> Metrics {
         Metrics {
             loss: self.loss,
@@ -62,12 +66,13 @@ impl Calibration {
     }
 }
 
-/// Logits divided by a temperature.
+/// Divides logits by a temperature.
 pub fn cooled(logits: &[f32; LABELS], temperature: f32) -> [f32; LABELS] {
     logits.map(|x| x / temperature)
 }
 
-/// The slope of the mean cross-entropy over the inverse temperature s: with p = softmax(s z), the mean of Σ p_c z_c - z_label.
+/// Slope of the mean cross-entropy with respect to the inverse temperature s: with p = softmax(s
+/// z), the mean of Σ p_c z_c - z_label.
 fn slope(logits: &[[f32; LABELS]], labels: &[usize], s: f64) -> f64 {
     let of = |(logits, label): (&[f32; LABELS], &usize)| {
         let z = logits.map(f64::from);
@@ -77,7 +82,7 @@ fn slope(logits: &[[f32; LABELS]], labels: &[usize], s: f64) -> f64 {
             exp.iter().zip(&z).map(|(e, z)| e * z).sum::<f64>() / exp.iter().sum::<f64>();
         expected - z[*label]
     };
-    // In pieces of their own, so that the sum does not depend on the number of cores.
+    // Summed in fixed chunks, so that the result does not depend on the number of cores.
     let pieces: Vec<f64> = logits
         .par_chunks(PIECE)
         .zip(labels.par_chunks(PIECE))
@@ -86,7 +91,7 @@ fn slope(logits: &[[f32; LABELS]], labels: &[usize], s: f64) -> f64 {
     pieces.iter().sum::<f64>() / logits.len() as f64
 }
 
-/// Reviews whose slopes are summed side by side.
+/// Reviews in a chunk of the sum.
 const PIECE: usize = 4096;
 
 #[cfg(test)]
@@ -96,7 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// Reviews whose stars are drawn from softmax(logits / temperature): that temperature makes the model honest.
+    /// Reviews whose stars are drawn from softmax(logits / temperature), so that this temperature
+    /// calibrates them.
     fn drawn(n: usize, temperature: f32) -> (Vec<[f32; LABELS]>, Vec<usize>) {
         let numbers = rng::normals(7, n * LABELS, 2.0);
         let logits: Vec<[f32; LABELS]> = numbers.as_chunks().0.to_vec();
@@ -126,11 +132,11 @@ mod tests {
                 "{wanted}: {found:?}"
             );
             assert!(found.ece < 0.015, "{wanted}: {found:?}");
-            // No temperature beside it has a lower loss.
+            // Neighbouring temperatures have a higher loss.
             for beside in [0.97, 1.03] {
                 let mut scores = Scores::default();
                 logits.iter().zip(&labels).for_each(|(logits, label)| {
-                    scores.add(&cooled(logits, found.temperature * beside), *label)
+                    scores.add(&cooled(logits, found.temperature * beside), *label);
                 });
                 assert!(scores.metrics().loss > found.loss, "{wanted} {beside}");
             }

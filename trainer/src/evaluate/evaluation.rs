@@ -1,4 +1,5 @@
-//! Ratings held against the stars that the reviewers gave: the metrics, how sure one can be of them, and what they rest on.
+//! Evaluation of ratings against the reviewers' stars: metrics with confidence intervals, the
+//! calibration curve, and the single reviews.
 
 use std::cmp::Reverse;
 
@@ -11,7 +12,8 @@ use starsight_model::rating::Decoding;
 
 use crate::evaluate::bootstrap::{Interval, Intervals};
 
-/// How good the ratings of a set of reviews are. As JSON: the metrics, with `intervals` beside them.
+/// Evaluation of the ratings of a set of reviews. As JSON: the metrics, with `intervals` beside
+/// them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
     /// The metrics.
@@ -22,12 +24,13 @@ pub struct Evaluation {
     /// The calibration curve.
     #[serde(serialize_with = "curve")]
     pub calibration: [Bin; CALIBRATION_BINS],
-    /// Each review, in the order given.
+    /// Each review, in the given order.
     #[serde(skip)]
     pub reviews: Vec<Judged>,
 }
 
-/// A calibration curve as JSON: for each bin that holds reviews their number, how many were rated right, and the mean probability of the stars that they were rated with.
+/// A calibration curve as JSON: for each bin with reviews, their number, the number rated right,
+/// and the mean probability of the rated stars.
 fn curve<S: Serializer>(bins: &[Bin; CALIBRATION_BINS], serializer: S) -> Result<S::Ok, S::Error> {
     let filled = bins.iter().filter(|bin| bin.samples > 0);
     let mean = |bin: &Bin| bin.confidence / bin.samples as f64;
@@ -38,9 +41,9 @@ fn curve<S: Serializer>(bins: &[Bin; CALIBRATION_BINS], serializer: S) -> Result
     )
 }
 
-/// A metric as it is shown.
+/// A metric for display.
 pub struct Measure {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     /// Its value.
     pub of: fn(&Metrics) -> f64,
@@ -51,7 +54,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// A value of it as text.
+    /// Formats a value.
     pub fn show(&self, value: f64) -> String {
         if self.is_share {
             format!("{:.2}%", 100.0 * value)
@@ -60,7 +63,7 @@ impl Measure {
         }
     }
 
-    /// The interval as text; nothing where there is none.
+    /// Formats the interval; empty if there is none.
     pub fn show_interval(&self) -> String {
         self.interval
             .map(|[low, high]| format!("{} to {}", self.show(low), self.show(high)))
@@ -69,7 +72,7 @@ impl Measure {
 }
 
 impl Evaluation {
-    /// Holds the logits of reviews, divided by the calibration temperature, against their labels, 0 to 4.
+    /// Evaluates logits, already divided by the calibration temperature, against labels 0 to 4.
     pub fn new(logits: &[[f32; LABELS]], labels: &[usize], decoding: Decoding) -> Evaluation {
         let mut scores = Scores::of(decoding);
         logits
@@ -87,7 +90,7 @@ impl Evaluation {
         }
     }
 
-    /// The metrics in the order in which they are shown.
+    /// The metrics in display order.
     pub fn measures(&self) -> [Measure; 9] {
         let Intervals {
             loss,
@@ -133,12 +136,12 @@ impl Evaluation {
         ]
     }
 
-    /// The indices of the `count` wrong ratings with the highest loss, the worst first.
+    /// Indices of the `count` wrong ratings with the highest loss, the worst first.
     pub fn worst(&self, count: usize) -> Vec<usize> {
         let mut wrong: Vec<usize> = (0..self.reviews.len())
             .filter(|i| self.reviews[*i].distance() > 0)
             .collect();
-        // Losses are not negative, so their bits are in their order.
+        // Losses are not negative, so their bit patterns sort as they do.
         wrong.sort_by_key(|i| Reverse(self.reviews[*i].loss.to_bits()));
         wrong.truncate(count);
         wrong

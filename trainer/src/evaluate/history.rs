@@ -1,9 +1,9 @@
-//! The history of a training run: its steps and evaluations, as the log has them.
+//! The history of a training run: its steps and evaluations, as logged.
 
 use serde::{Deserialize, Serialize};
 use starsight_model::metrics::Metrics;
 
-/// What is logged of a step.
+/// Log line of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Line {
     /// The step, from 1.
@@ -24,10 +24,10 @@ pub struct Line {
     pub seconds: f64,
 }
 
-/// What is logged of an evaluation.
+/// Log line of an evaluation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Evaluated {
-    /// The step after which it was made.
+    /// The step after which it ran.
     pub step: usize,
     /// Epochs done.
     pub epoch: f64,

@@ -1,11 +1,13 @@
-//! What a model does with reviews of the kinds that models stumble over. The texts are made up for the purpose, and few: they show a habit, not a rate.
+//! Ratings of kinds of reviews that are hard for models. The texts are invented and few: they show
+//! tendencies, not rates.
 
 use starsight_model::batch::PackedBatch;
 use starsight_model::rating::Reading;
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::{Engine, Error, Rating};
 
-/// Texts of one kind, with the stars that whoever wrote them would give, or 0 where nobody could tell.
+/// Texts of one kind, with the stars that their author would give, or 0 if the text does not
+/// determine them.
 struct LimitKind {
     name: &'static str,
     texts: &'static [(&'static str, u8)],
@@ -14,15 +16,15 @@ struct LimitKind {
 /// How a model rates texts of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// What kind.
+    /// Name of the kind.
     pub name: &'static str,
     /// Number of texts.
     pub texts: usize,
-    /// How many were rated at most one star off; none where nobody could tell the stars.
+    /// Number of texts rated at most one star off; `None` if the texts do not determine the stars.
     pub near: Option<usize>,
-    /// The mean of the expected stars.
+    /// Mean of the expected stars.
     pub expected: f64,
-    /// The mean probability of the stars that were given.
+    /// Mean probability of the rated stars.
     pub sure: f64,
 }
 
@@ -167,7 +169,7 @@ const LONG_COMPLAINT: &str = "I have had it for a while now. My sister told me a
 /// Rates the texts of every kind.
 ///
 /// # Errors
-/// What tokeniser or engine fail with.
+/// When the tokeniser or the engine fails.
 pub fn measure(
     tokenizer: &Tokenizer,
     engine: &dyn Engine,

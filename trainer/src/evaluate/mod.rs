@@ -1,4 +1,5 @@
-//! How good ratings are: metrics with confidence intervals, calibration, breakdowns, agreement between engines, and limits.
+//! Evaluation of ratings: metrics with confidence intervals, calibration, breakdowns, agreement
+//! between engines, and limits.
 
 pub mod agreement;
 pub mod bootstrap;

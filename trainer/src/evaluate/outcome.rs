@@ -7,45 +7,48 @@ use starsight_model::rating::Decoding;
 use crate::evaluate::Evaluation;
 use crate::rate::device::Numbers;
 
-/// What a run came to: `metrics.json`.
+/// The results of a run: `metrics.json`.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
-    /// On the test split, which nothing was chosen by.
+    /// Evaluation on the test split, which no choice was based on.
     pub test: Evaluation,
-    /// On those reviews of the test split whose text does not stand in the training split; none where that is so of all or none.
+    /// Evaluation on the test reviews whose text does not occur in the training split; `None` if
+    /// that holds for all or none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Evaluation>,
-    /// Cross-entropy on the test split by the model's own probabilities, before the temperature: what other trainers report.
+    /// Cross-entropy on the test split without the temperature, as other trainers report it.
     pub uncalibrated_loss: f64,
-    /// On the validation split, by which the weights and the temperature were chosen.
+    /// Metrics on the validation split, by which the weights and the temperature were chosen.
     pub validation: Metrics,
-    /// What logits are divided by for calibrated probabilities, fitted to the validation split. Both of the above are by these.
+    /// Calibration temperature, fitted to the validation split. `test`, `unseen` and `validation`
+    /// use probabilities calibrated with it.
     pub temperature: f32,
-    /// Whether the bundle's weights are as they were trained, and its manifest holds the temperature; else the head's last weights are divided by it, and the logits of the bundle are calibrated.
+    /// Whether the temperature is kept in the manifest and the weights are as trained. Otherwise
+    /// the head's last layer is divided by it, and the bundle's logits are calibrated.
     pub temperature_apart: bool,
-    /// How stars follow from the probabilities.
+    /// How stars are derived from the probabilities.
     pub decoding: Decoding,
-    /// Steps after which the weights are those that were kept.
+    /// Step whose weights were kept.
     pub best_step: usize,
-    /// Epochs after which they are, as a fraction.
+    /// Epochs until that step, as a fraction.
     pub best_epoch: f64,
-    /// What the model was computed on.
+    /// Device of the training.
     pub device: String,
-    /// What its products were computed in.
+    /// Precision of its matrix products.
     pub precision: Numbers,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: usize,
-    /// Reviews that the training split holds.
+    /// Number of reviews in the training split.
     pub train_samples: usize,
-    /// Reviews learned from a second, validation and checkpoints included.
+    /// Training reviews per second, including validation and checkpoints.
     pub train_samples_per_second: f64,
-    /// Tokens learned from a second, likewise.
+    /// Training tokens per second, likewise.
     pub tokens_per_second: f64,
-    /// Seconds of training, validation and checkpoints included.
+    /// Seconds of training, including validation and checkpoints.
     pub seconds: f64,
-    /// Reviews of the test split rated a second.
+    /// Reviews of the test split rated per second.
     pub eval_samples_per_second: f64,
-    /// The most memory that the process held at once, in 10^6 bytes, where the system tells.
+    /// Peak memory of the process in 10^6 bytes, where the system reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory_mb: Option<u64>,
 }

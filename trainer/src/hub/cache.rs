@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! models--OWNER--NAME/
-//!     blobs/ETAG                  a content, whole and checked; ETAG.incomplete: the beginning of one
-//!     refs/REVISION               the commit that a branch or tag meant
-//!     snapshots/COMMIT/PATH       a link to the content
+//!     blobs/ETAG                  a complete, checked file; ETAG.incomplete: a partial one
+//!     refs/REVISION               the commit of a branch or tag
+//!     snapshots/COMMIT/PATH       a link to the blob
 //! .locks/models--OWNER--NAME/ETAG.lock
 //! ```
 
@@ -25,7 +25,7 @@ pub(super) struct Cache {
     locks: PathBuf,
 }
 
-/// Held while a content is brought. It ends when dropped.
+/// Lock of a blob while it is being downloaded. Released when dropped.
 pub(super) struct Lock(Option<File>);
 
 impl Cache {
@@ -37,7 +37,7 @@ impl Cache {
         }
     }
 
-    /// Where a content lies.
+    /// Path of a blob.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
@@ -47,7 +47,7 @@ impl Cache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The commit that a branch or tag meant when it was last fetched; a commit is itself.
+    /// The commit that a branch or tag pointed to when it was last fetched; a commit id is itself.
     pub(super) fn commit_of(&self, revision: &str) -> Option<String> {
         let known = fs::read_to_string(self.folder.join("refs").join(revision)).ok();
         known
@@ -55,7 +55,7 @@ impl Cache {
             .or_else(|| is_hex(revision).then(|| revision.to_owned()))
     }
 
-    /// Notes which commit a branch or tag means.
+    /// Records the commit of a branch or tag.
     pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit || self.commit_of(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Cache {
         write_bytes(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// Waits until no other program brings this content; `waiting` is called when one does.
+    /// Waits until no other program downloads this blob; `waiting` is called if one does.
     pub(super) fn lock(&self, etag: &str, waiting: impl FnOnce()) -> Result<Lock> {
         let path = self.locks.join(format!("{etag}.lock"));
         let locking = || format!("locking {}", path.display());
@@ -85,14 +85,15 @@ impl Cache {
         Ok(Lock(Some(file)))
     }
 
-    /// Shows a content as the file `path` of a commit. Whoever reads that file meanwhile finds the old one or the new one, never none.
+    /// Links a blob as the file `path` of a commit. A concurrent reader finds the old file or the
+    /// new one, never none.
     pub(super) fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
         let place = self.snapshot(commit).join(path);
         let linking = || format!("writing {}", place.display());
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder).with_context(linking)?;
         }
-        // Out of the folders of the path, and of `snapshots/COMMIT`.
+        // Up out of the path's folders and `snapshots/COMMIT`.
         let up = "../".repeat(2 + path.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
         if fs::read_link(&place).is_ok_and(|known| known == target) {
@@ -114,7 +115,7 @@ fn link(relative: &Path, _blob: &Path, place: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(relative, place)
 }
 
-/// Where links need a privilege: a second name for the same content.
+/// Without symbolic links, which need a privilege on Windows: a hard link to the blob.
 #[cfg(not(unix))]
 fn link(_relative: &Path, blob: &Path, place: &Path) -> io::Result<()> {
     fs::hard_link(blob, place)
@@ -132,14 +133,14 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file would end it too; a child process that inherited the file would keep it.
+        // Closing the file would unlock it too, unless a child process has inherited the file.
         if let Some(file) = &self.0 {
             let _ = file.unlock();
         }
     }
 }
 
-/// Whether this is a hash or a commit's id: what may become a name in the cache.
+/// Whether this is a hash or a commit id, and so may become a file name in the cache.
 pub(super) fn is_hex(text: &str) -> bool {
     (40..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(cache.commit_of("refs/pr/1"), Some(commit.clone()));
         assert_eq!(cache.commit_of(&commit), Some(commit.clone()));
         assert_eq!(cache.commit_of("main"), None);
-        // Another content in its place, and no name left over.
+        // Replace the blob; no temporary name is left over.
         let other = "c".repeat(64);
         write_bytes(&cache.blob(&other), b"newer").unwrap();
         cache.link(&commit, "data/train.csv", &other).unwrap();
@@ -211,8 +212,8 @@ mod tests {
                 (0..500).for_each(|i| {
                     cache
                         .link(&commit, "config.json", &contents[i % 2])
-                        .unwrap()
-                })
+                        .unwrap();
+                });
             });
             while !writer.is_finished() {
                 assert_eq!(fs::read(&place).unwrap().len(), 64);

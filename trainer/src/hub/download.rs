@@ -1,4 +1,5 @@
-//! A file from the Hub to its place in the cache: resumed where it was cut off, and checked before it gets its name.
+//! Downloads a file from the Hub into the cache: resumed where it was cut off, and checked before
+//! it gets its name.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,10 +19,10 @@ use super::{
 };
 use crate::system::files::sync_folder;
 
-/// What is read at once.
+/// Bytes read at once.
 const BLOCK: usize = 256 << 10;
 
-/// A repository at one commit, and where its files go.
+/// A repository at one commit, and where its files are stored.
 pub(super) struct Download<'a> {
     pub(super) hub: &'a Hub,
     pub(super) rest: Rest<'a>,
@@ -32,7 +33,7 @@ pub(super) struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Brings a file into the cache. Whatever goes wrong, what is under a name there is whole.
+    /// Downloads a file into the cache. Whatever fails, a file under its final name is complete.
     pub(super) fn bring(&self, file: &RemoteFile, meter: &Meter) -> Result<(), Failure> {
         let etag = file.etag();
         let blob = self.cache.blob(etag);
@@ -40,10 +41,10 @@ impl Download<'_> {
             self.hub.note(&format!(
                 "{}: another program is fetching it; waiting",
                 file.path
-            ))
+            ));
         };
         let _lock = self.cache.lock(etag, waiting)?;
-        // It may have come while we waited, or with another commit or under another name.
+        // Another program may have stored it meanwhile, for another commit or under another name.
         if self.has(file, &blob)? {
             meter.add(file.size);
         } else {
@@ -57,7 +58,7 @@ impl Download<'_> {
         Ok(self.cache.link(self.commit, &file.path, etag)?)
     }
 
-    /// Whether the content is in the cache. One that was damaged there is taken out.
+    /// Whether the blob is in the cache. A damaged blob is removed.
     fn has(&self, file: &RemoteFile, blob: &Path) -> Result<bool, Failure> {
         if !blob.is_file() {
             return Ok(false);
@@ -73,7 +74,8 @@ impl Download<'_> {
         Ok(false)
     }
 
-    /// Holds what arrived to what the Hub lists. Damaged once, it is fetched again, from its first byte on.
+    /// Checks the downloaded file against the Hub's listing. If it is damaged it is fetched once
+    /// more from the first byte.
     fn check(&self, file: &RemoteFile, part: &Path, meter: &Meter) -> Result<(), Failure> {
         let Some(how) = file.differs(part)? else {
             return Ok(());
@@ -95,7 +97,7 @@ impl Download<'_> {
         )))
     }
 
-    /// Fetches what `part` lacks, however often the connection breaks, as long as every few tries bring it forward.
+    /// Downloads the missing part of `part`. It retries for as long as the attempts make progress.
     fn complete(&self, file: &RemoteFile, part: &Path, meter: &Meter) -> Result<(), Failure> {
         let have = || part.metadata().map_or(0, |metadata| metadata.len());
         if have() > file.size {
@@ -115,9 +117,10 @@ impl Download<'_> {
             let before = have();
             match self.go_on(file, part, before, meter) {
                 Ok(()) => return Ok(()),
-                // The server wants none of this range: it has another file, or ours is from another one.
+                // The range is outside the server's file, so the partial file belongs to another
+                // one.
                 Err(Failure::Status { code: 416, .. }) if before > 0 => {
-                    self.restart(part, before, meter)?
+                    Self::restart(part, before, meter)?;
                 }
                 Err(failure) if failure.may_pass() => {
                     if have() > before {
@@ -133,7 +136,7 @@ impl Download<'_> {
         }
     }
 
-    /// Appends to `part`, which has `from` bytes, what one request brings.
+    /// Appends to `part`, which has `from` bytes, what one request delivers.
     fn go_on(
         &self,
         file: &RemoteFile,
@@ -157,7 +160,7 @@ impl Download<'_> {
                 "{}: the server cannot go on in the middle; starting again",
                 file.path
             ));
-            self.restart(part, from, meter)?;
+            Self::restart(part, from, meter)?;
             at = 0;
         }
         let mut out = OpenOptions::new()
@@ -174,7 +177,7 @@ impl Download<'_> {
             at += read as u64;
             if at > file.size {
                 drop(out);
-                self.restart(part, at - read as u64, meter)?;
+                Self::restart(part, at - read as u64, meter)?;
                 return Err(Failure::Answer(format!(
                     "{} is longer than the {} bytes that it lists",
                     file.path, file.size
@@ -193,14 +196,14 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Back to the first byte.
-    fn restart(&self, part: &Path, had: u64, meter: &Meter) -> Result<(), Failure> {
+    /// Starts again at the first byte.
+    fn restart(part: &Path, had: u64, meter: &Meter) -> Result<(), Failure> {
         meter.take_back(had);
         Ok(remove(part)?)
     }
 }
 
-/// Whether the answer goes on at byte `from`, or begins at the beginning.
+/// Whether the answer continues at byte `from` rather than at the beginning.
 fn goes_on(response: &Response, from: u64) -> Result<bool, Failure> {
     if response.status() != StatusCode::PARTIAL_CONTENT {
         return Ok(false);

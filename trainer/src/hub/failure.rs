@@ -1,4 +1,4 @@
-//! What a Hub can answer when it does not do as asked, in words for a user.
+//! Failures of requests to a Hub, with messages for the user.
 
 use std::{fmt, io};
 
@@ -7,23 +7,23 @@ use hf_hub::HFError;
 
 use super::{Hub, RepoId};
 
-/// What was asked of the Hub.
+/// The user's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     Fetch,
     Publish,
 }
 
-/// Why it was not done.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The Hub refused, with a status and perhaps words of its own.
+    /// The Hub refused, with a status and perhaps a message.
     Status { code: u16, words: Option<String> },
     /// No connection, or it broke.
     Network { reason: String, connected: bool },
-    /// The Hub's answer is none that a Hub gives.
+    /// The Hub's answer was not understood.
     Answer(String),
-    /// The fault lies here: a disk that is full, a cache without the file.
+    /// A local failure: a full disk, a file that the cache lacks.
     Local(Error),
 }
 
@@ -54,7 +54,8 @@ impl From<HFError> for Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Failure {
-        // Else the answer broke off: reqwest calls that decoding too.
+        // Only a JSON error means a wrong answer: reqwest reports a broken connection as a decode
+        // error too.
         if error.is_decode() && innermost(&error).is::<serde_json::Error>() {
             return Failure::Answer(innermost(&error).to_string());
         }
@@ -70,7 +71,7 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
-/// Of an answer that was being read.
+/// A failure while reading an answer.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         let timed_out = error
@@ -95,7 +96,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The cause at the bottom, such as "Connection refused": what wraps it only repeats the address.
+/// The innermost cause, such as "Connection refused": its wrappers only repeat the address.
 fn innermost<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> &'a (dyn std::error::Error + 'static) {
@@ -107,7 +108,7 @@ fn innermost<'a>(
 }
 
 impl fmt::Display for Failure {
-    /// In a few words, on the way.
+    /// A short form, for notes during a transfer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Status {
@@ -130,7 +131,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Whether the same request may go well a moment later.
+    /// Whether the same request may succeed a moment later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Failure::Status { code, .. } => matches!(code, 408 | 429 | 500 | 502 | 503 | 504),
@@ -139,7 +140,8 @@ impl Failure {
         }
     }
 
-    /// Whether it may be done all the same: the answer was lost, or the Hub stumbled over it.
+    /// Whether the request may have been done despite the failure: the answer was lost, or the Hub
+    /// failed on the way.
     pub(super) fn may_be_done(&self) -> bool {
         match self {
             Failure::Status { code, .. } => matches!(code, 408 | 500..=599),
@@ -149,7 +151,8 @@ impl Failure {
         }
     }
 
-    /// The failure as a user reads it: what was asked, of whom, the answer, and what to do.
+    /// The failure as an error for the user: operation, repository, the Hub's answer, and what to
+    /// do.
     pub(super) fn explain(self, hub: &Hub, wish: Wish, repo: &RepoId) -> Error {
         let endpoint = hub.endpoint();
         let doing = match wish {
@@ -219,7 +222,7 @@ impl Hub {
         }
     }
 
-    /// The Hub's words without our token, should it have echoed it.
+    /// The Hub's message with our token removed, in case it repeats it.
     pub(super) fn redacted(&self, words: &str) -> String {
         match &self.token {
             Some(token) => words.replace(token.secret(), "[token]"),

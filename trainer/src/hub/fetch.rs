@@ -1,4 +1,4 @@
-//! From the Hub into the cache.
+//! Fetches repositories from the Hub into the cache.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::verify;
 
-/// What is fetched of a model, where it has it.
+/// The files fetched of a model, where present.
 const MODEL_FILES: [&str; 7] = [
     bundle::CONFIG,
     bundle::WEIGHTS,
@@ -28,7 +28,7 @@ const MODEL_FILES: [&str; 7] = [
     "special_tokens_map.json",
     bundle::CARD,
 ];
-/// The kinds of files that a data set is read from, the best first.
+/// File formats of data sets, in order of preference.
 const DATA_FILES: [&str; 4] = ["parquet", "csv", "tsv", "jsonl"];
 
 /// A repository's files at one commit, in the cache.
@@ -43,10 +43,12 @@ pub struct Snapshot {
 }
 
 impl Hub {
-    /// Fetches a model: its configuration, tokeniser and weights, and all of it where it is a bundle. What the cache has already is not fetched again.
+    /// Fetches a model: its configuration, tokeniser and weights, or all files of a bundle. Files
+    /// in the cache are not fetched again.
     ///
     /// # Errors
-    /// When the Hub does not give it, it lacks a configuration or safetensors weights, or a file arrives damaged twice.
+    /// When the Hub refuses, the repository lacks a configuration or safetensors weights, or a file
+    /// arrives damaged twice.
     pub fn fetch_model(&self, repo: &RepoId) -> Result<Snapshot> {
         let fetch = Fetch::open(self, RepoKind::Model, repo)?;
         if !fetch.present.iter().any(|file| file == bundle::MANIFEST) {
@@ -69,16 +71,17 @@ impl Hub {
         Ok(snapshot)
     }
 
-    /// Fetches the data files of a data set: all its parquet files, or else its csv, tsv or jsonl files.
+    /// Fetches the data files of a data set: all its parquet files, else its csv, tsv or jsonl
+    /// files.
     ///
     /// # Errors
-    /// When the Hub does not give it, it has no such files, or one arrives damaged twice.
+    /// When the Hub refuses, the repository has no such files, or one arrives damaged twice.
     pub fn fetch_dataset(&self, repo: &RepoId) -> Result<Snapshot> {
         let fetch = Fetch::open(self, RepoKind::Dataset, repo)?;
         fetch.all(choose_data(repo, &fetch.present)?)
     }
 
-    /// The commit that a revision means, and the files that it has.
+    /// The commit of a revision, and the files it contains.
     fn listing(&self, kind: RepoKind, repo: &RepoId) -> Result<(String, Vec<String>), Failure> {
         let client = self.client()?;
         let (commit, siblings) = match kind {
@@ -99,7 +102,7 @@ impl Hub {
                 (info.sha, info.siblings)
             }
         };
-        // Both become names on this disk.
+        // The commit and the file names become paths on this disk, so they are checked.
         let commit = commit
             .filter(|commit| is_hex(commit))
             .ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))?;
@@ -119,14 +122,14 @@ impl Hub {
     }
 }
 
-/// A repository at one commit, whatever is committed meanwhile.
+/// A repository at one commit, which later commits do not affect.
 struct Fetch<'a> {
     hub: &'a Hub,
     kind: RepoKind,
     repo: &'a RepoId,
     cache: Cache,
     commit: String,
-    /// The files of the repository; offline, those of them that the cache holds.
+    /// The files of the repository; offline, those that the cache holds.
     present: Vec<String>,
 }
 
@@ -160,7 +163,7 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    /// Fails for want of a file.
+    /// Fails if a file is missing.
     fn must_have<'b>(&self, needed: impl IntoIterator<Item = &'b str>) -> Result<()> {
         let Fetch {
             repo, hub, present, ..
@@ -182,14 +185,15 @@ impl<'a> Fetch<'a> {
         );
     }
 
-    /// The files that are wanted of the repository. Offline, its revision from now on means this commit: all of them are there.
+    /// Fetches the `wanted` files. Then records the revision's commit, which offline runs use: all
+    /// of its files are now in the cache.
     fn all(&self, wanted: Vec<String>) -> Result<Snapshot> {
         let snapshot = self.files(wanted)?;
         self.cache.remember(self.repo.revision(), &self.commit)?;
         Ok(snapshot)
     }
 
-    /// Sees to it that the cache holds these files.
+    /// Makes sure that the cache holds these files.
     fn files(&self, mut wanted: Vec<String>) -> Result<Snapshot> {
         let folder = self.cache.snapshot(&self.commit);
         if !self.hub.offline {
@@ -232,7 +236,12 @@ impl<'a> Fetch<'a> {
                 missing.push(file);
             }
         }
-        let meter = Meter::new(&hub.report, missing.iter().map(|file| file.size).sum());
+        // The Hub states the sizes, and their sum could overflow.
+        let total = missing
+            .iter()
+            .map(|file| file.size)
+            .fold(0, u64::saturating_add);
+        let meter = Meter::new(&hub.report, total);
         let download = Download {
             hub,
             rest,
@@ -247,11 +256,11 @@ impl<'a> Fetch<'a> {
         Ok(())
     }
 
-    /// Whether the cache holds a file as the Hub lists it.
+    /// Whether the cache holds the file as the Hub lists it.
     fn holds(&self, file: &RemoteFile) -> Result<bool> {
         let path = self.cache.snapshot(&self.commit).join(&file.path);
         let differs = path.is_file().then(|| file.differs(&path));
-        // Another program may have taken out a damaged one while we read it.
+        // Another program may have removed a damaged file while we read it.
         if !path.is_file() {
             return Ok(false);
         }

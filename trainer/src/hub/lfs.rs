@@ -1,4 +1,5 @@
-//! Large files to the Hub by git-lfs, ahead of the commit: whole, or in the parts that the Hub asks for.
+//! Uploads large files to the Hub by git-lfs before the commit: whole, or in parts if the Hub asks
+//! for that.
 
 use std::{collections::HashMap, path::Path};
 
@@ -12,7 +13,7 @@ use super::{
     rest::{Action, Actions, Rest},
 };
 
-/// The key under which the Hub gives the size of parts.
+/// The key under which the Hub gives the size of the parts.
 const CHUNK_SIZE: &str = "chunk_size";
 
 /// Uploads to a repository.
@@ -24,11 +25,12 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// Sends the file at `path` unless the Hub has its content.
+    /// Uploads the file at `path` unless the Hub has its content.
     pub(super) fn send(&self, path: &Path, entry: &FileEntry) -> Result<(), Failure> {
         let mut waits = self.hub.patience.waits();
         loop {
-            // Asked before every try: addresses expire, and what arrived without an answer is not sent again.
+            // Repeated for every attempt: addresses expire, and content that arrived without an
+            // answer is not sent again.
             let batch = self.rest.batch(
                 self.repo,
                 &["basic", "multipart"],
@@ -63,7 +65,7 @@ impl Upload<'_> {
             };
             match sent.and_then(|()| self.verify(entry, &actions)) {
                 Ok(()) => return Ok(()),
-                // 403: what an address answers that has expired.
+                // 403: the address has expired.
                 Err(failure)
                     if failure.may_pass()
                         || matches!(failure, Failure::Status { code: 403, .. }) =>
@@ -78,7 +80,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Asks whether a file arrived, where the Hub wants to be asked.
+    /// Asks the Hub to verify the upload, if it wants that.
     fn verify(&self, entry: &FileEntry, actions: &Actions) -> Result<(), Failure> {
         let Some(verify) = &actions.verify else {
             return Ok(());
@@ -94,11 +96,13 @@ impl Upload<'_> {
             })
     }
 
-    /// Sends a file in parts, each to an address of its own, then says that all are there.
+    /// Uploads a file in parts, each to its own address, and then completes the upload.
     fn in_parts(&self, path: &Path, entry: &FileEntry, upload: &Action) -> Result<(), Failure> {
         let parts = Parts::of(entry, upload)?;
         let mut tags = Vec::new();
-        for (start, href) in (0..).step_by(parts.size).zip(parts.urls) {
+        // The addresses come first in the zip, so that it ends with them: one more step could
+        // overflow.
+        for (href, start) in parts.urls.into_iter().zip((0..).step_by(parts.size)) {
             let piece = Piece {
                 path,
                 start,
@@ -108,7 +112,7 @@ impl Upload<'_> {
                 href,
                 header: HashMap::new(),
             };
-            // A part that fails does not cost the others.
+            // A part that fails is retried without sending the others again.
             let tag = self.hub.retry(|| self.hub.put(&piece, &to, self.meter));
             let tag = tag.inspect_err(|_| self.meter.take_back(start))?;
             tags.push(
@@ -127,12 +131,13 @@ impl Upload<'_> {
 #[derive(Debug)]
 struct Parts {
     size: usize,
-    /// Where they go, in their order.
+    /// Their addresses, in order.
     urls: Vec<String>,
 }
 
 impl Parts {
-    /// As the Hub asks for them: the size of parts under `chunk_size`, their addresses under their numbers.
+    /// Parses the Hub's instructions: `chunk_size` gives the size of the parts, numbered keys their
+    /// addresses.
     fn of(entry: &FileEntry, upload: &Action) -> Result<Parts, Failure> {
         let wrong = |what: &str| Failure::Answer(format!("{what} for {}", entry.path));
         let size = match &upload.header[CHUNK_SIZE] {

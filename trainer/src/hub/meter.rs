@@ -1,4 +1,4 @@
-//! How much of a transfer is done.
+//! Progress of a transfer.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{Event, Report};
 
-/// Counts the bytes of a transfer, over all its files, and reports them.
+/// Counts the bytes transferred over all files, and reports them.
 #[derive(Clone)]
 pub(super) struct Meter {
     report: Report,
@@ -24,7 +24,7 @@ impl Meter {
         }
     }
 
-    /// So many bytes more are done.
+    /// Adds transferred bytes.
     pub(super) fn add(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (self.report)(Event::Transfer {
@@ -33,7 +33,7 @@ impl Meter {
         });
     }
 
-    /// So many bytes are done in all, but for the end: `finish` tells that.
+    /// Sets the number of transferred bytes, except the total: that is for `finish`.
     pub(super) fn reach(&self, done: u64) {
         if done < self.total {
             self.done.store(done, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Meter {
         }
     }
 
-    /// All is done.
+    /// Reports the end of the transfer.
     pub(super) fn finish(&self) {
         self.done.store(self.total, Ordering::Relaxed);
         (self.report)(Event::Transfer {
@@ -53,7 +53,7 @@ impl Meter {
         });
     }
 
-    /// So many bytes must be done again.
+    /// Subtracts bytes that must be transferred again.
     pub(super) fn take_back(&self, bytes: u64) {
         self.done.fetch_sub(bytes, Ordering::Relaxed);
     }

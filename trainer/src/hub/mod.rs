@@ -1,7 +1,9 @@
 //! The Hugging Face Hub: fetching models and data sets, and publishing bundles.
 //!
-//! hf-hub makes repositories and branches and knows what they hold; hf-xet uploads by Xet. The rest is done here: downloads that go on where they were cut off and are checked
-//! before they get a name, uploads by git-lfs, commits that are not made twice, a reading back afterwards, and errors that say what to do.
+//! hf-hub creates repositories and branches and lists their contents; hf-xet uploads by Xet. The
+//! rest is in this module: downloads that resume and are checked before they get a name, uploads by
+//! git-lfs, commits that are not made twice, reading back what was published, and errors that say
+//! what to do.
 
 mod cache;
 mod download;
@@ -31,9 +33,10 @@ pub use publish::{Publication, Published};
 pub use repo_id::RepoId;
 pub use token::Token;
 
-/// The Hub that is meant when none is named.
+/// The Hub's address if none is given.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
-/// The hosts of the public Hub, and of those that it sends downloads to, as a Content Security Policy writes them.
+/// Hosts of the public Hub, with those that it redirects downloads to, as written in a Content
+/// Security Policy.
 pub const PUBLIC_HOSTS: [&str; 3] = [
     DEFAULT_ENDPOINT,
     "https://*.huggingface.co",
@@ -41,16 +44,16 @@ pub const PUBLIC_HOSTS: [&str; 3] = [
 ];
 const USER_AGENT: &str = concat!("starsight/", env!("CARGO_PKG_VERSION"));
 
-/// What a transfer tells whoever watches it.
+/// An event of a transfer.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// Something that a user should know.
+    /// A message for the user.
     Note(&'a str),
-    /// Bytes moved so far, of how many.
+    /// Progress in bytes.
     Transfer {
-        /// Bytes moved so far, over all files.
+        /// Bytes transferred so far, over all files.
         done: u64,
-        /// Bytes in all.
+        /// Total number of bytes.
         total: u64,
     },
 }
@@ -58,24 +61,26 @@ pub enum Event<'a> {
 /// Receives the events of a transfer. It may be called from any thread, and must not block.
 pub type Report = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// How to reach a Hub. `Default` is the public Hub, no token, the usual cache.
+/// Settings of a connection to a Hub. `Default` is the public Hub without a token, and the usual
+/// cache.
 #[derive(Default)]
 pub struct Settings {
     /// The Hub's address; `None`: `HF_ENDPOINT`, or the public Hub.
     pub endpoint: Option<String>,
-    /// Who we are; see [`Token::find`].
+    /// The access token; see [`Token::find`].
     pub token: Option<Token>,
-    /// Where fetched files are kept; `None`: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or `~/.cache/huggingface/hub`.
+    /// Folder of the cache; `None`: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or
+    /// `~/.cache/huggingface/hub`.
     pub cache: Option<PathBuf>,
-    /// Use only what the cache holds, and no network.
+    /// Use only the cache, and no network.
     pub offline: bool,
-    /// How long to wait, and how often to ask again.
+    /// Timeouts and retries.
     pub patience: Patience,
-    /// Who watches.
+    /// Receives the events of transfers.
     pub report: Option<Report>,
 }
 
-/// A Hub, and who we are to it.
+/// A connection to a Hub.
 pub struct Hub {
     endpoint: String,
     token: Option<Token>,
@@ -86,10 +91,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The Hub at `endpoint` (see [`Settings::endpoint`]), offline when `HF_HUB_OFFLINE` says so.
+    /// The Hub at `endpoint` (see [`Settings::endpoint`]), offline if `HF_HUB_OFFLINE` is set.
     ///
     /// # Errors
-    /// When the address is not one of a Hub.
+    /// When the address cannot be that of a Hub.
     pub fn new(endpoint: Option<&str>, token: Option<Token>) -> Result<Hub> {
         let offline = std::env::var("HF_HUB_OFFLINE")
             .is_ok_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"));
@@ -101,10 +106,10 @@ impl Hub {
         })
     }
 
-    /// The Hub that `settings` describe.
+    /// The Hub of these `settings`.
     ///
     /// # Errors
-    /// When the address is not one of a Hub.
+    /// When the address cannot be that of a Hub.
     pub fn with(settings: Settings) -> Result<Hub> {
         let from_environment = || std::env::var("HF_ENDPOINT").ok().filter(|v| !v.is_empty());
         let endpoint = settings
@@ -114,7 +119,7 @@ impl Hub {
         let url = reqwest::Url::parse(&endpoint).with_context(|| {
             format!("the Hub's address {endpoint:?} is not a URL such as {DEFAULT_ENDPOINT}")
         })?;
-        // The address is printed in messages: it is no place for a password.
+        // Messages print the address, so it must not contain a password.
         ensure!(
             url.username().is_empty() && url.password().is_none(),
             "the Hub's address holds a user name or password: give a token by --token-file or HF_TOKEN"
@@ -135,7 +140,7 @@ impl Hub {
         })
     }
 
-    /// Lets `report` watch all transfers.
+    /// Sets the receiver of events.
     #[must_use]
     pub fn watched_by(mut self, report: Report) -> Hub {
         self.report = report;
@@ -155,7 +160,7 @@ impl Hub {
         (self.report)(Event::Note(text));
     }
 
-    /// hf-hub's client. It asks again by itself.
+    /// hf-hub's client, which retries by itself.
     fn client(&self) -> Result<HFClientSync> {
         let Patience {
             tries,
@@ -173,7 +178,7 @@ impl Hub {
             .user_agent(USER_AGENT)
             .retry_max_attempts(tries.saturating_sub(1) as usize)
             .retry_base_delay(wait / 4);
-        // Without a token hf-hub 1.0.0 looks for one itself, in the places where `Token::find` looked.
+        // Without a token hf-hub 1.0.0 looks for one itself, in the same places as `Token::find`.
         if let Some(token) = &self.token {
             builder = builder.token(token.secret());
         }

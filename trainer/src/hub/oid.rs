@@ -1,4 +1,4 @@
-//! The names that git gives to contents.
+//! git's object ids.
 
 use std::{fs::File, io::Read, path::Path};
 

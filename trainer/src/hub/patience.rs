@@ -1,19 +1,19 @@
-//! How long to wait for a Hub, and how often to ask again.
+//! Timeouts and retries.
 
 use std::{iter, thread, time::Duration};
 
 use super::{Hub, failure::Failure};
 
-/// How patient a transfer is.
+/// Timeouts and retries of a transfer.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// How often a request is made at most.
+    /// Largest number of attempts.
     pub tries: u32,
-    /// The wait before the second try. From then on it doubles.
+    /// Wait before the second attempt. It doubles with each further attempt.
     pub wait: Duration,
-    /// How long a connection may take to come about.
+    /// Longest time to establish a connection.
     pub connect: Duration,
-    /// How long nothing may move: no byte of an upload, no answer, or none of its bytes.
+    /// Longest time without progress: no byte of an upload, no answer, or no byte of the answer.
     pub stall: Duration,
 }
 
@@ -23,13 +23,13 @@ impl Default for Patience {
             tries: 5,
             wait: Duration::from_millis(500),
             connect: Duration::from_secs(15),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
         }
     }
 }
 
 impl Patience {
-    /// The waits between the tries.
+    /// The waits between attempts.
     pub(super) fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
         iter::successors(Some(self.wait), |wait| Some(*wait * 2))
             .take(self.tries.saturating_sub(1) as usize)
@@ -37,7 +37,7 @@ impl Patience {
 }
 
 impl Hub {
-    /// Asks what may be asked twice, again and again while the fault is one that may pass.
+    /// Repeats an idempotent request while it fails with a temporary failure.
     pub(super) fn retry<T>(
         &self,
         mut ask: impl FnMut() -> Result<T, Failure>,
@@ -51,7 +51,7 @@ impl Hub {
         ask()
     }
 
-    /// Waits before the next try, and says why.
+    /// Notes the failure, and waits before the next attempt.
     pub(super) fn wait_after(&self, failure: &Failure, wait: Duration) {
         self.note(&format!(
             "{}; trying again in {:.1} s",

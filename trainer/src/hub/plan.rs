@@ -1,4 +1,4 @@
-//! What publishing would do.
+//! Plans what publishing would do.
 
 use std::{collections::HashMap, fs::File, io::Read, path::Path};
 
@@ -16,84 +16,85 @@ use super::{
 use crate::model::verify;
 use crate::system::files::read;
 
-/// Above this size a file never goes into the commit itself.
+/// Files above this size never go into the commit itself.
 const LARGE: u64 = 10 << 20;
-/// How much of a file's beginning the Hub wants to see.
+/// Number of bytes from the beginning of a file that the Hub wants to see.
 const SAMPLE: u64 = 512;
 
-/// What publishing would do.
+/// The effects of publishing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The Hub's address.
     pub endpoint: String,
     /// The repository, `OWNER/NAME`.
     pub repository: String,
-    /// Whether it is there; else it is made.
+    /// Whether it exists; otherwise it is created.
     pub repository_exists: bool,
     /// The branch.
     pub revision: String,
-    /// Whether it is there; else it is made.
+    /// Whether it exists; otherwise it is created.
     pub revision_exists: bool,
-    /// The commit that ours would follow, where there is one.
+    /// The parent of the new commit, if there is one.
     pub parent: Option<String>,
     /// The files of the bundle.
     pub files: Vec<PlannedFile>,
-    /// The files that the Hub's own manifest lists and the bundle's does not: left there they would pass for the new version's, so the commit deletes them. What no manifest
-    /// lists is someone else's, and stays.
+    /// The files that the published manifest lists and the bundle's does not. The commit deletes
+    /// them, because they would seem to belong to the new version. Files that no manifest lists
+    /// belong to someone else and stay.
     pub stale: Vec<String>,
 }
 
-/// A file of the bundle, and what would become of it.
+/// A file of the bundle, and what would happen to it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedFile {
     /// Path, size and hash.
     #[serde(flatten)]
     pub entry: FileEntry,
-    /// How it compares with the Hub's.
+    /// How it compares with the Hub's file.
     pub state: State,
-    /// How it would travel, if it would.
+    /// How it would be uploaded, if it would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<Way>,
 }
 
-/// How a file compares with what the Hub has.
+/// How a file compares with the Hub's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// The Hub lacks it.
+    /// The Hub does not have it.
     New,
-    /// The Hub has another content.
+    /// The Hub has other content.
     Changed,
-    /// The Hub has it: it stays where it is.
+    /// The Hub has the same content, and nothing is uploaded.
     Same,
 }
 
-/// How a file travels.
+/// How a file is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// In the commit itself.
     Commit,
-    /// Ahead of the commit, by Xet.
+    /// Before the commit, by Xet.
     Xet,
-    /// Ahead of the commit, by git-lfs.
+    /// Before the commit, by git-lfs.
     Lfs,
-    /// Ahead of the commit, by Xet or git-lfs: the Hub says which when there is a repository.
+    /// Before the commit, by Xet or git-lfs: the Hub says which once the repository exists.
     Ahead,
 }
 
 impl Plan {
-    /// The files that would go.
+    /// The files that would be uploaded.
     pub fn going(&self) -> impl Iterator<Item = &PlannedFile> {
         self.files.iter().filter(|file| file.state != State::Same)
     }
 
-    /// How many bytes would go.
+    /// Number of bytes that would be uploaded.
     pub fn bytes(&self) -> u64 {
         self.going().map(|file| file.entry.size).sum()
     }
 
-    /// The paths that the commit is about: of the bundle's files, and of those that it deletes.
+    /// The paths in the commit: the bundle's files, and the files it deletes.
     pub(super) fn paths(&self) -> Vec<String> {
         self.files
             .iter()
@@ -105,10 +106,10 @@ impl Plan {
 }
 
 impl Hub {
-    /// What [`Hub::publish`] would do. Nothing is changed on the Hub.
+    /// Plans what [`Hub::publish`] would do. Nothing is changed on the Hub.
     ///
     /// # Errors
-    /// When the bundle is not what its manifest says, or the Hub refuses.
+    /// When the bundle differs from its manifest, or the Hub refuses.
     pub fn plan(&self, publication: &Publication<'_>) -> Result<Plan> {
         let Publication { bundle, repo, .. } = publication;
         ensure!(
@@ -123,7 +124,7 @@ impl Hub {
         Ok(plan)
     }
 
-    /// Holds the bundle's files to those of the Hub.
+    /// Compares the bundle's files with those on the Hub.
     fn compare(&self, publication: &Publication<'_>, entries: Vec<FileEntry>) -> Result<Plan> {
         let Publication {
             bundle,
@@ -150,7 +151,7 @@ impl Hub {
             );
         }
         let branch = if repository.is_some() {
-            found(self.head(&client, repo)).map_err(explain)?
+            found(Hub::head(&client, repo)).map_err(explain)?
         } else {
             None
         };
@@ -160,7 +161,7 @@ impl Hub {
             self.endpoint(),
             repo.revision()
         );
-        // A new branch starts where main is.
+        // A new branch starts at main.
         let parent = branch
             .clone()
             .or_else(|| repository.as_ref().and_then(|info| info.sha.clone()));
@@ -201,7 +202,7 @@ impl Hub {
         })
     }
 
-    /// What the manifest at `commit` lists, and the Hub has there, but for `paths`.
+    /// The files that the manifest at `commit` lists and the Hub has, except `paths`.
     fn stale(&self, repo: &RepoId, commit: &str, paths: &[String]) -> Result<Vec<String>, Failure> {
         let rest = Rest::new(self)?;
         let manifest = self.retry(|| {
@@ -229,7 +230,7 @@ impl Hub {
     }
 
     /// The commit at the tip of the branch.
-    pub(super) fn head(&self, client: &HFClientSync, repo: &RepoId) -> Result<String, Failure> {
+    pub(super) fn head(client: &HFClientSync, repo: &RepoId) -> Result<String, Failure> {
         let info = client
             .model(&repo.owner, &repo.name)
             .info()
@@ -239,7 +240,8 @@ impl Hub {
             .ok_or_else(|| Failure::Answer(format!("no commit for {}", repo.revision())))
     }
 
-    /// Asks the Hub how it wants the files that go. Where there is no repository yet, it cannot be asked: sizes say what is likely.
+    /// Asks the Hub how to upload the files. A repository that does not exist yet cannot be asked;
+    /// then the size decides what is likely.
     pub(super) fn choose_ways(
         &self,
         plan: &mut Plan,
@@ -256,7 +258,7 @@ impl Hub {
                     Way::Ahead
                 } else {
                     Way::Commit
-                })
+                });
             });
             return Ok(());
         }
@@ -285,14 +287,14 @@ impl Hub {
     }
 }
 
-/// By path, how the files that go travel.
+/// For each path, how the file is uploaded.
 fn ways(
     rest: &Rest<'_>,
     repo: &RepoId,
     modes: &HashMap<String, UploadMode>,
     plan: &Plan,
 ) -> Result<HashMap<String, Way>, Failure> {
-    // git-lfs has no empty files.
+    // git-lfs does not store empty files.
     let ahead =
         |entry: &FileEntry| entry.size > 0 && modes.get(&entry.path) == Some(&UploadMode::Lfs);
     if let Some(file) = plan
@@ -326,7 +328,7 @@ fn ways(
         .collect())
 }
 
-/// What is there, if the Hub does not say that there is nothing.
+/// Turns the status 404 into `None`.
 fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
         Err(Failure::Status { code: 404, .. }) => Ok(None),
@@ -334,7 +336,7 @@ fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     }
 }
 
-/// How a file of the bundle compares with what the Hub lists.
+/// Compares a file of the bundle with the Hub's listing.
 pub(super) fn state_of(bundle: &Path, entry: &FileEntry, listed: &[RemoteFile]) -> Result<State> {
     match listed.iter().find(|there| there.path == entry.path) {
         None => Ok(State::New),

@@ -1,4 +1,4 @@
-//! From a bundle to the Hub, in one commit.
+//! Publishes a bundle to the Hub in one commit.
 
 use std::{
     collections::HashSet,
@@ -24,7 +24,8 @@ use super::{
 };
 use crate::system::files::read;
 
-/// How many answers' worth of time a commit may take: the Hub checks and stores all of it before it answers.
+/// Timeout of a commit, as a multiple of that of other answers: the Hub checks and stores
+/// everything before it answers.
 const COMMIT: u32 = 3;
 
 /// What to publish, and where.
@@ -32,42 +33,44 @@ const COMMIT: u32 = 3;
 pub struct Publication<'a> {
     /// The bundle's folder.
     pub bundle: &'a Path,
-    /// The repository, made when it does not exist; likewise its branch.
+    /// The repository and branch; created if they do not exist.
     pub repo: &'a RepoId,
-    /// Whether a new repository is private. One that exists must be.
+    /// Whether a new repository is private. An existing one must then be private too.
     pub private: bool,
-    /// What the commit is called.
+    /// Commit message.
     pub message: &'a str,
-    /// Propose the commit instead of putting it on the branch.
+    /// Propose the commit in a pull request.
     pub pull_request: bool,
 }
 
-/// What was published.
+/// The result of publishing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Published {
-    /// The commit; where nothing had changed, the one that was there.
+    /// The new commit, or the existing one if nothing had changed.
     pub commit: String,
-    /// Where to look at the model.
+    /// Address of the model's page.
     pub url: String,
-    /// How many files went.
+    /// Number of uploaded files.
     pub files: usize,
-    /// How many bytes these have.
+    /// Number of uploaded bytes.
     pub bytes: u64,
-    /// The files of the former version that the bundle has no more, and the Hub neither.
+    /// Files of the previous version that were deleted because the bundle no longer has them.
     pub deleted: Vec<String>,
-    /// Where the commit is proposed, if it is.
+    /// Address of the pull request, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<String>,
 }
 
 impl Hub {
-    /// Publishes a bundle: what the Hub lacks of it goes there in one commit that follows the one at the tip of the branch, or not at all. Afterwards all files' sizes and
-    /// hashes are read back and compared. What the Hub has already stays where it is; a bundle that it has whole makes no commit. Files of the version before that the bundle has
-    /// no more go with the commit.
+    /// Publishes a bundle. Files that the Hub lacks are added in one commit on top of the branch,
+    /// or not at all. Files that the Hub has are not sent again, and if it has all of them no
+    /// commit is made. The same commit deletes files of the previous version that the bundle no
+    /// longer has. Afterwards the sizes and hashes of all files are read back and compared.
     ///
     /// # Errors
-    /// When the bundle is not what its manifest says, the Hub does not take it, or someone else committed meanwhile. The Hub then holds what it held before, but for a repository or a
-    /// branch that was made for the bundle: the error names it.
+    /// When the bundle differs from its manifest, the Hub refuses, or someone else committed
+    /// meanwhile. The Hub's content is then unchanged, except for a repository or branch that was
+    /// created for the bundle; the error names it.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Published> {
         let Publication {
             repo, pull_request, ..
@@ -96,7 +99,7 @@ impl Hub {
         let commit = self
             .make_room(&mut plan, publication, &mut made)
             .and_then(|()| match &plan.parent {
-                // A new branch that starts with all of it.
+                // A new branch that already has all files.
                 Some(parent) if plan.going().count() == 0 => Ok(parent.clone()),
                 _ => Commit {
                     hub: self,
@@ -133,7 +136,8 @@ impl Hub {
         })
     }
 
-    /// Makes the repository and the branch that the plan lacks, adds them to `made`, and asks how the files shall travel there.
+    /// Creates the repository and the branch if necessary, adds them to `made`, and asks how to
+    /// upload the files there.
     fn make_room(
         &self,
         plan: &mut Plan,
@@ -171,16 +175,16 @@ impl Hub {
                 .send()
                 .map_err(Failure::from)
             {
-                // It is there since we looked, or since a first try whose answer was lost.
-                Ok(_) | Err(Failure::Status { code: 409, .. }) => {
-                    made.push(format!("the branch {}", repo.revision()))
+                // 409: it was created since the check, or by a first attempt whose answer was lost.
+                Ok(()) | Err(Failure::Status { code: 409, .. }) => {
+                    made.push(format!("the branch {}", repo.revision()));
                 }
                 Err(failure) => return Err(explain(failure)),
             }
         }
-        let head = self.head(&client, repo).map_err(explain)?;
+        let head = Hub::head(&client, repo).map_err(explain)?;
         if plan.parent.as_ref().is_some_and(|parent| *parent != head) {
-            // It holds something else than what the plan was made for.
+            // The branch differs from what the plan was made for.
             *plan = self.plan(publication)?;
             return Ok(());
         }
@@ -266,8 +270,10 @@ struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Uploads what goes ahead of the commit, then makes it. An answer that was lost makes no second commit: before it is sent again, the Hub is asked whether it is there, and the commit that
-    /// it follows would hold it off. A proposal follows any, so it is not sent again at all.
+    /// Uploads the large files, then commits. A lost answer must not lead to a second commit:
+    /// before another attempt the Hub is asked whether the commit exists, and a second one would
+    /// fail because its parent is no longer the tip. A pull request has no such protection, so it
+    /// is not sent again.
     fn make(&self) -> Result<String, Failure> {
         let lines = self.lines()?;
         self.upload()?;
@@ -296,7 +302,7 @@ impl Commit<'_> {
             match self.landed(&proposals) {
                 Ok(Some(commit)) => return Ok(commit),
                 Ok(None) if failure.may_pass() => {}
-                // Whether it is there is not known, or it was refused.
+                // Refused, or it is unknown whether the commit exists.
                 _ => return Err(failure),
             }
             match waits.next() {
@@ -306,7 +312,7 @@ impl Commit<'_> {
         }
     }
 
-    /// The commit of a proposal whose answer was lost, if the Hub comes to list it.
+    /// Waits for the Hub to list a pull request whose answer was lost, and returns its commit.
     fn find_proposal(
         &self,
         proposals: &HashSet<String>,
@@ -336,7 +342,7 @@ impl Commit<'_> {
         )))
     }
 
-    /// Sends the large files.
+    /// Uploads the large files.
     fn upload(&self) -> Result<(), Failure> {
         let Publication { bundle, repo, .. } = *self.publication;
         let going_by = |way: Way| self.plan.going().filter(move |file| file.way == Some(way));
@@ -358,7 +364,8 @@ impl Commit<'_> {
             .try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
     }
 
-    /// The commit as lines of JSON: a header, then a line for each file. Small files are in it, large ones are named.
+    /// The commit as lines of JSON: a header, then a line for each file. Small files are included,
+    /// large ones referenced.
     fn lines(&self) -> Result<Vec<u8>> {
         let Publication {
             bundle, message, ..
@@ -409,12 +416,12 @@ impl Commit<'_> {
             .collect())
     }
 
-    /// Our commit, if the Hub has it: a new tip that holds all files as they are here.
+    /// Our commit, if the Hub has it: a new tip with the bundle's files.
     fn landed(&self, proposals: &HashSet<String>) -> Result<Option<String>, Failure> {
         let repo = self.publication.repo;
         let tips: Vec<String> = match self.publication.pull_request {
             true => self.tips()?.difference(proposals).cloned().collect(),
-            false => Some(self.hub.head(self.client, repo)?)
+            false => Some(Hub::head(self.client, repo)?)
                 .filter(|head| self.plan.parent.as_ref() != Some(head))
                 .into_iter()
                 .collect(),

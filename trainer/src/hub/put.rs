@@ -1,4 +1,4 @@
-//! A piece of a file to an address that the Hub named.
+//! Uploads a piece of a file to an address that the Hub gave.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use tokio::{runtime, time::sleep};
 
 use super::{Hub, USER_AGENT, failure::Failure, meter::Meter, rest::Action};
 
-/// What is read at once.
+/// Bytes read at once.
 const BLOCK: u64 = 64 << 10;
 
 /// A piece of a file.
@@ -28,9 +28,11 @@ pub(super) struct Piece<'a> {
 }
 
 impl Hub {
-    /// Sends a piece. The address may be another host's: our token does not go there. Returns the tag that it gives the content.
+    /// Uploads a piece and returns the entity tag of the answer. The address may be on another
+    /// host, so our token is not sent.
     ///
-    /// Not by reqwest's blocking client: that one does not hear a refusal that comes before all is sent, nor notice that nothing moves.
+    /// It does not use reqwest's blocking client, which neither notices a refusal before everything
+    /// is sent nor a transfer that stalls.
     pub(super) fn put(
         &self,
         piece: &Piece<'_>,
@@ -43,7 +45,7 @@ impl Hub {
             .user_agent(USER_AGENT)
             .connect_timeout(self.patience.connect)
             .build()?;
-        // The length said here keeps the body from going in chunks of unknown number, which stores refuse.
+        // With a known length the body is not sent in chunked encoding, which object stores refuse.
         let mut request = http
             .put(&to.href)
             .header(header::CONTENT_LENGTH, piece.size)
@@ -66,7 +68,7 @@ impl Hub {
                 .get(header::ETAG)
                 .and_then(|tag| tag.to_str().ok())
                 .map(str::to_owned);
-            // An answer that breaks off is none.
+            // A broken answer counts as a failure.
             response.bytes().await?;
             Ok(tag)
         };
@@ -97,7 +99,7 @@ impl Hub {
 }
 
 impl Piece<'_> {
-    /// The piece block by block, counted as it goes.
+    /// The piece as a stream of blocks, counted as they are read.
     fn body(&self, sent: &Arc<AtomicU64>, meter: &Meter) -> Result<Body> {
         let reading = || format!("reading {}", self.path.display());
         let mut file = File::open(self.path).with_context(reading)?;

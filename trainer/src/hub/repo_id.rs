@@ -24,7 +24,7 @@ impl RepoId {
     /// The repository at a branch, tag or commit.
     ///
     /// # Errors
-    /// When `revision` can be none.
+    /// When `revision` is not a valid name.
     pub fn at(&self, revision: &str) -> Result<RepoId> {
         let plain = revision
             .chars()
@@ -43,7 +43,7 @@ impl RepoId {
         })
     }
 
-    /// The revision, `main` when none was named.
+    /// The revision, `main` by default.
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
@@ -61,7 +61,8 @@ impl FromStr for RepoId {
             bail!("{text:?} is not a repository on the Hub: wanted OWNER/NAME or OWNER/NAME@REV");
         };
         for part in [owner, name] {
-            // The Hub's own rules. They also keep `..` and the cache's separator `--` out of its folder names.
+            // The Hub's own rules. They also keep `..` and the cache's separator `--` out of its
+            // folder names.
             let letters = part
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));

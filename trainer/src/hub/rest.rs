@@ -1,4 +1,4 @@
-//! The requests that hf-hub does not make, or whose answers it does not hand on.
+//! Requests that hf-hub does not offer, or whose answers it does not return.
 
 use std::{collections::HashMap, fmt, path::Path, time::Duration};
 
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use super::{Hub, RepoId, USER_AGENT, failure::Failure, oid::git_oid};
 use crate::model::verify;
 
-/// What git-lfs calls its JSON.
+/// Content type of git-lfs.
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
-/// How many paths are asked for at once.
+/// Number of paths in one request.
 const PATHS: usize = 500;
-/// What stays as it is within a part of an address.
+/// Characters that are not encoded in a part of a URL.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -35,7 +35,7 @@ pub(super) enum RepoKind {
 }
 
 impl RepoKind {
-    /// As the API's addresses and the cache's folders name it.
+    /// The name in API addresses and cache folders.
     pub(super) fn plural(self) -> &'static str {
         match self {
             RepoKind::Model => "models",
@@ -43,7 +43,7 @@ impl RepoKind {
         }
     }
 
-    /// What stands before a repository's name in other addresses.
+    /// Prefix of a repository's name in other addresses.
     fn prefix(self) -> &'static str {
         match self {
             RepoKind::Model => "",
@@ -62,9 +62,9 @@ pub(super) struct Rest<'a> {
 pub(super) struct RemoteFile {
     pub path: String,
     pub size: u64,
-    /// git's name for it; for a large file that of its pointer.
+    /// git's object id; for a large file that of its pointer.
     oid: String,
-    /// Of large files only. (hf-hub looks for the hash under another name, and finds none.)
+    /// Only for large files. (hf-hub looks for the hash under another key, and does not find it.)
     lfs: Option<Lfs>,
 }
 
@@ -75,7 +75,8 @@ struct Lfs {
 }
 
 impl RemoteFile {
-    /// What the content is known by: its SHA-256 for a large file, else git's name for it. The cache names its blobs so.
+    /// The content's identifier, which is also the name of its blob in the cache: its SHA-256 for a
+    /// large file, else git's object id.
     pub(super) fn etag(&self) -> &str {
         self.lfs.as_ref().map_or(&self.oid, |lfs| &lfs.oid)
     }
@@ -103,7 +104,7 @@ impl RemoteFile {
     }
 }
 
-/// Between a file here and the one that the Hub lists.
+/// Difference between a local file and the Hub's listing.
 pub(super) struct Difference {
     here: String,
     there: String,
@@ -115,30 +116,30 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How a Hub wants a file.
+/// How the Hub wants a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum UploadMode {
-    /// Apart from git.
+    /// Stored apart from git.
     Lfs,
     /// In the commit itself.
     Regular,
 }
 
-/// What the Hub says to large files that shall come.
+/// The Hub's answer to a request to upload large files.
 #[derive(Debug, Deserialize)]
 pub(super) struct Batch {
-    /// How it wants them: `basic` unless given.
+    /// The transfer method; `basic` by default.
     pub transfer: Option<String>,
     #[serde(default)]
     pub objects: Vec<Object>,
 }
 
-/// A large file, and where it goes.
+/// A large file and its upload address.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Object {
     error: Option<ObjectError>,
-    /// None: the Hub has it.
+    /// `None`: the Hub has the file.
     pub actions: Option<Actions>,
 }
 
@@ -148,7 +149,7 @@ struct ObjectError {
     message: String,
 }
 
-/// What to do with a large file.
+/// Actions for a large file.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Actions {
     pub upload: Option<Action>,
@@ -159,18 +160,18 @@ pub(super) struct Actions {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Action {
     pub href: String,
-    /// Not only headers: the Hub puts the parts' addresses here too, under their numbers, and their size.
+    /// Besides headers, the Hub lists here the addresses of the parts, by number, and their size.
     #[serde(default)]
     pub header: HashMap<String, Value>,
 }
 
-/// The store that files go to by Xet, and what opens it.
+/// The store for uploads by Xet, and access to it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct XetStore {
     pub cas_url: String,
     pub access_token: String,
-    /// Until when, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub exp: u64,
 }
 
@@ -195,7 +196,7 @@ impl<'a> Rest<'a> {
         )
     }
 
-    /// What the Hub knows of `paths` at a commit. Paths that it does not have are left out.
+    /// The Hub's entries for `paths` at a commit. Missing paths are left out.
     pub(super) fn paths_info(
         &self,
         kind: RepoKind,
@@ -216,7 +217,7 @@ impl<'a> Rest<'a> {
             .concat())
     }
 
-    /// Asks how the Hub wants files: `(path, size, beginning)`.
+    /// Asks how to upload files: `(path, size, beginning)`.
     pub(super) fn preupload(
         &self,
         repo: &RepoId,
@@ -245,7 +246,7 @@ impl<'a> Rest<'a> {
             .collect())
     }
 
-    /// Asks where large files go: `(SHA-256, size)`.
+    /// Asks where to upload large files: `(SHA-256, size)`.
     pub(super) fn batch(
         &self,
         repo: &RepoId,
@@ -285,14 +286,14 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// Where files go by Xet, and the address that says so.
+    /// The store for uploads by Xet, and the address that gave it.
     pub(super) fn xet_store(&self, repo: &RepoId) -> Result<(String, XetStore), Failure> {
         let url = self.api(RepoKind::Model, repo, "xet-write-token", repo.revision());
         let store = self.hub.retry(|| self.json(self.http.get(&url)))?;
         Ok((url, store))
     }
 
-    /// Says that all parts of a large file are there.
+    /// Reports that all parts of a large file are uploaded.
     pub(super) fn complete(&self, url: &str, oid: &str, tags: &[String]) -> Result<(), Failure> {
         let parts: Vec<_> = tags
             .iter()
@@ -302,7 +303,7 @@ impl<'a> Rest<'a> {
         self.post_lfs(url, &json!({ "oid": oid, "parts": parts }))
     }
 
-    /// Asks whether a large file arrived.
+    /// Asks the Hub to verify a large file.
     pub(super) fn verify(&self, url: &str, oid: &str, size: u64) -> Result<(), Failure> {
         self.post_lfs(url, &json!({ "oid": oid, "size": size }))
     }
@@ -317,15 +318,16 @@ impl<'a> Rest<'a> {
             let response = if self.is_hubs(url) {
                 self.send(request)
             } else {
-                self.answer(request)
+                Self::answer(request)
             }?;
-            // An answer that breaks off is none.
+            // A broken answer counts as a failure.
             Ok(response.bytes()?)
         })?;
         Ok(())
     }
 
-    /// Makes a commit of lines of JSON, and returns its id. Whether one that failed may be sent again is the caller's to find out.
+    /// Makes a commit from lines of JSON, and returns its id. The caller must find out whether a
+    /// failed one may be sent again.
     pub(super) fn commit(
         &self,
         repo: &RepoId,
@@ -352,7 +354,8 @@ impl<'a> Rest<'a> {
         Ok(self.json::<Made>(request)?.commit_oid)
     }
 
-    /// The content of a file at a commit, from byte `from` on where the server can: its answer's status says whether it did. A large file comes from another host.
+    /// The content of a file at a commit, from byte `from` on if the server supports ranges: the
+    /// answer's status shows it. Large files come from another host.
     pub(super) fn content(
         &self,
         kind: RepoKind,
@@ -378,15 +381,16 @@ impl<'a> Rest<'a> {
         Ok(self.send(request)?.json()?)
     }
 
-    /// Sends a request to the Hub itself, with our token. reqwest drops it where a redirect leads to another host.
+    /// Sends a request to the Hub itself, with our token. reqwest removes the token when redirected
+    /// to another host.
     fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        self.answer(match &self.hub.token {
+        Self::answer(match &self.hub.token {
             Some(token) => request.bearer_auth(token.secret()),
             None => request,
         })
     }
 
-    fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    fn answer(request: RequestBuilder) -> Result<Response, Failure> {
         #[derive(Deserialize)]
         struct Refusal {
             error: String,
@@ -402,14 +406,14 @@ impl<'a> Rest<'a> {
         })
     }
 
-    /// Whether an address is the Hub's own.
+    /// Whether a URL is on the Hub's own host.
     fn is_hubs(&self, url: &str) -> bool {
         let origin = |url: &str| Url::parse(url).map(|url| url.origin());
         matches!((origin(url), origin(self.hub.endpoint())), (Ok(there), Ok(hub)) if there == hub)
     }
 }
 
-/// A branch or a name as a part of an address.
+/// Percent-encodes a branch or file name for a URL.
 fn encoded(part: &str) -> String {
     utf8_percent_encode(part, PLAIN).to_string()
 }

@@ -1,15 +1,15 @@
-//! The token by which the Hub knows us.
+//! The Hub's access token.
 
 use std::{fmt, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-/// An access token. It shows itself nowhere: not in `Debug`, and it is sent in a header, never in an address.
+/// An access token. It is hidden in `Debug`, and sent only in a header, never in an address.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Takes a token as it stands in a file or a variable. `origin` is what an error names.
+    /// Takes a token from a file or a variable; `origin` names it in errors.
     ///
     /// # Errors
     /// When the text cannot be a token.
@@ -26,7 +26,7 @@ impl Token {
     /// Reads the token in the file at `path`.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds none.
+    /// When the file cannot be read, or contains no token.
     pub fn from_file(path: &Path) -> Result<Token> {
         let origin = format!("token file {}", path.display());
         Token::new(
@@ -35,11 +35,12 @@ impl Token {
         )
     }
 
-    /// The token to use: that in `file` (`--token-file`), in `HF_TOKEN`, or in the file that `hf auth login` leaves (`HF_TOKEN_PATH`, or `token` in `HF_HOME`).
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` leaves only `file`.
+    /// Finds the token: in `file` (`--token-file`), in `HF_TOKEN`, or in the file that `hf auth
+    /// login` writes (`HF_TOKEN_PATH`, or `token` in `HF_HOME`). With
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` only `file` is used.
     ///
     /// # Errors
-    /// When the place that comes first holds something that cannot be a token.
+    /// When the first place with a value contains something that cannot be a token.
     pub fn find(file: Option<&Path>) -> Result<Option<Token>> {
         Token::find_in(
             file,
@@ -67,7 +68,7 @@ impl Token {
             return Token::new(&token, "HF_TOKEN").map(Some);
         }
         let file = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), Into::into);
-        // Whoever logged out may have left an empty file behind.
+        // Logging out may leave an empty file.
         match std::fs::read_to_string(&file) {
             Ok(text) if !text.trim().is_empty() => {
                 Token::new(&text, &format!("token file {}", file.display())).map(Some)

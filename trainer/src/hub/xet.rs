@@ -1,6 +1,8 @@
-//! Large files to the Hub by Xet, ahead of the commit: cut into chunks, of which the store gets those that it lacks.
+//! Uploads large files to the Hub by Xet before the commit: files are cut into chunks, and only
+//! missing chunks are sent.
 //!
-//! By hf-xet itself and not by hf-hub's commit, which asks the Hub once more whether it takes Xet, and puts large files into the commit should the answer have changed.
+//! This uses hf-xet directly. hf-hub's commit asks the Hub again whether it takes Xet, and puts
+//! large files into the commit if the answer has changed.
 
 use std::{path::PathBuf, thread, time::Duration};
 
@@ -12,11 +14,11 @@ use xet::{
 
 use super::{Hub, RepoId, failure::Failure, meter::Meter, rest::Rest};
 
-/// Time between two looks at how far an upload is.
+/// Time between two reports of progress.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Hub {
-    /// Sends files. What arrived of a try that failed is not sent again.
+    /// Uploads files. Content that arrived in a failed attempt is not sent again.
     pub(super) fn send_by_xet(
         &self,
         rest: &Rest<'_>,
@@ -57,7 +59,7 @@ impl Hub {
     }
 }
 
-/// Waits until all is there, and tells how far it is meanwhile.
+/// Waits for the end of the upload, and reports its progress.
 fn finish(upload: &XetUploadCommit, meter: &Meter) -> Result<(), Failure> {
     let outcome = thread::scope(|scope| {
         let finishing = scope.spawn(|| upload.commit_blocking());

@@ -1,4 +1,4 @@
-//! A model to start from: a folder in Hugging Face's layout, with or without a head.
+//! A base model: a folder in Hugging Face's layout, with or without a head.
 
 use std::path::Path;
 
@@ -22,17 +22,19 @@ pub struct BaseModel {
     pub tokenizer_config: Map<String, Value>,
     /// Encoder and head.
     pub weights: Weights,
-    /// The tensors of the head that the folder does not hold, drawn afresh.
+    /// Tensors of the head that the folder lacks, and that were initialised at random.
     pub fresh: Vec<String>,
-    /// The licence that its model card names, if it has one.
+    /// The licence stated on its model card, if there is one.
     pub license: Option<String>,
 }
 
 impl BaseModel {
-    /// Reads the model in `dir`. A head that it lacks is drawn from `seed`. Texts are cut to `max_length` tokens, or to what the model itself asks for.
+    /// Reads the model in `dir`. A missing head is initialised from `seed`. Texts are cut to
+    /// `max_length` tokens, by default the model's own maximum.
     ///
     /// # Errors
-    /// When a file is missing or broken, or a tensor of the encoder is missing or misshapen.
+    /// When a file is missing or broken, or a tensor of the encoder is missing or has the wrong
+    /// shape.
     pub fn read(dir: &Path, max_length: Option<usize>, seed: u64) -> Result<BaseModel> {
         let in_dir = || format!("in {}", dir.display());
         let path = |name: &str| dir.join(name);
@@ -55,7 +57,8 @@ impl BaseModel {
                 })?,
             false => Map::new(),
         };
-        // As transformers: tokenizer_config.json decides how long a text may be, whatever truncation tokenizer.json carries.
+        // As in transformers: tokenizer_config.json sets the maximum length, whatever truncation
+        // tokenizer.json has.
         let own = settings
             .get("model_max_length")
             .and_then(Value::as_f64)
@@ -106,9 +109,9 @@ impl BaseModel {
 
         let mut weights = load::weights(&read_weights(dir)?, &config).with_context(in_dir)?;
         let fresh = weights.fill_head(&config, seed)?;
-        // Names what else is missing, before any work starts.
+        // Reports other missing tensors before any work starts.
         Fused::new(&config, &weights).with_context(in_dir)?;
-        // A card is for people: one that cannot be read is none.
+        // An unreadable card counts as no card.
         let license = std::fs::read_to_string(dir.join(bundle::CARD))
             .ok()
             .and_then(|card| license(&card));
@@ -123,10 +126,11 @@ impl BaseModel {
     }
 }
 
-/// The file of the weights of the model in `dir`, for [`load::weights`]: those in floating point, or, in a bundle without them, the integers.
+/// Reads the weights file of the model in `dir`, for [`load::weights`]: the floating-point weights,
+/// or the int8 weights of a bundle without them.
 ///
 /// # Errors
-/// When there is neither, or it cannot be read.
+/// When there is neither, or the file cannot be read.
 pub fn read_weights(dir: &Path) -> Result<Vec<u8>> {
     let path = [bundle::WEIGHTS, bundle::INT8_WEIGHTS]
         .map(|name| dir.join(name))
@@ -142,10 +146,10 @@ pub fn read_weights(dir: &Path) -> Result<Vec<u8>> {
     files::read(&path)
 }
 
-/// PyTorch's own file of weights, which candle's engine reads.
+/// PyTorch's weights file, which candle's engine can read.
 pub const PICKLED: &str = "pytorch_model.bin";
 
-/// The licence that a model card names in its front matter.
+/// The licence in the front matter of a model card.
 pub fn license(card: &str) -> Option<String> {
     let (front_matter, _) = card.strip_prefix("---\n")?.split_once("\n---")?;
     let value = front_matter
@@ -155,8 +159,9 @@ pub fn license(card: &str) -> Option<String> {
     (!plain.is_empty()).then(|| plain.to_owned())
 }
 
-/// Adds what transformers needs to rebuild the tokeniser and the folder does not say. transformers 5 rebuilds it from these settings and passes over tokenizer.json's
-/// normaliser, so the two must agree.
+/// Adds settings that transformers needs to rebuild the tokeniser and the folder lacks.
+/// transformers 5 rebuilds it from these settings and ignores the normaliser of tokenizer.json, so
+/// the two must agree.
 fn complete_settings(
     settings: &mut Map<String, Value>,
     config: &EncoderConfig,

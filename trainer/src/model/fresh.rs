@@ -1,4 +1,4 @@
-//! A small encoder from scratch, with a vocabulary of its own.
+//! A new small encoder with its own vocabulary.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::model::pieces::{self, Pieces};
 use crate::model::{inherit, wordpiece};
 use crate::system::files;
 
-/// The shape of a fresh DistilBERT.
+/// Shape of a new DistilBERT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
 #[serde(rename_all = "kebab-case")]
 pub struct Shape {
@@ -25,27 +25,27 @@ pub struct Shape {
     /// Width of a token's vector
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(8..=4096))]
     pub hidden: u16,
-    /// Attention heads; they divide the width
+    /// Attention heads; their number must divide the width
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub heads: u16,
-    /// Pieces in the vocabulary at most
+    /// Largest number of pieces in the vocabulary
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..=200_000))]
     pub vocab_size: u32,
 }
 
-/// The longest review in tokens, unless told otherwise.
+/// Default maximum length of a review, in tokens.
 pub const MAX_LENGTH: usize = 128;
 
-/// The tokeniser of a fresh model.
+/// The tokeniser of a new model.
 pub struct FreshTokenizer {
     json: String,
-    /// The special pieces, as `tokenizer_config.json` names them.
+    /// The special tokens, under their keys in `tokenizer_config.json`.
     settings: Map<String, Value>,
     padding: &'static str,
 }
 
 impl FreshTokenizer {
-    /// A cased WordPiece vocabulary learned from `texts`.
+    /// Learns a cased WordPiece vocabulary from `texts`.
     ///
     /// # Errors
     /// When the texts give no vocabulary.
@@ -63,10 +63,11 @@ impl FreshTokenizer {
         })
     }
 
-    /// The pieces of the Unigram tokeniser of `parent` that `texts` use most, by their weights.
+    /// Takes the pieces of the Unigram tokeniser of `parent` that `texts`, with their weights, use
+    /// most.
     ///
     /// # Errors
-    /// When its tokeniser is another, `size` is too small, or someone interrupts.
+    /// When the parent's tokeniser is not Unigram, `size` is too small, or the user interrupts.
     pub fn of_parent(
         parent: &BaseModel,
         texts: &[(&str, f64)],
@@ -99,11 +100,13 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// Writes a fresh model of `shape` to the folder `out`, for reviews of up to `max_length` tokens, its weights drawn from `seed`: what `train` then starts from. What its pieces mean it has
-/// from the model `parent`, if there is one. Returns its size in weights and pieces.
+/// Writes a new model of `shape` to the folder `out`, as a base model for training, for reviews of
+/// up to `max_length` tokens. Its weights are drawn from `seed`; with a `parent`, its embeddings
+/// start from the parent's. Returns the number of weights and of pieces.
 ///
 /// # Errors
-/// When the heads do not divide the width, the folder holds a model already, or cannot be written.
+/// When the number of heads does not divide the width, or the folder already holds a model or
+/// cannot be written.
 pub fn write(
     tokenizer: FreshTokenizer,
     shape: &Shape,
@@ -168,7 +171,7 @@ pub fn write(
             serde_json::to_vec_pretty(&settings)?,
         ),
         (bundle::VOCAB, vocab.into_bytes()),
-        // Last: by it a folder is known to hold a model.
+        // Last, because this file marks the folder as a model.
         (bundle::CONFIG, config.to_json().into_bytes()),
     ] {
         files::write_bytes(&out.join(name), &bytes).context("writing a fresh model")?;

@@ -1,5 +1,7 @@
-//! Words that a student has from its teacher: each piece of the new vocabulary begins as the mean of what the teacher's own pieces of it mean. (Gee, Zugarini, Rigutini and Torroni, "Fast
-//! Vocabulary Transfer for Language Model Compression", EMNLP 2022.) A narrower student takes the directions in which they differ most: their principal components.
+//! Initialises a student's embeddings from its teacher: each piece of the new vocabulary starts as
+//! the mean of the embeddings of the teacher's pieces for it (Gee, Zugarini, Rigutini and Torroni,
+//! "Fast Vocabulary Transfer for Language Model Compression", EMNLP 2022). A narrower student takes
+//! the principal components, the directions of largest variance.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -7,13 +9,15 @@ use starsight_model::weights::word_table;
 
 use crate::model::base::BaseModel;
 
-/// Steps of the orthogonal iteration: enough for components that differ by a few per cent; those that are more alike may be turned into each other, which loses nothing.
+/// Steps of the orthogonal iteration: enough for components whose variances differ by a few per
+/// cent. Components that are closer may be rotated into each other, which loses nothing.
 const STEPS: usize = 30;
 
-/// The rows of an embedding table `width` wide for the pieces of `vocabulary`, as the model `parent` knows them, with at most the parent's own width; none for what it does not know.
+/// Embeddings of width `width` for the pieces of `vocabulary`, from the model `parent`; at most as
+/// wide as the parent's own. `None` for pieces that the parent does not know.
 ///
 /// # Errors
-/// When its table cannot be read, or its tokeniser fails.
+/// When the parent's table cannot be read, or its tokeniser fails.
 pub fn words(
     parent: &BaseModel,
     vocabulary: &[String],
@@ -50,7 +54,7 @@ pub fn words(
             rows.iter().for_each(|row| {
                 mean.iter_mut()
                     .zip(*row)
-                    .for_each(|(sum, x)| *sum += f64::from(*x))
+                    .for_each(|(sum, x)| *sum += f64::from(*x));
             });
             mean.iter_mut().for_each(|x| *x /= rows.len() as f64);
             mean
@@ -83,29 +87,30 @@ fn is_byte(piece: &str) -> bool {
         .is_some_and(|digits| digits.len() == 2)
 }
 
-/// Takes their mean from the rows.
+/// Subtracts the mean from the rows.
 fn centre(rows: &mut [Option<Vec<f64>>], own: usize) {
     let count = rows.iter().flatten().count().max(1) as f64;
     let mut mean = vec![0f64; own];
     rows.iter().flatten().for_each(|row| {
         mean.iter_mut()
             .zip(row)
-            .for_each(|(sum, x)| *sum += x / count)
+            .for_each(|(sum, x)| *sum += x / count);
     });
     rows.iter_mut()
         .flatten()
         .for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
 }
 
-/// The first `count` principal components of centred `rows`, each of length one and at right angles to the others, the last of them nought where the rows have not so many: orthogonal
-/// iteration on their covariance (Golub and Van Loan, "Matrix Computations", 8.2.4).
+/// The first `count` principal components of centred `rows`: unit vectors, orthogonal to each
+/// other, with zero vectors at the end if the rows have fewer. Computed by orthogonal iteration on
+/// the covariance (Golub and Van Loan, "Matrix Computations", 8.2.4).
 fn components(rows: &[&Vec<f64>], own: usize, count: usize) -> Vec<Vec<f64>> {
     let mut covariance = vec![vec![0f64; own]; own];
     covariance.par_iter_mut().enumerate().for_each(|(i, sums)| {
         rows.iter().for_each(|row| {
             sums.iter_mut()
                 .zip(*row)
-                .for_each(|(sum, y)| *sum += row[i] * y)
+                .for_each(|(sum, y)| *sum += row[i] * y);
         });
     });
     let turned = |axis: &Vec<f64>| covariance.iter().map(|row| dot(row, axis)).collect();
@@ -122,12 +127,13 @@ fn components(rows: &[&Vec<f64>], own: usize, count: usize) -> Vec<Vec<f64>> {
     axes
 }
 
-/// Gram and Schmidt's: each of `axes` less its part along those before it, of length one; without those of which nothing is left.
+/// Gram-Schmidt orthonormalisation: each axis minus its projections on the axes before it, scaled
+/// to length one. Axes with nothing left are dropped.
 fn orthonormal(axes: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let mut done: Vec<Vec<f64>> = Vec::new();
     for mut axis in axes {
         let whole = dot(&axis, &axis).sqrt();
-        // Twice: rounding leaves a part of what is almost parallel.
+        // Twice, because rounding leaves a component of nearly parallel axes.
         for _ in 0..2 {
             for other in &done {
                 let along = dot(other, &axis);
@@ -157,7 +163,8 @@ mod tests {
 
     #[test]
     fn components_are_orthonormal_and_keep_what_varies_most() {
-        // Along (3, 4, 0) / 5 by up to 10, along (0, 0, 1) by up to 1, and not at all along the third direction.
+        // Up to 10 along (3, 4, 0) / 5, up to 1 along (0, 0, 1), and nothing along the third
+        // direction.
         let rows: Vec<Vec<f64>> = (0..100)
             .map(|i| {
                 let (long, short) = (f64::from(i % 10) * 2.0 - 9.0, f64::from(i / 10) * 0.2 - 0.9);
@@ -210,7 +217,8 @@ mod tests {
                 .unwrap_or_else(|| panic!("{piece} in {pieces:?}"))]
             .clone()
         };
-        // Two pieces of the parent's are one of the child's, and what the parent does not know it cannot tell.
+        // Two pieces of the parent make one of the child. A piece that the parent does not know has
+        // no embedding.
         let mean: Vec<f32> = row("good")
             .iter()
             .zip(row("##s"))
@@ -226,7 +234,7 @@ mod tests {
                 .sum::<f32>()
                 .sqrt()
         };
-        // Four points lie in a space of three dimensions: nothing is lost.
+        // Four centred points span at most three dimensions: nothing is lost.
         for (width, kept) in [(64, 16), (3, 3)] {
             let found = words(&parent, &vocabulary, width).expect("words");
             assert_eq!(
@@ -251,7 +259,7 @@ mod tests {
             }
         }
 
-        // A model that is written with a parent holds them; one without does not.
+        // A model written with a parent has its embeddings; one without does not.
         let child = |name: &str, parent: Option<&BaseModel>| {
             let texts = ["goods and app", "bad bad"].repeat(20);
             let out = dir.path().join(name);

@@ -1,4 +1,5 @@
-//! Models to begin with: pretrained folders, fresh shapes, trimmed vocabularies, the starter; and checks of their files.
+//! Base models: pretrained folders, new models, trimmed vocabularies, the starter; and checks of
+//! their files.
 
 pub mod base;
 pub mod fresh;

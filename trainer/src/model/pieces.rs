@@ -1,7 +1,9 @@
-//! Vocabularies of pieces (SentencePiece's Unigram) cut to those that texts use. (Kudo, "Subword Regularization", ACL 2018, has the model; Abdaoui, Pradel and Sigel, "Load What You Need",
-//! SustaiNLP 2020, cut multilingual vocabularies.)
+//! Unigram vocabularies (SentencePiece), reduced to the pieces that texts use. The model is from
+//! Kudo, "Subword Regularization", ACL 2018; Abdaoui, Pradel and Sigel, "Load What You Need",
+//! SustaiNLP 2020, reduced multilingual vocabularies.
 //!
-//! A Unigram tokeniser takes the likeliest segmentation of a text. Removing pieces that no such segmentation uses leaves the segmentations as they were.
+//! A Unigram tokeniser takes the likeliest segmentation of a text. Removing pieces that no such
+//! segmentation uses does not change the segmentations.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,26 +13,28 @@ use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
 use crate::system::{interrupt, progress::Progress};
 
-/// Texts that are cut into pieces at once.
+/// Texts tokenised at once.
 const PORTION: usize = 4096;
 
-/// In how many texts, by their weights, a character must stand to become a piece when the vocabulary lacks it.
+/// Sum of the weights of the texts in which a character must occur to become a piece, if the
+/// vocabulary lacks it.
 const COMMON_CHARACTER: f64 = 20.0;
-/// The score, a logarithm of a probability, of characters that are added: as rare as the rarest pieces of XLM-RoBERTa.
+/// Score of added characters, a log-probability: as rare as the rarest pieces of XLM-RoBERTa.
 const CHARACTER_SCORE: f64 = -20.0;
-/// That of bytes: below that of any character, so that they spell what nothing else does.
+/// Score of bytes: below that of any character, so that bytes spell only what no other piece can.
 const BYTE_SCORE: f64 = -30.0;
-/// Pieces for all bytes.
+/// Number of byte pieces.
 const BYTES: usize = 256;
-/// How many pieces, as a multiple of those wanted, are kept at first: what is rare in the long vocabulary may be frequent in the short one, whose other pieces are missing.
+/// Pieces kept in the first pass, as a multiple of the final number. A piece that is rare in the
+/// long vocabulary may be frequent in the short one, where others are missing.
 const FIRST_CUT: f64 = 1.5;
 
-/// The special pieces of XLM-RoBERTa's vocabularies: the unknown one, that of padding, and those around a text.
+/// The special pieces of XLM-RoBERTa's vocabularies: unknown, padding, begin and end of a text.
 pub const SPECIAL: [&str; 4] = ["<unk>", "<pad>", "<s>", "</s>"];
 
-/// A Unigram tokeniser, and where its pieces come from.
+/// A Unigram tokeniser, with the origin of its pieces.
 pub struct Pieces {
-    /// `tokenizer.json`, without the pieces and the numbers that follow from them.
+    /// `tokenizer.json` without the pieces and the ids that depend on them.
     frame: Value,
     pieces: Vec<Piece>,
 }
@@ -39,7 +43,7 @@ pub struct Pieces {
 struct Piece {
     text: String,
     score: f64,
-    /// Its number in the tokeniser that was read.
+    /// Its id in the tokeniser that was read.
     origin: Option<u32>,
     special: bool,
 }
@@ -52,7 +56,7 @@ impl Pieces {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// When it is none, or its pieces are not a Unigram model's.
+    /// When it is not a tokeniser, or not a Unigram model.
     pub fn read(json: &str) -> Result<Pieces> {
         let mut frame: Value = serde_json::from_str(json).context("not a tokeniser")?;
         let kind = frame["model"]["type"].as_str().unwrap_or("none").to_owned();
@@ -98,20 +102,21 @@ impl Pieces {
         })
     }
 
-    /// How many there are.
+    /// Number of pieces.
     pub fn size(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The number that each piece had in the tokeniser that was read; none for those that were added.
+    /// The id of each piece in the tokeniser that was read; `None` for added pieces.
     pub fn origins(&self) -> impl Iterator<Item = Option<u32>> {
         self.pieces.iter().map(|piece| piece.origin)
     }
 
-    /// Leaves only special pieces and those that occur in `texts` at least `least` times, or once if they are a single character.
+    /// Keeps only special pieces and those that occur in `texts` at least `least` times, or at
+    /// least once if they are a single character.
     ///
     /// # Errors
-    /// When the tokeniser fails, or someone interrupts.
+    /// When the tokeniser fails, or the user interrupts.
     pub fn cut_to_used(&mut self, texts: &[(&str, f64)], least: usize) -> Result<()> {
         let counts = self.count(texts, |_| 1.0)?;
         self.retain(|id, piece| {
@@ -125,11 +130,14 @@ impl Pieces {
         Ok(())
     }
 
-    /// Makes them a vocabulary of at most `size` pieces for a small model: those that `texts` use most, by their weights, with each frequent character, and bytes for whatever is left, so
-    /// that nothing is unknown. Texts are normalised by NFKC, and white space of any kind is one space.
+    /// Reduces the vocabulary to at most `size` pieces for a small model: those that `texts`, with
+    /// their weights, use most, including frequent characters, and byte pieces for everything else,
+    /// so that nothing is unknown. Texts are normalised by NFKC, and runs of white space become one
+    /// space.
     ///
     /// # Errors
-    /// When `size` leaves no room beside bytes and special pieces, the tokeniser fails, or someone interrupts.
+    /// When `size` leaves no room beside bytes and special pieces, the tokeniser fails, or the user
+    /// interrupts.
     pub fn shrink(&mut self, texts: &[(&str, f64)], size: usize) -> Result<()> {
         self.frame["normalizer"] = json!({ "type": "Sequence", "normalizers": [
             { "type": "NFKC" },
@@ -155,7 +163,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// Adds the characters that stand in many texts and in no piece by themselves, the most frequent first.
+    /// Adds frequent characters that are not pieces by themselves, the most frequent first.
     fn add_characters(&mut self, texts: &[(&str, f64)]) -> Result<()> {
         let tokenizer = self.tokenizer()?;
         let known: HashSet<&str> = self
@@ -211,7 +219,8 @@ impl Pieces {
         });
     }
 
-    /// How often each piece occurs in `texts`, each time by what `weight` makes of the text's.
+    /// Counts the occurrences of each piece in `texts`, each weighted by `weight` of the text's own
+    /// weight.
     fn count(&self, texts: &[(&str, f64)], weight: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
         let tokenizer = self.tokenizer()?;
         let mut counts = vec![0.0; self.size()];
@@ -237,10 +246,10 @@ impl Pieces {
         self.to_json()?.parse().map_err(failed)
     }
 
-    /// The `tokenizer.json`.
+    /// Returns the `tokenizer.json`.
     ///
     /// # Errors
-    /// When a special piece that the frame names is gone, which cannot be.
+    /// When a special piece of the frame is missing, which cannot happen.
     pub fn to_json(&self) -> Result<String> {
         let mut whole = self.frame.clone();
         let ids: BTreeMap<&str, usize> = self
@@ -290,7 +299,7 @@ impl Pieces {
                 .collect::<Result<Vec<_>>>()?
                 .into();
         }
-        // BERT's and RoBERTa's: `"sep": ["</s>", 2]`.
+        // The format of BERT and RoBERTa: `"sep": ["</s>", 2]`.
         for key in ["sep", "cls"] {
             let Some(pair) = whole["post_processor"]
                 .get_mut(key)
@@ -322,7 +331,7 @@ fn numbers(list: &Value, key: &str) -> Result<Vec<usize>> {
     list.as_array().into_iter().flatten().map(number).collect()
 }
 
-/// Each different text once, with its weight, in the order of their first.
+/// Each distinct text once, in order of first occurrence, with the weight it has there.
 pub fn distinct<'a>(texts: impl Iterator<Item = (&'a str, f64)>) -> Vec<(&'a str, f64)> {
     let mut seen = HashSet::new();
     texts.filter(|(text, _)| seen.insert(*text)).collect()
@@ -332,7 +341,7 @@ pub fn distinct<'a>(texts: impl Iterator<Item = (&'a str, f64)>) -> Vec<(&'a str
 pub(crate) mod tests {
     use super::*;
 
-    /// A tokeniser as XLM-RoBERTa's, of a few pieces.
+    /// A tokeniser like XLM-RoBERTa's with few pieces.
     pub fn unigram() -> String {
         let words = [
             "<s>", "<pad>", "</s>", "<unk>", "▁", "▁good", "▁bad", "ness", "g", "o", "d", "b", "a",

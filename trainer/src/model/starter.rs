@@ -1,4 +1,5 @@
-//! The starter: a small model that rates reviews as it is, and that this program carries, to go on from with reviews of one's own. `docs/starter.md` says how it was made.
+//! The starter: a small model embedded in this program, which rates reviews as it is and can be
+//! fine-tuned on one's own. `docs/starter.md` says how it was made.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +10,26 @@ use starsight_model::bundle::{self, hex};
 use crate::model::verify;
 use crate::system::files;
 
-/// What it is called wherever a model may be named.
+/// Its name where a model is expected.
 pub const NAME: &str = "starter";
 
-/// The recipe by which it is fine-tuned unless told otherwise, as `--config` reads it.
+/// Default recipe for fine-tuning it, in the format of `--config`.
 pub const RECIPE: &str = include_str!("starter.toml");
 
-/// The bundle `models/starter`, without weights in floating point: paths with `/`, and contents.
+/// The bundle `models/starter`, without floating-point weights: paths with `/`, and contents.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/starter.rs"));
 
-/// The folder of the starter, in this user's cache; written there when it is not yet, or was damaged.
+/// Returns the starter's folder in the user's cache, and writes it there if it is missing or
+/// damaged.
 ///
 /// # Errors
-/// When there is no home to keep it in, or it cannot be written.
+/// When there is no home folder, or it cannot be written.
 pub fn folder() -> Result<PathBuf> {
     let cache = files::cache().context("the starter is unpacked into the user's cache, and there is none: set HOME or XDG_CACHE_HOME")?;
     unpack(FILES, &cache)
 }
 
-/// A folder below `cache` that holds these files of a bundle. Each version has its own.
+/// A folder below `cache` with these files of a bundle. Each version has its own folder.
 fn unpack(bundle: &[(&str, &[u8])], cache: &Path) -> Result<PathBuf> {
     let manifest = bundle
         .iter()
@@ -37,7 +39,7 @@ fn unpack(bundle: &[(&str, &[u8])], cache: &Path) -> Result<PathBuf> {
         "{NAME}-{}",
         &hex(&manifest.context("this starsight was built without models/starter")?)[..16]
     ));
-    // All but the manifest, which vouches for them, and is written last.
+    // Write the manifest last, because it confirms the other files.
     if verify::bundle(&folder).is_err() {
         for last in [false, true] {
             for (path, bytes) in bundle

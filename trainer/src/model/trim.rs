@@ -1,4 +1,5 @@
-//! A model with fewer pieces: those that certain texts use, with their rows of the embedding table.
+//! Removes from a model the pieces that certain texts do not use, with their rows of the embedding
+//! table.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::model::base::read_weights;
 use crate::model::pieces::Pieces;
 use crate::system::files;
 
-/// What was left of a vocabulary.
+/// Size of a vocabulary before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trimmed {
     /// Pieces before.
@@ -21,11 +22,12 @@ pub struct Trimmed {
     pub after: usize,
 }
 
-/// Writes the model in the folder `model` to the folder `out`, with only the pieces that occur in `texts` at least `least` times (a single character: once). Texts of which all pieces stay are
-/// cut and computed as before.
+/// Writes the model in the folder `model` to the folder `out`, with only the pieces that occur in
+/// `texts` at least `least` times (a single character: once). Texts whose pieces all stay are
+/// tokenised and computed as before.
 ///
 /// # Errors
-/// When the model has no Unigram tokeniser, a file is broken, or `out` holds a model already.
+/// When the model has no Unigram tokeniser, a file is broken, or `out` already holds a model.
 pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> Result<Trimmed> {
     ensure!(
         !out.join(bundle::CONFIG).exists(),
@@ -51,7 +53,7 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
 
     let bytes = read_weights(model)?;
     let weights = SafeTensors::deserialize(&bytes).with_context(in_model)?;
-    // The embedding table, and what a head for masked words has by piece.
+    // The embedding table, and tensors of a masked-language-model head that have a row per piece.
     let cut: Vec<(String, Option<Vec<u8>>)> = weights
         .iter()
         .map(|(name, tensor)| {
@@ -99,7 +101,7 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
     }
     files::write_bytes(&out.join(bundle::TOKENIZER), pieces.to_json()?.as_bytes())?;
     files::write_bytes(&out.join(bundle::WEIGHTS), &weights)?;
-    // Last: by it a folder is known to hold a model.
+    // Last, because this file marks the folder as a model.
     files::write_bytes(
         &out.join(bundle::CONFIG),
         &serde_json::to_vec_pretty(&config)?,

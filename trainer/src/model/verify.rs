@@ -15,7 +15,7 @@ use crate::system::files;
 /// Reads the manifest of the bundle in the folder `dir`.
 ///
 /// # Errors
-/// When the folder has none, or an unreadable one.
+/// When the folder has no manifest, or an unreadable one.
 pub fn manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(bundle::MANIFEST);
     ensure!(
@@ -30,7 +30,7 @@ pub fn manifest(dir: &Path) -> Result<Manifest> {
 /// Checks the size and the SHA-256 of every file that the bundle in `dir` should hold.
 ///
 /// # Errors
-/// When a file is missing, or is not what the manifest says.
+/// When a file is missing or differs from the manifest.
 pub fn bundle(dir: &Path) -> Result<Manifest> {
     let manifest = manifest(dir)?;
     for entry in &manifest.files {
@@ -39,10 +39,10 @@ pub fn bundle(dir: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Copies a file of the bundle in `dir` to `out`, and checks what went by against its entry.
+/// Copies a file of the bundle in `dir` to `out`, and checks the copied bytes against its entry.
 ///
 /// # Errors
-/// When the file is missing or is not what its entry says, or `out` does not take it.
+/// When the file is missing or differs from its entry, or `out` cannot be written.
 pub fn copy(dir: &Path, entry: &FileEntry, out: &mut dyn Write) -> Result<()> {
     let (size, sha256) = hashed(&dir.join(&entry.path), out)?;
     entry
@@ -50,10 +50,10 @@ pub fn copy(dir: &Path, entry: &FileEntry, out: &mut dyn Write) -> Result<()> {
         .with_context(|| format!("in {}", dir.display()))
 }
 
-/// Copies the file at `path` to `out`; its size and SHA-256.
+/// Copies the file at `path` to `out`, and returns its size and SHA-256.
 ///
 /// # Errors
-/// When one cannot be read, or the other not written.
+/// When the file cannot be read, or `out` not written.
 pub fn hashed(path: &Path, out: &mut dyn Write) -> Result<(u64, String)> {
     let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let (mut hash, mut size, mut block) = (Sha256::new(), 0, vec![0; 1 << 20]);

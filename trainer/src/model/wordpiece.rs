@@ -1,4 +1,4 @@
-//! BERT's WordPiece tokeniser: from a vocabulary, and a vocabulary from texts.
+//! BERT's WordPiece tokeniser: from a vocabulary, or learned from texts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use tokenizers::{
     PreTokenizer, Tokenizer,
 };
 
-/// BERT's special tokens, in the order in which a new vocabulary holds them.
+/// BERT's special tokens, in the order of a new vocabulary.
 pub const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 fn failed(error: tokenizers::Error) -> anyhow::Error {
@@ -55,7 +55,7 @@ fn complete(mut tokenizer: Tokenizer) -> Result<String> {
     tokenizer.to_string(true).map_err(failed)
 }
 
-/// The `tokenizer.json` of a `vocab.txt`, a piece a line.
+/// The `tokenizer.json` for a `vocab.txt` with one piece per line.
 ///
 /// # Errors
 /// When a special token is missing.
@@ -73,18 +73,20 @@ pub fn tokenizer(vocab: &str, lowercase: bool) -> Result<String> {
     complete(bert(model, lowercase)?)
 }
 
-/// At most one piece of a vocabulary in so many is a letter by itself, and one in so many a symbol. (Each may take a second one, for the middle of a word.) The rare ones would take the room of
-/// words: reviews in one language hold those of all scripts.
+/// At most one piece in this many is a single letter, and as many are symbols. (Each may need a
+/// second piece for the middle of a word.) Rare characters would displace words: reviews in one
+/// language contain characters of all scripts.
 const SHARE_OF_A_KIND: usize = 8;
 
-/// The characters that a vocabulary knows besides those of ASCII.
+/// The characters of a vocabulary besides ASCII.
 struct Alphabet {
     letters: BTreeSet<char>,
     symbols: BTreeSet<char>,
 }
 
 impl Alphabet {
-    /// The `most` frequent letters and digits of `texts`, and as many symbols; of two that are equally frequent the one with the lower number.
+    /// The `most` frequent letters and digits of `texts`, and as many symbols. Ties are in order of
+    /// code points.
     fn of<'a>(texts: impl Iterator<Item = &'a str>, most: usize) -> Alphabet {
         let mut counts = AHashMap::<char, usize>::new();
         texts
@@ -106,7 +108,7 @@ impl Alphabet {
         }
     }
 
-    /// The text without the characters that are unknown; they part words.
+    /// The text with unknown characters replaced by spaces.
     fn spell(&self, text: &str) -> String {
         text.chars()
             .map(|c| {
@@ -120,7 +122,7 @@ impl Alphabet {
     }
 }
 
-/// The characters that stand within a word of `texts`, as the tokeniser divides them.
+/// The characters after the first of each word of `texts`, divided into words by the tokeniser.
 fn within_words(
     tokenizer: &Tokenizer,
     texts: impl Iterator<Item = String>,
@@ -144,8 +146,9 @@ fn within_words(
     Ok(found)
 }
 
-/// The `tokenizer.json` of a cased vocabulary of at most `size` pieces, learned from `texts`. The most frequent characters are pieces; emoji and other symbols are so in the middle of a word
-/// too, because they are written one after another without a space.
+/// Learns a cased vocabulary of at most `size` pieces from `texts`, and returns its
+/// `tokenizer.json`. The most frequent characters are pieces. Emoji and other symbols are also
+/// pieces for the middle of a word, because people write them without spaces.
 ///
 /// # Errors
 /// When the texts give no vocabulary.
@@ -161,8 +164,9 @@ pub fn learn<'a>(
         .build()
         .map_err(failed)?;
     let mut learner = bert(model, false)?;
-    // The library meets the characters within words in the order of a hash map, and of two pairs that are equally frequent it joins the one that it met first. Named beforehand, they are met
-    // in the order of the alphabet: the same texts give the same vocabulary.
+    // The library collects the characters within words in the order of a hash map, and that order
+    // decides between equally frequent pairs. Listing them first, in alphabetical order, makes the
+    // vocabulary depend on the texts alone.
     let within = within_words(&learner, texts.clone())?;
     let first = SPECIAL
         .map(str::to_owned)
@@ -178,7 +182,7 @@ pub fn learn<'a>(
     learner
         .train(&mut TrainerWrapper::from(trainer), texts)
         .map_err(failed)?;
-    // In the order of the alphabet, too.
+    // In alphabetical order, for the same reason.
     let pieces: BTreeSet<String> = learner
         .get_vocab(true)
         .into_keys()

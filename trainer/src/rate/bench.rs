@@ -1,7 +1,8 @@
-//! How many reviews a second a model rates, from text to logits: the notebook's table of batches of 64, 32 and 1, packed and padded side by side.
+//! Measures how many reviews a second a model rates, from text to logits: the notebook's table of
+//! batches of 64, 32 and 1, packed and padded side by side.
 //!
-//! It knows of an engine no more than [`Engine`](starsight_model::Engine) does. That hands its logits over as numbers in the machine's own memory, so whatever device
-//! computes them has finished when the clock is read.
+//! It uses only the trait [`Engine`](starsight_model::Engine). Engines return logits in main
+//! memory, so every device has finished when the clock is read.
 
 use std::time::{Duration, Instant};
 
@@ -16,98 +17,102 @@ use starsight_model::{LABELS, Rater};
 
 use crate::rate::device::Place;
 
-/// How reviews come together in a batch.
+/// How reviews are arranged in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// End to end, as Starsight rates.
+    /// End to end, as Starsight rates them.
     Packed,
-    /// Each as long as the longest of its batch. There is no padding in the engine, so the shorter reviews are lengthened with the id of `[PAD]`: the work is that of a padded
-    /// batch, but the logits are not those of the reviews, and are not used.
+    /// Each as long as the longest in its batch. The engines do not pad, so shorter reviews are
+    /// extended with the id of `[PAD]`: this costs the work of a padded batch, but the logits are
+    /// not those of the reviews, and are not used.
     Padded,
 }
 
-/// The order in which reviews come into batches.
+/// The order of reviews.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// That of the file. Each batch is tokenised when its turn comes.
+    /// The order of the file. Each batch is tokenised when it is rated.
     AsTheyCome,
-    /// Longest first, as `rate` does. All are tokenised before the first batch.
+    /// Longest first, as in `rate`. All reviews are tokenised before the first batch.
     ByLength,
 }
 
-/// How large a batch is.
+/// Size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Size {
     /// This many reviews.
     Reviews(usize),
-    /// As many as hold this many tokens, as `rate` does.
+    /// As many reviews as fit into this many tokens, as in `rate`.
     Tokens(usize),
 }
 
-/// One way of rating.
+/// A configuration to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Way {
     /// Reviews or tokens in a batch.
     pub batch: Size,
     /// Packed or padded.
     pub layout: Layout,
-    /// As they come or sorted.
+    /// In the order of the file, or sorted.
     pub order: Order,
 }
 
-/// What one way came to.
+/// The measurement of one configuration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
-    /// The way.
+    /// The configuration.
     #[serde(flatten)]
     pub way: Way,
-    /// Reviews a second: the median of the repeats.
+    /// Reviews per second: the median of the repeats.
     pub samples_per_second: f64,
-    /// Reviews a second in the slowest and the fastest repeat.
+    /// Reviews per second in the slowest and the fastest repeat.
     pub spread: [f64; 2],
-    /// Tokens of the reviews a second.
+    /// Tokens of the reviews per second.
     pub tokens_per_second: f64,
-    /// Tokens that were computed for one token of the reviews: 1 without padding.
+    /// Computed tokens per token of the reviews: 1 without padding.
     pub padding: f64,
-    /// Share of the device's peak that the products of the linear layers reached, padding included.
+    /// Share of the device's peak that the linear layers' products reached, padding included.
     pub peak_share: f64,
-    /// Milliseconds of lag that every batch would wait for a network, and reviews a second with it.
+    /// The simulated network delay, and the rate with it.
     pub lag: Option<Lag>,
 }
 
-/// The artificial lag of the notebook.
+/// The simulated network delay of the notebook.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Lag {
-    /// Milliseconds a batch.
+    /// Milliseconds per batch.
     pub milliseconds: u64,
-    /// Reviews a second with it. The lag is added to the measured time, not slept: a machine that waits does nothing else.
+    /// Reviews per second with the delay. The delay is added to the measured time instead of
+    /// waiting, because a waiting machine does nothing else.
     pub samples_per_second: f64,
 }
 
-/// What a benchmark came to.
+/// The result of a benchmark.
 #[derive(Debug, Clone, Serialize)]
 pub struct Table {
     /// Reviews rated in each repeat.
     pub samples: usize,
-    /// Their tokens.
+    /// Number of their tokens.
     pub tokens: usize,
-    /// Tokens of the longest.
+    /// Length of the longest review in tokens.
     pub longest: usize,
-    /// How often each way was measured.
+    /// Number of measurements of each configuration.
     pub repeats: usize,
-    /// The device's peak in 10^9 operations a second, by the engine's own product in its own numbers.
+    /// Peak of the device in 10^9 operations per second, with the engine's own product in the same
+    /// precision.
     pub peak_gflops: f64,
     /// The figures.
     pub figures: Vec<Figure>,
 }
 
-/// The id that pads: `[PAD]` in BERT's vocabularies. Any id costs the same.
+/// The id used for padding: `[PAD]` in BERT's vocabularies. Every id costs the same.
 const PAD: u32 = 0;
 
-/// The ways that a table shows for batches of these sizes: each packed and padded, as they come and sorted, and at the end as `rate` does it, in batches of `token_budget` tokens.
+/// The configurations of a table with these batch sizes: each packed and padded, in file order and
+/// sorted. The last one is that of `rate`, with batches of `token_budget` tokens.
 pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
     let mut ways = Vec::new();
     for size in batch_sizes {
@@ -136,7 +141,8 @@ pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
     ways
 }
 
-/// Measures each of `ways` over `texts`, on a device that reaches `peak_gflops`. `lag` gives the milliseconds that a batch waits; `done` is called after each pass over the texts.
+/// Measures each of `ways` over `texts`, on a device with a peak of `peak_gflops`. `lag` gives the
+/// delay of a batch in milliseconds; `done` is called after each pass over the texts.
 ///
 /// # Errors
 /// When the engine fails.
@@ -158,7 +164,8 @@ pub fn measure(
     let tokens: usize = lengths.iter().sum();
     let peak_gflops = place.peak()?;
     let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
-    // The first round warms up: it fills caches and starts threads. Rounds take turns, so that a machine that slows down slows all ways alike.
+    // The first round is a warm-up, which fills caches and starts threads. Each round measures all
+    // configurations in turn, so that a machine that slows down affects them alike.
     for round in 0..=repeats {
         for (way, passes) in ways.iter().zip(&mut passes) {
             let pass = pass(rater, texts, &lengths, *way)?;
@@ -213,7 +220,7 @@ pub fn measure(
 #[derive(Clone, Copy)]
 struct Pass {
     seconds: f64,
-    /// Tokens that went through the engine.
+    /// Tokens that the engine computed.
     computed: usize,
     batches: usize,
 }
@@ -272,26 +279,28 @@ fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pa
     Ok(pass)
 }
 
-/// Lengthens each review to the longest.
+/// Extends each review to the length of the longest.
 fn padded(mut reviews: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
     let longest = reviews.iter().map(Vec::len).max().unwrap_or(0);
     reviews.iter_mut().for_each(|ids| ids.resize(longest, PAD));
     reviews
 }
 
-/// The middle of ascending values, the mean of the two middle ones of an even number.
+/// The median of ascending values: for an even number, the mean of the middle two.
 fn median(ascending: &[f64]) -> f64 {
     let middle = ascending.len() / 2;
     if ascending.len() % 2 == 1 {
         ascending[middle]
     } else {
-        (ascending[middle - 1] + ascending[middle]) / 2.0
+        f64::midpoint(ascending[middle - 1], ascending[middle])
     }
 }
 
-/// The operations of the linear layers' products for so many tokens and reviews, an addition and a multiplication a weight: query, key, value and output (h x h each) and the two
-/// feed-forward layers (h x f each) for every token; but in the last layer, of which only the first token of each review goes on to the head, key and value for every token and the rest
-/// for those that are `asking`. Attention itself, which depends on the lengths, is left out.
+/// Operations of the linear layers for this many tokens and reviews, counting an addition and a
+/// multiplication per weight. Every layer computes query, key, value and output (h x h each) and
+/// two feed-forward layers (h x f each) for every token. The last layer is an exception: only the
+/// first token of each review goes on to the head, so it computes key and value for every token and
+/// the rest for the `asking` ones. Attention itself, which depends on the lengths, is not counted.
 fn operations(sizes: &Sizes, tokens: usize, asking: usize, reviews: usize) -> f64 {
     let (h, f) = (sizes.hidden_size as f64, sizes.intermediate_size as f64);
     let [asks, answers] = [2.0 * h * h + 2.0 * h * f, 2.0 * h * h];
@@ -302,28 +311,30 @@ fn operations(sizes: &Sizes, tokens: usize, asking: usize, reviews: usize) -> f6
         + reviews * (h * h + LABELS as f64 * h))
 }
 
-/// What the processor reaches at best, in 10^9 operations a second, in products of matrices of `side` x `side` as the encoder multiplies in `precision`, one on each core.
+/// Measures the processor's peak in 10^9 operations per second: products of `side` x `side`
+/// matrices in `precision`, computed as the encoder does, one on each core.
 pub fn peak(precision: Precision, side: usize) -> f64 {
     let [a, b] = [0.5f32, 0.25].map(|value| vec![value; side * side]);
     let results = vec![vec![0f32; side * side]; rayon::current_num_threads()];
     at_best(results, 2 * side.pow(3), |y| {
-        fused::square(precision, side, &a, &b, y)
+        fused::square(precision, side, &a, &b, y);
     })
 }
 
-/// The same of the integer engine's product by `kernel`.
+/// The same for the int8 engine's product with `kernel`.
 pub fn int8_peak(kernel: Int8Kernel) -> f64 {
-    /// Often enough that starting the cores does not count.
+    /// Large enough that starting the threads does not matter.
     const TIMES: usize = 10_000;
     let trials = (0..rayon::current_num_threads())
         .map(|_| Trial::default())
         .collect();
     at_best(trials, TIMES * Trial::OPERATIONS, |trial| {
-        (0..TIMES).for_each(|_| trial.run(kernel))
+        (0..TIMES).for_each(|_| trial.run(kernel));
     })
 }
 
-/// 10^9 operations a second when each core does `work` on a result of its own, of `operations` each: the best of several rounds.
+/// Operations per second, in 10^9, when each core does `work` of `operations` operations on its own
+/// result: the best of several rounds.
 fn at_best<T: Send>(mut results: Vec<T>, operations: usize, work: impl Fn(&mut T) + Sync) -> f64 {
     const ROUNDS: usize = 10;
     let round = |results: &mut Vec<T>| {
@@ -387,7 +398,8 @@ mod tests {
         let sizes = EncoderConfig::from_json(json.as_bytes())
             .expect("a good config")
             .sizes();
-        // Two whole layers of 4 x 16 + 2 x 64 weights a token, keys and values of the third; then 2 x 16 + 2 x 64 weights a review, and the head's 16 + 20.
+        // Two whole layers of 4 x 16 + 2 x 64 weights per token, and key and value of the third.
+        // Then 2 x 16 + 2 x 64 weights per review, and the head's 16 + 20.
         let multiplications =
             10 * (2 * (4 * 16 + 2 * 64) + 2 * 16) + 3 * (2 * 16 + 2 * 64 + 16 + 20);
         assert_eq!(operations(&sizes, 10, 3, 3), f64::from(2 * multiplications));

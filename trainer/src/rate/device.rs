@@ -1,4 +1,4 @@
-//! Where a model is computed: on the processor, or on a GPU.
+//! The devices that compute a model: the processor, or a GPU.
 
 use std::fmt;
 #[cfg(feature = "cuda")]
@@ -21,9 +21,10 @@ use {
 
 use crate::rate::bench;
 
-/// Side of the matrices that show what a core can do: large enough to keep it at work, small enough for half a second.
+/// Side of the matrices that measure a core's peak: large enough to use it fully, small enough for
+/// half a second.
 const PROCESSOR_SIDE: usize = 1024;
-/// The same of a GPU.
+/// The same for a GPU.
 #[cfg(feature = "cuda")]
 const GPU_SIDE: usize = 4096;
 
@@ -35,7 +36,7 @@ pub enum DeviceChoice {
     Auto,
     /// The processor
     Cpu,
-    /// A GPU of NVIDIA's
+    /// An NVIDIA GPU
     Cuda,
 }
 
@@ -51,13 +52,13 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-/// The flags that choose.
+/// Flags of device and precision.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Hardware {
-    /// What to compute on
+    /// Device to compute on
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto, help_heading = "Hardware")]
     pub device: DeviceChoice,
-    /// What to compute products in
+    /// Precision of matrix products
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto, help_heading = "Hardware")]
     pub precision: PrecisionChoice,
 }
@@ -71,7 +72,7 @@ pub enum EngineChoice {
     Candle,
 }
 
-/// The flags that choose where and in what a model rates.
+/// Flags of device, precision and engine for rating.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct RatingHardware {
     #[command(flatten)]
@@ -80,7 +81,8 @@ pub struct RatingHardware {
     /// Compute in int8, as the browser does, with the bundle's web/ weights
     #[arg(long, conflicts_with_all = ["device", "precision"], help_heading = "Hardware")]
     pub int8: bool,
-    /// What computes BERT and DistilBERT; DeBERTa-v2/v3, ModernBERT and XLM-RoBERTa are always computed by candle
+    /// Engine for BERT and DistilBERT; candle always computes DeBERTa-v2/v3, ModernBERT and
+    /// XLM-RoBERTa
     #[arg(long, value_enum, default_value_t = EngineChoice::Own, conflicts_with_all = ["device", "precision", "int8"], help_heading = "Hardware")]
     pub engine: EngineChoice,
 }
@@ -89,7 +91,7 @@ impl RatingHardware {
     /// As [`Hardware::open`].
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Hardware::open`].
     pub fn open(self, much: bool) -> Result<Place> {
         match self.engine {
             EngineChoice::Candle => Ok(told(Place::Candle)),
@@ -99,26 +101,27 @@ impl RatingHardware {
     }
 }
 
-/// `place`, once standard error says what it is.
+/// Prints the device to standard error, and returns it.
 fn told(place: Place) -> Place {
     say!("computing on {} in {}", place.name(), place.numbers());
     place
 }
 
 impl Hardware {
-    /// Opens what was chosen, and says on standard error what it is. Left to itself it takes a GPU only when there is `much` to compute: the first thing on a GPU is to compile
-    /// its kernels, which takes seconds.
+    /// Opens the chosen device and prints it to standard error. `auto` takes a GPU only if there is
+    /// `much` to compute, because compiling a GPU's kernels takes seconds.
     ///
     /// # Errors
-    /// When a GPU was asked for and something that it needs is missing, or when the precision is not one of the device's.
+    /// When a requested GPU lacks something it needs, or the device does not support the precision.
     pub fn open(self, much: bool) -> Result<Place> {
         self.choose(much).map(told)
     }
 
-    /// The same for work of which `tied`, in words, is computed on the processor only: nothing unless given. To be called before the work begins.
+    /// The same for work of which a part, named by `tied`, can be computed only on the processor.
+    /// Call it before the work begins.
     ///
     /// # Errors
-    /// As [`Hardware::open`]; and when a GPU was asked for all the same.
+    /// As [`Hardware::open`], and when a GPU is requested for such work.
     pub fn open_for(self, tied: Option<&str>) -> Result<Place> {
         let device = untied(self.device, tied)?;
         if let Some(tied) = tied.filter(|_| device != self.device && gpu_is_there()) {
@@ -146,7 +149,8 @@ impl Hardware {
                 )
             }
             PrecisionChoice::Bf16 => {
-                // The instruction may be slow: Intel's Emerald Rapids does half as much by it as in f32.
+                // bf16 instructions may be slow: Intel's Emerald Rapids is half as fast with them
+                // as in f32.
                 let [bf16, f32] = [Precision::Bf16, Precision::F32]
                     .map(|precision| bench::peak(precision, PROCESSOR_SIDE));
                 if bf16 < f32 {
@@ -184,7 +188,7 @@ impl Hardware {
     }
 }
 
-/// The device that may be taken for work of which `tied` is computed on the processor only.
+/// The device for work of which the part `tied` can be computed only on the processor.
 fn untied(wish: DeviceChoice, tied: Option<&str>) -> Result<DeviceChoice> {
     match (wish, tied) {
         (DeviceChoice::Cuda, Some(tied)) => bail!(
@@ -195,7 +199,7 @@ fn untied(wish: DeviceChoice, tied: Option<&str>) -> Result<DeviceChoice> {
     }
 }
 
-/// Whether there is a GPU that may be taken unasked.
+/// Whether there is a GPU that `auto` may take.
 fn gpu_is_there() -> bool {
     #[cfg(feature = "cuda")]
     return Gpu::is_there();
@@ -203,12 +207,12 @@ fn gpu_is_there() -> bool {
     false
 }
 
-/// What products are computed in.
+/// The number format of matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// Floating-point numbers.
     Float(Precision),
-    /// Integers of 8 bits.
+    /// 8-bit integers.
     Int8,
 }
 
@@ -227,27 +231,27 @@ impl Serialize for Numbers {
     }
 }
 
-/// What models are computed on.
+/// The device and precision that compute a model.
 #[derive(Clone)]
 pub enum Place {
     /// All cores of the processor.
     Processor(Precision),
-    /// The same in integers, as the browser computes.
+    /// The processor in int8, as browsers compute.
     Int8,
-    /// The same by candle, in f32: the reference for the other engines.
+    /// The processor with candle, in f32: the reference for the other engines.
     Candle,
     /// A GPU.
     #[cfg(feature = "cuda")]
     Gpu {
         /// The GPU.
         device: Arc<dyn Device>,
-        /// What products are computed in.
+        /// Precision of matrix products.
         precision: Precision,
     },
 }
 
 impl Place {
-    /// What it is called.
+    /// Its name.
     pub fn name(&self) -> String {
         match self {
             Place::Processor(_) | Place::Int8 => {
@@ -262,7 +266,7 @@ impl Place {
         }
     }
 
-    /// What products are computed in.
+    /// The number format of matrix products.
     pub fn numbers(&self) -> Numbers {
         match self {
             Place::Processor(precision) => Numbers::Float(*precision),
@@ -273,7 +277,8 @@ impl Place {
         }
     }
 
-    /// Its peak in 10^9 operations a second, in products such as its engine's, in the same numbers.
+    /// Measures its peak in 10^9 operations per second, with products like the engine's in the same
+    /// precision.
     ///
     /// # Errors
     /// When a GPU fails.
@@ -287,7 +292,8 @@ impl Place {
         }
     }
 
-    /// How many of `tokens` tokens the last layer computes for `reviews` reviews: our own engines compute the first one of each review.
+    /// Of `tokens` tokens in `reviews` reviews, the number for which the last layer computes
+    /// everything: our own engines do so only for the first token of each review.
     pub fn asking(&self, tokens: usize, reviews: usize) -> usize {
         if matches!(self, Place::Candle) {
             tokens
@@ -296,10 +302,10 @@ impl Place {
         }
     }
 
-    /// What rates with these weights.
+    /// The engine for these weights.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape, or the device cannot take the model.
+    /// When a tensor is missing or has another shape, or the device cannot take the model.
     pub fn engine(
         &self,
         config: &EncoderConfig,
@@ -350,7 +356,7 @@ mod tests {
         );
         match choose(DeviceChoice::Cpu, PrecisionChoice::Bf16) {
             Ok(place) => {
-                assert!(Fused::has_bf16() && place.numbers() == Numbers::Float(Precision::Bf16))
+                assert!(Fused::has_bf16() && place.numbers() == Numbers::Float(Precision::Bf16));
             }
             Err(error) => assert!(error.contains("(AVX512-BF16)"), "{error}"),
         }
@@ -386,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_gpu_that_cannot_be_used_is_an_error_that_says_what_helps() {
-        // On a machine with a GPU there is nothing to complain of.
+        // On a machine with a GPU there is no error to check.
         if let Err(error) = choose(DeviceChoice::Cuda, PrecisionChoice::Auto) {
             assert!(error.contains("--device cpu"), "{error}");
         }

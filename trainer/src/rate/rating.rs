@@ -1,4 +1,4 @@
-//! Rating in bulk, natively.
+//! Rates many reviews natively.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,19 +16,22 @@ use crate::rate::device::{Numbers, Place, Precision};
 use crate::system::progress::Progress;
 use crate::system::{files, interrupt};
 
-/// How far the logits of a probe may lie from those that the trainer computed: room for another order of summation, not for another model.
+/// Largest difference between a probe's logits and the trainer's: enough for another order of
+/// summation, too little for another model.
 const PROBE_TOLERANCE: f32 = 1e-3;
-/// In bf16, whose numbers have 8 bits: another model lies farther off still.
+/// The same for bf16, with its 8-bit significands; the logits of another model differ by more.
 const PROBE_TOLERANCE_BF16: f32 = 0.25;
 
-/// The int8 engine gives the same bits everywhere; what is left is the way of the probes through JSON.
+/// The int8 engine is bit-identical everywhere; this only allows for the probes' conversion to
+/// JSON.
 const PROBE_TOLERANCE_INT8: f32 = 1e-6;
 
-/// Loads the fine-tuned model in `dir`, to be computed on `place`. A bundle is checked against its manifest: sizes, hashes and probes; a folder without manifest, such as
-/// transformers writes, is taken as it is.
+/// Loads the fine-tuned model in `dir` for computation on `place`. A bundle is checked against its
+/// manifest: sizes, hashes and probes. A folder without a manifest, as transformers writes it, is
+/// not checked.
 ///
 /// # Errors
-/// When a file is missing, damaged, or does not give what its trainer computed.
+/// When a file is missing or damaged, or a probe's logits differ from the trainer's.
 pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     let manifest = dir
         .join(bundle::MANIFEST)
@@ -83,7 +86,7 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     Ok((rater, manifest))
 }
 
-/// The `model_type` that `config` names, if it is one that candle-transformers computes and we do not.
+/// The `model_type` in `config`, if candle-transformers computes it and our own engines do not.
 pub fn of_candle(config: &[u8]) -> Option<&'static str> {
     let config: serde_json::Value = serde_json::from_slice(config).ok()?;
     candle::MODEL_TYPES
@@ -112,10 +115,12 @@ fn tensors(dir: &Path) -> Result<HashMap<String, Tensor>> {
         .collect())
 }
 
-/// The logits of each review, in the order given, computed in packed batches of reviews of like length; those with the same tokens, of which app reviews are full, once.
+/// The logits of each review, in the given order. Reviews of similar length are computed in packed
+/// batches; reviews with the same tokens, which are common in app reviews, are computed once.
 ///
 /// # Errors
-/// As [`Engine::logits`]; [`Interrupted`](crate::system::interrupt::Interrupted) when someone asks a program that listens to stop.
+/// As [`Engine::logits`]; [`Interrupted`](crate::system::interrupt::Interrupted) when the user
+/// interrupts.
 pub fn logits(
     engine: &dyn Engine,
     token_ids: &[&[u32]],
@@ -136,7 +141,7 @@ pub fn logits(
         for (first, row) in group.iter().zip(rows) {
             out[*first] = row;
         }
-        // The longest come first, so reviews are no measure of what is left.
+        // The longest reviews come first, so the remaining time is estimated from tokens.
         done += reviews.iter().map(|ids| ids.len()).sum::<usize>();
         progress.share(done as f64 / all as f64);
         progress.advance(group.iter().map(|first| times[*first]).sum(), "");
@@ -151,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// Tells reviews apart by their tokens alone, and remembers which it was given.
+    /// An engine whose logits depend only on the tokens, and that records the reviews it gets.
     #[derive(Default)]
     struct Listener(Mutex<Vec<Vec<u32>>>);
 

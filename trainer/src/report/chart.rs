@@ -1,22 +1,23 @@
-//! Charts: inline SVG for the marks, plain text around it for the axes.
+//! Charts: inline SVG for the marks, plain text for the axes.
 //!
-//! A plot stretches to whatever room it has, on a phone as on paper. Text within a stretched drawing would be stretched too, so the labels of the axes stand beside it.
+//! A plot stretches to the available space, on a phone as on paper. Text in the SVG would be
+//! stretched too, so the axis labels are outside it.
 
 use std::fmt::Write;
 
 use maud::{Markup, Render, html};
 
-/// Side of a plot's own coordinates: whole numbers of them are fine enough for any screen.
+/// Side of the plot's coordinate system: whole numbers are precise enough for any screen.
 const SIDE: f64 = 1000.0;
 
-/// About how many ticks an axis has.
+/// Approximate number of ticks of an axis.
 const TICKS: f64 = 5.0;
 
-/// What a direction of a plot measures.
+/// An axis of a plot.
 pub struct Axis {
     low: f64,
     high: f64,
-    /// Where a label stands, and what it says.
+    /// Positions and labels of the ticks.
     ticks: Vec<(f64, String)>,
 }
 
@@ -37,12 +38,12 @@ impl Axis {
         }
     }
 
-    /// Around `values`, from one round number to another.
+    /// An axis around `values`, between two round numbers.
     pub fn around(values: impl Iterator<Item = f64> + Clone, label: fn(f64) -> String) -> Axis {
         let finite = values.filter(|x| x.is_finite());
         let low = finite.clone().reduce(f64::min).unwrap_or(0.0);
         let high = finite.reduce(f64::max).unwrap_or(1.0);
-        // One value alone gets room on both sides.
+        // A single value gets space on both sides.
         let (low, high) = if high > low {
             (low, high)
         } else {
@@ -59,7 +60,7 @@ impl Axis {
         )
     }
 
-    /// A place for each of `names`, one unit wide, from 0.
+    /// An axis with a tick for each of `names`, one unit wide, from 0.
     pub fn of_names<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Axis {
         let ticks: Vec<(f64, String)> = names
             .into_iter()
@@ -73,13 +74,13 @@ impl Axis {
         }
     }
 
-    /// The share of the axis that lies below `value`.
+    /// The position of `value` as a share of the axis.
     fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 }
 
-/// The distance of ticks over a span: 1, 2 or 5 times a power of ten.
+/// Distance of ticks over a span: 1, 2 or 5 times a power of ten.
 fn step(span: f64) -> f64 {
     let rough = span / TICKS;
     let power = 10f64.powf(rough.log10().floor());
@@ -95,7 +96,7 @@ pub struct Plot {
     /// Unique in the page.
     id: &'static str,
     title: &'static str,
-    /// What it shows, in words, for who does not see it.
+    /// Description for readers who cannot see the plot.
     description: String,
     x: Axis,
     y: Axis,
@@ -103,7 +104,8 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// An empty plot. `id` is unique in the page; `description` says in words what the plot shows, for who does not see it.
+    /// An empty plot. `id` is unique in the page; `description` describes it for readers who cannot
+    /// see it.
     pub fn new(
         id: &'static str,
         title: &'static str,
@@ -148,15 +150,15 @@ impl Plot {
             .push(html! { path class={ "line " (class) } d=(path) {} });
     }
 
-    /// A dot with a text that is shown where one points at it.
+    /// A dot with a tooltip.
     pub fn dot(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
-        // A line of no length with round ends stays round however the plot is stretched.
+        // A line of zero length with round ends stays round when the plot is stretched.
         let path = format!("M{:.1} {:.1}h0", self.x(x), self.y(y));
         self.marks
             .push(html! { path class={ "dot " (class) } d=(path) { title { (text) } } });
     }
 
-    /// A column that stands on the axis.
+    /// A column on the axis.
     pub fn column(&mut self, class: &str, from: f64, to: f64, height: f64, text: &str) {
         let (left, top) = (self.x(from), self.y(height));
         let (width, height) = (self.x(to) - left, (SIDE - top).max(0.0));
@@ -194,7 +196,8 @@ impl Render for Plot {
     }
 }
 
-/// The mean over a window of neighbours on both sides, 1/40 of all points each (fewer at the ends): it lags behind nothing. (x, y) as given, with y smoothed.
+/// Smooths y by the mean over a symmetric window, 1/40 of all points on each side (fewer at the
+/// ends), so that the curve does not lag.
 pub fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let half = points.len().div_ceil(40);
     let mut sums = vec![0.0];
@@ -213,7 +216,8 @@ pub fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// At most about `2 * columns` points that look the same: of each column the lowest and the highest.
+/// Reduces the points to about `2 * columns` without changing the look: of each column the lowest
+/// and the highest.
 pub fn thinned(points: &[(f64, f64)], columns: usize) -> Vec<(f64, f64)> {
     if points.len() <= 2 * columns {
         return points.to_vec();

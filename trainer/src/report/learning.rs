@@ -1,4 +1,4 @@
-//! How the model learned: the loss and the learning rate over the steps, and each evaluation.
+//! Report of the training: loss and learning rate over the steps, and each evaluation.
 
 use indicatif::HumanCount;
 use maud::{Markup, html};
@@ -7,10 +7,10 @@ use starsight_model::metrics::Metrics;
 use super::chart::{Axis, Plot, smoothed, thinned};
 use crate::evaluate::history::{Evaluated, Line};
 
-/// Points across a curve: more than a screen has room for.
+/// Columns of a curve: more than a screen can show.
 const COLUMNS: usize = 800;
 
-/// What training left behind.
+/// The history of a training run.
 pub struct Learning<'a> {
     /// Each step.
     pub steps: &'a [Line],
@@ -18,7 +18,7 @@ pub struct Learning<'a> {
     pub evaluations: &'a [Evaluated],
     /// The step whose weights were kept.
     pub best_step: usize,
-    /// What these came to on the validation split.
+    /// Metrics of these weights on the validation split.
     pub validation: &'a Metrics,
 }
 
@@ -171,7 +171,7 @@ impl Learning<'_> {
     }
 }
 
-/// As few digits as tell a tick from its neighbours.
+/// The number with as few digits as needed to distinguish ticks.
 pub(super) fn short(x: f64) -> String {
     ((x * 1e6).round() / 1e6).to_string()
 }

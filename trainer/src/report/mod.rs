@@ -1,6 +1,6 @@
-//! `report.html`: how a run went and how good the model is, in one file that needs nothing else.
+//! `report.html`: how training went and how good the model is, in one self-contained file.
 //!
-//! [`Report`] holds all that is told; it becomes a page without reading or writing anything.
+//! [`Report`] holds all data; it becomes a page without reading or writing files.
 
 mod chart;
 mod learning;
@@ -14,30 +14,30 @@ use crate::evaluate::Evaluation;
 pub use learning::Learning;
 pub use ratings::{Mistake, WORST};
 
-/// The page's own palette.
+/// The palette of the web page.
 const TOKENS: &str = include_str!("../../../web/style/tokens.css");
 const STYLE: &str = include_str!("style.css");
 
-/// The file says itself that it loads and runs nothing.
+/// The policy states that the file loads and runs nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// What a report tells.
+/// The content of a report.
 pub struct Report<'a> {
     /// The heading: the model's name.
     pub title: String,
-    /// What was done with what, in a sentence or two.
+    /// A sentence or two on the data and the task.
     pub lead: String,
-    /// Reviews a second.
+    /// Reviews per second.
     pub speed: f64,
-    /// What was done with them: `learned from` or `rated`.
+    /// The verb for the speed: `learned from` or `rated`.
     pub speed_of: &'static str,
-    /// How good the ratings are.
+    /// The evaluation of the ratings.
     pub evaluation: &'a Evaluation,
-    /// The worst of them.
+    /// The worst mistakes.
     pub mistakes: Vec<Mistake<'a>>,
-    /// How the model learned; none when it was only evaluated.
+    /// The training history; `None` if the model was only evaluated.
     pub learning: Option<Learning<'a>>,
-    /// Names and values, under a heading each: the recipe, where all comes from.
+    /// Tables of names and values, each with a heading: the recipe, the origins of model and data.
     pub facts: Vec<(&'static str, Map<String, Value>)>,
 }
 
@@ -78,12 +78,12 @@ impl Report<'_> {
                 }
             }
         };
-        // Control characters, which a page must not hold, become a mark of their own.
+        // Control characters are not allowed in HTML; replace them.
         page.into_string()
             .replace(|c: char| c.is_control() && !c.is_whitespace(), "\u{fffd}")
     }
 
-    /// What matters most, large.
+    /// The main figures, in large type.
     fn figures(&self) -> Markup {
         let metrics = &self.evaluation.metrics;
         let intervals = &self.evaluation.intervals;
@@ -135,7 +135,7 @@ impl Report<'_> {
     }
 }
 
-/// A value of JSON as one would say it.
+/// A JSON value for readers.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "not set".into(),
@@ -148,7 +148,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// A confidence interval, shown by `show`.
+/// A confidence interval, formatted by `show`.
 fn between(
     [low, high]: crate::evaluate::bootstrap::Interval,
     show: impl Fn(f64) -> String,
@@ -165,7 +165,7 @@ fn stars(label: usize) -> String {
     }
 }
 
-/// The star of the page.
+/// The page's logo.
 const LOGO: &str = "M12 1.6l3.2 6.55 7.1 1-5.15 5.05 1.25 7.15L12 17.95l-6.4 3.4 1.25-7.15L1.7 9.15l7.1-1zM12 8.9a3.6 3.6 0 100 7.2 3.6 3.6 0 000-7.2zm0 2a1.6 1.6 0 110 3.2 \
     1.6 1.6 0 010-3.2z";
 

@@ -1,4 +1,4 @@
-//! How good the ratings are: against the stars that the reviewers gave, in numbers and review by review.
+//! Report of the ratings against the reviewers' stars, as metrics and as single reviews.
 
 use indicatif::HumanCount;
 use maud::{Markup, html};
@@ -12,19 +12,19 @@ use super::stars;
 use crate::evaluate::Evaluation;
 use starsight_model::metrics::Judged;
 
-/// How many mistakes are shown.
+/// Number of mistakes shown.
 pub const WORST: usize = 30;
 
-/// How much of a review is shown, in characters.
+/// Number of characters of a review that are shown.
 const EXCERPT: usize = 700;
 
-/// A review that was rated far off.
+/// A review with a wrong rating.
 pub struct Mistake<'a> {
     /// Its text.
     pub text: &'a str,
     /// Its logits, divided by the calibration temperature.
     pub logits: [f32; LABELS],
-    /// What became of it.
+    /// Its stars and rating.
     pub judged: Judged,
 }
 
@@ -191,7 +191,7 @@ fn calibration(bins: &[Bin; CALIBRATION_BINS]) -> Plot {
     plot
 }
 
-/// The 95% confidence interval of a share of `n` (Wilson 1927): few reviews in a bin tell little.
+/// The 95% confidence interval of a share of `n` (Wilson 1927): wide for bins with few reviews.
 fn wilson(share: f64, n: f64) -> (f64, f64) {
     const Z: f64 = 1.96;
     let middle = share + Z * Z / (2.0 * n);
@@ -247,7 +247,7 @@ fn percent(x: f64) -> String {
     format!("{}%", short(100.0 * x))
 }
 
-/// All metrics, with their intervals; beside them those on the validation split.
+/// All metrics with their intervals, beside those on the validation split.
 pub fn measures(evaluation: &Evaluation, validation: Option<&Metrics>) -> Markup {
     html! {
         section.card aria-labelledby="measures-heading" {
@@ -335,7 +335,7 @@ impl Mistake<'_> {
     }
 }
 
-/// The start of a text, and whether it goes on.
+/// The beginning of a text, and whether it was cut.
 fn excerpt(text: &str) -> (String, bool) {
     let text = text.trim();
     (

@@ -1,4 +1,4 @@
-//! The page is well formed, safe against what stands in reviews, and says in words what it draws.
+//! The page is well formed, escapes the reviews' content, and describes its charts in words.
 
 use std::collections::HashSet;
 
@@ -83,7 +83,8 @@ fn page(reviews: usize, steps: usize) -> String {
     report.page()
 }
 
-/// Each tag of a page: its name (`/name` when it closes) and its attributes. Fails when one is not closed, or closes another.
+/// The tags of a page: name (`/name` for a closing tag) and attributes. Fails on a tag that is not
+/// closed, or closes another one.
 fn tags(page: &str) -> Vec<(String, String)> {
     let body = page
         .strip_prefix("<!DOCTYPE html>")
@@ -131,7 +132,7 @@ fn the_page_is_well_formed_whatever_it_holds() {
             }
         }
         for (name, attributes) in &tags {
-            // What is referred to is there.
+            // Every referenced id exists.
             for reference in attributes.split("aria-labelledby=\"").skip(1) {
                 let references = reference.split('"').next().expect("a value");
                 assert!(

@@ -1,4 +1,5 @@
-//! Files compressed beforehand, for hosts that send those: nginx by `gzip_static` and `brotli_static`, Caddy by `precompressed`.
+//! Precompressed files, for servers that send them: nginx with `gzip_static` and `brotli_static`,
+//! Caddy with `precompressed`.
 
 use std::{fs, io::Write, path::Path};
 
@@ -8,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::Written;
 
-/// Kinds of files that compress well. Weights do not.
+/// File endings that compress well. Weights do not.
 const KINDS: [&str; 8] = [
     "html",
     "js",
@@ -20,18 +21,19 @@ const KINDS: [&str; 8] = [
     "webmanifest",
 ];
 
-/// Below this it is not worth a file.
+/// Files smaller than this are not compressed.
 const SMALLEST: usize = 1024;
 
-/// How hard brotli tries. The page's own code, which everybody waits for, is small enough for better: a fourteenth less, for a second's work.
+/// brotli's quality. The page's own code delays every visitor and is small enough for a higher one:
+/// a fourteenth smaller, for a second of work.
 fn brotli_quality(bytes: usize) -> i32 {
     if bytes < 1 << 20 { 10 } else { 9 }
 }
 
-/// Writes the compressed forms of the file at `path` below `root` beside it.
+/// Writes the compressed forms of the file `path` in the folder `root` beside it.
 ///
 /// # Errors
-/// When it cannot be read, or they not written.
+/// When the file cannot be read, or the compressed forms not written.
 pub(super) fn beside(root: &Path, path: &str) -> Result<Written> {
     let mut written = Written { files: 0, bytes: 0 };
     let kind = path.rsplit('.').next().unwrap_or_default();
@@ -51,7 +53,7 @@ pub(super) fn beside(root: &Path, path: &str) -> Result<Written> {
     Ok(written)
 }
 
-/// The compressed forms that are smaller than `content`: the ending of their names, and what they hold.
+/// The compressed forms that are smaller than `content`: file ending and bytes.
 fn compressed(content: &[u8]) -> std::io::Result<Vec<(&'static str, Vec<u8>)>> {
     if content.len() < SMALLEST {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! A complete static site around a bundle: the page that this program was built with, and the model that it serves.
+//! A complete static site for a bundle: the page embedded in this program, and the model it serves.
 
 mod compress;
 mod page;
@@ -19,39 +19,43 @@ use crate::model::verify;
 /// The page's files: paths with `/`, and contents.
 pub type Page = [(&'static str, &'static [u8])];
 
-/// The page as `cargo xtask web` had built it when this program was compiled; empty when it had not.
+/// The page as `cargo xtask web` had built it when this program was compiled; empty if it had not.
 static PAGE: &Page = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-/// The module that every site holds beside its page: by it and the manifest a site is known.
+/// The JavaScript module beside the page. This file and the manifest identify a site.
 const MODULE: &str = "starsight.js";
-/// Where a site holds its bundle.
+/// Folder of the bundle in a site.
 const MODEL: &str = "model";
 
-/// What a site holds.
+/// Size of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Files.
+    /// Number of files.
     pub files: usize,
-    /// Bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
-/// How a site is made.
+/// Options of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Where the site will be, if that is known; ends in a slash.
+    /// The site's address, if it is known; ends in a slash.
     pub base_url: Option<String>,
-    /// The hosts besides the site's own from which the page may fetch models, as a Content Security Policy writes them.
+    /// Hosts, besides the site's own, from which the page may fetch models, as written in a Content
+    /// Security Policy.
     pub model_hosts: Vec<String>,
-    /// Whether it holds the whole bundle, for `transformers` too: the page needs no floating-point weights, which are four times as large as its own.
+    /// Whether to include the whole bundle, for `transformers` too. The page does not need the
+    /// floating-point weights, which are four times as large as its own.
     pub full: bool,
 }
 
-/// Writes a static site that serves the bundle in the folder `bundle` to the folder `out`, which must not exist, be empty, or hold a site of Starsight's: that one is replaced.
-/// The site appears whole or not at all.
+/// Writes a static site for the bundle in the folder `bundle` to the folder `out`, which must not
+/// exist, be empty, or hold an earlier site, which is replaced. The site appears complete or not at
+/// all.
 ///
 /// # Errors
-/// When this program was built without the page, the bundle is not what its manifest says or has no weights for a browser, or `out` cannot be written or holds something else.
+/// When this program was built without the page, the bundle differs from its manifest or has no
+/// weights for browsers, or `out` cannot be written or holds something else.
 pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
     ensure!(
         !PAGE.is_empty(),
@@ -60,12 +64,12 @@ pub fn write_site(bundle: &Path, out: &Path, options: &Options) -> Result<Writte
     write_site_of(PAGE, bundle, out, options)
 }
 
-/// [`write_site`] with a page of one's own.
+/// [`write_site`] with another page.
 ///
 /// # Errors
 /// As [`write_site`].
 pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) -> Result<Written> {
-    // Beside OUT, because only within a file system can a folder be moved into place.
+    // Beside OUT, because a folder can be renamed only within a file system.
     let absolute = std::path::absolute(out)?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         bail!("{} is no folder that can be written", out.display())
@@ -84,7 +88,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         bundle.display(),
         bundle.display()
     );
-    // What the site's own manifest lists is there, all of it.
+    // The site's own manifest lists only the files that the site contains.
     let manifest = Manifest {
         files: manifest
             .files
@@ -128,7 +132,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
     put(format!("{MODEL}/{MANIFEST}"), &mut |file| {
         Ok(file.write_all(&json).map(|()| json.len() as u64)?)
     })?;
-    // GitHub Pages would otherwise pass the site through Jekyll, which drops some files.
+    // GitHub Pages would otherwise process the site with Jekyll, which drops some files.
     put(".nojekyll".into(), &mut |_| Ok(0))?;
     let mut written = Written {
         files: paths.len(),
@@ -148,7 +152,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
     Ok(written)
 }
 
-/// Whether `out` is free, or holds a site, which may be replaced.
+/// Checks that `out` is empty or missing, or holds a site, which may be replaced.
 fn check_replaceable(out: &Path) -> Result<()> {
     let is_site = out.join(MODULE).is_file() && out.join(MODEL).join(MANIFEST).is_file();
     if is_site || !out.exists() {
@@ -169,8 +173,9 @@ fn check_replaceable(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves `fresh` to `out`; what is there goes to `former`, comes back should that fail, and is deleted once the new one stands. A run that is cut off in between leaves no site at `out`, and
-/// the one before at `former`: the next run takes it up.
+/// Moves `fresh` to `out`. The site at `out` is first moved to `former`; it is moved back if the
+/// second step fails, and deleted once the new one is in place. A run that is interrupted in
+/// between leaves no site at `out` and the previous one at `former`; the next run restores it.
 fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<()> {
     if !out.exists() {
         return fs::rename(fresh, out);
@@ -182,7 +187,8 @@ fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<(
     fs::remove_dir_all(former)
 }
 
-/// Brings back the site that a run had put aside when it was cut off; where the new one had come to stand, deletes what is left of it.
+/// Restores the site that an interrupted run left at `former`, or deletes it if the new one is
+/// already in place.
 fn take_up(out: &Path, former: &Path) -> std::io::Result<()> {
     match (former.exists(), out.exists()) {
         (false, _) => Ok(()),
@@ -198,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// As trunk lays it out.
+    /// In trunk's layout.
     pub(super) const TEST_PAGE: &Page = &[
         (
             "index.html",
@@ -309,9 +315,9 @@ mod tests {
                 for entry in fs::read_dir(folder).unwrap() {
                     let path = entry.unwrap().path();
                     if path.is_dir() {
-                        folders.push(path)
+                        folders.push(path);
                     } else {
-                        files += 1
+                        files += 1;
                     }
                 }
             }
@@ -319,7 +325,7 @@ mod tests {
         };
         assert_eq!(written.files, count(&out));
 
-        // Unless all is asked for, only what a browser needs, and a manifest that says no more.
+        // By default only the files that a browser needs, and a manifest that lists only those.
         write_site_of(TEST_PAGE, &model, &out, &Options::default()).unwrap();
         assert!(!out.join("model/model.safetensors").exists());
         assert_eq!(verify::bundle(&out.join("model")).unwrap().files.len(), 2);
@@ -335,7 +341,7 @@ mod tests {
             );
         }
 
-        // A site is replaced, even one that is made anew from its own bundle.
+        // A site is replaced, even when it is rebuilt from its own bundle.
         fs::write(out.join("stale.txt"), b"stale").unwrap();
         write_site_of(TEST_PAGE, &out.join("model"), &out, &FULL).unwrap();
         assert!(!out.join("stale.txt").exists());
@@ -357,7 +363,7 @@ mod tests {
         );
         bundle(&model, b"weights");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();
-        // Cut off before the new site came to stand; and the next run fails.
+        // Interrupted before the new site was in place; and the next run fails.
         fs::rename(&out, &former).unwrap();
         fs::write(model.join("model.safetensors"), b"weight").unwrap();
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err();
@@ -366,7 +372,7 @@ mod tests {
             b"weights",
             "the site before is back"
         );
-        // Cut off afterwards.
+        // Interrupted after the new site was in place.
         fs::create_dir(&former).unwrap();
         bundle(&model, b"better");
         write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap();

@@ -1,7 +1,9 @@
-//! The page as a host gets it: what trunk built, with all that a browser is to hold it to.
+//! Finishes the page that trunk built: adds what browsers need to check and cache its files.
 //!
-//! Trunk starts the page by a script within the HTML. Here that becomes a file of its own, so that the page can forbid scripts within the HTML (Content Security Policy level 3, by a
-//! `meta` element: a static host sends no headers of ours); all that runs is held to the hash of its content (Subresource Integrity), and a service worker keeps all of it.
+//! Trunk starts the page with an inline script. Here that script becomes a file, so that the page
+//! can forbid inline scripts (Content Security Policy level 3, in a `meta` element, because we do
+//! not control a static host's headers). Every script is checked against a hash (Subresource
+//! Integrity), and a service worker caches all files.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +20,15 @@ const SERVICE_WORKER: &str = "sw.js";
 const NOT_FOUND: &str = "404.html";
 const ELEMENT: &str = "element.js";
 
-/// A module that starts workers, where their files lie, and what stands in it for the versions and hashes of those.
+/// A module that starts workers, the folder of the workers' files, and the placeholder for the
+/// versions and hashes of those files.
 struct Sealing {
     module: &'static str,
     folder: &'static str,
     mark: &'static str,
 }
 
-/// The rating engine's; and that of the reader of files.
+/// The rating engine, and the reader of files.
 const SEALING: [Sealing; 2] = [
     Sealing {
         module: MODULE,
@@ -39,8 +42,9 @@ const SEALING: [Sealing; 2] = [
     },
 ];
 
-/// Nothing but the site's own files, no script or style within the HTML; WebAssembly may be compiled. `blob:` is the rating worker, which the module starts from the page's memory: so this
-/// policy binds it too, and what it may fetch is what `hosts` names.
+/// Allows only the site's own files, no inline scripts or styles, and compiling WebAssembly.
+/// `blob:` is for the rating worker, which the module starts from memory. It inherits this policy,
+/// so `hosts` limits what it may fetch.
 fn policy(hosts: &[String]) -> String {
     let hosts: String = hosts.iter().map(|host| format!(" {host}")).collect();
     format!(
@@ -49,10 +53,10 @@ fn policy(hosts: &[String]) -> String {
     )
 }
 
-/// The policy of the page for what is not there, which runs nothing and asks for nothing.
+/// Policy of the 404 page, which runs and loads nothing.
 const POLICY_OF_NOT_FOUND: &str = "default-src 'none'; base-uri 'none'; form-action 'none'";
 
-/// Starts the program.
+/// The script that starts the page.
 const START: &str = include_str!("start.js");
 
 /// Files by path.
@@ -61,7 +65,7 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 /// Finishes the page that trunk built.
 ///
 /// # Errors
-/// When it is not what trunk builds of `web/index.html`.
+/// When it is not a page that trunk built from `web/index.html`.
 pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     let base_url = options.base_url.as_deref();
     let mut files: Files = page
@@ -82,8 +86,9 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     let wasm = format!("{program}_bg.wasm");
     ensure!(files.contains_key(&wasm), "there is no {wasm}");
 
-    // The modules hold the files of their workers to their hashes. They keep their names, of which one is for others to import; here their versions go with them, for a browser may have kept
-    // an earlier one.
+    // The modules check their workers' files against hashes. They keep their names, because other
+    // sites import one of them; within the page their addresses carry a version, because a browser
+    // may have cached an earlier one.
     let mut with_modules: Vec<(String, String)> = Vec::new();
     for Sealing {
         module,
@@ -149,7 +154,8 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
     Ok(files)
 }
 
-/// By name, the version and the hash of each file that a worker of this folder runs: all but the module that starts it.
+/// Version and hash of each file that the workers in this folder run, by name; all files except the
+/// module that starts them.
 fn seals<'a>(files: &'a Files, folder: &str) -> BTreeMap<&'a str, serde_json::Value> {
     let sealed = |path: &str| !SEALING.iter().any(|sealing| sealing.module == path);
     let within = files
@@ -166,7 +172,9 @@ fn seals<'a>(files: &'a Files, folder: &str) -> BTreeMap<&'a str, serde_json::Va
         .collect()
 }
 
-/// The service worker, with what it keeps: each file's hash by the address that the page asks for. The element is for other pages, icons for installing are kept by whoever installs.
+/// The service worker with its list of files to cache: the hash of each, by the address that the
+/// page requests. The element is for other pages, and whoever installs the page keeps the icons, so
+/// both are left out.
 fn service_worker(files: &Files) -> Result<String> {
     let kept = |path: &str| {
         ![SERVICE_WORKER, NOT_FOUND, ELEMENT].contains(&path)
@@ -195,7 +203,7 @@ fn service_worker(files: &Files) -> Result<String> {
         .replace("__STARSIGHT_FILES__", &kept))
 }
 
-/// The HTML with a policy before all that it binds.
+/// Inserts a policy into the HTML, before everything it applies to.
 fn with_policy(html: &str, policy: &str) -> Result<String> {
     let charset = "<meta charset=\"utf-8\">";
     let (before, after) = html
@@ -206,17 +214,17 @@ fn with_policy(html: &str, policy: &str) -> Result<String> {
     ))
 }
 
-/// The HTML with the hash of its content on every style and script of ours.
+/// Adds the hash of its content to each of our styles and scripts in the HTML.
 fn with_integrity(html: &str, files: &Files) -> String {
     let mut out = String::with_capacity(html.len() + 1024);
     for (i, part) in html.split("./").enumerate() {
         let (name, rest) = part.split_once('"').unwrap_or(("", part));
         let file = name.split('?').next().unwrap_or_default();
-        // The manifest and the icon know no such attribute.
+        // The web manifest and the icon do not support the attribute.
         let checked = [".js", ".css"].iter().any(|kind| file.ends_with(kind));
         match files.get(file).filter(|_| i > 0 && checked) {
             Some(content) => {
-                out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content))
+                out += &format!("./{name}\" integrity=\"{}\"{rest}", integrity(content));
             }
             None if i > 0 => out += &format!("./{part}"),
             None => out += part,
@@ -225,7 +233,7 @@ fn with_integrity(html: &str, files: &Files) -> String {
     out
 }
 
-/// The HTML without the preloads that trunk and the source name: names change here.
+/// Removes the preloads of trunk and of the source, because file names change here.
 fn preloads_removed(html: &str) -> String {
     let mut out = html.to_owned();
     for rel in ["<link rel=\"modulepreload\"", "<link rel=\"preload\""] {
@@ -239,12 +247,12 @@ fn preloads_removed(html: &str) -> String {
     out
 }
 
-/// The address of a file that keeps its name, in its version.
+/// The address of a file that keeps its name, with its version.
 fn versioned(path: &str, content: &[u8]) -> String {
     format!("{path}?v={}", hash(content))
 }
 
-/// Adds a script under a name that changes with its content.
+/// Adds a script under a name that depends on its content.
 fn add(files: &mut Files, name: &str, script: String) -> String {
     let path = format!("{name}-{}.js", hash(script.as_bytes()));
     files.insert(path.clone(), script.into_bytes());
@@ -265,12 +273,12 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
         .map(|(found, _)| found)
 }
 
-/// Sixteen characters that change with the content.
+/// Sixteen characters that depend on the content.
 fn hash(bytes: &[u8]) -> String {
     sha256_hex(bytes)[..16].to_owned()
 }
 
-/// The hash by which a browser holds a file to its content. (W3C, Subresource Integrity.)
+/// The hash by which a browser checks a file (W3C, Subresource Integrity).
 fn integrity(bytes: &[u8]) -> String {
     format!("sha384-{}", BASE64_STANDARD.encode(Sha384::digest(bytes)))
 }
@@ -367,7 +375,7 @@ mod tests {
             .find(|path| path.starts_with("start-"))
             .unwrap();
         assert!(String::from_utf8_lossy(&files[start]).contains(&integrity(b"\0asm")));
-        // The empty text's, as OpenSSL computes it.
+        // The hash of an empty text, as computed by OpenSSL.
         assert_eq!(
             integrity(b""),
             "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb"
@@ -390,7 +398,8 @@ mod tests {
             files[ELEMENT],
             format!("import('./starsight.js?v={module}')").into_bytes()
         );
-        // The modules hold their workers to their hashes: another engine makes another module, and so on up to the page.
+        // The modules check their workers by hash, so another engine makes another module, and so
+        // on up to the page.
         let sealed = |path: &str| String::from_utf8(files[path].clone()).unwrap();
         for path in [MODULE, "table/desk.js"] {
             let seal = format!(
@@ -438,7 +447,7 @@ mod tests {
         assert_ne!(files[SERVICE_WORKER], other[SERVICE_WORKER]);
     }
 
-    /// Of the page that this program carries, or, where it was built without, of its source.
+    /// Checks the page embedded in this program, or its source if there is none.
     #[test]
     fn the_web_manifest_is_relative_and_its_icons_have_the_sizes_that_it_says() {
         let source = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../web"));
@@ -463,7 +472,7 @@ mod tests {
                     .expect("a relative address"),
             );
             let (kind, sizes) = match content.strip_prefix(b"\x89PNG\r\n\x1a\n") {
-                // The first chunk begins with width and height, after its length and its name.
+                // The first chunk starts with width and height, after its length and name.
                 Some(png) => (
                     "image/png",
                     [8, 12]
@@ -480,7 +489,7 @@ mod tests {
                 "{icon}"
             );
         }
-        // What browsers ask for before they offer to install a page.
+        // Icons that browsers require before they offer to install a page.
         let has = |sizes: &str, purpose: &str| {
             icons
                 .iter()

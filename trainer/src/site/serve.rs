@@ -1,4 +1,5 @@
-//! A preview server for a static site: files from one folder, to this machine only. It is no server for the public.
+//! A preview server for a static site: serves one folder to this machine only. It is not meant for
+//! the public.
 
 use std::{
     fs, io,
@@ -21,10 +22,11 @@ use percent_encoding::percent_decode_str;
 use tokio::{net::TcpListener, signal};
 use tower_http::services::ServeDir;
 
-/// Serves the folder `dir` at `http://127.0.0.1:PORT/` until Ctrl-C. Port 0 is any free one; `on_ready` learns which, once requests are answered.
+/// Serves the folder `dir` at `http://127.0.0.1:PORT/` until Ctrl-C. Port 0 takes any free one;
+/// `on_ready` gets the address once the server answers.
 ///
 /// # Errors
-/// When `dir` is no folder, or the port is taken.
+/// When `dir` is not a folder, or the port is taken.
 pub fn serve(dir: &Path, port: u16, on_ready: impl FnOnce(SocketAddr)) -> Result<()> {
     ensure!(dir.is_dir(), "{} is not a folder", dir.display());
     let root = fs::canonicalize(dir).with_context(|| format!("opening {}", dir.display()))?;
@@ -47,7 +49,7 @@ pub fn serve(dir: &Path, port: u16, on_ready: impl FnOnce(SocketAddr)) -> Result
     })
 }
 
-/// Returns on Ctrl-C, or when the program is asked to end.
+/// Returns on Ctrl-C or SIGTERM.
 async fn stop() -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -68,11 +70,11 @@ fn router(root: PathBuf) -> Router {
         .layer(middleware::from_fn_with_state(Arc::new(root), guard))
 }
 
-/// The names by which a browser on this machine asks for it.
+/// Host names under which a browser on this machine reaches it.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Whether a request is for this machine, by one of its names. A page from elsewhere can let a name of its own lead here (DNS rebinding), and would read the folder as its own; the browser
-/// then asks for that name.
+/// Whether a request names this machine. Another site could let its own name point here (DNS
+/// rebinding) and read the folder as its own; the browser then sends that name.
 fn is_for_loopback(request: &Request) -> bool {
     let named = request
         .headers()
@@ -86,7 +88,8 @@ fn is_for_loopback(request: &Request) -> bool {
     })
 }
 
-/// What `ServeDir` leaves out: links may not lead out of the folder, a file that changed is never taken for the one before, and the site's own page for what is not there.
+/// Adds what `ServeDir` lacks: links may not lead out of the folder, a changed file is never taken
+/// from the browser's cache, and missing files get the site's own 404 page.
 async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Next) -> Response {
     if !is_for_loopback(&request) {
         return (
@@ -103,11 +106,11 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
         if names(request.headers(), header::IF_NONE_MATCH, tag) {
             return finish(StatusCode::NOT_MODIFIED.into_response(), Some(tag));
         }
-        // The tag is finer than the time, which counts whole seconds; where both are asked for, the tag decides.
+        // The tag is finer than the time, which is in whole seconds, so it takes precedence.
         if request.headers().contains_key(header::IF_NONE_MATCH) {
             request.headers_mut().remove(header::IF_MODIFIED_SINCE);
         }
-        // A range of another version is no use: then the whole file.
+        // A range of another version is useless, so the whole file is sent.
         if request.headers().contains_key(header::IF_RANGE)
             && !names(request.headers(), header::IF_RANGE, tag)
         {
@@ -115,7 +118,7 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
         }
     }
     let mut response = next.run(request).await;
-    // By its ending a video.
+    // By its ending, `.ts` would be a video.
     if response.headers().contains_key(header::CONTENT_TYPE)
         && file.extension().is_some_and(|kind| kind == "ts")
     {
@@ -130,12 +133,13 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
     }
 }
 
-/// The file, or the folder without its slash, that an address means, if it is there and lies in `root` once all links are followed.
+/// The file, or the folder without its final slash, that an address names, if it exists and is
+/// inside `root` after following links.
 fn target(root: &Path, address: &str) -> Option<PathBuf> {
     let decoded = percent_decode_str(address.strip_prefix('/')?)
         .decode_utf8()
         .ok()?;
-    // `//name` would be sent on as the address of another host.
+    // `//name` would redirect to another host.
     if decoded.starts_with('/') || decoded.contains('\0') {
         return None;
     }
@@ -152,7 +156,7 @@ fn inside(root: &Path, path: &Path) -> Option<PathBuf> {
         .filter(|real| real.starts_with(root))
 }
 
-/// Size and time of change, as a tag that changes with them.
+/// A tag from size and time of modification.
 fn tag(file: &Path) -> Option<HeaderValue> {
     let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
     let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -175,7 +179,7 @@ fn names(headers: &HeaderMap, header: header::HeaderName, tag: &HeaderValue) -> 
         .any(|entry| entry.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
-/// A preview must show what was built last: browsers ask each time.
+/// A preview must show the latest build, so browsers revalidate every time.
 fn finish(mut response: Response, tag: Option<&HeaderValue>) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -224,12 +228,12 @@ mod tests {
         }
     }
 
-    /// Asks as the wire has it: a client library would tidy the address up.
+    /// Sends a raw request: a client library would normalise the path.
     fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask_for(&address.to_string(), address, method, path, headers)
     }
 
-    /// The same under another name.
+    /// The same with another host name.
     fn ask_for(
         host: &str,
         address: SocketAddr,

@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written beside, then renamed.
+//! Files that are complete or missing: written under a temporary name, then renamed.
 
 use std::env;
 use std::fs::{self, File};
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
-/// How the name of a file begins that is being written.
+/// Prefix of a temporary file's name.
 const UNFINISHED: &str = ".starsight-";
 
-/// A file that is wholly on the disk, but not yet under its name; it is gone when it is dropped before.
+/// A complete file on disk that does not have its final name yet. Dropping it deletes it.
 pub struct Beside {
     file: NamedTempFile,
     path: PathBuf,
 }
 
 impl Beside {
-    /// Gives it its name, which another file may have had until now.
+    /// Renames it to its final name, replacing an existing file.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -31,10 +31,11 @@ impl Beside {
     }
 }
 
-/// Writes the file `path` through `write`. It appears under its name only when all of it is on the disk; on an error what was there before stays.
+/// Writes the file `path` with `write`. It gets its name only once it is completely on disk; on an
+/// error the previous file stays.
 ///
 /// # Errors
-/// When the folder cannot be made, the disk is full, or `write` fails.
+/// When the folder cannot be created, the disk is full, or `write` fails.
 pub fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
@@ -42,7 +43,8 @@ pub fn write_whole(
     write_beside(path, write)?.put()
 }
 
-/// The same, but for the name: of several files that belong together each is written before the first is put where it belongs.
+/// The same without renaming, so that several files that belong together can all be written before
+/// the first is renamed.
 ///
 /// # Errors
 /// As [`write_whole`].
@@ -58,7 +60,7 @@ pub fn write_beside(
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As any new file: the process's umask takes its share.
+        // Permissions of any new file; the process's umask applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).with_context(failed)?;
@@ -73,19 +75,19 @@ pub fn write_beside(
     })
 }
 
-/// The folder that the file `path` lies in.
+/// The folder of the file `path`.
 fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
 }
 
-/// Returns when the names in `folder` are on the disk: a rename that came before then outlives a power cut.
+/// Waits until the entries of `folder` are on disk: earlier renames then survive a power failure.
 ///
 /// # Errors
 /// When the disk fails.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    // Elsewhere a folder cannot be opened as a file, and the system sees to it.
+    // On other systems a folder cannot be opened as a file, and needs no sync.
     if cfg!(unix) {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
@@ -94,10 +96,10 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes from `folder` the files that a program left unfinished which was killed while it wrote them.
+/// Removes temporary files in `folder` that a killed program left.
 ///
 /// # Errors
-/// When the folder is there but cannot be read, or a file not be removed.
+/// When the folder exists but cannot be read, or a file cannot be removed.
 pub fn sweep(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
@@ -117,7 +119,7 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where this program keeps what it can do without; nowhere when there is no home.
+/// The program's cache folder; `None` without a home folder.
 pub fn cache() -> Option<PathBuf> {
     let set = |name| {
         env::var_os(name)
@@ -128,7 +130,7 @@ pub fn cache() -> Option<PathBuf> {
     Some(cache.join("starsight"))
 }
 
-/// [`write_whole`] of bytes that are at hand.
+/// [`write_whole`] for bytes in memory.
 ///
 /// # Errors
 /// As [`write_whole`].

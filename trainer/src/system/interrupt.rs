@@ -1,10 +1,10 @@
-//! Ctrl-C and SIGTERM: asked for once, the work in hand is saved first; asked for twice, the program ends at once.
+//! Ctrl-C and SIGTERM: the first one lets the program save its work, the second ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-/// Work was left because someone asked to stop.
+/// Work stopped because the user interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted;
 
@@ -18,7 +18,7 @@ impl std::error::Error for Interrupted {}
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Listens from now on.
+/// Handles signals from now on.
 ///
 /// # Errors
 /// When the system refuses.
@@ -29,21 +29,21 @@ pub fn listen() -> Result<()> {
         }
     };
     match ctrlc::set_handler(heard) {
-        // By an earlier run of the same program.
+        // Set by an earlier run in the same process.
         Err(ctrlc::Error::MultipleHandlers) => Ok(()),
         other => other.context("listening for Ctrl-C"),
     }
 }
 
-/// Whether someone asked to stop.
+/// Whether the user has interrupted.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// To be called within long work that nothing is lost of.
+/// Stops long work that needs no saving; call it regularly.
 ///
 /// # Errors
-/// [`Interrupted`] once someone asked to stop.
+/// [`Interrupted`] after the user has interrupted.
 pub fn check() -> Result<(), Interrupted> {
     if requested() {
         Err(Interrupted)

@@ -1,11 +1,12 @@
-//! How much memory the program took.
+//! Memory use of the program.
 
-/// The most memory that this process has held at once so far, in bytes; `None` where the system does not tell (only Linux does).
+/// Peak memory of this process in bytes; `None` where the system does not report it (only Linux
+/// does).
 pub fn peak() -> Option<u64> {
     high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// The peak resident set size that a `/proc/PID/status` tells, in bytes.
+/// The peak resident set size in a `/proc/PID/status`, in bytes.
 fn high_water_mark(status: &str) -> Option<u64> {
     let kib = status
         .lines()

@@ -1,4 +1,4 @@
-//! The operating system: files that are never half written, interruption, memory, progress.
+//! The operating system: files that are never half written, interrupts, memory, progress.
 
 pub mod files;
 pub mod interrupt;

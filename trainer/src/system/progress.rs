@@ -1,11 +1,12 @@
-//! How far long work is: a bar on a terminal, a line now and then elsewhere. All of it goes to stderr.
+//! Progress of long work: a bar on a terminal, otherwise a line now and then. All output goes to
+//! stderr.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// The progress of one piece of work.
@@ -14,25 +15,25 @@ pub struct Progress {
     unit: Unit,
     total: u64,
     done: u64,
-    /// What was done before the clock started: a resumed run.
+    /// Units done before the clock started, by the run that is resumed.
     before: u64,
-    /// Share of the work that is done, where units are not alike.
+    /// Share of the work done, if units take unequal time.
     share: Option<f64>,
     started: Instant,
     last_line: Instant,
     bar: Option<ProgressBar>,
 }
 
-/// What work is counted in.
+/// The unit of work.
 #[derive(Clone, Copy)]
 enum Unit {
-    /// Things of this name.
+    /// Things with this name.
     Count(&'static str),
     Bytes,
 }
 
 impl Unit {
-    /// So many of so many.
+    /// Formats a part of a total.
     fn part(self, done: u64, total: u64) -> String {
         match self {
             Unit::Count(name) => format!("{}/{} {name}", HumanCount(done), HumanCount(total)),
@@ -40,7 +41,7 @@ impl Unit {
         }
     }
 
-    /// So many.
+    /// Formats an amount.
     fn amount(self, done: u64) -> String {
         match self {
             Unit::Count(name) => format!("{} {name}", HumanCount(done)),
@@ -48,7 +49,7 @@ impl Unit {
         }
     }
 
-    /// So many a second.
+    /// Formats a rate per second.
     fn rate(self, rate: f64) -> String {
         match self {
             Unit::Count(name) => format!("{rate:.1} {name}/s"),
@@ -56,7 +57,7 @@ impl Unit {
         }
     }
 
-    /// The bar's figures.
+    /// Template of the bar.
     fn template(self) -> &'static str {
         match self {
             Unit::Count(_) => "{prefix:>12} {bar:32} {human_pos}/{human_len} {msg}",
@@ -66,7 +67,7 @@ impl Unit {
 }
 
 impl Progress {
-    /// Work of `total` things, each a `unit`.
+    /// Starts work of `total` units named `unit`.
     pub fn new(label: &'static str, unit: &'static str, total: usize) -> Progress {
         Progress::of(label, Unit::Count(unit), total as u64)
     }
@@ -96,24 +97,25 @@ impl Progress {
         }
     }
 
-    /// Starts at `done` units: they do not count for the rate.
+    /// Starts at `done` units, which do not count in the rate.
     #[must_use]
     pub fn from(mut self, done: u64) -> Progress {
         (self.done, self.before) = (done, done);
         self
     }
 
-    /// The time left is told by `share`, the part of the work that is done, 0 to 1, where some units take longer than others.
+    /// Sets the share of the work done, 0 to 1, from which the remaining time is estimated. For
+    /// units that take unequal time.
     pub fn share(&mut self, share: f64) {
         self.share = Some(share);
     }
 
-    /// `count` more units are done; `message` says more.
+    /// Adds `count` units; `message` is shown beside them.
     pub fn advance(&mut self, count: usize, message: &str) {
         self.reach(self.done + count as u64, message);
     }
 
-    /// `done` units are done in all: fewer than before, where something must be done again.
+    /// Sets the number of units done, which may be lower than before if something must be repeated.
     pub fn reach(&mut self, done: u64, message: &str) {
         self.done = done;
         let (seconds, rate) = self.pace();
@@ -149,7 +151,7 @@ impl Progress {
         }
     }
 
-    /// The work is over: the bar goes, a line stays.
+    /// Ends the work: removes the bar and prints a line.
     pub fn finish(self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -163,7 +165,7 @@ impl Progress {
         );
     }
 
-    /// Seconds since the start, and units a second.
+    /// Seconds since the start, and units per second.
     fn pace(&self) -> (f64, f64) {
         let seconds = self.started.elapsed().as_secs_f64();
         (

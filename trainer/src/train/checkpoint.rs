@@ -1,7 +1,9 @@
-//! Checkpoints: all that a run needs to go on as if it had never stopped.
+//! Checkpoints: all that a run needs to resume as if it had never stopped.
 //!
-//! Whenever the program is killed, `newest` finds a whole one, if ever one was saved. A folder is filled under another name, brought to the disk, and then renamed; what is
-//! there is never written over, but for the state, by a rename too. Each file's SHA-256 stands in the state, so that one which was damaged later is not taken either.
+//! Whenever the program is killed, `newest` finds a complete checkpoint if one was ever saved. A
+//! folder is written under another name, synced to disk and then renamed. Existing files are never
+//! overwritten, except the state, which is replaced by a rename too. The state holds the SHA-256 of
+//! each file, so that a file damaged later is not used.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -27,27 +29,27 @@ const FIRST_MOMENT: &str = "first_moment.safetensors";
 const SECOND_MOMENT: &str = "second_moment.safetensors";
 const STATE: &str = "state.json";
 
-/// How the name of a folder begins that is being filled.
+/// Prefix of the name of a folder that is being written.
 const UNFINISHED: &str = ".saving-";
 
-/// Where a run stands.
+/// State of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckpointState {
     /// Steps done.
     pub step: usize,
-    /// Updates that the optimiser made.
+    /// Updates of the optimiser.
     pub updates: i32,
-    /// Reviews learned from, each as often as it was seen.
+    /// Reviews learned from, counted each time they were seen.
     pub samples: usize,
-    /// Tokens learned from.
+    /// Tokens learned from, likewise.
     pub tokens: usize,
-    /// Seconds spent on training, validation and checkpoints included.
+    /// Seconds of training, including validation and checkpoints.
     pub seconds: f64,
-    /// What the loss was like.
+    /// Watches the loss for an explosion.
     pub watch: LossWatch,
     /// The evaluations so far.
     pub evaluations: Vec<Evaluation>,
-    /// What the run is made of; another one cannot go on from here.
+    /// The inputs of the run; only a run with the same inputs can resume.
     pub run: Run,
 }
 
@@ -58,34 +60,35 @@ pub struct Evaluation {
     pub step: usize,
     /// Epochs done, as a fraction.
     pub epoch: f64,
-    /// The metrics, of the logits as they are.
+    /// The metrics, from uncalibrated probabilities.
     pub validation: Metrics,
-    /// What makes ratings by these weights as sure as they should be.
+    /// The calibration of these weights.
     pub calibration: Calibration,
 }
 
-/// What a run is made of.
+/// The inputs of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The recipe.
     pub recipe: Recipe,
-    /// The base model as it was named.
+    /// The base model's name, as given.
     pub model: String,
-    /// SHA-256 of its weights. Earlier versions did not write it down.
+    /// SHA-256 of its weights. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
-    /// The shape that was asked for of a fresh base model. Earlier versions did not write it down.
+    /// The requested shape of a new base model. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student: Option<Shape>,
     /// SHA-256 of the training and validation rows: token ids and labels.
     pub data: String,
-    /// SHA-256 of a teacher's logits of the training rows, if there is a teacher.
+    /// SHA-256 of the teachers' logits of the training rows, if there are teachers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lessons: Option<String>,
 }
 
 impl Run {
-    /// Whether a run that is made of this goes on where `saved` stands; of what that does not tell, anything will do.
+    /// Whether a run with these inputs can resume from `saved`. Inputs that `saved` does not record
+    /// match anything.
     pub fn continues(&self, saved: &Run) -> bool {
         let mut known = saved.clone();
         known.base = known.base.or_else(|| self.base.clone());
@@ -109,12 +112,12 @@ impl CheckpointState {
         }
     }
 
-    /// The best evaluation so far, as the recipe's criterion says; the first of equals.
+    /// The best evaluation so far by the recipe's criterion; the first of equals.
     pub fn best(&self) -> Option<&Evaluation> {
         self.best_until(self.step)
     }
 
-    /// The best evaluation after `step` steps.
+    /// The best evaluation up to `step`.
     fn best_until(&self, step: usize) -> Option<&Evaluation> {
         let criterion = self.run.recipe.best_by;
         self.evaluations
@@ -123,7 +126,7 @@ impl CheckpointState {
             .min_by(|a, b| criterion.compare(&a.validation, &b.validation))
     }
 
-    /// Evaluations since the best one.
+    /// Number of evaluations since the best one.
     pub fn stale(&self) -> usize {
         let best = self.best().map(|e| e.step);
         self.evaluations
@@ -155,7 +158,7 @@ impl Checkpoints {
         }
     }
 
-    /// Where the logits of teacher `number`, from 0, are kept for a run that goes on.
+    /// File of the logits of teacher `number`, from 0, which a resumed run reads again.
     pub fn lessons(&self, number: usize) -> PathBuf {
         self.dir.join(if number == 0 {
             "teacher.logits".into()
@@ -168,11 +171,11 @@ impl Checkpoints {
         self.dir.join(format!("step-{step:08}"))
     }
 
-    /// Saves where the run stands. The folder appears under its name only when all of it is on the disk; then those are removed that are neither one of the two newest nor the
-    /// best for one of these.
+    /// Saves the state of the run. The folder gets its name only once it is completely on disk.
+    /// Then all checkpoints are removed except the two newest and the best one up to each of these.
     ///
     /// # Errors
-    /// When the disk is full or cannot be written: earlier checkpoints stay.
+    /// When the disk is full or cannot be written; earlier checkpoints stay.
     pub fn save(&self, state: &CheckpointState, trainee: &mut dyn Trainee) -> Result<()> {
         self.write(state, trainee).with_context(|| {
             format!("saving the checkpoint {}", self.path(state.step).display())
@@ -206,7 +209,7 @@ impl Checkpoints {
                 files,
             })
         };
-        // Nothing has moved between two saves of one step: what is new is the evaluation.
+        // Within one step the weights do not change, so a second save only adds the evaluation.
         if let Ok(saved) = self.whole(state.step)
             && saved.state.run == state.run
         {
@@ -218,7 +221,7 @@ impl Checkpoints {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // As any new folder: the process's umask takes its share.
+            // Permissions of any new folder; the process's umask applies.
             builder.permissions(fs::Permissions::from_mode(0o777));
         }
         let work = builder.tempdir_in(&self.dir)?;
@@ -232,7 +235,7 @@ impl Checkpoints {
             entries.push(FileEntry::of(name, &bytes));
         }
         files::write_bytes(&work.path().join(STATE), &json(entries)?)?;
-        // Only one that is damaged, or another run's, has this name.
+        // An existing folder of this name is damaged or of another run.
         if path.exists() {
             fs::remove_dir_all(&path)?;
         }
@@ -240,7 +243,7 @@ impl Checkpoints {
         files::sync_folder(&self.dir)
     }
 
-    /// The steps of the checkpoints that are there, ascending.
+    /// The steps of the existing checkpoints, ascending.
     fn steps(&self) -> Result<Vec<usize>> {
         let mut steps: Vec<usize> = self
             .names()?
@@ -263,7 +266,7 @@ impl Checkpoints {
             .collect())
     }
 
-    /// Whether there is a checkpoint, whole or not.
+    /// Whether there is a checkpoint, complete or not.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -271,10 +274,11 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Removes all of them. A teacher's logits stay, for they tell themselves whose they are.
+    /// Removes all checkpoints. The teachers' logits stay, because their files identify their
+    /// inputs.
     ///
     /// # Errors
-    /// When the folder cannot be read, or one not be removed.
+    /// When the folder cannot be read, or a checkpoint cannot be removed.
     pub fn clear(&self) -> Result<()> {
         self.steps()?
             .into_iter()
@@ -286,10 +290,10 @@ impl Checkpoints {
         fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))
     }
 
-    /// Removes what a run left unfinished that was killed while it saved.
+    /// Removes temporary files of a run that was killed while it saved.
     ///
     /// # Errors
-    /// When the folder cannot be read, or something not be removed.
+    /// When the folder cannot be read, or something cannot be removed.
     pub fn sweep(&self) -> Result<()> {
         for name in self
             .names()?
@@ -304,10 +308,11 @@ impl Checkpoints {
             .try_for_each(|step| files::sweep(&self.path(step)))
     }
 
-    /// Where the newest whole checkpoint stands; `None` when there is none at all. Newer ones that are damaged are named on standard error.
+    /// The state of the newest complete checkpoint; `None` if there is no checkpoint. Newer ones
+    /// that are damaged are reported on standard error.
     ///
     /// # Errors
-    /// When there are checkpoints, but not a whole one.
+    /// When there are checkpoints, but none is complete.
     pub fn newest(&self) -> Result<Option<CheckpointState>> {
         let steps = self.steps()?;
         for step in steps.iter().rev() {
@@ -330,11 +335,11 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// The checkpoint of `step`, when each of its files is as it was saved.
+    /// The checkpoint of `step`, if all its files are as they were saved.
     fn whole(&self, step: usize) -> Result<Saved> {
         let path = self.path(step).join(STATE);
         let saved: Saved = serde_json::from_slice(&files::read(&path)?).map_err(|error| {
-            // What is JSON, but not what is written today, was written by another version.
+            // Valid JSON of another form was written by another version.
             let what = if error.classify() == Category::Data {
                 "was written by another version of Starsight"
             } else {
@@ -360,7 +365,7 @@ impl Checkpoints {
         Ok(saved)
     }
 
-    /// `state`, when the weights that it would publish are whole too.
+    /// Returns `state` if the weights of its best evaluation are complete too.
     fn with_best(&self, state: CheckpointState) -> Result<CheckpointState> {
         if let Some(best) = state.best().filter(|best| best.step != state.step) {
             self.whole(best.step)
@@ -377,7 +382,7 @@ impl Checkpoints {
         self.read(step, WEIGHTS, config)
     }
 
-    /// Puts a model's optimiser where it was at `state`.
+    /// Restores the optimiser's state at `state`.
     ///
     /// # Errors
     /// When the checkpoint cannot be read.

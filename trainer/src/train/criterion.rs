@@ -1,4 +1,4 @@
-//! By which metric one evaluation is better than another.
+//! The metric by which the best evaluation is chosen.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use starsight_model::metrics::Metrics;
 
-/// A metric on the validation split that chooses the best evaluation of a run.
+/// A metric on the validation split by which the best evaluation of a run is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Criterion {
@@ -59,7 +59,7 @@ impl Criterion {
 }
 
 impl fmt::Display for Criterion {
-    /// The name as it is given on the command line.
+    /// The name on the command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_possible_value()
             .map_or(Ok(()), |value| f.write_str(value.get_name()))

@@ -1,4 +1,4 @@
-//! What a run learns from, as token ids with labels and teachers' logits.
+//! The training examples of a run: token ids with labels and teachers' logits.
 
 use std::collections::HashSet;
 
@@ -20,19 +20,20 @@ use crate::evaluate::calibration::{Calibration, cooled};
 use crate::rate::rating;
 use crate::system::progress::Progress;
 
-/// Token ids and labels of every review. Those without stars have the rows after the others.
+/// Token ids and labels of every review. Reviews without stars have the row numbers after the
+/// others.
 pub(super) struct Examples<'a> {
     ids: Tokens,
     reviews: &'a Corpus,
     unlabelled: Option<Tokens>,
-    /// What is learned from: the training split, and all without stars.
+    /// The examples to learn from: the training split, and all reviews without stars.
     learned: Learned,
-    /// The teachers' logits of these.
+    /// The teachers' logits of the examples.
     lessons: Option<Taught>,
 }
 
 impl<'a> Examples<'a> {
-    /// The token ids of all reviews and unlabelled texts, before any teacher is asked.
+    /// Tokenises all reviews and unlabelled texts, before any teacher runs.
     ///
     /// # Errors
     /// When a text cannot be read.
@@ -86,17 +87,18 @@ impl<'a> Examples<'a> {
         })
     }
 
-    /// Asks the teachers, if there are any, or takes what an earlier run asked them.
+    /// Computes the teachers' logits, or reads those of an earlier run. Without teachers it does
+    /// nothing.
     ///
     /// # Errors
-    /// When a teacher cannot be read or computed, or someone interrupts it.
+    /// When a teacher cannot be read or computed, or the user interrupts.
     pub fn ask_teachers(
         &mut self,
         training: &Training<'_>,
         parts: &Split,
         checkpoints: &Checkpoints,
     ) -> Result<()> {
-        // Where it does not count beside the stars, a teacher is asked about unlabelled texts alone.
+        // With a share of 0 the teachers label only unlabelled texts.
         let asked = if training.recipe.lessons().share > 0.0 {
             &parts.train[..]
         } else {
@@ -122,7 +124,7 @@ impl<'a> Examples<'a> {
         Ok(())
     }
 
-    /// How many there are.
+    /// Number of examples.
     pub fn count(&self) -> usize {
         self.learned.count()
     }
@@ -132,7 +134,7 @@ impl<'a> Examples<'a> {
         self.learned.row(i)
     }
 
-    /// The teachers' logits of `rows`; none without a teacher.
+    /// The teachers' logits of `rows`; empty without a teacher.
     pub fn lessons(&self, rows: &[usize]) -> Vec<Option<&[f32; LABELS]>> {
         self.lessons
             .iter()
@@ -180,7 +182,8 @@ impl<'a> Examples<'a> {
         hex(&hash.finalize())
     }
 
-    /// Which of the test reviews have a text that is not learned from, as places in that part; none where that is so of all or none.
+    /// Indices into the test split of the reviews whose text does not occur in the training split;
+    /// `None` if that holds for all or none of them.
     pub fn unseen(&self, parts: &Split) -> Option<Vec<usize>> {
         let learned: HashSet<&[u32]> = parts.train.iter().map(|row| self.ids(*row)).collect();
         let unseen: Vec<usize> = (0..parts.test.len())
@@ -202,7 +205,8 @@ impl<'a> Examples<'a> {
         Ok(logits)
     }
 
-    /// The metrics of `rows` by the model's own probabilities, and the temperature that calibrates them; stars are those that follow from calibrated ones.
+    /// The metrics of `rows` by uncalibrated probabilities, and the temperature that calibrates
+    /// them. The stars are derived from the calibrated probabilities.
     pub fn evaluate(
         &self,
         engine: &dyn Engine,

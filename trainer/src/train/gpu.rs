@@ -1,4 +1,4 @@
-//! Training on a GPU: steps are sent ahead, and told of when they are done.
+//! Training on a GPU: steps are queued, and reported when they are done.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::loss::Loss;
 use super::step::Step;
 use super::trainee::{Done, Setup, Trainee};
 
-/// A model in training on a GPU.
+/// A model being trained on a GPU.
 pub struct Gpu {
     learner: Learner,
     groups: Vec<Group>,
@@ -28,10 +28,11 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// A model at its start. Says on standard error when it does not fit as it was asked for.
+    /// A model at its start. Reports on standard error if it does not fit with the requested token
+    /// budget.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape, or the device cannot take the model.
+    /// When a tensor is missing or has another shape, or the device cannot take the model.
     pub fn new(device: &Arc<dyn Device>, precision: Precision, setup: &Setup<'_>) -> Result<Gpu> {
         ensure!(
             setup.loss.is_cross_entropy(),
@@ -108,7 +109,7 @@ impl Trainee for Gpu {
                     .then(|| group.update(rate, self.weight_decay, self.updates))
             })
             .collect();
-        // Each is a single review's: others are learned from on the processor only.
+        // Each example is a single review; texts with counts are learned only on the processor.
         let labels: Vec<usize> = step
             .counts
             .iter()

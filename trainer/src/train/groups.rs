@@ -1,4 +1,4 @@
-//! What the optimiser does with each tensor: how fast it moves, whether it decays, whether it moves at all.
+//! The optimiser's settings for each tensor: learning rate, weight decay, frozen or not.
 
 use anyhow::{Result, ensure};
 use starsight_model::EncoderConfig;
@@ -9,18 +9,21 @@ use starsight_model::weights::{Role, TensorSpec};
 /// How the optimiser treats a tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Group {
-    /// Its learning rate is the schedule's times this.
+    /// Factor on the schedule's learning rate.
     pub rate: f64,
     /// Whether weight decay applies.
     pub decays: bool,
-    /// Whether it moves. A frozen tensor gets no gradient and has no share in the gradient's norm.
+    /// Whether it is trained. A frozen tensor gets no gradient and does not count in the gradient's
+    /// norm.
     pub trained: bool,
-    /// Updates at the beginning in which it stays where it is, for others to move first. Its gradient has its share in the norm meanwhile, and its moments gather.
+    /// Number of first updates in which it does not move, so that other tensors move first.
+    /// Meanwhile its gradient counts in the norm, and its moments accumulate.
     pub rests: i32,
 }
 
 impl Group {
-    /// The optimiser's update number `updates`, from 1, at the schedule's learning rate `rate`; its gradient is yet to be clipped.
+    /// The optimiser's update number `updates`, from 1, at the schedule's learning rate `rate`,
+    /// without clipping.
     pub fn update(&self, rate: f64, weight_decay: f64, updates: i32) -> Update {
         let rate = if updates > self.rests {
             (rate * self.rate) as f32
@@ -42,23 +45,25 @@ impl Group {
     }
 }
 
-/// Which tensors move, and how fast.
+/// Which tensors are trained, and at which rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Grouping {
-    /// Layer-wise learning-rate decay d (Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019): the head, pooler included, learns at the full rate, encoder
-    /// layer i of n (from 0) at d^(n - i) of it, the embeddings at d^(n + 1). 1 is none.
+    /// Layer-wise learning-rate decay d (Sun et al., "How to Fine-Tune BERT for Text
+    /// Classification?", 2019): the head with the pooler has the full rate, encoder layer i of n
+    /// (from 0) d^(n - i) of it, the embeddings d^(n + 1). With 1 all rates are equal.
     pub layer_decay: f64,
-    /// Whether the embeddings, their LayerNorm included, stay as they are.
+    /// Whether the embeddings, with their LayerNorm, are frozen.
     pub freeze_embeddings: bool,
-    /// How many of the lowest encoder layers stay as they are; above 0, the embeddings below them do too.
+    /// Number of lowest encoder layers that are frozen; above 0, the embeddings are frozen too.
     pub freeze_layers: usize,
-    /// Updates at the beginning in which the head alone moves: what is random there would else tear at what the encoder has learned (Howard and Ruder, "Universal Language Model
+    /// Number of first updates in which only the head moves. Its random weights would otherwise
+    /// disturb what the encoder has learned (Howard and Ruder, "Universal Language Model
     /// Fine-tuning for Text Classification", 2018).
     pub head_first: i32,
 }
 
 impl Grouping {
-    /// How far down gradients are needed.
+    /// The lowest part of the model that needs gradients.
     pub fn depth(&self) -> Depth {
         match self.freeze_layers {
             0 if !self.freeze_embeddings => Depth::Embeddings,
@@ -66,10 +71,10 @@ impl Grouping {
         }
     }
 
-    /// The group of each of `specs`, which are those of a model of this configuration.
+    /// The group of each of `specs`, the tensors of a model with this configuration.
     ///
     /// # Errors
-    /// When more layers are to be frozen than there are.
+    /// When more layers are to be frozen than exist.
     pub fn of<'a>(
         &self,
         config: &EncoderConfig,

@@ -1,4 +1,4 @@
-//! The loop: steps, evaluations and checkpoints, until the run is over.
+//! The training loop: steps, evaluations and checkpoints.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use crate::evaluate::history::Line;
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::progress::Progress;
 
-/// What a recipe comes to for one model and one training split.
+/// The settings that follow from a recipe for one model and training split.
 pub(super) struct Plan {
     length: Length,
     schedule: Schedule,
@@ -36,7 +36,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a model of this configuration and a training split with these labels, `learned` reviews with those that have none, `taught` by another model or by the labels alone.
+    /// The plan for a model with this configuration. `labels` are those of the training split,
+    /// `learned` is the number of examples with unlabelled ones, and `taught` says whether there is
+    /// a teacher.
     ///
     /// # Errors
     /// When a flag does not fit the model or the length of the run.
@@ -63,7 +65,7 @@ impl Plan {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct Learner<'a> {
     training: &'a Training<'a>,
     checkpoints: &'a Checkpoints,
@@ -71,18 +73,18 @@ struct Learner<'a> {
     examples: &'a Examples<'a>,
     plan: Plan,
     trainee: Box<dyn Trainee>,
-    /// Steps that were begun; those that are done are in the state.
+    /// Steps begun; the finished ones are in the state.
     taken: usize,
-    /// Those that are not.
+    /// Steps begun and not finished.
     under_way: VecDeque<Begun>,
     state: CheckpointState,
     log: Log,
-    /// An epoch, and the order in which it sees the reviews.
+    /// An epoch, and the order of its examples.
     order: (usize, Vec<usize>),
-    /// Seconds that the run took before this program took it up.
+    /// Seconds of the run before it was resumed.
     seconds_before: f64,
     clock: Instant,
-    /// When the last checkpoint was saved, or else the run begun.
+    /// Time of the last checkpoint, or of the start of the run.
     saved: Instant,
 }
 
@@ -94,10 +96,11 @@ struct Begun {
     learning_rate: f64,
 }
 
-/// Goes on from `state` to the end of the run; where it then stands.
+/// Continues from `state` to the end of the run, and returns the final state.
 ///
 /// # Errors
-/// When the checkpoint of `state` cannot be read, the disk is full, the loss explodes, or someone interrupts the run (its state is saved first).
+/// When the checkpoint of `state` cannot be read, the disk is full, the loss explodes, or the user
+/// interrupts the run (its state is saved first).
 pub(super) fn learn(
     training: &Training<'_>,
     config: &EncoderConfig,
@@ -125,7 +128,7 @@ pub(super) fn learn(
             weight_decay: recipe.weight_decay,
             max_grad_norm: recipe.max_grad_norm,
             token_budget: recipe.token_budget,
-            // No step has more, however large a batch may be.
+            // No step has more examples than there are, however large a batch may be.
             reviews_a_step: plan.length.reviews_a_step.min(examples.count()),
             seed: recipe.seed,
             rounded_from: recipe.rounded_from(plan.length.steps),
@@ -166,7 +169,7 @@ impl Learner<'_> {
         let mut progress = Progress::new("training", "reviews", self.plan.length.reviews)
             .from(self.state.samples as u64);
         while !self.over() {
-            // An evaluation that an interruption left out comes first.
+            // An evaluation that was interrupted is made first.
             let save = if self.evaluation_due() {
                 match self.evaluate(&progress) {
                     Err(error) if error.is::<Interrupted>() => {}
@@ -181,7 +184,7 @@ impl Learner<'_> {
                     || self.saved.elapsed() >= self.training.save_after
             };
             let interrupted = interrupt::requested();
-            // Before it is judged, saved or over, each step that was begun is done.
+            // Finish all steps before evaluating, saving or stopping.
             self.settle(save || interrupted || self.evaluation_due(), &mut progress)?;
             if save || interrupted {
                 self.checkpoints.save(&self.state, self.trainee.as_mut())?;
@@ -214,7 +217,7 @@ impl Learner<'_> {
             || self.taken >= self.plan.length.steps && !self.evaluation_due()
     }
 
-    /// Whether the validation split is to be rated before the next step.
+    /// Whether the validation split is rated before the next step.
     fn evaluation_due(&self) -> bool {
         let Length {
             steps,
@@ -304,7 +307,7 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// Judges and logs the steps that are done, in their order; if `all`, those under way too, once they are.
+    /// Checks and logs the finished steps in order; with `all`, waits for the unfinished ones too.
     fn settle(&mut self, all: bool, progress: &mut Progress) -> Result<()> {
         for done in self.trainee.finished(all)? {
             let Some(Begun {
@@ -357,7 +360,7 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// A step, and where its reviews stand.
+    /// Describes a step and the places of its reviews, for an error.
     fn place(&self, number: usize, rows: &[usize]) -> String {
         let known: Vec<usize> = rows
             .iter()

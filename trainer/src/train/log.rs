@@ -1,4 +1,5 @@
-//! `train_log.jsonl`: a line a step and a line an evaluation; TensorBoard's events tell the same.
+//! `train_log.jsonl`: one line per step and per evaluation. TensorBoard's events have the same
+//! values.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -22,7 +23,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `out`, keeping the lines of what was done up to `state`: a resumed run does not do it again.
+    /// Opens the log in `out`, keeping only lines up to `state`: a resumed run repeats the steps
+    /// after it.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -69,7 +71,7 @@ impl Log {
     }
 }
 
-/// The steps and the evaluations that are logged in `out`.
+/// The logged steps and evaluations of the run in `out`.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -80,7 +82,7 @@ pub fn read(out: &Path) -> Result<(Vec<Line>, Vec<Evaluated>)> {
     Ok((parsed(steps), parsed(evaluations)))
 }
 
-/// A line that another version wrote is left out rather than spoil a run that is over.
+/// Lines that another version wrote are skipped, because the run they belong to is over.
 fn parsed<T: DeserializeOwned>(lines: Vec<Value>) -> Vec<T> {
     lines
         .into_iter()
@@ -92,7 +94,8 @@ fn path(out: &Path) -> PathBuf {
     out.join("train_log.jsonl")
 }
 
-/// The lines of the log in `out`, as they stand and parsed; none when there is no log. The last line of a killed run may be half a line: it is left out.
+/// The lines of the log in `out`, as text and parsed; empty if there is no log. A killed run may
+/// leave half a line at the end, which is skipped.
 fn lines(out: &Path) -> Result<Vec<(String, Value)>> {
     let path = path(out);
     if !path.is_file() {

@@ -1,7 +1,12 @@
-//! Cross-entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss(weight, label_smoothing)` computes it; two ways to tell it that stars are an order; and a teacher's logits.
+//! The loss: cross-entropy with label smoothing and class weights, as PyTorch's
+//! `CrossEntropyLoss(weight, label_smoothing)` computes it; two additions that use the order of the
+//! stars; and distillation from a teacher's logits.
 //!
-//! CORN (Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional Probabilities", 2021) is not among them: with the five logits that a bundle
-//! has for everyone to read, its loss is the cross-entropy. Of a label y it adds up -ln P(Y > k | Y ≥ k) for k < y and -ln P(Y = y | Y ≥ y), and the product of these is P(Y = y). A test shows it.
+//! CORN (Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based
+//! On Conditional Probabilities", 2021) is not offered: with five logits, which every reader of a
+//! bundle expects, its loss equals the cross-entropy. For a label y it sums -ln P(Y > k | Y ≥ k)
+//! over k < y and -ln P(Y = y | Y ≥ y), and the product of these probabilities is P(Y = y). A test
+//! checks this.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +14,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use starsight_model::LABELS;
 
-/// What an error on each class costs.
+/// Weights of the classes in the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ClassWeights {
-    /// The rarer a class, the dearer.
+    /// Inversely proportional to the frequency of each class.
     Balanced,
-    /// So much for labels 0 to 4.
+    /// Given weights of labels 0 to 4.
     Given([f64; LABELS]),
 }
 
@@ -64,8 +69,9 @@ impl fmt::Display for ClassWeights {
 }
 
 impl ClassWeights {
-    /// The weights of labels 0 to 4. Balanced ones are scikit-learn's `compute_class_weight("balanced")`: n / (classes * count), over the classes that occur among `labels`; one
-    /// that does not occur weighs nothing.
+    /// The weights of labels 0 to 4. Balanced weights are those of scikit-learn's
+    /// `compute_class_weight("balanced")`: n / (classes * count), over the classes that occur among
+    /// `labels`; a class that does not occur has weight 0.
     pub fn resolve(&self, labels: impl Iterator<Item = usize>) -> [f64; LABELS] {
         match self {
             ClassWeights::Given(weights) => *weights,
@@ -86,7 +92,8 @@ impl ClassWeights {
     }
 }
 
-/// The loss of a review, and its gradient. The mean over a step's reviews is the sum of [`Loss::of`] divided by the sum of [`Loss::weight`], however they are packed.
+/// The loss of a review and its gradient. The mean over a step's reviews is the sum of [`Loss::of`]
+/// divided by the sum of [`Loss::weight`], however the reviews are packed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loss {
     smoothing: f64,
@@ -96,22 +103,24 @@ pub struct Loss {
     lessons: Option<Lessons>,
 }
 
-/// How much a teacher's logits count, and how they are compared with a student's.
+/// Settings of distillation: the weight of the teacher's logits, and the temperature of the
+/// comparison.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lessons {
-    /// Their share of the loss; what the labels say is the rest.
+    /// Share of the loss that the teacher's logits have; the labels have the rest.
     pub share: f64,
-    /// What both logits are divided by before their probabilities are compared: the higher, the more of what the teacher thinks of the stars that it does not give.
+    /// Temperature by which both logits are divided before their probabilities are compared. A
+    /// higher one emphasises the teacher's probabilities of the less likely stars.
     pub temperature: f64,
 }
 
-/// How a teacher is followed, unless told otherwise.
+/// Default settings of distillation.
 pub const DEFAULT_LESSONS: Lessons = Lessons {
     share: 0.9,
     temperature: 2.0,
 };
 
-/// How many reviews with the same text gave it each label, 0 to 4, each by what it counts.
+/// For one text: the number of reviews with each label, 0 to 4, weighted by their weights.
 pub type Counts = [f64; LABELS];
 
 /// The counts of a single review.
@@ -119,11 +128,12 @@ pub fn one(label: usize) -> Counts {
     std::array::from_fn(|c| f64::from(u8::from(c == label)))
 }
 
-/// The power of the distance in the ordinal log-loss: the one that its authors found best on the whole.
+/// Exponent of the distance in the ordinal log-loss: the one that its authors found best overall.
 const LOG_LOSS_POWER: f64 = 1.5;
 
 impl Loss {
-    /// Cross-entropy in which a share `smoothing` of the truth is spread evenly over all classes, and class c weighs `weights[c]`.
+    /// Cross-entropy in which a share `smoothing` of the target is spread evenly over all classes,
+    /// and class c has the weight `weights[c]`.
     pub fn new(smoothing: f64, weights: [f64; LABELS]) -> Loss {
         Loss {
             smoothing,
@@ -134,8 +144,9 @@ impl Loss {
         }
     }
 
-    /// The truth is not one label, but shared with those beside it: a label d away gets a share in proportion to exp(-sharpness d²). (Díaz and Marathe, "Soft Labels for Ordinal
-    /// Regression", CVPR 2019.)
+    /// Spreads the target over neighbouring labels: a label at distance d gets a share in
+    /// proportion to exp(-sharpness d²) (Díaz and Marathe, "Soft Labels for Ordinal Regression",
+    /// CVPR 2019).
     #[must_use]
     pub fn with_soft_targets(self, sharpness: Option<f64>) -> Loss {
         Loss {
@@ -144,8 +155,9 @@ impl Loss {
         }
     }
 
-    /// Adds `weight` times the ordinal log-loss, -Σ d^1.5 ln(1 - p_c) over labels c that are d away from the truth: the further off, the dearer a probability. (Castagnos, Mihelich and
-    /// Dognin, "A Simple Log-based Loss Function for Ordinal Text Classification", COLING 2022.)
+    /// Adds `weight` times the ordinal log-loss, -Σ d^1.5 ln(1 - p_c) over labels c at distance d
+    /// from the true one: a probability costs more the further it is off (Castagnos, Mihelich and
+    /// Dognin, "A Simple Log-based Loss Function for Ordinal Text Classification", COLING 2022).
     #[must_use]
     pub fn with_log_loss(self, weight: f64) -> Loss {
         Loss {
@@ -154,13 +166,13 @@ impl Loss {
         }
     }
 
-    /// Has a teacher's logits count too, in [`Loss::taught`].
+    /// Adds distillation from a teacher's logits, in [`Loss::taught`].
     #[must_use]
     pub fn with_lessons(self, lessons: Option<Lessons>) -> Loss {
         Loss { lessons, ..self }
     }
 
-    /// Whether it is a cross-entropy with targets by label: nothing but those of [`Loss::targets`].
+    /// Whether the loss is only a cross-entropy with the targets of [`Loss::targets`].
     pub fn is_cross_entropy(&self) -> bool {
         self.log_loss == 0.0 && self.lessons.is_none()
     }
@@ -170,7 +182,7 @@ impl Loss {
         Loss::new(0.0, [1.0; LABELS])
     }
 
-    /// What a text with these counts of labels, or without any, counts in the mean.
+    /// The weight in the mean of a text with these counts of labels; 1 for an unlabelled text.
     pub fn weight(&self, counts: Option<&Counts>) -> f64 {
         counts.map_or(1.0, |counts| {
             counts
@@ -181,7 +193,9 @@ impl Loss {
         })
     }
 
-    /// The targets of each label in the cross-entropy, divided by the whole weight of a step's reviews, which have these labels: the loss of the step is the sum of -sum t_c ln p_c over them.
+    /// The targets of the cross-entropy for each label, divided by the total weight of a step's
+    /// reviews, which have these labels. The loss of the step is then the sum of -sum t_c ln p_c
+    /// over its reviews.
     pub fn targets(&self, labels: &[usize]) -> [[f32; LABELS]; LABELS] {
         let total: f64 = labels.iter().map(|label| self.weights[*label]).sum();
         std::array::from_fn(|label| std::array::from_fn(|c| (self.target(label, c) / total) as f32))
@@ -202,8 +216,9 @@ impl Loss {
 
     /// The loss of a review, times its weight, and its gradient with respect to the logits.
     ///
-    /// With p = softmax(logits) and targets t_c = weight_c (smoothing / 5 + (1 - smoothing) [c = label]), or the label's share instead of [c = label], the cross-entropy is
-    /// -sum t_c ln p_c, and its gradient p_c sum(t) - t_c.
+    /// With p = softmax(logits) and targets t_c = weight_c (smoothing / 5 + (1 - smoothing) [c =
+    /// label]), the cross-entropy is -sum t_c ln p_c, and its gradient p_c sum(t) - t_c. Soft
+    /// targets replace [c = label] by the label's share.
     pub fn of(&self, logits: &[f32; LABELS], label: usize) -> (f64, [f32; LABELS]) {
         let logits = logits.map(f64::from);
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -231,7 +246,8 @@ impl Loss {
 }
 
 impl Loss {
-    /// The sum of [`Loss::of`] over all reviews with the same text, which gave its labels so often.
+    /// The sum of [`Loss::of`] over all reviews with the same text, of which `counts` gives the
+    /// labels.
     pub fn of_counts(&self, logits: &[f32; LABELS], counts: &Counts) -> (f64, [f32; LABELS]) {
         let (mut loss, mut gradient) = (0.0, [0.0; LABELS]);
         for (label, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
@@ -245,11 +261,14 @@ impl Loss {
         (loss, gradient.map(|x| x as f32))
     }
 
-    /// The same for a text of which a teacher's logits are known. To (1 - share) times [`Loss::of_counts`] comes, for each review, share T² KL(p ‖ q), with p and q the softmax of the teacher's and of the
-    /// student's logits divided by T; T² keeps gradients as large as they are without it. The slope of that is share T (q - p). (Hinton, Vinyals and Dean, "Distilling the Knowledge in a
-    /// Neural Network", 2015.) Without lessons it is [`Loss::of_counts`].
+    /// The same for a text whose teacher's logits are known. The loss is (1 - share) times
+    /// [`Loss::of_counts`] plus, for each review, share T² KL(p ‖ q), where p and q are the softmax
+    /// of the teacher's and the student's logits divided by T. T² keeps the gradients at the same
+    /// scale for every T. The gradient of the second term is share T (q - p) (Hinton, Vinyals and
+    /// Dean, "Distilling the Knowledge in a Neural Network", 2015). Without lessons it equals
+    /// [`Loss::of_counts`].
     ///
-    /// For an unlabelled text the teacher has a share of 1, at a weight of 1.
+    /// For an unlabelled text the teacher's share is 1, and the weight is 1.
     pub fn taught(
         &self,
         logits: &[f32; LABELS],
@@ -288,12 +307,14 @@ pub(super) fn log_softmax(logits: &[f32; LABELS], temperature: f64) -> [f64; LAB
     logits.map(|x| x - log_sum)
 }
 
-/// -Σ d^1.5 ln(1 - p_c) over labels c that are d away from `label`, and its gradient. `log_sum` is ln Σ exp(logits).
+/// -Σ d^1.5 ln(1 - p_c) over labels c at distance d from `label`, and its gradient. `log_sum` is ln
+/// Σ exp(logits).
 fn log_loss(logits: &[f64; LABELS], log_sum: f64, label: usize) -> (f64, [f64; LABELS]) {
     let (mut loss, mut gradient) = (0.0, [0.0; LABELS]);
     for c in (0..LABELS).filter(|c| *c != label) {
         let distance = (c.abs_diff(label) as f64).powf(LOG_LOSS_POWER);
-        // 1 - p_c from the other logits: the difference itself would be lost where p_c is nearly 1.
+        // 1 - p_c is computed from the other logits, because the difference would lose all digits
+        // where p_c is nearly 1.
         let others = || (0..LABELS).filter(|j| *j != c);
         let max = others()
             .map(|j| logits[j])
@@ -360,7 +381,8 @@ mod tests {
             for (logits, label) in LOGITS {
                 let (_, gradient) = loss.of(&logits, label);
                 for c in 0..LABELS {
-                    // A step that f32 holds exactly: the difference is then taken between f64 losses of exact logits.
+                    // A step that f32 represents exactly, so that the f64 losses belong to the
+                    // exact logits.
                     let at = |step: f32| {
                         let mut moved = logits;
                         moved[c] += step;
@@ -413,7 +435,8 @@ mod tests {
                 }
             }
         }
-        // Whoever thinks as the teacher has nothing to learn; a shift of all logits is no thought.
+        // A student that agrees with its teacher has no loss; adding a constant to all logits
+        // changes nothing.
         let all = Loss::plain().with_lessons(Some(Lessons {
             share: 1.0,
             temperature: 2.0,

@@ -1,7 +1,9 @@
-//! AdamW with gradients clipped by their global norm, over all weights in one sweep.
+//! AdamW with gradients clipped by their global norm, over all weights in one pass.
 //!
-//! Most words of a vocabulary do not occur in a step. Their rows of the word embedding get no gradient, but AdamW moves them all the same: moments fade, weights decay. Such
-//! updates are put off until the row is needed, and then made in one go: to the bit what they would have been, but the row is read and written once.
+//! Most words of a vocabulary do not occur in a step. Their rows of the word embedding have no
+//! gradient, but AdamW changes them all the same: moments decay, and so do weights. These updates
+//! are deferred until the row is needed, and then applied together: bit-identical to immediate
+//! updates, but each row is read and written once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,20 +17,20 @@ use starsight_model::weights::Weights;
 
 use super::groups::Group;
 
-/// Elements that a task moves.
+/// Elements that one task updates.
 const TASK: usize = 64 * 1024;
 
-/// What is said of a tensor whose gradient is not finite.
+/// The error for a tensor whose gradient is not finite.
 pub fn not_finite(name: &str) -> Error {
     anyhow!(
         "the gradient of `{name}` is not finite: the loss has exploded; a lower learning rate may help"
     )
 }
 
-/// The optimiser's memory of each weight.
+/// AdamW with its moments for each weight.
 pub struct AdamW {
     layout: Arc<Layout>,
-    /// How each tensor of the layout is treated.
+    /// The settings of each tensor of the layout.
     groups: Vec<Group>,
     first_moment: Aligned<f32>,
     second_moment: Aligned<f32>,
@@ -36,15 +38,15 @@ pub struct AdamW {
     max_norm: f64,
     /// Updates made so far.
     updates: i32,
-    /// The last updates of the word embedding; some of its rows have yet to make some of them.
+    /// The latest updates of the word embedding; some rows still have to apply some of them.
     recent: Vec<Update>,
     rows: Vec<Row>,
 }
 
-/// Where a row of the word embedding stands.
+/// State of a row of the word embedding.
 #[derive(Clone, Copy, Default)]
 struct Row {
-    /// How many of the recent updates it made.
+    /// Number of recent updates that it has applied.
     made: usize,
     /// Whether it ever had a gradient. If not, its moments are zero.
     moved: bool,
@@ -59,7 +61,7 @@ struct RowMut<'a> {
 }
 
 impl RowMut<'_> {
-    /// Makes the updates that were put off.
+    /// Applies the deferred updates.
     fn catch_up(&mut self, recent: &[Update]) {
         let due = &recent[self.row.made..];
         match self.row.moved {
@@ -71,7 +73,8 @@ impl RowMut<'_> {
 }
 
 impl AdamW {
-    /// An optimiser of weights that lie as in `layout`, with the group of each of its tensors. Gradients are clipped to a global norm of `max_norm`.
+    /// An optimiser for weights stored as in `layout`, with the group of each of its tensors.
+    /// Gradients are clipped to a global norm of `max_norm`.
     pub fn new(
         layout: &Arc<Layout>,
         groups: Vec<Group>,
@@ -92,7 +95,8 @@ impl AdamW {
         }
     }
 
-    /// Brings the word embedding's rows of these token ids up to date, as a forward pass over them wants them.
+    /// Brings the word embedding's rows of these token ids up to date, as a forward pass needs
+    /// them.
     pub fn prepare<'a>(&mut self, model: &mut Fused, token_ids: impl Iterator<Item = &'a u32>) {
         let mut ids: Vec<u32> = token_ids.copied().collect();
         ids.sort_unstable();
@@ -116,7 +120,7 @@ impl AdamW {
         due.into_par_iter().for_each(|mut row| row.catch_up(recent));
     }
 
-    /// Brings all weights up to date, as an evaluation or a checkpoint wants them.
+    /// Brings all weights up to date, as an evaluation or a checkpoint needs them.
     pub fn settle(&mut self, model: &mut Fused) {
         let ids: Vec<u32> = (0..self.rows.len() as u32).collect();
         let AdamW {
@@ -141,11 +145,12 @@ impl AdamW {
         self.rows.iter_mut().for_each(|row| row.made = 0);
     }
 
-    /// Moves the weights against `gradients` at the learning rate `rate`, and returns the gradients' norm before clipping. The rows of the word embedding that have a gradient
-    /// must be up to date, as [`AdamW::prepare`] leaves them.
+    /// Updates the weights from `gradients` with the learning rate `rate`, and returns the
+    /// gradients' norm before clipping. The rows of the word embedding that have a gradient must be
+    /// up to date, as [`AdamW::prepare`] leaves them.
     ///
     /// # Errors
-    /// When a gradient is not finite: nothing is moved then.
+    /// When a gradient is not finite; then no weight changes.
     pub fn step(&mut self, model: &mut Fused, gradients: &Gradients, rate: f64) -> Result<f64> {
         let (ids, word_gradients) = gradients.words();
         let norm = self.norm(gradients)?;
@@ -257,7 +262,7 @@ impl AdamW {
         Ok(squares.sqrt())
     }
 
-    /// The names of the trained tensors whose gradient is zero throughout: they stay as they are.
+    /// The names of the trained tensors whose gradient is zero everywhere.
     pub fn unmoved(&self, gradients: &Gradients) -> Vec<&str> {
         self.squares(gradients)
             .filter(|(_, sum)| *sum == 0.0)
@@ -265,10 +270,11 @@ impl AdamW {
             .collect()
     }
 
-    /// First and second moments by the names of their tensors. All weights must be up to date, as [`AdamW::settle`] leaves them.
+    /// First and second moments by tensor name. All weights must be up to date, as
+    /// [`AdamW::settle`] leaves them.
     ///
     /// # Errors
-    /// When memory cannot be had.
+    /// When there is not enough memory.
     pub fn moments(&self, model: &Fused) -> Result<[Weights; 2]> {
         ensure!(self.recent.is_empty(), "some weights are not up to date");
         Ok([
@@ -277,10 +283,10 @@ impl AdamW {
         ])
     }
 
-    /// Goes on from moments that were saved after `updates` updates.
+    /// Restores moments that were saved after `updates` updates.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape.
+    /// When a tensor is missing or has another shape.
     pub fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()> {
         for tensor in self.layout.tensors() {
             for (to, from) in [
@@ -310,7 +316,7 @@ impl AdamW {
     }
 }
 
-/// The rows of these token ids, ascending, out of all weights and moments.
+/// The rows of these token ids, which ascend, from all weights and moments.
 fn rows_mut<'a>(
     layout: &Layout,
     rows: &'a mut [Row],
@@ -330,7 +336,7 @@ fn rows_mut<'a>(
     )
 }
 
-/// The rows of these token ids, ascending, out of a word embedding and its moments.
+/// The rows of these token ids, which ascend, from a word embedding and its moments.
 fn split_rows<'a>(
     rows: &'a mut [Row],
     values: &'a mut [f32],

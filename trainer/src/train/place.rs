@@ -10,10 +10,11 @@ use super::processor::Processor;
 use super::trainee::{Setup, Trainee};
 use crate::rate::device::Place;
 
-/// A model to be trained on `place`.
+/// The trainee for `place`.
 ///
 /// # Errors
-/// When a tensor is missing or of another shape, or the device cannot take the model or train it in this way.
+/// When a tensor is missing or has another shape, or the device cannot take the model or train it
+/// with these settings.
 pub fn trainee(place: &Place, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
     Ok(match place {
         Place::Processor(precision) => Box::new(Processor::new(*precision, setup)?),

@@ -1,4 +1,4 @@
-//! Training on the processor: the fused encoder, and AdamW beside it.
+//! Training on the processor, with the fused encoder and AdamW.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use super::optimizer::AdamW;
 use super::step::{self, Step, Workspace};
 use super::trainee::{Done, Setup, Trainee};
 
-/// Tokens computed at once, if not told otherwise: enough for long sums, few enough for the cache.
+/// Default number of tokens computed at once: enough for long sums, few enough for the cache.
 const TOKEN_BUDGET: usize = 2048;
 
-/// A model in training on the processor.
+/// A model being trained on the processor.
 pub struct Processor {
     model: Fused,
     workspace: Workspace,
@@ -26,16 +26,17 @@ pub struct Processor {
     first: bool,
     done: Vec<Done>,
     rounded_from: Option<usize>,
-    /// The model's own weights, while it holds what int8 leaves of them; its memory is kept.
+    /// The unrounded weights, while the model holds the weights rounded to int8; the buffer is
+    /// reused.
     own: Vec<f32>,
     rounded: bool,
 }
 
 impl Processor {
-    /// A model at its start, multiplied in `precision`.
+    /// A model at its start, with products in `precision`.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape.
+    /// When a tensor is missing or has another shape.
     pub fn new(precision: Precision, setup: &Setup<'_>) -> Result<Processor> {
         let mut model = Fused::new(setup.config, setup.weights)?;
         model.set_precision(precision);
@@ -59,8 +60,10 @@ impl Processor {
         })
     }
 
-    /// Gives the model what int8 leaves of its weights, those of these words included. They stay at hand: it is they that training moves, by the gradients that it finds here (the
-    /// straight-through estimator of Bengio, Léonard and Courville, "Estimating or Propagating Gradients Through Stochastic Neurons", 2013).
+    /// Rounds the model's weights as int8 does, including the embeddings of these words. The
+    /// unrounded weights are kept: the gradients at the rounded weights update them (the
+    /// straight-through estimator of Bengio, Léonard and Courville, "Estimating or Propagating
+    /// Gradients Through Stochastic Neurons", 2013).
     fn round(&mut self, words: impl Iterator<Item = usize>) {
         self.own.clear();
         self.own.extend_from_slice(self.model.values());
@@ -69,7 +72,7 @@ impl Processor {
         self.rounded = true;
     }
 
-    /// Gives the model its own weights back.
+    /// Restores the unrounded weights.
     fn unround(&mut self) {
         if std::mem::take(&mut self.rounded) {
             self.model.values_mut().copy_from_slice(&self.own);
@@ -117,7 +120,7 @@ impl Trainee for Processor {
             broken: None,
             unmoved: Vec::new(),
         };
-        // Whoever looks at the loss stops the run; the weights stay sound.
+        // A loss that is not finite stops the run elsewhere; the weights are not changed by it.
         if loss.is_finite() {
             if std::mem::take(&mut self.first) {
                 done.unmoved = optimizer

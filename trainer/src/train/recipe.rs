@@ -1,4 +1,4 @@
-//! What decides a run: the notebook's recipe, unless told otherwise.
+//! The recipe of a run. Its defaults are the notebook's recipe.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -18,89 +18,96 @@ pub struct Recipe {
     /// Passes over the training split
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Length and batches")]
     pub epochs: u32,
-    /// Steps of the whole run, however many passes that takes; --epochs then says nothing
+    /// Total number of steps; overrides --epochs
     #[arg(long, value_parser = positive, help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<usize>,
     /// Reviews in a batch
     #[arg(long, default_value_t = 64, value_parser = positive, help_heading = "Length and batches")]
     pub batch: usize,
-    /// Batches whose gradients make one step
+    /// Batches whose gradients are accumulated into one step
     #[arg(long, default_value_t = 2, value_parser = positive, help_heading = "Length and batches")]
     pub accum: usize,
-    /// Highest learning rate
+    /// Peak learning rate
     #[arg(long, default_value_t = 2e-5, value_parser = above_zero, help_heading = "Schedule")]
     pub lr: f64,
-    /// How the learning rate goes on after the warm-up
+    /// Shape of the learning rate after the warm-up
     #[arg(long, value_enum, default_value_t = Decay::Linear, help_heading = "Schedule")]
     pub schedule: Decay,
-    /// Learning rate at which the polynomial schedule ends
+    /// Final learning rate of the polynomial schedule
     #[arg(long, default_value_t = 1e-7, value_parser = zero_or_more, help_heading = "Schedule")]
     pub lr_end: f64,
     /// Power of the polynomial schedule
     #[arg(long, default_value_t = 1.0, value_parser = above_zero, help_heading = "Schedule")]
     pub lr_power: f64,
-    /// Share of the steps over which the learning rate rises
+    /// Share of the steps used for warm-up, in which the learning rate rises
     #[arg(long, default_value_t = 0.1, value_parser = share, help_heading = "Schedule")]
     pub warmup: f64,
-    /// Steps over which the learning rate rises; --warmup then says nothing
+    /// Number of warm-up steps; overrides --warmup
     #[arg(long, help_heading = "Schedule")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<usize>,
-    /// Factor of the learning rate from each layer to the one below it
+    /// Factor of the learning rate from each layer to the one below
     #[arg(long, default_value_t = 1.0, value_parser = factor, help_heading = "Schedule")]
     pub layer_decay: f64,
-    /// Leave the embeddings as they are
+    /// Freeze the embeddings
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Schedule")]
     pub freeze_embeddings: bool,
-    /// Leave this many of the lowest layers, and the embeddings below them, as they are
+    /// Freeze this many of the lowest layers, and the embeddings below them
     #[arg(long, default_value_t = 0, help_heading = "Schedule")]
     pub freeze_layers: usize,
-    /// Share of the steps, at the beginning, in which the head alone moves
+    /// Share of the steps, at the beginning, in which only the head is trained
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Schedule")]
     #[serde(default)]
     pub head_first: f64,
     /// Weight decay, of matrices and embeddings only
     #[arg(long, default_value_t = 0.01, value_parser = share, help_heading = "Regularisation and loss")]
     pub weight_decay: f64,
-    /// Gradients are clipped to this norm
+    /// Clip gradients to this norm
     #[arg(long, default_value_t = 1.0, value_parser = above_zero, help_heading = "Regularisation and loss")]
     pub max_grad_norm: f64,
-    /// Share of the truth that is spread evenly over the stars
+    /// Label smoothing: share of the target that is spread evenly over all stars
     #[arg(long, default_value_t = 0.0, value_parser = rate, help_heading = "Regularisation and loss")]
     pub label_smoothing: f64,
-    /// Share the truth with the stars beside it: a number of stars d away gets a share in proportion to exp(-A d²)
+    /// Soft targets: stars at distance d from the label get a share of the target in proportion to
+    /// exp(-A d²)
     #[arg(long, value_name = "A", value_parser = above_zero, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_targets: Option<f64>,
-    /// Add this much of the ordinal log-loss, by which probabilities cost the more the further off their stars are
+    /// Weight of an added ordinal log-loss, in which a probability costs more the further its stars
+    /// are from the label
     #[arg(long, value_name = "W", default_value_t = 0.0, value_parser = zero_or_more, help_heading = "Regularisation and loss")]
     #[serde(default)]
     pub ordinal_log_loss: f64,
-    /// What an error costs, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced`, the rarer the dearer
+    /// Class weights in the loss, for 1 to 5 stars: five numbers as in 1,2,2,2,1, or `balanced` for
+    /// weights inverse to the frequency; default: all 1
     #[arg(long, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
-    /// Share of the loss by which the student follows its teacher, with --teacher; what the stars say is the rest; 0: the teacher labels only the unlabelled reviews. 0.9 unless given
+    /// Share of the loss that comes from the teacher, with --teacher; the stars have the rest; with
+    /// 0 the teacher labels only the unlabelled reviews; default: 0.9
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_share: Option<f64>,
-    /// What the teacher's and the student's logits are divided by before they are compared: the higher, the more counts what the teacher thinks of other stars. 2 unless given
+    /// Temperature of distillation: divides the teacher's and the student's logits before they are
+    /// compared; higher values emphasise the less likely stars; default: 2
     #[arg(long, value_name = "T", value_parser = above_zero, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_temperature: Option<f64>,
-    /// Steps between two evaluations, each with its checkpoint; the end of each epoch unless given
+    /// Steps between evaluations, each with a checkpoint; default: the end of each epoch
     #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,
-    /// Steps between two checkpoints besides; one is saved every five minutes in any case
+    /// Steps between further checkpoints; one is saved every five minutes in any case
     #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
-    /// Metric on the validation split that chooses the weights to keep
+    /// Validation metric that selects the weights to keep
     #[arg(long, value_enum, default_value_t = Criterion::Loss, help_heading = "Evaluation and the model that is kept")]
     pub best_by: Criterion,
-    /// How stars follow from the probabilities: the likeliest number is right most often, the median the fewest stars off on average, the rounded mean (expected) has the least squared error, balanced lies between the first two
+    /// How to derive stars from the probabilities: `likeliest` is right most often, `median` has
+    /// the lowest mean error in stars, `expected` (the rounded mean) the lowest squared error,
+    /// `balanced` lies between the first two
     #[arg(
         long,
         default_value_t,
@@ -109,65 +116,70 @@ pub struct Recipe {
     )]
     #[serde(default)]
     pub decode: Decoding,
-    /// Leave the calibration temperature apart, in the bundle's manifest, and the weights as they were trained; else the head's last weights are divided by it, so that every program that
-    /// loads the bundle gives calibrated probabilities
+    /// Keep the weights as trained, and store the calibration temperature in the bundle's manifest;
+    /// by default the head's last layer is divided by it, so that every program that loads the
+    /// bundle gives calibrated probabilities
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Evaluation and the model that is kept")]
     #[serde(default)]
     pub temperature_apart: bool,
-    /// Stop after this many evaluations without a better one
+    /// Stop after this many evaluations without an improvement
     #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Share of the steps, at the end, that are taken with the weights that int8 leaves of the model's own, so that it learns to live with them. What is kept are those weights, in
-    /// floating point too
+    /// Share of the steps, at the end, that compute with weights rounded to int8, so that the model
+    /// adapts to them (quantisation-aware training); the bundle's floating-point weights are then
+    /// the rounded ones too
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Evaluation and the model that is kept")]
     #[serde(default)]
     pub int8: f64,
-    /// Seed of the order of reviews, of dropout and of a fresh head
+    /// Seed of the order of reviews, of dropout and of a new head
     #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u64).range(..=TOML_MAX), help_heading = "Reproducibility")]
     pub seed: u64,
     /// Seed of the split into training, validation and test
     #[arg(long, default_value_t = SPLIT_SEED, value_parser = clap::value_parser!(u64).range(..=TOML_MAX), help_heading = "Data")]
     pub split_seed: u64,
-    /// Learn from so many reviews of the training split only, as from a smaller set; validation and test stay as they are
+    /// Train on only this many reviews of the training split; validation and test stay the same
     #[arg(long, value_parser = positive, help_heading = "Data")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_rows: Option<usize>,
-    /// How reviews with the same text are learned from: `each` by itself, as the notebook does, or `counted`: as one text with the counts of its stars, in as few examples as there are 16 reviews each
+    /// How to train on reviews with the same text: `each` separately, as in the notebook, or
+    /// `counted`: as one text with the counts of its stars, in as few examples as hold at most 16
+    /// reviews each
     #[arg(long, value_enum, default_value_t = Repeats::Each, help_heading = "Data")]
     #[serde(default)]
     pub repeats: Repeats,
-    /// Column that says how much a review counts in training, a number above 0; each counts 1 unless given
+    /// Column with the weight of each review in training, a number above 0; default: 1 each
     #[arg(long, value_name = "COLUMN", help_heading = "Data")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_column: Option<String>,
-    /// Longest review in tokens; the base model's maximum unless given
+    /// Maximum length of a review in tokens; default: the base model's maximum
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(3..), help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
-    /// Every dropout rate; the base model's own unless given
+    /// Dropout rate for all layers; default: the base model's own rates
     #[arg(long, value_parser = rate, help_heading = "Regularisation and loss")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
-    /// Tokens computed at once; bounds the memory, and does not change the result but for rounding. 2048 on the processor, 32768 on a GPU unless given
+    /// Tokens computed at once; limits memory, and changes results only by rounding; default: 2048
+    /// on the processor, 32768 on a GPU
     #[arg(long, value_parser = positive, help_heading = "Length and batches")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_budget: Option<usize>,
 }
 
-/// The largest whole number that a TOML file holds.
+/// The largest integer in a TOML file.
 const TOML_MAX: u64 = i64::MAX as u64;
 
-/// How long a run is.
+/// Length of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
-    /// Reviews of a step; the last step of an epoch has what is left.
+    /// Reviews per step; the last step of an epoch has the rest.
     pub reviews_a_step: usize,
-    /// Steps in which every review of the training split is seen once.
+    /// Steps per epoch, in which every training review is seen once.
     pub steps_an_epoch: usize,
     /// Steps of the whole run.
     pub steps: usize,
-    /// Reviews of the whole run, each as often as it is seen.
+    /// Reviews of the whole run, counted each time they are seen.
     pub reviews: usize,
 }
 
@@ -178,12 +190,13 @@ impl Recipe {
     /// As [`Corpus::split`].
     pub fn parts(&self, reviews: &Corpus) -> Result<Split> {
         let mut parts = reviews.split(self.split_seed)?;
-        // They are in a random order.
+        // The training split is in random order, so its first rows are a random sample.
         parts.train.truncate(self.train_rows.unwrap_or(usize::MAX));
         Ok(parts)
     }
 
-    /// What of this recipe, `taught` by another model or by the stars alone, is computed on the processor only.
+    /// The part of this recipe that can be computed only on the processor, if any; `taught` says
+    /// whether there is a teacher.
     pub fn tied_to_processor(&self, taught: bool) -> Option<&'static str> {
         let tied = [
             (taught, "learning from a --teacher"),
@@ -220,9 +233,9 @@ impl Recipe {
     /// The learning rate over a run of `steps` steps.
     ///
     /// # Errors
-    /// When it would never reach its highest, or end above it.
+    /// When the learning rate would never reach its peak, or would end above it.
     pub fn schedule(&self, steps: usize) -> Result<Schedule> {
-        // Rounded up as `Trainer` does.
+        // Rounded up, as in `Trainer`.
         let warmup = self
             .warmup_steps
             .unwrap_or((self.warmup * steps as f64).ceil() as usize);
@@ -259,12 +272,13 @@ impl Recipe {
             .with_log_loss(self.ordinal_log_loss)
     }
 
-    /// The step from which, in a run of `steps` steps, the model computes with the weights that int8 leaves of its own; none if it never does.
+    /// The step from which a run of `steps` steps computes with weights rounded to int8; `None` for
+    /// never.
     pub fn rounded_from(&self, steps: usize) -> Option<usize> {
         (self.int8 > 0.0).then(|| steps - (self.int8 * steps as f64).ceil() as usize)
     }
 
-    /// How a teacher is followed.
+    /// Settings of distillation.
     pub fn lessons(&self) -> Lessons {
         let Lessons { share, temperature } = DEFAULT_LESSONS;
         Lessons {
@@ -273,7 +287,7 @@ impl Recipe {
         }
     }
 
-    /// Which tensors move in a run of `steps` steps, and how fast.
+    /// Which tensors are trained in a run of `steps` steps, and at which rate.
     pub fn grouping(&self, steps: usize) -> Grouping {
         let head_first = (self.head_first * steps as f64).ceil() as i32;
         Grouping {
@@ -338,7 +352,7 @@ pub(crate) mod tests {
     #[test]
     fn a_run_is_as_long_as_its_epochs_or_steps() {
         let length = |flags: &[&str]| recipe(flags).length(1000);
-        // 1000 reviews in steps of 128 are 7 whole steps and one of 104.
+        // 1000 reviews in steps of 128 are 7 full steps and one of 104.
         assert_eq!(
             length(&[]),
             Length {

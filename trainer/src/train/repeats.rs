@@ -1,7 +1,8 @@
-//! What is learned from: reviews, each by itself, or texts with the counts of their stars.
+//! The examples to train on: single reviews, or texts with counts of their stars.
 //!
-//! Of 378,203 app reviews a third are 1,208 short texts: their counts are what is known of them. Learned as one text with its counts, a text costs one computation, and the sum of the loss over
-//! all its reviews is the same.
+//! A third of 378,203 app reviews are 1,208 short texts, about which their counts say everything.
+//! As one example with counts, a text is computed once, and its loss is the sum over all its
+//! reviews.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -10,32 +11,33 @@ use starsight_model::batch::Distinct;
 
 use super::loss::{Counts, one};
 
-/// How reviews with the same text are learned from.
+/// How to train on reviews with the same text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Repeats {
-    /// Each by itself
+    /// Each separately
     #[default]
     Each,
     /// As one text with the counts of its stars
     Counted,
 }
 
-/// The most that a text counts in one step. What was written more often is learned in equal shares, spread over the epoch: in one piece, a text of 15,000 reviews would be all that its step
-/// learns, and be met once.
+/// Largest count of an example. More frequent texts are divided into equal shares, spread over the
+/// epoch. As one example, a text of 15,000 reviews would dominate its step and be seen only once.
 const HEAVIEST: f64 = 16.0;
 
 /// The examples of an epoch before they are shuffled: rows of the data, with their star counts.
 pub struct Learned {
     rows: Vec<usize>,
-    /// Of each row; empty where the row's own star is all.
+    /// Counts of each row; empty if each row has only its own star.
     counts: Vec<[f32; LABELS]>,
     /// Rows from here on have no stars.
     unlabelled_from: usize,
 }
 
 impl Learned {
-    /// One example for each row in `train`, then one for each of `more` unlabelled rows, which are numbered from `labelled` on.
+    /// One example for each row in `train`, then one for each of `more` unlabelled rows, which are
+    /// numbered from `labelled` on.
     pub fn each(train: &[usize], labelled: usize, more: usize) -> Learned {
         Learned {
             rows: train
@@ -48,7 +50,8 @@ impl Learned {
         }
     }
 
-    /// The same examples with the weight of each row. With [`Repeats::Counted`], rows with the same token `ids` become one example, which has the number of the first.
+    /// Adds the weight of each row. With [`Repeats::Counted`], rows with the same token `ids`
+    /// become one example with the number of the first row.
     pub fn weighed<'a>(
         self,
         repeats: Repeats,
@@ -96,7 +99,7 @@ impl Learned {
         }
     }
 
-    /// How many examples an epoch has.
+    /// Number of examples in an epoch.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
@@ -106,12 +109,13 @@ impl Learned {
         self.rows[i]
     }
 
-    /// The rows of all examples, some more than once.
+    /// The rows of all examples; some occur more than once.
     pub fn rows(&self) -> &[usize] {
         &self.rows
     }
 
-    /// The star counts of example `i`; `None` for an unlabelled text. `label` gives the label of a row.
+    /// The star counts of example `i`; `None` for an unlabelled text. `label` returns the label of
+    /// a row.
     pub fn counts(&self, i: usize, label: impl Fn(usize) -> usize) -> Option<Counts> {
         let row = self.rows[i];
         (row < self.unlabelled_from).then(|| {
@@ -150,7 +154,7 @@ mod tests {
             )
         };
         let counted = of(Repeats::Counted);
-        // Row 6 has no stars, and stays by itself though its text is known.
+        // Row 6 has no stars, and stays a separate example although its text occurs elsewhere.
         assert_eq!(counted.rows(), [5, 0, 6]);
         let counts = |learned: &Learned| {
             (0..learned.count())
@@ -184,7 +188,7 @@ mod tests {
             |_| 1.0,
             |row| if row < 40 { &[1] } else { &[2] },
         );
-        // 40 of one text in 3 shares, 10 of the other in one.
+        // 40 reviews of one text in 3 shares, 10 of the other in one.
         assert_eq!(learned.rows(), [0, 0, 0, 40]);
         let sum = |label: usize| {
             (0..4)

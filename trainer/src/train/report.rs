@@ -12,7 +12,8 @@ use crate::evaluate::Outcome;
 use crate::report::{Learning, Mistake, Report, WORST};
 use crate::system::files;
 
-/// Writes the report to the run's folder. `rows` are those of the test split, `logits` what they were rated with.
+/// Writes the report to the run's folder. `rows` are the rows of the test split, `logits` their
+/// ratings.
 ///
 /// # Errors
 /// When the log or the texts cannot be read, or the disk is full.

@@ -21,11 +21,13 @@ use crate::evaluate::{Evaluation, Outcome};
 use crate::system::interrupt::Interrupted;
 use crate::system::{files, memory};
 
-/// Trains, writes the bundle, `metrics.json` and `report.html` to `out`, and returns what came of it.
+/// Trains a model, writes the bundle, `metrics.json` and `report.html` to `out`, and returns the
+/// results.
 ///
 /// # Errors
-/// When the data cannot be divided, `out` holds an earlier run and neither `resume` nor `overwrite` is said, the disk is full, the loss explodes, or someone interrupts the run
-/// (its state is saved first).
+/// When the data cannot be divided, `out` holds an earlier run and neither `resume` nor `overwrite`
+/// is set, the disk is full, the loss explodes, or the user interrupts the run (its state is saved
+/// first).
 pub fn train(training: Training<'_>) -> Result<Outcome> {
     let Training {
         base,
@@ -49,12 +51,13 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
             taught,
         )
     };
-    // A flag that does not fit is refused before tokens cost time, though there may be fewer examples once repeats are counted.
+    // Check the flags before the costly tokenisation, although counting repeats may later leave
+    // fewer examples.
     plan(parts.train.len() + training.unlabelled.map_or(0, Texts::count))?;
     let checkpoints = Checkpoints::under(out);
     let resumed = prepare(&training, &checkpoints)?;
     let mut run = identity(&training, resumed.as_ref())?;
-    // What is known without tokens or a teacher is compared before they cost time.
+    // Compare what is known so far before the costly tokenisation and teacher.
     resumed
         .iter()
         .try_for_each(|state| same(state, &run, out))?;
@@ -92,7 +95,8 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Identifies the run, so that `--resume` continues only the same one. Until the data and the teachers' logits are read, their fingerprints are those of `resumed`.
+/// Identifies the run, so that `--resume` continues only the same one. The fingerprints of the data
+/// and of the teachers' logits are taken from `resumed` until they are computed.
 fn identity(training: &Training<'_>, resumed: Option<&CheckpointState>) -> Result<Run> {
     Ok(Run {
         recipe: training.recipe.clone(),
@@ -106,11 +110,11 @@ fn identity(training: &Training<'_>, resumed: Option<&CheckpointState>) -> Resul
     })
 }
 
-/// The weights that are kept of a run.
+/// The final weights of a run.
 struct Kept {
-    /// In floating point, as the bundle has them.
+    /// In floating point, as in the bundle.
     weights: Weights,
-    /// The same as integers.
+    /// The same weights in int8.
     integers: Vec<u8>,
 }
 
@@ -122,7 +126,7 @@ impl Kept {
         best: &Checkpoint,
     ) -> Result<Kept> {
         let mut weights = checkpoints.weights(best.step, config)?;
-        // Before they are quantised: the integers stand for the weights of the bundle.
+        // Before quantisation, so that the int8 weights match the bundle's.
         if !training.recipe.temperature_apart {
             weights.divide_logits(best.calibration.temperature)?;
         }
@@ -135,7 +139,7 @@ impl Kept {
         Ok(Kept { weights, integers })
     }
 
-    /// Rates the test split: what the run came to, and the calibrated logits.
+    /// Rates the test split; returns the results and the calibrated logits.
     fn test(
         &self,
         training: &Training<'_>,
@@ -206,7 +210,8 @@ impl Kept {
         logits: &[[f32; LABELS]],
     ) -> Result<()> {
         let out = &training.out;
-        // The bundle's probes are computed as every reader will, on the processor in f32.
+        // The bundle's probes are computed on the processor in f32, as its readers will compute
+        // them.
         let model = Fused::new(config, &self.weights)?;
         let package = Package {
             base: &training.base,
@@ -226,7 +231,8 @@ impl Kept {
     }
 }
 
-/// Shares of one to five stars among `rows`, as they are weighted. One review of the mean weight is added for each, so that no share is 0.
+/// Shares of one to five stars among `rows`, by their weights. One review of mean weight is added
+/// to each class, so that no share is 0.
 fn prior(reviews: &Corpus, rows: &[usize]) -> [f32; LABELS] {
     let all: f64 = rows.iter().map(|row| reviews.weight(*row)).sum();
     let mean = all / rows.len().max(1) as f64;
@@ -237,10 +243,10 @@ fn prior(reviews: &Corpus, rows: &[usize]) -> [f32; LABELS] {
     sums.map(|sum| (sum / all) as f32)
 }
 
-/// Whether a run in `out` goes on from a checkpoint of an earlier one. To be asked before the work begins.
+/// Whether a run in `out` resumes from an earlier checkpoint. Call it before the work begins.
 ///
 /// # Errors
-/// When `out` holds an earlier run and neither `resume` nor `overwrite` is said, or cannot be read.
+/// When `out` holds an earlier run and neither `resume` nor `overwrite` is set, or cannot be read.
 pub fn goes_on(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
     let saved = Checkpoints::under(out).any()?;
     ensure!(
@@ -251,7 +257,7 @@ pub fn goes_on(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
     Ok(resume && saved)
 }
 
-/// Passes a `run` that goes on where `state` stands.
+/// Checks that `run` can continue from `state`.
 fn same(state: &CheckpointState, run: &Run, out: &Path) -> Result<()> {
     ensure!(
         run.continues(&state.run),
@@ -263,7 +269,7 @@ fn same(state: &CheckpointState, run: &Run, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Settles what becomes of an earlier run in `out`; where it stands when it is to be resumed.
+/// Handles an earlier run in `out`, and returns its state if it is to be resumed.
 fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<CheckpointState>> {
     let out = &training.out;
     goes_on(out, training.resume, training.overwrite)?;
@@ -281,7 +287,7 @@ fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<
         return Ok(state);
     }
     checkpoints.clear()?;
-    // Found now rather than after the first epoch.
+    // Fails now rather than after the first epoch.
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     Ok(None)
 }

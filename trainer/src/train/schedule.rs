@@ -1,44 +1,45 @@
-//! The learning rate over a run, by the formulas of transformers' `optimization.py`.
+//! The learning rate schedule, by the formulas of transformers' `optimization.py`.
 
 use std::f64::consts::PI;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate goes on after the warm-up.
+/// Shape of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// Down to 0 in a line
+    /// Linear, down to 0
     Linear,
-    /// Down to 0 along half a cosine
+    /// Half a cosine, down to 0
     Cosine,
-    /// Not at all
+    /// Constant
     Constant,
-    /// Down to --lr-end along a power of what is left of the run
+    /// Down to --lr-end, along a power of the remaining share of the run
     Polynomial,
 }
 
-/// The learning rate of each step: up from 0 in a line over the first `warmup` steps, then as `decay` says.
+/// The learning rate of each step: a linear rise from 0 over the first `warmup` steps, then
+/// `decay`.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     /// transformers' `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup`, `get_constant_schedule_with_warmup` or
     /// `get_polynomial_decay_schedule_with_warmup`.
     pub decay: Decay,
-    /// The highest rate.
+    /// Peak rate.
     pub peak: f64,
-    /// The rate at which the polynomial ends.
+    /// Final rate of the polynomial.
     pub end: f64,
     /// The power of the polynomial.
     pub power: f64,
-    /// Steps of the rise.
+    /// Number of warm-up steps.
     pub warmup: usize,
-    /// Steps of the whole run.
+    /// Total number of steps.
     pub total: usize,
 }
 
 impl Schedule {
-    /// The rate of step `step`, counted from 0: the first step's is 0 when there is a warm-up.
+    /// The rate of step `step`, counted from 0. With a warm-up the first step's rate is 0.
     pub fn rate(&self, step: usize) -> f64 {
         if step < self.warmup {
             return self.peak * step as f64 / self.warmup as f64;
@@ -59,8 +60,9 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Steps at which the rates of transformers 5.23 were recorded, by `LambdaLR.lr_lambdas[0](step)` of the four functions that [`Schedule::decay`] names: 15 steps, 2 of them
-    /// warm-up, a peak of 2, an end of 0.5, a power of 2.
+    /// Steps at which the rates of transformers 5.23 were recorded, with
+    /// `LambdaLR.lr_lambdas[0](step)` of the four functions named at [`Schedule::decay`]: 15 steps,
+    /// 2 of them warm-up, a peak of 2, an end of 0.5, a power of 2.
     const STEPS: [usize; 6] = [0, 1, 2, 7, 14, 15];
 
     #[test]

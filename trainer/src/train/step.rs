@@ -10,17 +10,17 @@ use super::loss::{Counts, Loss};
 
 /// The reviews of a step.
 pub struct Step<'a> {
-    /// Their row numbers, which decide what dropout draws.
+    /// Their row numbers, which determine their dropout masks.
     pub rows: &'a [usize],
     /// Their token ids.
     pub token_ids: Vec<&'a [u32]>,
     /// The star counts of each text; `None` for unlabelled ones.
     pub counts: Vec<Option<Counts>>,
-    /// A teacher's logits of those that it was asked about; no item at all without a teacher.
+    /// The teachers' logits of each text, where computed; empty without a teacher.
     pub lessons: Vec<Option<&'a [f32; LABELS]>>,
 }
 
-/// What a step is computed in; kept from step to step, so that its memory is.
+/// Buffers of a step, reused from step to step.
 pub struct Workspace {
     /// The step's gradient.
     pub gradients: Gradients,
@@ -28,7 +28,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Room for the steps of `model`, of which what lies below `depth` is not trained.
+    /// Buffers for steps of `model`, which is not trained below `depth`.
     pub fn new(model: &Fused, depth: Depth) -> Workspace {
         Workspace {
             gradients: Gradients::new(model.layout(), depth),
@@ -37,10 +37,11 @@ impl Workspace {
     }
 }
 
-/// The mean of `loss` over the step's reviews; its gradient is left in `workspace`.
+/// Returns the mean of `loss` over the step's reviews, and leaves its gradient in `workspace`.
 ///
-/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review weighs what `loss` says of its counts, and its dropout is drawn from (seed, step, row), so another budget
-/// changes nothing but rounding.
+/// The reviews are computed in packed batches of at most `token_budget` tokens. Each review is
+/// weighted by `loss` from its counts, and its dropout mask depends only on (seed, step, row), so
+/// another budget changes the result only by rounding.
 ///
 /// # Errors
 /// When a review does not fit the model.
@@ -69,7 +70,7 @@ pub fn gradient(
             let (value, slope) = match (&step.counts[*i], step.lessons.get(*i).copied().flatten()) {
                 (counts, Some(teacher)) => loss.taught(logits, counts.as_ref(), teacher),
                 (Some(counts), None) => loss.of_counts(logits, counts),
-                // Nothing is known of it.
+                // Neither stars nor a teacher's logits.
                 (None, None) => (0.0, [0.0; LABELS]),
             };
             mean += value / total;

@@ -1,4 +1,5 @@
-//! A teacher: a fine-tuned model whose logits another one learns. (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.)
+//! A teacher: a fine-tuned model whose logits another model learns (Hinton, Vinyals and Dean,
+//! "Distilling the Knowledge in a Neural Network", 2015).
 
 use std::path::{Path, PathBuf};
 
@@ -16,30 +17,30 @@ use crate::rate::rating;
 use crate::system::files;
 use crate::system::progress::Progress;
 
-/// How a file of logits begins; after it come the key and the logits.
+/// First bytes of a file of logits; the key and the logits follow.
 const MAGIC: &[u8; 8] = b"logits 1";
 /// Bytes of a SHA-256.
 const KEY: usize = 32;
 
-/// A fine-tuned model that teaches.
+/// A fine-tuned model used as a teacher.
 #[derive(Debug, Clone)]
 pub struct Teacher {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Where it lies.
+    /// Its folder.
     pub folder: PathBuf,
 }
 
-/// A teacher's logits of the reviews that a student learns from.
+/// A teacher's logits of the training examples.
 #[derive(Debug, PartialEq)]
 pub struct Taught {
-    /// By row; empty rows are not taught.
+    /// Index into `logits` by row; `u32::MAX` for rows without logits.
     places: Vec<u32>,
     logits: Vec<[f32; LABELS]>,
 }
 
 impl Taught {
-    /// Of `all` rows these are taught.
+    /// The logits of these rows, of `all` rows.
     fn new(rows: &[usize], all: usize, logits: Vec<[f32; LABELS]>) -> Taught {
         let mut places = vec![u32::MAX; all];
         rows.iter()
@@ -48,8 +49,10 @@ impl Taught {
         Taught { places, logits }
     }
 
-    /// What several teachers of the same rows say together: the mean of their logarithms of probabilities, which is the geometric mean of the probabilities; one alone as it is. (Malinin,
-    /// Mlodozeniec and Gales, "Ensemble Distribution Distillation", ICLR 2020, compare ways to learn from several.) None of none.
+    /// Combines several teachers' logits of the same rows: the mean of their log-probabilities,
+    /// which is the geometric mean of the probabilities; a single teacher's logits are unchanged.
+    /// (Malinin, Mlodozeniec and Gales, "Ensemble Distribution Distillation", ICLR 2020, compare
+    /// ways to learn from several.) `None` without teachers.
     pub fn mean(mut all: Vec<Taught>) -> Option<Taught> {
         let (mut mean, count) = (all.pop()?, all.len() as f64 + 1.0);
         if !all.is_empty() {
@@ -67,7 +70,7 @@ impl Taught {
         Some(mean)
     }
 
-    /// The logits of a row; none where the teacher was not asked.
+    /// The logits of a row; `None` if they were not computed.
     pub fn of(&self, row: usize) -> Option<&[f32; LABELS]> {
         self.logits.get(self.places[row] as usize)
     }
@@ -84,11 +87,13 @@ impl Taught {
 }
 
 impl Teacher {
-    /// Rates the `rows` of `reviews` and all `unlabelled` ones, whose rows come after, each as the teacher's own tokeniser sees it. What it says is kept in the file `kept`, and taken from
-    /// there when the same teacher is asked for the same reviews again.
+    /// Rates the `rows` of `reviews`, and all `unlabelled` reviews, whose rows follow. The teacher
+    /// uses its own tokeniser. The logits are cached in the file `kept`, and read from there if the
+    /// same teacher is given the same reviews again.
     ///
     /// # Errors
-    /// When it cannot be loaded or fails, the reviews were changed since they were read, or the disk is full.
+    /// When the teacher cannot be loaded or fails, the reviews have changed since they were read,
+    /// or the disk is full.
     pub fn teach(
         &self,
         reviews: &Corpus,
@@ -158,7 +163,7 @@ impl Teacher {
     }
 }
 
-/// The logits that the file at `path` holds of `count` reviews under `key`; none if it holds others.
+/// The logits of `count` reviews in the file at `path`, if it has this `key`.
 fn read(path: &Path, key: &[u8], count: usize) -> Option<Vec<[f32; LABELS]>> {
     let bytes = std::fs::read(path).ok()?;
     let numbers = bytes.strip_prefix(MAGIC)?.strip_prefix(key)?;

@@ -1,8 +1,10 @@
-//! TensorBoard events: the numbers of the log, in the format that TensorBoard watches.
+//! TensorBoard events: the numbers of the log, in TensorBoard's format.
 //!
-//! A file is a row of TFRecords, each a length (u64), its masked CRC-32C (u32), that many bytes, and theirs, all little-endian. The bytes are a protobuf message `Event`
-//! (tensorflow/core/util/event.proto), of which scalars need a handful of fields: they are encoded by hand. Of the crates for it, tensorboard-rs (2022) panics when the disk is
-//! full and brings an image library, and tboard (2023) wants `protoc` to build.
+//! A file is a sequence of TFRecords, each a length (u64), its masked CRC-32C (u32), that many
+//! bytes, and their masked CRC-32C, all little-endian. The bytes are a protobuf message `Event`
+//! (tensorflow/core/util/event.proto). Scalars need only a few of its fields, so they are encoded
+//! by hand. Of the existing crates, tensorboard-rs (2022) panics when the disk is full and depends
+//! on an image library, and tboard (2023) needs `protoc` to build.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -16,7 +18,7 @@ use crate::system::files;
 
 const PREFIX: &str = "events.out.tfevents.";
 
-/// What is told of a step.
+/// The scalars of a step.
 const STEP_SCALARS: [&str; 3] = ["loss", "learning_rate", "grad_norm"];
 
 /// The events of a run, written as it goes.
@@ -26,21 +28,23 @@ pub struct Events {
     clock: Clock,
 }
 
-/// What the time of an event follows from: the seconds of training that the log tells. A pause between a run and its resumption takes no room on TensorBoard's time axis.
+/// Computes the time of events from the seconds of training in the log, so that a pause between a
+/// run and its resumption takes no space on TensorBoard's time axis.
 struct Clock {
-    /// Seconds since 1970 at which training would have begun had it not paused.
+    /// Time at which training would have started without pauses, in seconds since 1970.
     began: f64,
-    /// Seconds of training at the last line that told them.
+    /// Seconds of training at the last line that had them.
     seconds: f64,
-    /// Whether the time since then went into one step alone.
+    /// Whether the time since then was spent on one step only.
     stepping: bool,
 }
 
 impl Events {
-    /// Opens the events in `out`/tensorboard. Those of the lines in `kept` are written anew, earlier files are removed: a resumed run makes no point twice.
+    /// Opens the events in `out`/tensorboard. The lines in `kept` are written again and earlier
+    /// files are removed, so that a resumed run has no duplicate points.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the files cannot be written.
     pub fn open(out: &Path, kept: &[Value]) -> Result<Events> {
         let folder = out.join("tensorboard");
         let now = SystemTime::now()
@@ -65,7 +69,7 @@ impl Events {
             true => event_files(&folder)?,
             false => Vec::new(),
         };
-        // The host's name, which TensorBoard's own writer puts here, is nobody's business.
+        // TensorBoard's own writer puts the host's name here, which is private.
         let path = folder.join(format!("{PREFIX}{:010}.starsight", now as u64));
         files::write_bytes(&path, &content)?;
         for old in earlier.into_iter().filter(|old| *old != path) {
@@ -78,7 +82,7 @@ impl Events {
         Ok(Events { path, file, clock })
     }
 
-    /// Adds what a line of the log tells.
+    /// Adds the scalars of a log line.
     ///
     /// # Errors
     /// When the disk is full.
@@ -92,7 +96,7 @@ impl Events {
     }
 }
 
-/// The files of events in `folder`.
+/// The event files in `folder`.
 fn event_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     let is_ours = |path: &PathBuf| {
@@ -106,7 +110,7 @@ fn event_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Clock {
-    /// The event of a line of the log, if it tells anything that is shown.
+    /// The event of a log line, if it has scalars.
     fn event(&mut self, line: &Value) -> Option<Vec<u8>> {
         let scalars = self.scalars(line);
         (!scalars.is_empty()).then(|| {
@@ -122,7 +126,7 @@ impl Clock {
         let number = |value: &Value| value.as_f64().map(|x| x as f32);
         if let Some(metrics) = line["validation"].as_object() {
             self.stepping = false;
-            // All but the confusion matrix, and the number of reviews, which is the same each time.
+            // All metrics except the confusion matrix and the number of reviews, which is constant.
             return metrics
                 .iter()
                 .filter(|(name, _)| *name != "samples")
@@ -135,7 +139,7 @@ impl Clock {
             .collect();
         if let (Some(samples), Some(seconds)) = (line["samples"].as_f64(), line["seconds"].as_f64())
         {
-            // After an evaluation the time is not the step's alone.
+            // After an evaluation, the elapsed time is not that of the step alone.
             if self.stepping && seconds > self.seconds {
                 scalars.push((
                     "train/samples_per_second".into(),
@@ -148,7 +152,7 @@ impl Clock {
     }
 }
 
-/// The event that a file begins with: `Event { wall_time: 1, file_version: 3 }`.
+/// The first event of a file: `Event { wall_time: 1, file_version: 3 }`.
 fn version_event(wall_time: f64) -> Vec<u8> {
     let mut event = Vec::new();
     fixed64(&mut event, 1, wall_time);
@@ -173,7 +177,7 @@ fn scalar_event(wall_time: f64, step: u64, scalars: &[(String, f32)]) -> Vec<u8>
     event
 }
 
-/// A whole number, seven bits a byte, the lowest first.
+/// A varint: seven bits per byte, the lowest first.
 fn varint(out: &mut Vec<u8>, mut x: u64) {
     while x >= 0x80 {
         out.push(x as u8 | 0x80);
@@ -210,12 +214,13 @@ fn record(data: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// The CRC-32C, turned and shifted so that a CRC over data that holds CRCs stays of use (tensorflow/core/lib/hash/crc32c.h).
+/// The CRC-32C, rotated and shifted, so that CRCs of data that contains CRCs stay reliable
+/// (tensorflow/core/lib/hash/crc32c.h).
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// CRC-32C (Castagnoli), bit by bit: a record has some 200 bytes, a step some milliseconds.
+/// CRC-32C (Castagnoli), bit by bit: a record has some 200 bytes, and a step takes milliseconds.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -262,7 +267,7 @@ mod tests {
         out
     }
 
-    /// The file's records, each held to its CRCs.
+    /// The file's records, checked against their CRCs.
     fn records(folder: &Path) -> Vec<Vec<u8>> {
         let [path] = &event_files(folder).expect("a folder")[..] else {
             panic!("one file")
@@ -343,7 +348,7 @@ mod tests {
             (300, "eval/accuracy".into(), 0.75),
             (300, "eval/loss".into(), 0.25),
         ]);
-        // The time of the evaluation is in step 300.
+        // The time of step 300 includes the evaluation, so it has no rate.
         wanted.extend(train(300, None));
         wanted.extend(train(301, Some(10.0)));
         assert_eq!(scalars(&folder), wanted);

@@ -1,4 +1,5 @@
-//! A model in training: the one door through which the loop, the checkpoints and the evaluations know it, wherever it is computed.
+//! A model being trained: the interface through which the loop, the checkpoints and the evaluations
+//! use it on any device.
 
 use anyhow::Result;
 use starsight_model::fused::Depth;
@@ -9,71 +10,72 @@ use super::groups::Group;
 use super::loss::Loss;
 use super::step::Step;
 
-/// What a model is trained with.
+/// The inputs of a trainee.
 pub struct Setup<'a> {
     /// Its configuration.
     pub config: &'a EncoderConfig,
-    /// Where it starts.
+    /// Initial weights.
     pub weights: &'a Weights,
-    /// How each tensor of the layout is treated.
+    /// The settings of each tensor of the layout.
     pub groups: &'a [Group],
-    /// How far down gradients are asked for.
+    /// Lowest part of the model that needs gradients.
     pub depth: Depth,
-    /// What is made small.
+    /// The loss to minimise.
     pub loss: Loss,
-    /// Of matrices and embeddings.
+    /// Weight decay, for matrices and embeddings.
     pub weight_decay: f64,
-    /// To which gradients are clipped.
+    /// Norm to which gradients are clipped.
     pub max_grad_norm: f64,
-    /// Tokens computed at once; the device's own number unless given.
+    /// Tokens computed at once; `None` for the device's default.
     pub token_budget: Option<usize>,
-    /// The most reviews of a step.
+    /// Largest number of reviews in a step.
     pub reviews_a_step: usize,
-    /// Of dropout.
+    /// Seed of dropout.
     pub seed: u64,
-    /// The step from which it computes with the weights that int8 leaves of its own; never unless given.
+    /// Step from which to compute with weights rounded to int8; `None` for never.
     pub rounded_from: Option<usize>,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone)]
 pub struct Done {
     /// Mean loss of the step's reviews.
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub norm: f64,
-    /// A tensor whose gradient is not finite: then nothing was moved.
+    /// Name of a tensor whose gradient is not finite; then no weight was changed.
     pub broken: Option<String>,
-    /// After the first step of all, the trained tensors whose gradient is zero throughout.
+    /// After the first step of a run, the trained tensors whose gradient is zero everywhere.
     pub unmoved: Vec<String>,
 }
 
-/// A model in training, with its optimiser.
+/// A model being trained, with its optimiser.
 pub trait Trainee {
-    /// Takes a step at the learning rate `rate`, after `number` others; it may go on when this returns.
+    /// Starts a step at the learning rate `rate`, after `number` others; the device may still
+    /// compute it when this returns.
     ///
     /// # Errors
     /// When a review does not fit the model, or the device fails.
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()>;
 
-    /// What steps came to, in their order: of those that are done, or, if `all`, of all, once they are.
+    /// The results of the finished steps, in order; with `all`, waits for the unfinished ones too.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device has failed.
     fn finished(&mut self, all: bool) -> Result<Vec<Done>>;
 
-    /// What rates with the weights as all steps so far left them.
+    /// An engine with the weights after all steps so far.
     fn engine(&mut self) -> &dyn Engine;
 
-    /// Weights, first and second moments, as all steps so far left them.
+    /// Weights, first and second moments after all steps so far.
     ///
     /// # Errors
-    /// When memory cannot be had, or the device failed.
+    /// When there is not enough memory, or the device has failed.
     fn state(&mut self) -> Result<[Weights; 3]>;
 
-    /// Goes on from moments that were saved after `updates` updates.
+    /// Restores moments that were saved after `updates` updates.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape.
+    /// When a tensor is missing or has another shape.
     fn restore(&mut self, first: &Weights, second: &Weights, updates: i32) -> Result<()>;
 }

@@ -14,43 +14,44 @@ use crate::model::fresh::Shape;
 use crate::rate::device::Place;
 use crate::rate::rating;
 
-/// Time after which a checkpoint is saved besides, unless told otherwise: what a crash may cost.
-pub const SAVE_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Default time between checkpoints: the most work that a crash can cost.
+pub const SAVE_AFTER: Duration = Duration::from_mins(5);
 
-/// A run of training.
+/// A training run.
 pub struct Training<'a> {
     /// The base model.
     pub base: BaseModel,
-    /// What the base model is called.
+    /// Name of the base model.
     pub base_name: String,
-    /// The shape that was asked for, if the base model is a fresh one.
+    /// The requested shape, if the base model is new.
     pub student: Option<Shape>,
-    /// Whom it learns from besides the stars: nobody, or the mean of these.
+    /// The teachers, whose mean it learns from besides the stars; may be empty.
     pub teachers: Vec<Teacher>,
-    /// The reviews, to be divided.
+    /// The reviews, not yet divided.
     pub reviews: &'a Corpus,
-    /// Reviews of which the teachers alone say what they are worth.
+    /// Reviews without stars, labelled by the teachers.
     pub unlabelled: Option<&'a Unlabelled>,
-    /// What the data are called.
+    /// Name of the data.
     pub data_name: String,
     /// The hyperparameters.
     pub recipe: Recipe,
-    /// What `recipe.toml` will hold: the flags of this run, as `--config` reads them.
+    /// Content of `recipe.toml`: the flags of this run, as `--config` reads them.
     pub recipe_toml: String,
-    /// What the model is computed on.
+    /// The device to train on.
     pub place: Place,
-    /// Where the bundle goes.
+    /// The folder of the bundle.
     pub out: PathBuf,
-    /// Save a checkpoint when this time has gone by since the last, whatever the recipe says.
+    /// Save a checkpoint when this much time has passed since the last one, whatever the recipe
+    /// says.
     pub save_after: Duration,
-    /// Go on from the newest checkpoint in `out`.
+    /// Resume from the newest checkpoint in `out`.
     pub resume: bool,
-    /// Replace what `out` holds of an earlier run.
+    /// Replace an earlier run in `out`.
     pub overwrite: bool,
 }
 
 impl Training<'_> {
-    /// Where the weights of the run come from, for the manifest.
+    /// The origins of the weights, for the manifest.
     pub(super) fn provenance(&self) -> Value {
         let labels = self.reviews.labels();
         let mut provenance = json!({

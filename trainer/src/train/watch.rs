@@ -1,19 +1,20 @@
-//! Tells when the loss has exploded.
+//! Detects an exploded loss.
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use starsight_model::LABELS;
 
-/// Steps whose mean loss says where the run began.
+/// Number of first steps whose mean loss is the reference.
 const FIRST: usize = 10;
-/// A loss this many times as high as at the beginning is too high.
+/// Factor above the reference at which a loss is too high.
 const TIMES: f64 = 10.0;
-/// Steps on end with too high a loss that stop the run: one or two may be bad luck with the reviews, or pass with the warm-up.
+/// Consecutive steps with too high a loss that stop the run. Fewer may be due to unlucky reviews,
+/// or pass with the warm-up.
 const PATIENCE: usize = 20;
 
 const ADVICE: &str = "a lower --lr, a longer --warmup or a lower --max-grad-norm may help";
 
-/// Passes a loss that is a number.
+/// Checks that a loss is finite.
 ///
 /// # Errors
 /// When it is not finite.
@@ -25,23 +26,26 @@ pub fn finite(loss: f64) -> Result<()> {
     Ok(())
 }
 
-/// Watches the loss of each step. It is part of a run's state, so that a resumed run stops where the whole one would.
+/// Watches the loss of each step. It is part of a run's state, so that a resumed run stops where an
+/// uninterrupted one would.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LossWatch {
     /// The losses of the first [`FIRST`] steps.
     first: Vec<f64>,
-    /// Steps on end, up to now, with too high a loss.
+    /// Number of consecutive steps, up to now, with too high a loss.
     high: usize,
 }
 
 impl LossWatch {
-    /// Takes the loss of the next step.
+    /// Adds the loss of the next step.
     ///
-    /// A run has exploded when a loss is not finite, or when for 20 steps on end it is above 10 times the mean of the run's first 10 steps, or of ln 5 where that is more:
-    /// the loss of someone who knows nothing and says so. What stays above ten times that is not learning; what starts well below it may rise for good reasons.
+    /// A run has exploded when a loss is not finite, or when for 20 consecutive steps it is above
+    /// 10 times the reference. The reference is the mean loss of the run's first 10 steps, or ln 5,
+    /// the loss of a uniform prediction, if that is larger. A model with a loss that stays above
+    /// this bound learns nothing, while one that starts well below ln 5 may rise for good reasons.
     ///
     /// # Errors
-    /// When it has exploded.
+    /// When the loss has exploded.
     pub fn check(&mut self, loss: f64) -> Result<()> {
         finite(loss)?;
         if self.first.len() < FIRST {

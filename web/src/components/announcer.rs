@@ -1,14 +1,14 @@
-//! What a screen reader says by itself.
+//! Announcements for screen readers.
 
 use std::time::Duration;
 
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 
-/// Quiet that lets a reader finish typing before the rating is read out.
+/// The pause before an announcement, so that the reader can finish typing first.
 const QUIET: Duration = Duration::from_millis(1200);
 
-/// Says short sentences, politely: the last of a burst, once there is quiet.
+/// Announces short sentences politely: only the last of a burst, after a pause.
 #[derive(Clone, Copy, Default)]
 pub struct Announcer {
     words: RwSignal<String>,
@@ -16,7 +16,7 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// Says `words` soon, in place of what was not said yet.
+    /// Announces `words` after the pause, replacing an announcement that is still waiting.
     pub fn say(self, words: impl Into<String>) {
         let words = words.into();
         let due = set_timeout_with_handle(move || self.words.set(words), QUIET).ok();
@@ -30,7 +30,7 @@ impl Announcer {
     }
 }
 
-/// Where the sentences appear: out of sight, but not out of hearing.
+/// The live region of the announcements: invisible, but read by screen readers.
 #[component]
 pub fn Announcements() -> impl IntoView {
     let announcer = expect_context::<Announcer>();

@@ -7,9 +7,9 @@ use crate::words;
 /// A bar's share of the whole, 0 to 1, and the figure beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
-    /// Length.
+    /// The bar's length.
     pub share: f64,
-    /// Figure.
+    /// The figure beside it.
     pub figure: String,
 }
 
@@ -22,7 +22,8 @@ impl Default for Bar {
     }
 }
 
-/// A list of five bars. `bars` are in the order of the stars, 1 to 5; the one at `leading` (stars) stands out.
+/// A list of five bars. `bars` are in the order of the stars, 1 to 5; the one for `leading` stars
+/// is highlighted.
 #[component]
 pub fn Bars(
     id: &'static str,

@@ -7,16 +7,17 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::words::shell as words;
 
-/// What came of the last press.
+/// The result of the last press.
 #[derive(Debug, Clone, PartialEq)]
 enum Copied {
     NotYet,
     Done,
-    /// The browser does not allow it: here is the text, to be copied by hand.
+    /// The browser does not allow it; the text is shown to be copied by hand.
     ByHand(String),
 }
 
-/// Copies what `text` gives when it is pressed, and says so. Where the browser forbids it, the text is shown, selected.
+/// Copies the result of `text` when pressed, and reports it. If the browser forbids it, the text is
+/// shown and selected.
 #[component]
 pub fn CopyButton(
     id: &'static str,
@@ -26,7 +27,7 @@ pub fn CopyButton(
 ) -> impl IntoView {
     let copied = RwSignal::new(Copied::NotYet);
     let area = NodeRef::<html::Textarea>::new();
-    // What was copied is no longer what is there.
+    // The text may have changed, so the last result no longer applies.
     Effect::new(move |_| {
         disabled.track();
         copied.set(Copied::NotYet);
@@ -70,7 +71,8 @@ pub fn CopyButton(
     }
 }
 
-/// Whether `text` is on the clipboard now. There is none on a page without HTTPS, though web-sys promises one.
+/// Writes `text` to the clipboard; returns whether it succeeded. Pages without HTTPS have no
+/// clipboard, although web-sys assumes one.
 async fn write(text: &str) -> bool {
     let navigator = window().navigator();
     let has = js_sys::Reflect::get(&navigator, &"clipboard".into())

@@ -1,4 +1,4 @@
-//! What stands around the views: the name, the way to each of them, and what all this is.
+//! The frame around the views: name, navigation and introduction.
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
@@ -8,11 +8,11 @@ use crate::focus::focus;
 use crate::view::View;
 use crate::words::shell as words;
 
-/// For who goes by keyboard: past the navigation.
+/// A link for keyboard users that skips the navigation.
 #[component]
 pub fn SkipLink() -> impl IntoView {
     let skip = move |event: MouseEvent| {
-        // The address stays what it was.
+        // The address does not change.
         event.prevent_default();
         focus("content");
     };
@@ -26,7 +26,7 @@ pub fn Masthead() -> impl IntoView {
     let links = View::ALL
         .map(|view| {
             let go = move |event: MouseEvent| {
-                // In a new tab or a new window it is a link like any other.
+                // With a modifier key, let the browser open the link in a new tab or window.
                 if event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key() || event.button() != 0 {
                     return;
                 }
@@ -48,7 +48,7 @@ pub fn Masthead() -> impl IntoView {
     }
 }
 
-/// What this is, in a sentence, and that nothing leaves the browser.
+/// What the page does, in one sentence, and that nothing leaves the browser.
 #[component]
 pub fn Intro() -> impl IntoView {
     view! {

@@ -1,4 +1,4 @@
-//! What several views are made of, and what stands around them.
+//! Components that several views share, and the page's frame.
 
 pub mod announcer;
 pub mod bars;

@@ -1,4 +1,4 @@
-//! How the model fares, in every view: on its way, at work, or why not.
+//! The model's state, shown in every view: loading, ready or failed.
 
 use leptos::prelude::*;
 
@@ -8,10 +8,10 @@ use crate::model::{Model, ModelState};
 use crate::starsight::{Info, Trouble};
 use crate::words::shell as words;
 
-/// The strip, which takes the focus of a button that goes away with what it was about.
+/// The strip's `id`. It receives the focus when a focused button disappears.
 pub const STRIP: &str = "strip";
 
-/// One strip of one size for all three, so that nothing below it moves.
+/// One strip of the same size for all three states, so that nothing below it moves.
 #[component]
 pub fn ModelStrip() -> impl IntoView {
     let model = expect_context::<Model>();
@@ -37,7 +37,7 @@ pub fn ModelStrip() -> impl IntoView {
     }
 }
 
-/// How far the download is.
+/// The progress of the download.
 #[component]
 fn Loading() -> impl IntoView {
     let model = expect_context::<Model>();
@@ -87,7 +87,7 @@ fn Loading() -> impl IntoView {
     }
 }
 
-/// What the page rates with.
+/// Facts about the loaded model.
 #[component]
 fn Facts(info: Info) -> impl IntoView {
     let model = expect_context::<Model>();
@@ -126,7 +126,7 @@ fn Failed(trouble: Trouble) -> impl IntoView {
     }
 }
 
-/// A place for the access token of a private model.
+/// The input for the access token of a private model.
 #[component]
 fn TokenField() -> impl IntoView {
     let model = expect_context::<Model>();

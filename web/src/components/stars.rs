@@ -1,10 +1,10 @@
-//! Stars, filled to a fraction.
+//! Star icons, filled to a fraction.
 
 use leptos::prelude::*;
 
 use crate::words;
 
-/// The shapes that the page's drawings use.
+/// The SVG symbols that the page's drawings use.
 #[component]
 pub fn StarShapes() -> impl IntoView {
     view! {
@@ -26,7 +26,7 @@ pub fn StarShapes() -> impl IntoView {
     }
 }
 
-/// Five stars, of which `value` are full; none as long as there is no value.
+/// Five stars, of which `value` are filled; none while there is no value.
 #[component]
 pub fn Stars(#[prop(into)] value: Signal<Option<f32>>) -> impl IntoView {
     let label = move || value.get().map(words::of_five).unwrap_or_default();
@@ -40,7 +40,7 @@ pub fn Stars(#[prop(into)] value: Signal<Option<f32>>) -> impl IntoView {
     }
 }
 
-/// How far, in percent of the five stars' width, the fill reaches: the gaps between stars count for nothing.
+/// The width of the fill in percent of the five stars' width. Gaps between stars are skipped.
 fn filled(value: f32) -> f32 {
     const CELL: f32 = 24.0;
     const LEFT: f32 = 2.45;

@@ -1,42 +1,42 @@
-//! How far a model's download is.
+//! The progress of a model's download.
 
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
-    /// How far a download is.
+    /// The progress of a download, as `starsight.js` reports it.
     pub type LoadProgress;
     /// `wait`, `download` or `prepare`.
     #[wasm_bindgen(method, getter)]
     pub fn phase(this: &LoadProgress) -> String;
-    /// Bytes so far.
+    /// Bytes received so far.
     #[wasm_bindgen(method, getter)]
     pub fn loaded(this: &LoadProgress) -> f64;
-    /// Bytes in all.
+    /// Total bytes.
     #[wasm_bindgen(method, getter)]
     pub fn total(this: &LoadProgress) -> f64;
-    /// Seconds until all have arrived, once that can be said.
+    /// Estimated seconds until the download is complete, if known.
     #[wasm_bindgen(method, getter, js_name = secondsLeft)]
     pub fn seconds_left(this: &LoadProgress) -> Option<f64>;
 }
 
-/// How far the download is.
+/// The progress of the download.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Arriving {
-    /// Bytes so far.
+    /// Bytes received so far.
     pub loaded: f64,
-    /// Bytes in all; 0 as long as that is unknown.
+    /// Total bytes; 0 while unknown.
     pub total: f64,
-    /// Seconds still to go, once that can be said.
+    /// Estimated seconds left, if known.
     pub seconds_left: Option<f64>,
-    /// All is there; the model is being built and checked.
+    /// The download is complete; the model is being built and checked.
     pub preparing: bool,
-    /// Another tab is fetching it.
+    /// Another tab is downloading the same model.
     pub waiting: bool,
 }
 
 impl Arriving {
-    /// Share of the bytes that have arrived, once their number is known.
+    /// Share of the bytes received, if the total is known.
     pub fn share(&self) -> Option<f64> {
         (self.total > 0.0).then(|| (self.loaded / self.total).min(1.0))
     }
@@ -48,7 +48,7 @@ impl Arriving {
             .map(|left| (self.total - self.loaded) / left)
     }
 
-    /// As the module tells it.
+    /// Converts the module's progress object.
     pub fn of(progress: &LoadProgress) -> Arriving {
         let phase = progress.phase();
         Arriving {

@@ -1,4 +1,4 @@
-//! Throughput, measured.
+//! Throughput benchmarks.
 
 use js_sys::{Array, JSON};
 use wasm_bindgen::prelude::*;
@@ -7,48 +7,48 @@ use web_sys::AbortSignal;
 use super::field::{field, number};
 use super::{Options, Rater, Trouble};
 
-/// Reviews a call.
+/// Number of reviews per call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
-    /// So many.
+    /// A fixed number.
     Of(u32),
     /// All at once, packed by their lengths.
     Packed,
 }
 
-/// The ways of rating that are measured.
+/// The settings whose throughput is measured.
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
-    /// Reviews a call.
+    /// Numbers of reviews per call.
     pub batches: Vec<Batch>,
-    /// Reviews a call, and milliseconds added to each.
+    /// Numbers of reviews per call, with milliseconds of added latency for each.
     pub lags: Vec<(Batch, u32)>,
-    /// How many workers, one number after the other.
+    /// Numbers of workers, measured one after the other.
     pub workers: Vec<u32>,
 }
 
-/// A way of rating, and how fast it was.
+/// A benchmark setting and its result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Reviews a call.
+    /// Number of reviews per call.
     pub batch: Batch,
-    /// Milliseconds added to each call.
+    /// Milliseconds of latency added to each call.
     pub lag: u32,
-    /// How many workers.
+    /// Number of workers.
     pub workers: u32,
-    /// Reviews a second, the median of the runs; the slowest and the fastest run.
+    /// Reviews per second of the median run.
     pub samples_per_second: f64,
-    /// The slowest run.
+    /// Reviews per second of the slowest run.
     pub slowest: f64,
-    /// The fastest run.
+    /// Reviews per second of the fastest run.
     pub fastest: f64,
-    /// Tokens a second, of the median run.
+    /// Tokens per second of the median run.
     pub tokens_per_second: f64,
-    /// Reviews a run.
+    /// Reviews per run.
     pub samples: f64,
-    /// How many runs.
+    /// Number of runs.
     pub repeats: f64,
-    /// The same, as the module gave it, in JSON.
+    /// The module's result object as JSON.
     pub json: String,
 }
 
@@ -73,8 +73,9 @@ impl Row {
 }
 
 impl Rater {
-    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`; `on_row` gets each as soon as it is known, `on_rated` the numbers of
-    /// reviews and tokens rated so far.
+    /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`. `on_row` is
+    /// called with each result as soon as it is known, `on_rated` with the numbers of reviews and
+    /// tokens rated so far.
     pub async fn bench(
         &self,
         texts: &Array,

@@ -3,22 +3,22 @@
 use js_sys::{Array, Reflect};
 use wasm_bindgen::prelude::*;
 
-/// The field `name`; undefined where there is none.
+/// The field `name`; undefined if it is missing.
 pub fn field(of: &JsValue, name: &str) -> JsValue {
     Reflect::get(of, &name.into()).unwrap_or_default()
 }
 
-/// A number.
+/// The field `name` as a number.
 pub fn number(of: &JsValue, name: &str) -> Option<f64> {
     field(of, name).as_f64()
 }
 
-/// A string.
+/// The field `name` as a string.
 pub fn text(of: &JsValue, name: &str) -> Option<String> {
     field(of, name).as_string()
 }
 
-/// The items of an array; none where it is no array.
+/// The items of the array `name`; none if it is not an array.
 pub fn list(of: &JsValue, name: &str) -> impl Iterator<Item = JsValue> {
     let field = field(of, name);
     let items = if Array::is_array(&field) {

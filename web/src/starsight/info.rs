@@ -1,14 +1,14 @@
-//! What is known of a loaded model.
+//! Information about a loaded model.
 
 use js_sys::Object;
 use wasm_bindgen::prelude::*;
 
 use super::field::{field, list, number, text};
 
-/// About the loaded model.
+/// Information about the loaded model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Info {
-    /// Its name.
+    /// The model's name.
     pub name: String,
     /// Hugging Face's name of the architecture.
     pub model_type: String,
@@ -16,49 +16,51 @@ pub struct Info {
     pub layers: f64,
     /// Width of the encoder.
     pub hidden_size: f64,
-    /// Bytes of its files.
+    /// Total size of its files in bytes.
     pub bytes: f64,
     /// Number of weights.
     pub parameters: f64,
-    /// Tokens of a review that it reads.
+    /// The largest number of tokens of a review that the model reads.
     pub max_tokens: f64,
     /// The address of the bundle.
     pub source: String,
-    /// Whether it was kept from an earlier visit.
+    /// Whether it was cached by an earlier visit.
     pub is_kept: bool,
-    /// Calibration temperature; 1 is none.
+    /// Calibration temperature; 1 means no calibration.
     pub temperature: f64,
-    /// How its stars follow from the probabilities: `likeliest`, `median`, `expected` or `balanced`.
+    /// The decoding rule for stars: `likeliest`, `median`, `expected` or `balanced`.
     pub decoding: String,
     /// SHA-256 of the weights.
     pub weights: Option<String>,
-    /// Base model, data, code version, as the trainer wrote them: what is a text or a number, by name.
+    /// Base model, data and code version, as the trainer wrote them: the fields that are strings or
+    /// numbers, with their names.
     pub provenance: Vec<(String, String)>,
-    /// How good it is on the test reviews, if its maker measured it.
+    /// Metrics on the test reviews, if the model's author measured them.
     pub metrics: Option<Metrics>,
 }
 
 /// Metrics on the test reviews.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metrics {
-    /// How many reviews.
+    /// Number of reviews.
     pub samples: f64,
-    /// Value and 95% confidence interval, by the trainer's name of the metric.
+    /// Name (as the trainer gives it), value and 95% confidence interval of each metric.
     pub values: Vec<(String, f64, Option<[f64; 2]>)>,
-    /// How many reviews of each number of stars (row) were rated with each (column), 1 to 5.
+    /// The number of reviews with each true number of stars (row) and each rated number of stars
+    /// (column), 1 to 5.
     pub confusion: Option<[[f64; 5]; 5]>,
-    /// The calibration curve: reviews by how sure the model was.
+    /// The calibration curve: reviews grouped by the model's confidence.
     pub calibration: Vec<Bin>,
 }
 
-/// Reviews of like confidence.
+/// Reviews of similar confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bin {
-    /// How many.
+    /// Number of reviews.
     pub samples: f64,
-    /// The share of them that was rated right.
+    /// The share of them whose most probable number of stars was right.
     pub right: f64,
-    /// The mean probability of the stars that they were rated with.
+    /// The mean probability of their most probable number of stars.
     pub confidence: f64,
 }
 
@@ -88,7 +90,7 @@ impl Info {
         }
     }
 
-    /// Share of the test reviews that it rated right.
+    /// Share of the test reviews that were rated correctly.
     pub fn accuracy(&self) -> Option<f64> {
         self.metrics
             .as_ref()?
@@ -98,7 +100,7 @@ impl Info {
             .map(|(_, value, _)| *value)
     }
 
-    /// What its maker wrote down as `name`.
+    /// The provenance field `name`.
     pub fn provenance(&self, name: &str) -> Option<&str> {
         self.provenance
             .iter()
@@ -106,7 +108,7 @@ impl Info {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The Hub's commit that it comes from.
+    /// The Hub commit that the model comes from.
     pub fn commit(&self) -> Option<&str> {
         self.source
             .split_once("/resolve/")
@@ -174,7 +176,7 @@ fn entries(of: &JsValue) -> impl Iterator<Item = (String, JsValue)> {
     })
 }
 
-/// A text or a number, as text.
+/// A string or a number, as text.
 fn shown(value: &JsValue) -> Option<String> {
     value
         .as_string()

@@ -1,4 +1,5 @@
-//! `starsight.js` as this page uses it: no otherwise than any other page would.
+//! Bindings to `starsight.js`. This page uses the module's public interface, as any other page
+//! would.
 
 mod arriving;
 mod bench;
@@ -39,28 +40,28 @@ extern "C" {
     async fn js_bench(this: &Rater, texts: &Array, options: &Object) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = rate)]
     async fn js_rate(this: &Rater, texts: &Array, options: &Object) -> Result<JsValue, JsValue>;
-    /// Ends its workers.
+    /// Stops its workers.
     #[wasm_bindgen(method)]
     pub fn free(this: &Rater);
 
-    /// How far a list of reviews is; also the closing statistics.
+    /// The progress of rating a list of reviews; also the final statistics.
     pub type Speed;
-    /// Reviews turned into tokens so far; the closing statistics have none.
+    /// Reviews tokenised so far; absent in the final statistics.
     #[wasm_bindgen(method, getter)]
     pub fn tokenised(this: &Speed) -> Option<f64>;
-    /// Reviews rated so far; the closing statistics have none.
+    /// Reviews rated so far; absent in the final statistics.
     #[wasm_bindgen(method, getter)]
     pub fn rated(this: &Speed) -> Option<f64>;
     /// Tokens of the rated reviews.
     #[wasm_bindgen(method, getter)]
     pub fn tokens(this: &Speed) -> f64;
-    /// Since the start.
+    /// Seconds since the start.
     #[wasm_bindgen(method, getter)]
     pub fn seconds(this: &Speed) -> f64;
-    /// Reviews a second.
+    /// Reviews per second.
     #[wasm_bindgen(method, getter, js_name = samplesPerSecond)]
     pub fn samples_per_second(this: &Speed) -> f64;
-    /// Tokens a second.
+    /// Tokens per second.
     #[wasm_bindgen(method, getter, js_name = tokensPerSecond)]
     pub fn tokens_per_second(this: &Speed) -> f64;
 
@@ -84,33 +85,34 @@ pub struct Rating {
     pub stars: u8,
     /// The mean of the distribution.
     pub expected: f32,
-    /// Of one to five stars.
+    /// The probabilities of one to five stars.
     pub probabilities: [f32; 5],
-    /// Whether the text told the model almost nothing about its stars.
+    /// Whether the text gave the model almost no information about its stars.
     pub guess: bool,
 }
 
-/// An error, with the name by which kinds are told apart.
+/// An error, whose name identifies its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// Such as `DownloadError`.
+    /// The kind of error, such as `DownloadError`.
     pub name: String,
     /// What happened.
     pub message: String,
 }
 
 impl Trouble {
-    /// Whether the reader asked for it.
+    /// Whether the reader cancelled the operation.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"
     }
 
-    /// Whether it is that of an access token that cannot be one.
+    /// Whether the error is about a malformed access token.
     pub fn is_about_token(&self) -> bool {
         self.name == "TypeError" && self.message.starts_with("token ")
     }
 
-    /// Whether the Hub may give it to somebody it knows: it answers so for a model that is private, and for one that does not exist.
+    /// Whether the model may be private. The Hub gives the same answer for a private model and for
+    /// one that does not exist.
     pub fn may_be_private(&self) -> bool {
         self.name == "DownloadError"
             && ["answered 401", "answered 403"]
@@ -121,7 +123,8 @@ impl Trouble {
 
 impl From<JsValue> for Trouble {
     fn from(thrown: JsValue) -> Trouble {
-        // A DOMException is no Error to `instanceof` in every browser, so the two fields are read from whatever it is.
+        // In some browsers a DOMException is not an `instanceof` Error, so the two fields are read
+        // from any object.
         let part = |name: &str| {
             Reflect::get(&thrown, &name.into())
                 .ok()
@@ -134,25 +137,25 @@ impl From<JsValue> for Trouble {
     }
 }
 
-/// What this browser keeps for this page.
+/// Models and downloads that this browser has cached for this page.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
-    /// Models that arrived whole.
+    /// Completely downloaded models.
     pub models: Vec<KeptModel>,
-    /// Bytes of downloads that were cut off.
+    /// Bytes of incomplete downloads.
     pub unfinished: f64,
 }
 
-/// A model that this browser keeps.
+/// A model in the browser's cache.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptModel {
     /// Where it came from.
     pub model: String,
-    /// Bytes of its files.
+    /// Total size of its files in bytes.
     pub bytes: f64,
 }
 
-/// What this browser keeps for this page.
+/// Lists what this browser has cached for this page.
 pub async fn kept() -> Result<Kept, Trouble> {
     let found = js_kept().await?;
     let model = |entry: JsValue| KeptModel {
@@ -165,43 +168,43 @@ pub async fn kept() -> Result<Kept, Trouble> {
     })
 }
 
-/// Deletes the kept model that came from `model`, or all.
+/// Deletes the cached model from `model`, or all.
 pub async fn forget(model: Option<&str>) -> Result<(), Trouble> {
     js_forget(&model.map_or(JsValue::UNDEFINED, JsValue::from)).await?;
     Ok(())
 }
 
-/// What is heard of a model.
+/// Callbacks for events of a model.
 pub struct Listeners {
-    /// How far the download is.
+    /// Reports the download's progress.
     pub on_progress: Closure<dyn FnMut(LoadProgress)>,
-    /// Words about something that went otherwise than expected but was made good.
+    /// Reports a problem that the module recovered from.
     pub on_notice: Closure<dyn FnMut(String)>,
-    /// There is a newer version than the kept one.
+    /// Reports that a newer version than the cached one exists.
     pub on_newer: Closure<dyn FnMut()>,
 }
 
-/// The files of a drop, those in its folders too.
+/// The files of a drop, including those in its folders.
 pub fn files_of(transfer: &DataTransfer) -> impl Future<Output = Result<Array, Trouble>> + use<> {
-    // It can be asked only now, while the drop is being handled.
+    // The browser gives access only now, while the drop is being handled.
     let found = wasm_bindgen_futures::JsFuture::from(js_files_of(transfer));
     async move { Ok(found.await?.unchecked_into()) }
 }
 
-/// What is loaded, and how.
+/// The model to load, and options for loading it.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    /// The model that the page's address asks for.
+    /// The model in the page's address.
     pub wanted: Wanted,
-    /// Files of this device that hold a bundle, in its place.
+    /// Local files that hold a bundle, to be used instead.
     pub files: Option<Array>,
-    /// What opens a private model.
+    /// The access token for a private model.
     pub token: Option<String>,
-    /// The newest version of it, not the one that is kept.
+    /// Whether to load the newest version instead of the cached one.
     pub update: bool,
 }
 
-/// Loads a model. `listeners` must live as long as it.
+/// Loads a model. `listeners` must live as long as the model.
 pub async fn load(
     source: &Source,
     signal: &AbortSignal,
@@ -234,7 +237,7 @@ pub async fn load(
         options.set("files", files);
     }
     if let Some(workers) = &wanted.workers {
-        // What is no number goes on as it stands, for the error to show it.
+        // A value that is not a number is passed on unchanged, so that the error shows it.
         options.set(
             "workers",
             &workers
@@ -246,12 +249,12 @@ pub async fn load(
 }
 
 impl Rater {
-    /// About the model.
+    /// Information about the model.
     pub fn describe(&self) -> Info {
         Info::of(&self.info())
     }
 
-    /// Rates one text; also tells how much work it was.
+    /// Rates one text; also returns the statistics of the call.
     pub async fn rate_one(&self, text: &str) -> Result<(Rating, Speed), Trouble> {
         let rated = self
             .js_rate(&Array::of1(&text.into()), &Object::new())
@@ -273,7 +276,8 @@ impl Rater {
         ))
     }
 
-    /// Rates `texts`, an array of strings. `on_ratings` gets (index, rating) in the order in which they are done.
+    /// Rates `texts`, an array of strings. `on_ratings` is called with (index, rating) in the order
+    /// in which they are computed.
     pub async fn rate_many(
         &self,
         texts: &Array,
@@ -309,13 +313,13 @@ impl Rater {
     }
 }
 
-/// A plain object of named arguments.
+/// A plain JavaScript object of named arguments.
 #[derive(Default)]
 struct Options(Object);
 
 impl Options {
     fn set(&mut self, name: &str, value: &JsValue) {
-        // A fresh plain object takes every property.
+        // Setting a property of a new plain object cannot fail.
         let _ = Reflect::set(&self.0, &name.into(), value);
     }
 }

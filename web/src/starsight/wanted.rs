@@ -1,24 +1,25 @@
-//! The model that is asked for.
+//! The model that the address requests.
 
-/// The parameters of the page's address that say which model, as they stand there. `starsight.js` says what is wrong with one.
+/// The parameters of the page's address that identify the model, unparsed. `starsight.js` reports
+/// invalid values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// A folder, or `owner/name@revision` on the Hub.
     pub model: Option<String>,
-    /// The Hub's address.
+    /// The Hub's URL.
     pub endpoint: Option<String>,
-    /// How many workers.
+    /// The number of workers.
     pub workers: Option<String>,
 }
 
 impl Wanted {
-    /// Whether the model may lie on another host.
+    /// Whether the model may be on another host.
     pub fn is_elsewhere(&self) -> bool {
         self.model.as_deref().is_some_and(|model| !is_folder(model))
     }
 }
 
-/// Whether a model's name is the address of a folder of this site, such as `./model/`.
+/// Whether a model's name is the path of a folder of this site, such as `./model/`.
 pub fn is_folder(model: &str) -> bool {
     ["/", "./", "../"]
         .iter()

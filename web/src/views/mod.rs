@@ -1,4 +1,4 @@
-//! The views: one of them is shown at a time.
+//! The views of the page; one is shown at a time.
 
 pub mod many;
 pub mod model;

@@ -1,4 +1,4 @@
-//! Rate many.
+//! Texts of the view for many reviews.
 
 use starsight_table::protocol::{
     Chosen, ColumnChoice, Described, Encoding, Fault, Key, Metrics, Problem, Rated,
@@ -64,7 +64,7 @@ pub const DOWNLOAD: &str = "Download";
 pub const DOWNLOAD_CSV: &str = "Download CSV";
 pub const DOWNLOAD_JSON: &str = "Download JSONL";
 
-/// The orders of the table: what they are called, what they are, and whether they need true stars.
+/// The orders of the table: name, key with direction, and whether it needs true stars.
 pub static ORDERS: [(&str, (Key, bool), bool); 8] = [
     ("In the order of the file", (Key::File, false), false),
     ("Fewest stars first", (Key::Stars, false), false),
@@ -88,17 +88,17 @@ fn many(number: usize, one: &str, more: &str) -> String {
     )
 }
 
-/// How many lines were pasted.
+/// The number of pasted reviews.
 pub fn lines(reviews: usize) -> String {
     many(reviews, "review", "reviews")
 }
 
-/// While a file is read.
+/// Shown while a file is read.
 pub fn reading(share: f64) -> String {
     format!("Reading, {:.0}%", share * 100.0)
 }
 
-/// What a file is: `1,200 rows, 3.4 MB, UTF-8, separated by commas`.
+/// The description of a file: `1,200 rows, 3.4 MB, UTF-8, separated by commas`.
 pub fn about(described: &Described, bytes: f64) -> String {
     let size = if bytes < 1e5 {
         format!("{} KB", whole((bytes / 1e3).ceil()))
@@ -122,7 +122,7 @@ pub fn about(described: &Described, bytes: f64) -> String {
     )
 }
 
-/// Said when a file was read.
+/// Announced when a file has been read.
 pub fn opened(name: &str, described: &Described) -> String {
     let faults: usize = described.problems.iter().map(|problem| problem.count).sum();
     let faulty = if faults > 0 {
@@ -136,12 +136,12 @@ pub fn opened(name: &str, described: &Described) -> String {
     )
 }
 
-/// Said when a file could not be read.
+/// Announced when a file could not be read.
 pub fn refused(name: &str, why: &str) -> String {
     format!("{name} was not read: {why}")
 }
 
-/// The names of columns; one without gets its number.
+/// The names of columns; a column without a name gets its number.
 pub fn columns(names: &[String]) -> Vec<String> {
     let name = |(i, name): (usize, &String)| {
         if name.trim().is_empty() {
@@ -153,7 +153,7 @@ pub fn columns(names: &[String]) -> Vec<String> {
     names.iter().enumerate().map(name).collect()
 }
 
-/// What is worth saying of an encoding.
+/// A note on the encoding, if it needs one.
 pub fn encoding_note(encoding: Encoding) -> Option<&'static str> {
     match encoding {
         Encoding::Windows1252 => Some(
@@ -163,7 +163,8 @@ pub fn encoding_note(encoding: Encoding) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with rows, which, and what was done: `3 rows (2, 5, 9) have too few cells, …`.
+/// The problem, the affected rows and how they were handled: `3 rows (2, 5, 9) with too few cells:
+/// …`.
 pub fn problem(problem: &Problem) -> String {
     let Problem {
         fault,
@@ -209,7 +210,7 @@ pub fn problem(problem: &Problem) -> String {
     }
 }
 
-/// What the columns give.
+/// A summary of what the chosen columns contain.
 pub fn chosen(choice: ColumnChoice, chosen: Chosen) -> String {
     if choice.text.is_none() {
         return "No column looks like reviews. Choose the one that holds them.".into();
@@ -227,12 +228,12 @@ pub fn chosen(choice: ColumnChoice, chosen: Chosen) -> String {
     out + "."
 }
 
-/// Before the first rating.
+/// Shown before the first rating.
 pub fn starting(total: usize) -> String {
     format!("Starting on {}", many(total, "review", "reviews"))
 }
 
-/// While reviews are rated; `left` in seconds.
+/// Shown while reviews are rated; `left` is in seconds.
 pub fn running(rated: usize, total: usize, left: Option<f64>) -> String {
     let left = left
         .map(|left| format!(", {} left", time_left(left)))
@@ -244,7 +245,7 @@ pub fn running(rated: usize, total: usize, left: Option<f64>) -> String {
     )
 }
 
-/// While it is paused.
+/// Shown while the run is paused.
 pub fn paused(rated: usize, total: usize) -> String {
     format!(
         "Paused after {} of {}",
@@ -253,7 +254,8 @@ pub fn paused(rated: usize, total: usize) -> String {
     )
 }
 
-/// After the last review; `guesses` of the texts told the model almost nothing.
+/// Shown after the last review. `guesses` is the number of ratings whose texts gave the model
+/// almost no information.
 pub fn done(rated: usize, guesses: usize, seconds: f64) -> String {
     let guessed = match guesses {
         0 => String::new(),
@@ -270,7 +272,7 @@ pub fn done(rated: usize, guesses: usize, seconds: f64) -> String {
     )
 }
 
-/// When it broke off.
+/// Shown when the run stopped with an error.
 pub fn failed(rated: usize, total: usize, why: &str) -> String {
     format!(
         "Stopped after {} of {}: {why}",
@@ -279,7 +281,7 @@ pub fn failed(rated: usize, total: usize, why: &str) -> String {
     )
 }
 
-/// How fast it goes.
+/// The speed of the run.
 pub fn throughput(samples: f64, tokens: f64) -> String {
     format!("{} reviews/s · {} tokens/s", speed(samples), speed(tokens))
 }
@@ -289,7 +291,7 @@ pub fn mean(value: f64) -> String {
     format!("{value:.2}")
 }
 
-/// Beside it, how far it can be trusted, where there are reviews enough to tell.
+/// Its 95% confidence interval, if there are enough reviews.
 pub fn interval((mean, half): (f64, Option<f64>)) -> Option<String> {
     half.map(|half| {
         format!(
@@ -318,17 +320,17 @@ pub fn count(count: u64) -> String {
     whole(count as f64)
 }
 
-/// A number of stars, as short as can be.
+/// A number of stars in its shortest form.
 pub fn star(stars: usize) -> String {
     format!("{stars}★")
 }
 
-/// How many reviews the metrics are over.
+/// The number of reviews behind the metrics.
 pub fn compared(samples: usize) -> String {
     format!("Over {} with both.", many(samples, "review", "reviews"))
 }
 
-/// Metrics: an id, a name and a figure each; no figures as long as there are none.
+/// Metrics, each as id, name and figure; a placeholder while there are none.
 pub fn measures(metrics: Option<&Metrics>) -> [(&'static str, &'static str, String); 6] {
     let figure = |of: fn(&Metrics) -> String| metrics.map_or_else(|| NO_VALUE.to_string(), of);
     [
@@ -370,12 +372,12 @@ pub fn number(row: usize) -> String {
     whole((row + 1) as f64)
 }
 
-/// A row, as a title.
+/// The title of a row.
 pub fn row(row: usize) -> String {
     format!("Row {}", number(row))
 }
 
-/// A row's stars, for who listens.
+/// A row's stars, for screen readers.
 pub fn of_five(stars: u8) -> String {
     format!("{stars} of 5 stars")
 }
@@ -390,7 +392,7 @@ pub fn probability(p: f32) -> String {
     percent(p.into())
 }
 
-/// The probability of the stars that it was rated with.
+/// The probability of the rated number of stars.
 pub fn sure(rating: &Rated) -> String {
     usize::from(rating.stars)
         .checked_sub(1)
@@ -398,7 +400,7 @@ pub fn sure(rating: &Rated) -> String {
         .map_or(NO_VALUE.into(), |p| probability(*p))
 }
 
-/// How many rows a search leaves.
+/// The number of rows that match the search and filters.
 pub fn found(rows: usize, total: usize) -> String {
     if rows == total {
         many(total, "row", "rows")
@@ -407,7 +409,7 @@ pub fn found(rows: usize, total: usize) -> String {
     }
 }
 
-/// Under a table of which a browser cannot show everything.
+/// Shown under a table with more rows than a browser can scroll.
 pub fn not_shown(shown: usize) -> String {
     format!(
         "The first {} rows are shown. Search or filter to see others; the download has all.",
@@ -415,12 +417,12 @@ pub fn not_shown(shown: usize) -> String {
     )
 }
 
-/// When a file could not be written.
+/// Shown when a file could not be written.
 pub fn not_written(name: &str, why: &str) -> String {
     format!("{name} could not be written: {why}")
 }
 
-/// Said when a file was written.
+/// Announced when a file has been written.
 pub fn written(name: &str) -> String {
     format!("{name} is downloaded.")
 }

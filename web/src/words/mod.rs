@@ -1,4 +1,4 @@
-//! What the page says: all of it, so that a translation is a change to this folder.
+//! All texts of the page, so that a translation is a change to this folder.
 
 pub mod many;
 pub mod model;
@@ -6,11 +6,11 @@ pub mod one;
 pub mod shell;
 pub mod speed;
 
-/// To whoever asks too early.
+/// Shown when something needs the model before it is ready.
 pub const NOT_READY: &str = "The model is not ready yet.";
-/// Of work that something else took the place of.
+/// The message for work that another request has replaced.
 pub const SUPERSEDED: &str = "Something else was asked for meanwhile.";
-/// In place of a figure that is not known yet.
+/// Shown instead of a figure that is not known yet.
 pub const NO_VALUE: &str = "–";
 
 /// `1 star`, `2 stars`.

@@ -1,4 +1,4 @@
-//! The model's card, and what the browser keeps.
+//! Texts of the model view.
 
 use crate::figures::{megabytes, percent, whole};
 use crate::starsight::{Info, Kept};
@@ -59,7 +59,7 @@ pub const DELETE: &str = "Delete";
 pub const DELETE_ALL: &str = "Delete everything that is kept";
 pub const DELETED: &str = "Deleted.";
 
-/// How a model's stars follow from its probabilities, where they are not simply the likeliest.
+/// A description of the model's decoding rule, unless it is the default.
 pub fn decoding(name: &str) -> Option<&'static str> {
     match name {
         "median" => Some("the median of the five probabilities"),
@@ -69,7 +69,8 @@ pub fn decoding(name: &str) -> Option<&'static str> {
     }
 }
 
-/// A metric by the trainer's name of it, and how it is told; None for what is no metric to show.
+/// The display name and formatted value of a metric, given the trainer's name for it; `None` if it
+/// is not shown.
 pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {
     let (called, is_share) = match name {
         "accuracy" => ("Accuracy: the very number of stars", true),
@@ -86,7 +87,7 @@ pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {
     Some((called, shown(value, is_share)))
 }
 
-/// The metrics, in the order in which they are shown.
+/// The metrics in display order.
 pub const METRIC_ORDER: [&str; 9] = [
     "accuracy",
     "off_by_one",
@@ -107,7 +108,7 @@ fn shown(value: f64, is_share: bool) -> String {
     }
 }
 
-/// From where to where a metric may well be.
+/// A metric's confidence interval.
 pub fn interval(name: &str, [low, high]: [f64; 2]) -> String {
     let bound = |value| {
         metric(name, value)
@@ -117,7 +118,7 @@ pub fn interval(name: &str, [low, high]: [f64; 2]) -> String {
     format!("{} to {}", bound(low), bound(high))
 }
 
-/// Under the metrics.
+/// Shown under the metrics.
 pub fn measured_on(samples: f64) -> String {
     format!(
         "On {} test reviews that it had not seen in training.",
@@ -140,7 +141,7 @@ pub fn architecture(info: &Info) -> String {
     format!("{name}, {layers} of width {}", info.hidden_size)
 }
 
-/// `1.1 MB, int8`.
+/// `1.1 MB, as 8-bit integers`.
 pub fn size(info: &Info) -> String {
     let kept = if info.is_kept {
         "; kept from an earlier visit"
@@ -155,12 +156,12 @@ pub fn reads(max_tokens: f64) -> String {
     format!("the first {} tokens of a review", whole(max_tokens))
 }
 
-/// `1,920 reviews of 5 stars rated 4`, for who listens.
+/// `1,920 of 5 rated 4`, shown as the tooltip of a cell of the confusion matrix.
 pub fn cell(count: f64, truth: usize, rated: usize) -> String {
     format!("{} of {truth} rated {rated}", whole(count))
 }
 
-/// A dot of the calibration curve.
+/// The text for a dot of the calibration curve.
 pub fn bin(samples: f64, confidence: f64, right: f64) -> String {
     format!(
         "{} reviews: {} {SURE}, {} {RIGHT}",
@@ -170,7 +171,7 @@ pub fn bin(samples: f64, confidence: f64, right: f64) -> String {
     )
 }
 
-/// How much this browser keeps: `2 models, 48.4 MB`.
+/// The size of this browser's cache: `2 models, 48.4 MB`.
 pub fn kept(kept: &Kept) -> String {
     let bytes = kept.models.iter().map(|model| model.bytes).sum::<f64>() + kept.unfinished;
     let models = if kept.models.len() == 1 {
@@ -181,7 +182,7 @@ pub fn kept(kept: &Kept) -> String {
     format!("{models}, {} MB", megabytes(bytes))
 }
 
-/// Where a kept model came from, short: the Hub's name for it, or the folder's address.
+/// The short form of a cached model's source: its name on the Hub, or the folder's address.
 pub fn source(model: &str) -> String {
     let short = model.split_once("://").map_or(model, |(_, rest)| rest);
     short
@@ -190,17 +191,17 @@ pub fn source(model: &str) -> String {
         .to_string()
 }
 
-/// What a button that deletes a model does.
+/// The label of a button that deletes a model.
 pub fn delete(model: &str) -> String {
     format!("Delete {}", source(model))
 }
 
-/// When that did not work.
+/// Shown when deleting failed.
 pub fn not_deleted(why: &str) -> String {
     format!("It could not be deleted: {why}.")
 }
 
-/// What downloads that were cut off take.
+/// The size of incomplete downloads.
 pub fn unfinished(bytes: f64) -> String {
     format!(
         "And {} MB of downloads that were cut off; loading the model goes on with them.",

@@ -1,4 +1,4 @@
-//! Rate one.
+//! Texts of the view for one review.
 
 use crate::figures::{duration, whole};
 use crate::starsight::Rating;
@@ -27,7 +27,7 @@ pub const SHARE: &str = "Copy a link to this review";
 pub const WHAT_SHARING_MEANS: &str = "The link holds the text, for whoever you give it to. It stands behind a #, which browsers send to no server.";
 pub const TOO_LONG_TO_SHARE: &str = "This review is too long for a link.";
 
-/// Reviews to try with a click, from glad to angry and back.
+/// Example reviews to try with a click, from happy to angry.
 pub const EXAMPLES: [&str; 5] = [
     "Absolutely love it, use it every day 😍",
     "Good app, but the new menu is confusing",
@@ -41,7 +41,7 @@ pub fn expected(value: f32) -> String {
     format!("{value:.1}")
 }
 
-/// The rating in plain words: `4 stars, fairly sure`.
+/// The rating in words: `4 stars, fairly sure`.
 pub fn verdict(rating: &Rating) -> String {
     if rating.guess {
         return format!("{}, but that is a guess", stars(rating.stars));
@@ -64,7 +64,8 @@ pub fn verdict(rating: &Rating) -> String {
     format!("{}, {sure}", stars(rating.stars))
 }
 
-/// What a rating took; `cut` is the number of tokens that were read of a review that does not fit.
+/// The size and duration of a rating. `cut` is the number of tokens that were read, if the review
+/// was truncated.
 pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
     let tokens = if tokens == 1.0 {
         "1 token".into()
@@ -75,13 +76,13 @@ pub fn effort(tokens: f64, seconds: f64, cut: Option<f64>) -> String {
     format!("{tokens}, {}{}", duration(seconds), cut.unwrap_or_default())
 }
 
-/// A word's pull, in stars: `+1.2`.
+/// A word's effect on the rating, in stars: `+1.2`.
 pub fn pull(by: f32) -> String {
     let sign = if by < 0.0 { '−' } else { '+' };
     format!("{sign}{:.1}", by.abs())
 }
 
-/// How the pulls were found.
+/// How the words' effects were computed.
 pub fn weighed(words_a_piece: usize) -> String {
     let how = match words_a_piece {
         1 => "Each word was left out in turn".to_string(),

@@ -1,4 +1,4 @@
-//! The frame around the views: what this is, where one can go, and how the model fares.
+//! Texts of the page's frame: introduction, navigation and the model's state.
 
 use crate::figures::{megabytes, millions, percent, time_left};
 use crate::starsight::{Arriving, Info, Trouble};
@@ -30,7 +30,7 @@ pub const LOAD_NEWER: &str = "Load it";
 pub const TOKEN: &str = "Access token, if the model is private";
 pub const TOKEN_USE: &str = "It goes to the Hub alone, and is forgotten when you leave the page.";
 
-/// What a view is called, in the navigation.
+/// The name of a view in the navigation.
 pub const fn view(view: View) -> &'static str {
     match view {
         View::One => "Rate one",
@@ -48,7 +48,7 @@ pub fn title(at: View) -> String {
     }
 }
 
-/// What the model is, besides its name: `4.4 million parameters · 5.1 MB · 77.3% right on its test reviews`.
+/// Facts about the model: `4.4 million parameters`, `5.1 MB`, `77.3% test accuracy`.
 pub fn model_facts(info: &Info) -> [String; 3] {
     let accuracy = info.accuracy().map_or_else(
         || UNMEASURED.to_string(),
@@ -61,7 +61,7 @@ pub fn model_facts(info: &Info) -> [String; 3] {
     ]
 }
 
-/// What went otherwise than expected, as a sentence.
+/// A notice as a sentence.
 pub fn notice(notice: &str) -> String {
     let mut letters = notice.chars();
     let first = letters.next().map(char::to_uppercase).into_iter().flatten();
@@ -74,7 +74,7 @@ pub fn notice(notice: &str) -> String {
     )
 }
 
-/// How far the download is: `12.3 of 91.0 MB, 8.2 MB/s, 9 s left`.
+/// The download's progress: `12.3 of 91.0 MB · 8.2 MB/s · 9 s left`.
 pub fn arriving(at: &Arriving) -> String {
     let mut out = format!("{} of {} MB", megabytes(at.loaded), megabytes(at.total));
     if let (Some(speed), Some(left)) = (at.speed(), at.seconds_left) {
@@ -83,7 +83,7 @@ pub fn arriving(at: &Arriving) -> String {
     out
 }
 
-/// A failure to load, as a headline.
+/// The headline for a failure.
 pub fn failure(trouble: &Trouble) -> &'static str {
     match trouble.name.as_str() {
         "AbortError" => "The download was cancelled",
@@ -96,7 +96,7 @@ pub fn failure(trouble: &Trouble) -> &'static str {
     }
 }
 
-/// What to do about it.
+/// The advice for a failure.
 pub fn advice(trouble: &Trouble) -> &'static str {
     match trouble.name.as_str() {
         "AbortError" => "Nothing is rated without it.",

@@ -1,4 +1,4 @@
-//! How fast it rates.
+//! Texts of the speed view.
 
 use crate::figures::{dollars, duration, speed, whole};
 use crate::starsight::{Batch, Row};
@@ -41,7 +41,7 @@ pub const NOT_QUOTED: &str = "not quoted";
 pub const CHATGPT_QUOTED: &str =
     "ChatGPT's 34.9 reviews/s and $0.56 for 57,613 reviews are quoted from the notebook.";
 
-/// A way of rating: `32 a call, 500 ms lag`.
+/// A benchmark setting: `32 a call, with 500 ms of lag`.
 pub fn way(batch: Batch, lag: u32, workers: u32) -> String {
     let mut out = match batch {
         Batch::Of(1) => "One a call".to_string(),
@@ -57,12 +57,12 @@ pub fn way(batch: Batch, lag: u32, workers: u32) -> String {
     out
 }
 
-/// Slowest and fastest run.
+/// The range from the slowest to the fastest run.
 pub fn spread(row: &Row) -> String {
     format!("{} to {}", speed(row.slowest), speed(row.fastest))
 }
 
-/// A quoted figure, as it was printed.
+/// A quoted figure, with the decimals that were printed.
 pub fn quoted(figure: f64) -> String {
     if figure.fract() == 0.0 {
         whole(figure)
@@ -71,17 +71,18 @@ pub fn quoted(figure: f64) -> String {
     }
 }
 
-/// While it goes on.
+/// Shown while the benchmark runs.
 pub fn measuring(done: usize, of: usize) -> String {
     format!("Measuring, {done} of {of} ways done…")
 }
 
-/// When another model is loaded by now.
+/// Shown when another model has been loaded since the benchmark.
 pub fn measured_with(model: &str) -> String {
     format!("Measured with {model}, before another model was loaded.")
 }
 
-/// What has been rated since the page was opened, and what that would have been elsewhere.
+/// The number of reviews rated since the page was opened, and what ChatGPT would have needed for
+/// them.
 pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
     let there = format!(
         "ChatGPT would have taken {} and cost {} for that.",
@@ -96,7 +97,7 @@ pub fn so_far(reviews: f64, seconds: f64, cost: f64) -> String {
     format!("Rated since you opened the page: {count}. {there}")
 }
 
-/// A line of the result as text.
+/// One line of the text report.
 pub fn line(row: &Row) -> String {
     let way = way(row.batch, row.lag, row.workers);
     let (runs, reviews) = (whole(row.repeats), whole(row.samples));
@@ -108,7 +109,7 @@ pub fn line(row: &Row) -> String {
     )
 }
 
-/// The head of the result as text.
+/// The heading of the text report.
 pub fn heading(model: &str, cores: f64, agent: &str) -> String {
     format!(
         "Starsight, {model}, in the browser; {cores} cores; medians of three runs after a warm-up\n{agent}"

@@ -1,4 +1,4 @@
-//! A table, its ratings, and what is shown of them.
+//! A table, its ratings, and the rows that are shown.
 
 use std::borrow::Cow;
 
@@ -15,13 +15,14 @@ use crate::summary::{extremes, mean, metrics};
 use crate::table::Table;
 use crate::write::write;
 
-/// Rows of the preview.
+/// Number of rows in the preview.
 const PREVIEW: usize = 5;
 
-/// Characters of a cell in the preview, and of a review in the table; more is not seen.
+/// Characters that are shown of a cell in the preview, and of a review in the table.
 const CUT: usize = 400;
 
-/// The most rows that are handed out at a time, and the most bytes: few enough to be quick to pass to another thread.
+/// The largest number of rows and of bytes in a portion: few enough to be passed quickly to another
+/// thread.
 const PORTION_ROWS: usize = 4096;
 const PORTION_BYTES: usize = 1 << 19;
 
@@ -30,18 +31,18 @@ pub struct Board {
     table: Table,
     choice: ColumnChoice,
     ratings: Ratings,
-    /// The true stars of each row, 0 where there are none.
+    /// The true stars of each row; 0 if it has none.
     labels: Vec<u8>,
-    /// Rows before this one are handed out.
+    /// Rows before this one have been handed out.
     next: usize,
     arrangement: Arrangement,
     order: Vec<u32>,
-    /// Whether ratings came since the rows were put in order.
+    /// Whether ratings have arrived since the rows were sorted.
     is_stale: bool,
 }
 
 impl Board {
-    /// Nothing is chosen, nothing rated.
+    /// A board with no columns chosen and nothing rated.
     pub fn new(table: Table) -> Board {
         let rows = table.rows;
         let order = (0..rows as u32).collect();
@@ -57,7 +58,7 @@ impl Board {
         }
     }
 
-    /// What there is to know of the table.
+    /// Describes the table.
     pub fn describe(&self) -> Described {
         let table = &self.table;
         let preview = (0..table.rows.min(PREVIEW))
@@ -85,7 +86,7 @@ impl Board {
         }
     }
 
-    /// Answers a request, in JSON.
+    /// Answers a request with JSON.
     pub fn answer(&mut self, request: &Request) -> String {
         match request {
             Request::Choose(choice) => json(&self.choose(*choice)),
@@ -162,7 +163,8 @@ impl Board {
         !self.text(row).trim().is_empty()
     }
 
-    /// The next rows to rate, and their reviews: those with a review that are not rated, in the order of the file. None when all are handed out.
+    /// The next rows to rate, with their reviews: rows that have a review and no rating, in the
+    /// order of the file. `None` when all have been handed out.
     pub fn portion(&mut self) -> Option<(Vec<u32>, Vec<String>)> {
         let (mut rows, mut texts, mut bytes) = (Vec::new(), Vec::new(), 0);
         while self.next < self.table.rows && rows.len() < PORTION_ROWS && bytes < PORTION_BYTES {
@@ -178,7 +180,7 @@ impl Board {
         (!rows.is_empty()).then_some((rows, texts))
     }
 
-    /// Keeps ratings, column by column; five probabilities a row.
+    /// Stores ratings, given as columns; each row has five probabilities.
     pub fn rate(&mut self, rows: &[u32], stars: &[u8], expected: &[f32], probabilities: &[f32]) {
         let (probabilities, _) = probabilities.as_chunks();
         for (((row, stars), expected), probabilities) in
@@ -196,12 +198,12 @@ impl Board {
         self.is_stale = true;
     }
 
-    /// Writes the table with its ratings, in pieces.
+    /// Writes the table with its ratings, piece by piece.
     pub fn write(&self, form: Form, take: impl FnMut(&[u8])) {
         write(&self.table, &self.ratings, form, take);
     }
 
-    /// The rows that are shown, with the latest ratings.
+    /// The rows that are shown, sorted with the latest ratings.
     fn order(&mut self) -> &[u32] {
         let follows_ratings =
             self.arrangement.key != Key::File || !self.arrangement.stars.is_empty();
@@ -283,7 +285,7 @@ impl Board {
     }
 }
 
-/// The beginning of a text.
+/// The beginning of a text, if it is too long.
 fn cut(text: &str) -> String {
     match text.char_indices().nth(CUT) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -291,7 +293,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// What the protocol's types hold is always JSON: their maps have strings for keys, their numbers are finite.
+/// Serialising cannot fail: the protocol's types have only string keys and finite numbers.
 fn json(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).unwrap_or_default()
 }

@@ -1,9 +1,10 @@
-//! Which column is which.
+//! Finds the columns of reviews and of true stars.
 
 use crate::protocol::ColumnChoice;
 use crate::table::Table;
 
-/// What columns of reviews are called, the likeliest first; compared without capitals, spaces, `_`, `-` and `.`.
+/// Names of columns of reviews, the most probable first. They are compared without case, spaces,
+/// `_`, `-` and `.`.
 pub const TEXT_NAMES: [&str; 13] = [
     "review",
     "reviewtext",
@@ -20,7 +21,7 @@ pub const TEXT_NAMES: [&str; 13] = [
     "sentence",
 ];
 
-/// What columns of stars are called.
+/// Names of columns of true stars.
 pub const LABEL_NAMES: [&str; 12] = [
     "star",
     "stars",
@@ -36,13 +37,13 @@ pub const LABEL_NAMES: [&str; 12] = [
     "grade",
 ];
 
-/// Rows that are looked at.
+/// Number of rows that are examined.
 const SAMPLE: usize = 1000;
 
-/// The share of the filled cells of a column of stars that must be stars.
+/// The smallest share of filled cells that must be stars in a column of stars.
 const SHARE_OF_STARS: f64 = 0.9;
 
-/// Whether a column is called by one of `names`.
+/// Whether a column's name is one of `names`.
 pub fn is_named(name: &str, names: &[&str]) -> bool {
     place(name, names).is_some()
 }
@@ -56,19 +57,21 @@ fn place(name: &str, names: &[&str]) -> Option<usize> {
     names.iter().position(|known| *known == plain)
 }
 
-/// The true stars that a cell says: a whole number from 1 to 5. `5.0` too, as programs write it that read a column with gaps as floats.
+/// The true stars in a cell: a whole number from 1 to 5. `5.0` is accepted too, because programs
+/// that read a column with gaps as floats write it so.
 pub fn stars(cell: &str) -> Option<u8> {
     let star: f64 = cell.trim().parse().ok()?;
     (star.fract() == 0.0 && (1.0..=5.0).contains(&star)).then_some(star as u8)
 }
 
-/// The columns of the reviews and of the true stars, by their names; else that with the longest text, and none.
+/// Guesses the columns of reviews and of true stars by their names. Without a match, the column
+/// with the longest text is used for reviews, and none for stars.
 pub fn guess(table: &Table) -> ColumnChoice {
     let rows = table.rows.min(SAMPLE);
     let named =
         |names: &'static [&str]| move |column: &usize| place(&table.columns[*column].name, names);
     let is_number = |cell: &str| cell.trim().parse::<f64>().is_ok();
-    // Characters of text in the first rows; numbers are none.
+    // Bytes of text in the first rows; cells with numbers do not count.
     let length = |column: usize| {
         (0..rows)
             .map(|row| table.columns[column].text(row))

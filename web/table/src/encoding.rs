@@ -1,8 +1,10 @@
-//! From bytes to UTF-8.
+//! Converts bytes to UTF-8.
 //!
-//! A byte order mark tells UTF-16 from the first bytes on. Whatever else it is, cells are kept as they come, which is right for every encoding that has ASCII's bytes for separators,
-//! quotation marks and line breaks; then [`settle`] makes text of them. It decides byte by byte: files that several programs wrote to hold UTF-8 and Windows-1252 side by side, and to
-//! read all of one as the other would destroy it.
+//! UTF-16 is recognised by its byte order mark and converted at once. In any other encoding, cells
+//! are stored as bytes first. This is correct for every encoding that uses ASCII's bytes for
+//! separators, quotation marks and line breaks. Then [`settle`] converts them to text. It decides
+//! byte by byte: files written by several programs contain UTF-8 and Windows-1252 side by side, and
+//! reading all of such a file as one of the two would corrupt it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,7 +15,7 @@ use crate::protocol::{Encoding, Fault};
 use crate::read::Problems;
 use crate::table::Column;
 
-/// Takes a byte order mark away, and turns UTF-16 into UTF-8.
+/// Removes a byte order mark, and converts UTF-16 to UTF-8.
 pub struct Input {
     state: InputState,
     /// Whether there was a byte order mark.
@@ -21,7 +23,7 @@ pub struct Input {
 }
 
 enum InputState {
-    /// The first bytes, too few to tell.
+    /// The first bytes, as long as they are too few to decide.
     Start(Vec<u8>),
     Plain,
     Utf16(Decoder),
@@ -39,7 +41,8 @@ impl Input {
         matches!(self.state, InputState::Utf16(_))
     }
 
-    /// The text in the next `bytes`, handed to `take` in one piece or several; `last` if no more come.
+    /// Passes the text in the next `bytes` to `take`, in one or several pieces. `last` says that no
+    /// more bytes follow.
     pub fn read(&mut self, bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
         let InputState::Start(first) = &mut self.state else {
             return self.decode(bytes, last, take);
@@ -63,7 +66,7 @@ impl Input {
             _ => (InputState::Plain, 0),
         };
         (self.state, self.has_mark) = (state, mark > 0);
-        self.decode(&first[mark..], last, &mut take)
+        self.decode(&first[mark..], last, &mut take);
     }
 
     fn decode(&mut self, mut bytes: &[u8], last: bool, mut take: impl FnMut(&[u8])) {
@@ -82,7 +85,7 @@ impl Input {
     }
 }
 
-/// What bytes say: UTF-8 as it stands, and each byte that is none of it as Windows-1252 has it.
+/// Decodes bytes: valid UTF-8 is kept, and each invalid byte is read as Windows-1252.
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -95,7 +98,7 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Counts what speaks for UTF-8, and what for Windows-1252.
+/// Records evidence for UTF-8 and for Windows-1252.
 #[derive(Default)]
 pub struct Census {
     has_utf8: bool,
@@ -103,7 +106,7 @@ pub struct Census {
 }
 
 impl Census {
-    /// Takes note of some bytes; whether all of them are UTF-8.
+    /// Records some bytes, and returns whether all of them are UTF-8.
     pub fn is_utf8(&mut self, bytes: &[u8]) -> bool {
         if bytes.is_ascii() {
             return true;
@@ -117,7 +120,8 @@ impl Census {
         is_utf8
     }
 
-    /// What the file is: Windows-1252 if nothing in it can only be UTF-8.
+    /// The file's encoding: Windows-1252 if it has bytes that are not UTF-8 and nothing that is
+    /// UTF-8 beyond ASCII.
     pub fn encoding(&self) -> Encoding {
         if self.has_other && !self.has_utf8 {
             Encoding::Windows1252
@@ -127,7 +131,8 @@ impl Census {
     }
 }
 
-/// Names the columns, makes UTF-8 of the cells that are not, and tells what they were. The rows with such cells are among the `problems`.
+/// Names the columns, converts cells that are not UTF-8, and returns the encoding. Rows with such
+/// cells are added to `problems`.
 pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems) -> Encoding {
     let mut census = Census::default();
     let mut other_rows = BTreeSet::new();
@@ -192,7 +197,8 @@ mod tests {
                 vec![1, 2]
             )
         );
-        // One emoji among many Latin-1 cells stays, and so does one Latin-1 cell among many emoji; even within a cell.
+        // One emoji among many Latin-1 cells is kept, and so is one Latin-1 cell among many emoji,
+        // even within a cell.
         assert_eq!(
             settled(&[b"tr\xe8s", b"\xe9t\xe9", "😍".as_bytes(), b"ma\xf1ana"]),
             (

@@ -1,45 +1,46 @@
-//! Why a file cannot be read.
+//! Errors for files that cannot be read.
 
-/// Why a file as a whole is refused. What is wrong with single rows is a [`Problem`](crate::protocol::Problem) instead.
+/// The reason why a whole file is refused. Problems of single rows are
+/// [`Problem`](crate::protocol::Problem)s instead.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum Error {
-    /// The ending of the name tells no kind that is read.
+    /// The extension is not a supported one.
     #[error(
         "{0} is not a kind of file that is read here; wanted .csv, .tsv, .jsonl, .parquet or .txt"
     )]
     Kind(String),
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("{0} is empty; wanted reviews")]
     Empty(String),
-    /// More than the memory of a page takes. Bytes.
+    /// The file is too large for a page's memory. Sizes are in bytes.
     #[error("{name} holds {} MB, and a page takes up to {} MB at a time; split it into several files", .bytes / 1_000_000, .most / 1_000_000)]
     Large {
         /// The file.
         name: String,
         /// Its size.
         bytes: u64,
-        /// What is taken.
+        /// The largest supported size.
         most: u64,
     },
-    /// No line of it is a JSON object.
+    /// No line is a JSON object.
     #[error(
         "{name} holds no JSON object a line ({why}); wanted lines such as {{\"review\": \"Love it\"}}"
     )]
     Json {
         /// The file.
         name: String,
-        /// What the first line has.
+        /// Why the first line is not one.
         why: String,
     },
-    /// It ends too early, or is something else.
+    /// The file is truncated or not Parquet.
     #[error("{name} cannot be read as Parquet: {why}")]
     Parquet {
         /// The file.
         name: String,
-        /// What the reader said.
+        /// The reader's message.
         why: String,
     },
-    /// Its columns are packed in a way that is not read here.
+    /// A column uses an unsupported compression.
     #[error(
         "column `{column}` of {name} is compressed with {codec}; read here are Parquet files that are uncompressed or compressed with Snappy, gzip, LZ4 or Zstandard"
     )]
@@ -48,7 +49,7 @@ pub enum Error {
         name: String,
         /// The column.
         column: String,
-        /// How it is compressed.
+        /// The compression codec.
         codec: &'static str,
     },
 }

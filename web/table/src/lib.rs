@@ -1,8 +1,9 @@
-//! Tables of reviews, as the page needs them: read from files of several kinds, kept in memory beside their ratings, sorted, filtered and searched, and written again with the ratings
-//! as columns of their own.
+//! Tables of reviews: read from files of several formats, kept in memory with their ratings,
+//! sorted, filtered and searched, and written with the ratings as additional columns.
 //!
-//! It runs in a worker of the page's (`web/table/worker`), so that the page's thread holds no more than what it shows. A file goes, in slices, through a [`Reader`] into a [`Table`];
-//! a [`Board`] keeps the table with its ratings and answers what the page asks.
+//! For the page it runs in a worker (`web/table/worker`), so that the page's thread holds only what
+//! it shows. A [`Reader`] converts slices of a file into a [`Table`]. A [`Board`] holds the table
+//! with its ratings and answers the page's requests.
 
 mod board;
 mod columns;
@@ -20,3 +21,4 @@ pub use board::Board;
 pub use error::Error;
 pub use read::{Reader, TextReader};
 pub use table::{CellKind, Column, Table};
+pub use write::quotes_of_header;

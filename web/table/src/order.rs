@@ -1,9 +1,10 @@
-//! Which rows are shown, and in what order.
+//! Filters and sorts rows.
 
 use crate::protocol::{Arrangement, Key};
 use crate::ratings::Ratings;
 
-/// The rows that an arrangement leaves, in its order. `text` gives a row's review, `labels` the true stars, 0 where there are none.
+/// The rows that match an arrangement, in its order. `text` returns a row's review; `labels` are
+/// the true stars, 0 if a row has none.
 pub fn arrange<'a, T: AsRef<str> + 'a>(
     wanted: &Arrangement,
     text: impl Fn(usize) -> T,
@@ -35,7 +36,7 @@ pub fn arrange<'a, T: AsRef<str> + 'a>(
         }
         return rows;
     }
-    // Rows without a key come last, and equals as they stand in the file.
+    // Rows without a key come last; rows with equal keys keep the file's order.
     let mut keyed: Vec<(f32, u32)> = rows
         .iter()
         .map(|row| {
@@ -51,7 +52,7 @@ pub fn arrange<'a, T: AsRef<str> + 'a>(
     keyed.into_iter().map(|(_, row)| row).collect()
 }
 
-/// What a review must hold, in capitals or not.
+/// A text that a review must contain, ignoring case.
 struct Query(String);
 
 impl Query {

@@ -1,222 +1,232 @@
-//! What the page and the worker that keeps its table say to each other. It travels as JSON; texts to rate, ratings and files travel beside it.
+//! The messages between the page and the table's worker. They are sent as JSON; texts to rate,
+//! ratings and files are sent separately.
 
 use serde::{Deserialize, Serialize};
 pub use starsight_model::metrics::Metrics;
 
-/// How a file is read.
+/// A file to open, and how to read it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Opening {
-    /// The file's name, whose ending tells its kind.
+    /// The file's name; its extension determines its format.
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Whether the first line names the columns; found out if not said.
+    /// Whether the first line names the columns; detected if `None`.
     pub header: Option<bool>,
 }
 
-/// How characters are written as bytes.
+/// The character encoding of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Encoding {
-    /// UTF-8, but for the rows of [`Fault::NotUtf8`].
+    /// UTF-8, except for the rows of [`Fault::NotUtf8`].
     Utf8,
     /// UTF-16, with a byte order mark.
     Utf16,
-    /// Windows-1252, of which Latin-1 is a part, throughout.
+    /// The whole file is Windows-1252, which includes Latin-1.
     Windows1252,
 }
 
-/// Something that is wrong with some rows.
+/// A problem with some rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What.
+    /// The kind of problem.
     pub fault: Fault,
-    /// With how many rows.
+    /// Number of affected rows.
     pub count: usize,
-    /// The first few of them, counted from 1: rows of the table, or lines of the file where the fault leaves no row.
+    /// The first few of them, counted from 1: rows of the table, or lines of the file if the fault
+    /// leaves no row.
     pub first: Vec<usize>,
 }
 
-/// What can be wrong with a row.
+/// The kinds of problems with a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Fault {
-    /// Fewer cells than the header names: the others are empty. How many the first such row has, and how many are wanted.
+    /// Fewer cells than the header; the missing ones are empty. Holds the number of cells of the
+    /// first such row, and the expected number.
     TooFew(usize, usize),
-    /// More cells than the header names: the surplus stands in a column of its own. How many the first such row has, and how many are wanted.
+    /// More cells than the header; the surplus is put in a separate column. Holds the number of
+    /// cells of the first such row, and the expected number.
     TooMany(usize, usize),
-    /// A cell of very many lines: a closing quotation mark is missing, likely.
+    /// A cell with very many lines; a closing quotation mark is probably missing.
     Endless,
-    /// A quotation mark that no other one closes before the end of the file: the cell holds all that follows.
+    /// A quotation mark that is not closed before the end of the file; the cell contains everything
+    /// that follows.
     Unclosed,
-    /// Lines without anything on them: left out.
+    /// Empty lines; they are left out.
     EmptyLine,
-    /// Lines that are no JSON object: left out. Why the first one is none.
+    /// Lines that are not a JSON object; they are left out. Holds the error of the first one.
     NotJson(String),
-    /// Bytes that are not UTF-8 in a file that otherwise is: read as Windows-1252.
+    /// Bytes that are not UTF-8 in a file that is otherwise; they are read as Windows-1252.
     NotUtf8,
 }
 
-/// What there is to know of a file that was read.
+/// The description of a file that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Described {
     /// The names of the columns.
     pub columns: Vec<String>,
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
-    /// What the bytes were.
+    /// The file's encoding.
     pub encoding: Encoding,
-    /// What separates cells, in a file of separated ones.
+    /// The separator between cells, in a delimited file.
     pub separator: Option<char>,
-    /// Whether the first line was taken for the names of the columns, where that is a question.
+    /// Whether the first line was used as the names of the columns; `None` if the format leaves no
+    /// choice.
     pub header: Option<bool>,
-    /// What is wrong with rows.
+    /// Problems with rows.
     pub problems: Vec<Problem>,
-    /// The first rows, cut short.
+    /// The first rows, with long cells shortened.
     pub preview: Vec<Vec<String>>,
-    /// The columns that will be used unless others are chosen.
+    /// The default choice of columns.
     pub choice: ColumnChoice,
 }
 
-/// Which columns are used.
+/// The columns that are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnChoice {
-    /// That of the reviews, if any column looks like it.
+    /// The column of reviews, if one was found or chosen.
     pub text: Option<usize>,
-    /// That of the true stars, if there is one.
+    /// The column of true stars, if there is one.
     pub label: Option<usize>,
 }
 
-/// What a choice of columns gives.
+/// What the chosen columns contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// Rows with a review.
     pub reviews: usize,
-    /// Rows without: they get no rating.
+    /// Rows without a review; they get no rating.
     pub without_text: usize,
     /// Rows with a review and true stars, 1 to 5.
     pub labelled: usize,
 }
 
-/// The order of the rows.
+/// The sort key of the rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Key {
-    /// As in the file.
+    /// The order of the file.
     #[default]
     File,
-    /// By the likeliest number of stars.
+    /// By the rated number of stars.
     Stars,
     /// By the mean of the distribution.
     Expected,
-    /// By the probability of the likeliest number of stars.
+    /// By the probability of the rated number of stars.
     Confidence,
-    /// By how far the rating is from the true stars.
+    /// By the distance between the expected value and the true stars.
     Error,
 }
 
 /// Which rows are shown, and in what order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrangement {
-    /// Sorted by.
+    /// The sort key.
     pub key: Key,
-    /// Whether the largest comes first. Rows without a rating come last either way.
+    /// Whether the largest key comes first. Rows without a rating come last in both directions.
     pub descending: bool,
-    /// Only those rated so, 1 to 5; 0 for those that are not rated. All if there are none.
+    /// Only rows with these stars, 1 to 5; 0 for rows without a rating. Empty means all rows.
     pub stars: Vec<u8>,
-    /// Only reviews in which this occurs, in capitals or not.
+    /// Only reviews that contain this text, ignoring case.
     pub query: String,
 }
 
-/// Rows as they are shown.
+/// A range of the shown rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// How many rows the arrangement leaves.
+    /// The number of rows that match the arrangement.
     pub total: usize,
-    /// The place of the first of `rows` among them.
+    /// The index of the first of `rows` among them.
     pub from: usize,
     /// The rows.
     pub rows: Vec<Row>,
 }
 
-/// A row as it is shown.
+/// A shown row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its place in the file, from 0.
+    /// The row's index in the file, from 0.
     pub row: usize,
-    /// The review, cut short.
+    /// The review, shortened.
     pub text: String,
-    /// Its rating, once there is one.
+    /// The row's rating, if it has been rated.
     pub rating: Option<Rated>,
-    /// Its true stars, if it has any.
+    /// The row's true stars, if it has any.
     pub label: Option<u8>,
 }
 
 /// A rating.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rated {
-    /// The likeliest number of stars.
+    /// The rated number of stars.
     pub stars: u8,
     /// The mean of the distribution, in stars.
     pub expected: f32,
-    /// Of 1 to 5 stars.
+    /// The probabilities of 1 to 5 stars.
     pub probabilities: [f32; 5],
 }
 
-/// A row with all that its file says.
+/// A row with all cells of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detail {
-    /// The row, its review whole.
+    /// The row, with its whole review.
     pub row: Row,
-    /// The name and the text of each cell.
+    /// The column name and the text of each cell.
     pub cells: Vec<(String, String)>,
 }
 
-/// What the ratings amount to so far.
+/// The summary of the ratings so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Rows that are rated.
     pub rated: usize,
-    /// How many got 1 to 5 stars.
+    /// Number of rows with 1 to 5 stars.
     pub counts: [u64; 5],
-    /// The mean number of stars, and half the width of its 95% interval, which takes two reviews at least.
+    /// The mean number of stars, and half the width of its 95% confidence interval, which needs at
+    /// least two reviews.
     pub mean: Option<(f64, Option<f64>)>,
     /// The most negative reviews, by the mean of their distribution.
     pub lowest: Vec<Row>,
     /// The most positive ones.
     pub highest: Vec<Row>,
-    /// How good the ratings are, where there are true stars.
+    /// Metrics of the ratings, if there are true stars.
     pub metrics: Option<Metrics>,
 }
 
-/// What the page asks of the worker. Each is answered by the type beside it, as JSON.
+/// A request from the page to the worker. The answer is JSON of the type given with each request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Use these columns: [`Chosen`]. What was rated of another column is forgotten.
+    /// Use these columns. Answer: [`Chosen`]. If the column of reviews changes, ratings are
+    /// discarded.
     Choose(ColumnChoice),
-    /// Show rows so: their number.
+    /// Arrange the rows. Answer: the number of matching rows.
     Arrange(Arrangement),
-    /// So many rows from a place on: [`Window`].
+    /// Return `count` rows from index `from`. Answer: [`Window`].
     Rows {
-        /// The first place.
+        /// The index of the first row.
         from: usize,
-        /// How many.
+        /// The number of rows.
         count: usize,
     },
-    /// The place of a row, counted from 0 in the file, among those that are shown, if it is: `Option<usize>`.
+    /// Find a row, given by its index in the file, among the shown rows. Answer: `Option<usize>`,
+    /// its place.
     Place(usize),
-    /// All of a row, counted from 0 in the file: [`Detail`].
+    /// Return the details of a row, given by its index in the file. Answer: [`Detail`], or null if
+    /// there is no such row.
     Detail(usize),
-    /// What the ratings amount to: [`Summary`].
+    /// Return the summary of the ratings. Answer: [`Summary`].
     Summary,
-    /// Hand out again what was handed out and not rated; nothing else.
+    /// Hand out again the rows that were handed out but not rated.
     Rewind,
-    /// Forget all ratings, and hand out from the beginning.
+    /// Discard all ratings, and hand out all rows again.
     Forget,
 }
 
-/// How a table is written.
+/// The format in which a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// Comma-separated values (RFC 4180).
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     JsonLines,
 }

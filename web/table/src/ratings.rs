@@ -2,18 +2,18 @@
 
 use crate::protocol::Rated;
 
-/// Ratings, column by column; a row without one has 0 stars.
+/// Ratings, stored by columns; a row without a rating has 0 stars.
 #[derive(Debug, Clone, Default)]
 pub struct Ratings {
     stars: Vec<u8>,
     expected: Vec<f32>,
     probabilities: Vec<[f32; 5]>,
-    /// How many rows have 1 to 5 stars.
+    /// Number of rows with 1 to 5 stars.
     pub counts: [u64; 5],
 }
 
 impl Ratings {
-    /// None, for so many rows.
+    /// Empty ratings for `rows` rows.
     pub fn none(rows: usize) -> Ratings {
         Ratings {
             stars: vec![0; rows],
@@ -23,7 +23,7 @@ impl Ratings {
         }
     }
 
-    /// Keeps the rating of a row, in place of one that it had; one that is none is passed over.
+    /// Stores the rating of a row, replacing an earlier one. Invalid ratings are ignored.
     pub fn set(&mut self, row: usize, rating: Rated) {
         let (Some(stars), Some(count)) = (
             self.stars.get_mut(row),
@@ -43,12 +43,12 @@ impl Ratings {
         self.probabilities[row] = rating.probabilities;
     }
 
-    /// The stars of a row, 0 if it is not rated.
+    /// The stars of a row; 0 if it is not rated.
     pub fn stars(&self, row: usize) -> u8 {
         self.stars[row]
     }
 
-    /// The rating of a row.
+    /// The rating of a row, if it has one.
     pub fn get(&self, row: usize) -> Option<Rated> {
         let stars = self.stars[row];
         (stars > 0).then(|| Rated {
@@ -58,14 +58,14 @@ impl Ratings {
         })
     }
 
-    /// How many rows are rated.
+    /// Number of rated rows.
     pub fn len(&self) -> usize {
         self.counts.iter().sum::<u64>() as usize
     }
 }
 
 impl Rated {
-    /// The probability of the likeliest number of stars.
+    /// The probability of the rated number of stars.
     pub fn confidence(&self) -> f32 {
         self.stars
             .checked_sub(1)

@@ -1,17 +1,18 @@
-//! What ratings amount to.
+//! Summaries of ratings.
 
 use starsight_model::LABELS;
 use starsight_model::metrics::Metrics;
 
 use crate::ratings::Ratings;
 
-/// Reviews that are named as the most negative and the most positive.
+/// Number of reviews listed as the most negative and the most positive.
 pub const EXTREMES: usize = 3;
 
 /// Half the width of a 95% interval, in standard errors.
 const Z_95: f64 = 1.959_964;
 
-/// The mean number of stars, and half the width of its 95% interval (normal approximation). One review alone tells nothing of how they vary, and so has no interval.
+/// The mean number of stars, and half the width of its 95% confidence interval (normal
+/// approximation). A single review has no interval, because it says nothing about the variance.
 pub fn mean(counts: &[u64; 5]) -> Option<(f64, Option<f64>)> {
     let n = counts.iter().sum::<u64>() as f64;
     let moment = |power: i32| {
@@ -32,7 +33,7 @@ pub fn mean(counts: &[u64; 5]) -> Option<(f64, Option<f64>)> {
     Some((mean, half))
 }
 
-/// The rows with the lowest expected stars, or the highest; of equal ones the first.
+/// The rows with the lowest or the highest expected stars; among equal ones the first.
 pub fn extremes(ratings: &Ratings, rows: usize, highest: bool) -> Vec<usize> {
     let mut best: Vec<(f32, usize)> = Vec::with_capacity(EXTREMES + 1);
     for row in 0..rows {
@@ -54,7 +55,8 @@ pub fn extremes(ratings: &Ratings, rows: usize, highest: bool) -> Vec<usize> {
     best.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The metrics of the rows that have true stars; of logits nothing is known here, so loss and calibration are left at zero.
+/// The metrics of the rows that have true stars. Logits are not available here, so loss and
+/// calibration error are 0.
 pub fn metrics(labels: &[u8], ratings: &Ratings) -> Metrics {
     let mut confusion = [[0; LABELS]; LABELS];
     for (row, label) in labels.iter().enumerate() {
@@ -77,7 +79,8 @@ mod tests {
         assert_eq!(mean(&[0; 5]), None);
         assert_eq!(mean(&[0, 0, 0, 0, 1]), Some((5.0, None)));
         assert_eq!(mean(&[0, 0, 0, 7, 0]), Some((4.0, Some(0.0))));
-        // Of 1, 1, 5, 5: the deviation is 4 / sqrt(3), and half of it the standard error.
+        // For 1, 1, 5, 5 the standard deviation is 4 / sqrt(3), and the standard error is half of
+        // it.
         let (mean, half) = mean(&[2, 0, 0, 0, 2]).unwrap();
         let half = half.unwrap();
         assert!(

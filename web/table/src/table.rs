@@ -1,31 +1,32 @@
-//! Rows in memory, column by column.
+//! Tables in memory, stored by columns.
 
 use std::borrow::Cow;
 
 use crate::protocol::{Encoding, Problem};
 
-/// What the cells of a column hold.
+/// The type of a column's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CellKind {
     /// Text.
     Text,
-    /// JSON values as they stand in their file; nothing at all where the row has none.
+    /// JSON values as written in the file; empty where the row has no value.
     Json,
 }
 
-/// A column: all its cells end to end.
+/// A column: its cells, concatenated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
-    /// Its name.
+    /// The column's name.
     pub name: String,
     kind: CellKind,
     bytes: Vec<u8>,
-    /// Where each cell ends.
+    /// The end of each cell in `bytes`.
     ends: Vec<usize>,
 }
 
 impl Column {
-    /// A JSON value; nothing for `null`, for a row that has none, and in a column of text.
+    /// The JSON value of a row; `None` for `null`, for a row without a value, and in a column of
+    /// text.
     ///
     /// # Panics
     /// When there is no such row.
@@ -38,7 +39,7 @@ impl Column {
         }
     }
 
-    /// Without cells.
+    /// A column without cells.
     pub(crate) fn new(name: impl Into<String>, kind: CellKind) -> Column {
         Column {
             name: name.into(),
@@ -48,14 +49,14 @@ impl Column {
         }
     }
 
-    /// The column with other cells in place of these.
+    /// The column with each cell replaced by the result of `cell`.
     pub(crate) fn map(&self, cell: impl Fn(&[u8]) -> String) -> Column {
         let mut mapped = Column::new(&self.name, self.kind);
         (0..self.len()).for_each(|row| mapped.push(cell(self.raw(row)).as_bytes()));
         mapped
     }
 
-    /// Adds a cell. Text need not be UTF-8 until the table is finished.
+    /// Adds a cell. Text may be in any encoding until the table is finished.
     pub(crate) fn push(&mut self, cell: &[u8]) {
         self.bytes.extend_from_slice(cell);
         self.ends.push(self.bytes.len());
@@ -83,12 +84,13 @@ impl Column {
         self.ends.len()
     }
 
-    /// What its cells hold.
+    /// The type of the column's cells.
     pub fn kind(&self) -> CellKind {
         self.kind
     }
 
-    /// A cell as text: a JSON string without its quotation marks, another value as it is written, `null` as nothing.
+    /// A cell as text: a JSON string without its quotation marks, other values as written, `null`
+    /// as an empty string.
     ///
     /// # Panics
     /// When there is no such row.
@@ -109,18 +111,18 @@ impl Column {
 pub struct Table {
     /// The columns, each of [`Table::rows`] cells.
     pub columns: Vec<Column>,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: usize,
-    /// What the bytes were.
+    /// The file's encoding.
     pub encoding: Encoding,
-    /// Whether a byte order mark stood at the beginning.
+    /// Whether the file began with a byte order mark.
     pub has_mark: bool,
-    /// What separates cells, in a file of separated ones.
+    /// The separator between cells, in a delimited file.
     pub separator: Option<char>,
-    /// Whether the first line names the columns, in a file where that is a question.
+    /// Whether the first line names the columns; `None` if the format leaves no choice.
     pub header: Option<bool>,
-    /// What was wrong with rows.
+    /// Problems with rows.
     pub problems: Vec<Problem>,
-    /// The line of the file in which each row begins, from 1; empty for a file that is not of lines.
+    /// The line of the file on which each row begins, from 1; empty for a format without lines.
     pub lines: Vec<u32>,
 }

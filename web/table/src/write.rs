@@ -1,4 +1,4 @@
-//! A table written again, with the ratings as columns of their own.
+//! Writes a table with the ratings as additional columns.
 
 use serde_json::Value;
 
@@ -9,13 +9,14 @@ use crate::table::{CellKind, Column, Table};
 /// The columns of a rating.
 const NAMES: [&str; 7] = ["stars", "expected", "p1", "p2", "p3", "p4", "p5"];
 
-/// What stands before one of them whose name the table has already.
+/// The prefix of a rating's column if the table already has a column of that name.
 const PREFIX: &str = "rated_";
 
-/// A piece that is handed on, in bytes.
+/// Approximate size of an output piece, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// Writes all rows, in pieces; those without a rating have nothing in its columns.
+/// Writes all rows, in pieces. Rows without a rating have empty rating columns in CSV and none in
+/// JSON.
 pub fn write(table: &Table, ratings: &Ratings, form: Form, mut take: impl FnMut(&[u8])) {
     let mut out = Vec::with_capacity(PIECE + (PIECE >> 3));
     let mut writer = match form {
@@ -34,17 +35,20 @@ pub fn write(table: &Table, ratings: &Ratings, form: Form, mut take: impl FnMut(
 
 enum Writer {
     Csv,
-    /// The names of all columns as they stand in JSON, with a colon; no two are the same.
+    /// The names of all columns as JSON strings with a colon, without duplicates.
     Json(Vec<String>),
 }
 
 impl Writer {
-    /// With a byte order mark if the table had one: what opened it then opens this.
+    /// Writes a byte order mark if the table had one, so that programs which read the original read
+    /// the output too.
     fn csv(table: &Table, out: &mut Vec<u8>) -> Writer {
         if table.has_mark {
             out.extend_from_slice("\u{feff}".as_bytes());
         }
-        record(out, &names(table));
+        let names = names(table);
+        let quotes = quotes_of_header(names.iter().map(String::as_str));
+        record(out, &names, quotes);
         Writer::Csv
     }
 
@@ -76,6 +80,7 @@ impl Writer {
                 record(
                     out,
                     &cells.chain(figures.unwrap_or_default()).collect::<Vec<_>>(),
+                    csv::QuoteStyle::Necessary,
                 );
             }
             Writer::Json(names) => {
@@ -98,7 +103,7 @@ impl Writer {
     }
 }
 
-/// The names of the table's columns and of those that are added.
+/// The names of the table's columns and of the rating's columns.
 fn names(table: &Table) -> Vec<String> {
     let own: Vec<String> = table
         .columns
@@ -115,7 +120,8 @@ fn names(table: &Table) -> Vec<String> {
     own.iter().cloned().chain(added).collect()
 }
 
-/// A rating's columns. Four decimals of expected stars and six of a probability are what differs from one engine to another, and more than anyone reads.
+/// The cells of a rating. Engines differ in the last digits: four decimals of the expected stars
+/// and six of the probabilities are more than a reader needs.
 fn figures(rating: Rated) -> [String; 7] {
     let p = rating.probabilities.map(|p| format!("{p:.6}"));
     let [p1, p2, p3, p4, p5] = p;
@@ -130,7 +136,7 @@ fn figures(rating: Rated) -> [String; 7] {
     ]
 }
 
-/// A cell as JSON, if there is anything in it.
+/// A cell as JSON, if it is not empty.
 fn json(column: &Column, row: usize) -> Option<String> {
     match column.kind() {
         CellKind::Text => Some(Value::String(column.text(row).into_owned()).to_string()),
@@ -139,12 +145,25 @@ fn json(column: &Column, row: usize) -> Option<String> {
     }
 }
 
+/// The quoting of a CSV file's header. A reader that detects the separator counts candidates
+/// outside quotation marks, and takes U+FEFF at the start of a file for a byte order mark. If a
+/// name contains one of these characters, all names are quoted.
+pub fn quotes_of_header<'a>(mut names: impl Iterator<Item = &'a str>) -> csv::QuoteStyle {
+    let misleads = |name: &str| name.contains([';', '\t', '|']) || name.starts_with('\u{feff}');
+    if names.any(misleads) {
+        csv::QuoteStyle::Always
+    } else {
+        csv::QuoteStyle::Necessary
+    }
+}
+
 /// Adds a line of CSV (RFC 4180).
-fn record(out: &mut Vec<u8>, cells: &[String]) {
+fn record(out: &mut Vec<u8>, cells: &[String], quotes: csv::QuoteStyle) {
     let mut writer = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
+        .quote_style(quotes)
         .from_writer(out);
-    // Memory takes whatever is written.
+    // Writing to memory cannot fail.
     let _ = writer
         .write_record(cells)
         .and_then(|()| Ok(writer.flush()?));

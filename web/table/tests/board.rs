@@ -1,4 +1,6 @@
-//! A file from its bytes to the download.
+//! Tests of a file's way from its bytes to the download.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 use starsight_table::protocol::{
     Arrangement, Chosen, ColumnChoice, Detail, Form, Key, Metrics, Opening, Request, Summary,
@@ -28,7 +30,7 @@ fn written(board: &Board, form: Form) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Rates rows with these stars, of which it is sure.
+/// Rates rows with these stars, with probability 1.
 fn rate(board: &mut Board, rows: &[u32], stars: &[u8]) {
     let probabilities: Vec<f32> = stars
         .iter()
@@ -146,7 +148,7 @@ fn work_goes_on_where_it_stopped() {
     let (second, _) = board.portion().unwrap();
     assert!(first.len() + second.len() < 20_000 && second[0] == first.len() as u32);
     rate(&mut board, &first, &vec![3; first.len()]);
-    // Stopped with the second portion under way: it is handed out again.
+    // Stopped while the second portion is being rated: it is handed out again.
     ask::<()>(&mut board, Request::Rewind);
     assert_eq!(board.portion().unwrap().0, second);
     ask::<()>(&mut board, Request::Forget);
@@ -169,7 +171,7 @@ fn rows_are_shown_as_arranged() {
         ..Arrangement::default()
     };
     assert_eq!(ask::<usize>(&mut board, Request::Arrange(arrangement)), 4);
-    // Ratings that come later count.
+    // Ratings that arrive later affect the order.
     rate(&mut board, &[0, 1], &[5, 2]);
     let window: Window = ask(&mut board, Request::Rows { from: 0, count: 3 });
     assert_eq!(
@@ -222,7 +224,7 @@ fn the_metrics_are_those_of_the_model_crate() {
         ),
         ([0, 1, 0, 1, 1], 1, 0)
     );
-    // Another column of reviews: what was rated is of no use.
+    // Another column of reviews is chosen, so the ratings are discarded.
     ask::<Chosen>(
         &mut board,
         Request::Choose(ColumnChoice {

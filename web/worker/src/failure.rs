@@ -1,23 +1,24 @@
-//! What can go wrong in the worker, as JavaScript errors with a name to tell them apart.
+//! Errors of the worker, as JavaScript errors whose names identify their kind.
 
 use std::fmt::Display;
 
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 
-/// Something that the user is told. The message is whole: it names the address, the file or the value.
+/// An error that is shown to the user. Its message is complete: it names the address, the file or
+/// the value.
 #[derive(Debug)]
 pub enum Failure {
-    /// A bundle was had but is not what it should be.
+    /// A bundle was loaded but is invalid.
     Bundle(String),
-    /// The file at this path of a bundle came damaged, and again when it was asked for anew.
+    /// The file at this path of a bundle was damaged, also after a second download.
     File(String, String),
-    /// The engine cannot do it here.
+    /// The engine failed, or this browser cannot run it.
     Engine(String),
 }
 
 impl Failure {
-    /// The failure to use a bundle for what the model crate says of it.
+    /// A bundle failure with the model crate's message.
     pub fn bundle(error: impl Display) -> Failure {
         Failure::Bundle(error.to_string())
     }
@@ -33,7 +34,7 @@ impl From<Failure> for JsValue {
         let error = js_sys::Error::new(&message);
         error.set_name(name);
         if let Some(path) = path {
-            // A fresh error takes every property.
+            // Setting a property of a new error cannot fail.
             let _ = Reflect::set(&error, &"path".into(), &path.into());
         }
         error.into()

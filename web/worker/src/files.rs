@@ -1,4 +1,5 @@
-//! A bundle's files: read from streams into the memory where they stay, measured and held to the manifest as the bytes flow.
+//! Reads a bundle's files from streams into their final memory, and checks size and SHA-256 against
+//! the manifest while the bytes arrive.
 
 use js_sys::{Date, Function, Promise, Uint8Array};
 use sha2::{Digest, Sha256};
@@ -14,27 +15,30 @@ const REPORT_INTERVAL: f64 = 50.0;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The memory of a piece that was read. The garbage collector would let a whole model gather before it looked.
+    /// The memory of a piece that was read. It is released explicitly, because the garbage
+    /// collector would let pieces accumulate up to the size of the model.
     type Buffer;
 
-    /// Moves the first `length` bytes to another place and lets go of all the rest at once.
+    /// Moves the first `length` bytes to a new buffer and releases the old one at once.
     #[wasm_bindgen(method, catch)]
     fn transfer(this: &Buffer, length: u32) -> Result<Buffer, JsValue>;
 }
 
-/// Where a bundle's files come from.
+/// The source of a bundle's files.
 pub struct Files {
     base: String,
     open: Function,
 }
 
 impl Files {
-    /// Those of the bundle at the address `base`. `open` is called with a path and whether the file is wanted anew from its source, and answers with a stream of its bytes.
+    /// The files of the bundle at the address `base`. `open` is called with a path and whether the
+    /// file must be fetched again from its source. It returns a stream of the file's bytes.
     pub fn new(base: String, open: Function) -> Files {
         Files { base, open }
     }
 
-    /// The file that `entry` describes, with the right size and SHA-256. A damaged one is asked for once more.
+    /// Reads the file that `entry` describes, and checks its size and SHA-256. A damaged file is
+    /// fetched once more.
     pub async fn read(
         &self,
         entry: &FileEntry,
@@ -60,7 +64,8 @@ impl Files {
         Ok(bytes)
     }
 
-    /// Fills `bytes`, as long as the entry says and no further, and says whether they are what it describes.
+    /// Reads a stream into `bytes`, at most as many as the entry says, and checks them against the
+    /// entry.
     async fn fill(
         &self,
         bytes: &mut Vec<u8>,
@@ -76,7 +81,8 @@ impl Files {
             .call2(&JsValue::NULL, &entry.path.as_str().into(), &anew.into())?
             .unchecked_into::<ReadableStream>();
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-        // More than the manifest says: nothing of it can be right, so the rest is not waited for.
+        // If there are more bytes than the manifest says, the file is wrong, and the rest is not
+        // read.
         while size <= entry.size {
             let read: ReadableStreamReadResult =
                 JsFuture::from(reader.read()).await?.unchecked_into();
@@ -92,7 +98,7 @@ impl Files {
                 sha256.update(&bytes[start..]);
                 progress.add(u64::from(piece.length()));
             }
-            // Browsers too old to know this leave it to the collector.
+            // Browsers without `transfer` leave this to the garbage collector.
             let _ = piece.buffer().unchecked_into::<Buffer>().transfer(0);
         }
         let cancelled: Promise = reader.cancel();
@@ -101,7 +107,7 @@ impl Files {
     }
 }
 
-/// Tells how many of the bytes have arrived, not more often than anyone could see.
+/// Reports how many bytes have arrived, at a limited rate.
 pub struct Progress {
     listener: Function,
     loaded: u64,
@@ -110,7 +116,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing yet, of `total` bytes.
+    /// Progress of 0 of `total` bytes.
     pub fn new(listener: Function, total: u64) -> Progress {
         Progress {
             listener,
@@ -127,7 +133,7 @@ impl Progress {
         }
     }
 
-    /// Says how far it is, in `phase`. What the listener throws is its own affair.
+    /// Reports the progress in `phase`. Exceptions of the listener are ignored.
     pub fn say(&mut self, phase: &str) {
         self.said_at = Date::now();
         let _ = self.listener.call3(

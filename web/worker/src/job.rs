@@ -1,4 +1,4 @@
-//! Rating a list of texts in steps.
+//! Rates a list of texts in steps.
 
 use std::iter::repeat_n;
 use std::rc::Rc;
@@ -12,14 +12,16 @@ use wasm_bindgen::prelude::*;
 use crate::failure::Failure;
 use crate::tuning::Tuning;
 
-/// Tokens in a packed batch. Enough rows for the products to run at full speed, few enough that ratings keep coming and the worker hears its messages: MiniLM takes about an
-/// eighth of a second over 512.
+/// Tokens in a packed batch: enough rows for the products to run at full speed, few enough that
+/// ratings arrive steadily and the worker can handle messages. MiniLM takes about an eighth of a
+/// second for 512.
 const TOKEN_BUDGET: usize = 512;
 
-/// Characters (UTF-16 units) tokenised in a step.
+/// Characters (UTF-16 code units) tokenised per step.
 const CHARACTERS_A_STEP: u32 = 1 << 16;
 
-/// Texts on their way to ratings. First all are tokenised, then they are rated, one packed batch a step; if so wanted, those with the same tokens once.
+/// A list of texts to rate. First all are tokenised, then one packed batch is rated per step. With
+/// `once`, texts with the same tokens are rated only once.
 #[wasm_bindgen]
 pub struct Job {
     rater: Rc<Rater>,
@@ -30,7 +32,7 @@ pub struct Job {
     packs: Option<IntoIter<Pack>>,
 }
 
-/// A packed batch: for each of its reviews the texts, by their places, that it stands for.
+/// A packed batch: for each of its reviews, the indices of the texts that have its tokens.
 type Pack = Vec<Vec<usize>>;
 
 impl Job {
@@ -116,7 +118,8 @@ impl Job {
     }
 }
 
-/// Divides reviews into packed batches, in the order of the texts, so that they are answered in it: without padding there is nothing to gain by sorting them by length.
+/// Divides reviews into packed batches in the order of the texts, so that ratings arrive in that
+/// order. Sorting by length would gain nothing, because batches have no padding.
 fn packs(token_ids: &[Vec<u32>], once: bool) -> Vec<Pack> {
     let Distinct { firsts, like } = if once {
         Distinct::of(token_ids)
@@ -143,10 +146,11 @@ fn packs(token_ids: &[Vec<u32>], once: bool) -> Vec<Pack> {
 
 #[wasm_bindgen]
 impl Job {
-    /// Does the next step. Answers with the ratings of a packed batch, or with undefined after a step of tokenising.
+    /// Runs the next step. Returns the ratings of a packed batch, or undefined after a step of
+    /// tokenising.
     ///
     /// # Errors
-    /// An `EngineError` when a text is not a string or the computation fails.
+    /// An `EngineError` when a text is not a string, or the computation fails.
     pub fn step(&mut self) -> Result<Option<Object>, JsValue> {
         match &mut self.packs {
             None => self.tokenise_some().map(|()| None),
@@ -157,13 +161,13 @@ impl Job {
         }
     }
 
-    /// How many texts are tokenised.
+    /// The number of tokenised texts.
     #[wasm_bindgen(getter)]
     pub fn tokenised(&self) -> usize {
         self.token_ids.len()
     }
 
-    /// Whether every text is rated.
+    /// Whether every text has been rated.
     #[wasm_bindgen(getter)]
     pub fn done(&self) -> bool {
         self.packs.as_ref().is_some_and(|packs| packs.len() == 0)

@@ -1,7 +1,8 @@
-//! The rating worker: the model crate, as JavaScript sees it.
+//! The rating worker: the model crate's JavaScript interface.
 //!
-//! Runs only in a Web Worker, driven by `worker.js`: [`load`] fetches and checks a bundle and answers with an [`Engine`]; [`Engine::rate`] starts a [`Job`], which works in
-//! short steps so that the worker hears its messages in between.
+//! It runs only in a Web Worker, controlled by `worker.js`. [`load`] fetches and checks a bundle
+//! and returns an [`Engine`]; [`Engine::rate`] starts a [`Job`], which works in short steps so that
+//! the worker can handle messages in between.
 
 mod failure;
 mod files;
@@ -22,23 +23,25 @@ use crate::files::{Files, Progress};
 pub use crate::job::Job;
 use crate::tuning::Tuning;
 
-/// How far a logit may lie from the one that the trainer computed for the same probe: the engine gives the same bits everywhere, and what is left is the way through JSON.
+/// The largest accepted difference between a probe's logit and the trainer's. The engine gives the
+/// same bits everywhere; the difference comes from writing logits as JSON.
 const PROBE_TOLERANCE: f32 = 1e-6;
 
-/// What computes, in words.
+/// The display name of this build's engine.
 const BACKEND: &str = if cfg!(feature = "relaxed-simd") {
     "WebAssembly int8, relaxed SIMD"
 } else {
     "WebAssembly int8, SIMD"
 };
 
-/// Has a panic say on the console where it happened.
+/// Makes a panic print its location on the console.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// The names of this build's kernels that give the sums of the reference, with commas: for tests, which cannot otherwise see into a browser.
+/// The names of this build's kernels whose sums equal the reference's, separated by commas. Tests
+/// use it because they cannot inspect a browser otherwise.
 #[wasm_bindgen(js_name = agreeingKernels)]
 pub fn agreeing_kernels() -> String {
     let agreeing = Int8Kernel::available()
@@ -50,7 +53,7 @@ pub fn agreeing_kernels() -> String {
         .join(", ")
 }
 
-/// A bundle, loaded and checked.
+/// A loaded and checked bundle.
 #[wasm_bindgen]
 pub struct Engine {
     rater: Rc<Rater>,
@@ -60,11 +63,13 @@ pub struct Engine {
 
 /// Loads the bundle at the address `base` with this `manifest`.
 ///
-/// `open` is called with a path and whether the file is wanted anew because it came damaged, and answers with a stream of the file's bytes. `progress` is called with (phase, bytes
-/// loaded, bytes in all); the phases are `download` and `prepare`.
+/// `open` is called with a path and whether the file must be fetched again because it was damaged,
+/// and returns a stream of the file's bytes. `progress` is called with (phase, bytes loaded, total
+/// bytes); the phases are `download` and `prepare`.
 ///
 /// # Errors
-/// What a stream fails with; a `BundleError` when the files are not what the manifest says or the probes come out differently, an `EngineError` when there is not enough memory.
+/// The error of a stream; a `BundleError` when the files do not match the manifest or the probes'
+/// logits differ; an `EngineError` when there is not enough memory.
 #[wasm_bindgen]
 pub async fn load(
     base: String,
@@ -122,16 +127,17 @@ pub async fn load(
 
 #[wasm_bindgen]
 impl Engine {
-    /// What the module tells of the model, as an object.
+    /// Information about the model, as an object.
     ///
     /// # Errors
-    /// None in practice: the object is built from JSON that this crate wrote.
+    /// Never in practice: the object is built from JSON that this crate wrote.
     #[wasm_bindgen(getter)]
     pub fn info(&self) -> Result<JsValue, JsValue> {
         JSON::parse(&self.info)
     }
 
-    /// Starts rating `texts`, an array of strings; if `once`, those with the same tokens once.
+    /// Starts rating `texts`, an array of strings. If `once`, texts with the same tokens are rated
+    /// only once.
     pub fn rate(&self, texts: js_sys::Array, once: bool) -> Job {
         Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuning), texts, once)
     }

@@ -1,4 +1,4 @@
-//! Which kernel the engine computes with: chosen by measuring, for on the web one cannot ask for the processor.
+//! Selects the engine's kernel by measuring, because a page cannot query the processor.
 
 use std::cell::Cell;
 
@@ -7,11 +7,12 @@ use starsight_model::int8::{Int8Kernel, KernelChoice};
 use wasm_bindgen::JsCast;
 use web_sys::{Performance, WorkerGlobalScope};
 
-/// Tokens after which the choice is made anew. A browser first compiles a module quickly, then well, behind its back and beside other workers that load: until it has, what is measured may
-/// be the wrong way round.
+/// Tokens after which the kernels are measured again. A browser first compiles a module quickly,
+/// and later recompiles it with optimisation, in the background and while other workers load. Until
+/// then, a measurement may give the wrong order.
 const WARM: usize = 4096;
 
-/// The choice, and what it needs to be made.
+/// The choice of a kernel, and what is needed to measure it.
 pub struct Tuning {
     choice: KernelChoice,
     clock: Option<Performance>,
@@ -19,7 +20,7 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Chosen for the beginning.
+    /// Measures the kernels for the first time.
     pub fn new() -> Tuning {
         let clock = js_sys::global()
             .unchecked_into::<WorkerGlobalScope>()
@@ -33,12 +34,12 @@ impl Tuning {
         tuning
     }
 
-    /// For the engine.
+    /// The choice, shared with the engine.
     pub fn choice(&self) -> KernelChoice {
         self.choice.clone()
     }
 
-    /// Hears that so many tokens were rated.
+    /// Records that `tokens` tokens were rated.
     pub fn rated(&self, tokens: usize) {
         let before = self.tokens.get();
         self.tokens.set(before.saturating_add(tokens));

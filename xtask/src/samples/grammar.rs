@@ -1,7 +1,8 @@
 //! Phrase banks, and phrases drawn from them.
 //!
-//! A bank is a text of sections: a line `[name]`, then one phrase a line; `#` opens a comment. `5* phrase` counts five times.
-//! In a phrase, `(a|b|)` is one of the alternatives and `{name}` a phrase from another section: from `[kind.name]` if the kind of app has one, else from `[name]`.
+//! A bank is a text of sections: a line `[name]`, then one phrase per line; `#` starts a comment.
+//! `5* phrase` counts five times. In a phrase, `(a|b|)` is one of the alternatives, and `{name}` a
+//! phrase of another section: `[kind.name]` if the kind of app has one, else `[name]`.
 
 use std::collections::HashMap;
 
@@ -55,12 +56,12 @@ impl Grammar {
         Grammar { sections }
     }
 
-    /// A line of a section as it stands.
+    /// A random line of a section, unchanged.
     pub fn raw(&self, section: &str, random: &mut Random) -> &'static str {
         random.pick(self.section(section, ""))
     }
 
-    /// A phrase of a section with all its choices made.
+    /// A random phrase of a section, with all references and alternatives resolved.
     pub fn phrase(&self, section: &str, kind: &str, random: &mut Random) -> String {
         let phrase = self.named(section, kind, random);
         tidy(&phrase)
@@ -102,7 +103,7 @@ impl Grammar {
     }
 }
 
-/// The alternatives of the group that `text` opens with, and the group's length.
+/// The alternatives of the group at the beginning of `text`, and the group's length.
 fn alternatives(text: &str) -> Option<(Vec<&str>, usize)> {
     let (mut depth, mut start, mut found) = (0, 1, Vec::new());
     for (i, c) in text.char_indices() {
@@ -125,7 +126,8 @@ fn alternatives(text: &str) -> Option<(Vec<&str>, usize)> {
     None
 }
 
-/// Single spaces, none before a comma or a question mark, and the article that the next word takes.
+/// Normalises a phrase: single spaces, none before a comma or a question mark, and the right form
+/// of the article.
 fn tidy(text: &str) -> String {
     let mut out = String::new();
     let mut words = text.split_whitespace().peekable();
@@ -179,7 +181,7 @@ mod tests {
         );
     }
 
-    /// Every reference is followed, so that no draw can meet a section that is not there.
+    /// Every reference must exist, so that no draw can meet a missing section.
     #[test]
     fn every_section_named_is_there() {
         let grammar = Grammar::new();

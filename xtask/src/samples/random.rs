@@ -1,4 +1,4 @@
-//! A tiny generator of random numbers: splitmix64, the same on every machine.
+//! A small random number generator, splitmix64, the same on every machine.
 
 /// The state of the generator.
 pub struct Random(u64);
@@ -26,12 +26,12 @@ impl Random {
         ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
     }
 
-    /// One of the items, each as likely as the others.
+    /// One of the items, all equally likely.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
 
-    /// One of the items by their weights, which add up to 100.
+    /// One of the items by weight; the weights add up to 100.
     pub fn weighted<T: Copy>(&mut self, items: &[(T, u32)]) -> T {
         debug_assert_eq!(items.iter().map(|(_, weight)| weight).sum::<u32>(), 100);
         let mut rest = self.below(100) as u32;
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn numbers_are_splitmix64s() {
-        // The first numbers of the reference implementation for the seed 1234567.
+        // The first outputs of the reference implementation for the seed 1234567.
         let mut random = Random::new(1_234_567);
         assert_eq!(
             [random.next(), random.next()],

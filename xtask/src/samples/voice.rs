@@ -1,12 +1,12 @@
-//! How a reviewer types: the same sentences in another voice look quite different.
+//! A reviewer's way of typing: the same sentences look different in another voice.
 
 use super::random::Random;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Case {
-    /// Sentences open with a capital.
+    /// Sentences start with a capital.
     Sentence,
-    /// Only the first one does.
+    /// Only the first sentence does.
     First,
     Lower,
     Upper,
@@ -92,7 +92,7 @@ impl Voice {
             }
             if emoji_at == Some(i) {
                 let emoji = repeated(emoji(random), random);
-                // Now and then the emoji says it all, or opens the review.
+                // Sometimes the emoji replaces the sentence, or starts the review.
                 if last == 0 && sentence.len() < 16 && random.chance(0.3) {
                     return emoji;
                 }
@@ -116,7 +116,7 @@ impl Voice {
         }
     }
 
-    /// A sentence's words, without its end.
+    /// A sentence in the reviewer's style, without its end mark.
     fn shape(&self, sentence: &str, random: &mut Random) -> String {
         let mut words: Vec<String> = sentence.split(' ').map(str::to_owned).collect();
         if self.shorthand {
@@ -160,7 +160,7 @@ impl Voice {
     }
 }
 
-/// Words and how they are written in haste.
+/// Words and their abbreviations.
 const SHORTHAND: [(&str, &str); 23] = [
     ("you", "u"),
     ("your", "ur"),
@@ -187,7 +187,7 @@ const SHORTHAND: [(&str, &str); 23] = [
     ("I", "i"),
 ];
 
-/// Words that people stretch, and the letter that they hold.
+/// Words that people stretch, and the letter they repeat.
 const STRETCHED: [(&str, char); 30] = [
     ("so", 'o'),
     ("love", 'o'),
@@ -236,7 +236,7 @@ fn stretch(words: &mut [String], random: &mut Random) {
     }
 }
 
-/// A word with one slip of the thumb; short ones and those with more than letters stay.
+/// A word with one typing error; unchanged if it is short or has anything but lower-case letters.
 fn misspelt(word: &str, random: &mut Random) -> String {
     if word.len() < 4 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return word.to_owned();
@@ -254,7 +254,7 @@ fn misspelt(word: &str, random: &mut Random) -> String {
     letters.into_iter().collect()
 }
 
-/// A key beside this one.
+/// A neighbouring key.
 fn neighbour(letter: char, random: &mut Random) -> char {
     const KEYS: &str = "qwertyuiopasdfghjklzxcvbnm";
     match KEYS.find(letter) {

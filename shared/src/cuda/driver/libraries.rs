@@ -1,6 +1,8 @@
-//! The functions of NVIDIA's libraries that are called here, found when the program runs: it is built without them, and runs without a GPU.
+//! Functions of NVIDIA's libraries, loaded at run time. Starsight is built without these libraries
+//! and runs without a GPU.
 //!
-//! Only what has been the same since CUDA 11 is asked for, so that one program runs with the libraries of each version since.
+//! Only functions that have not changed since CUDA 11 are used, so that one build runs with every
+//! version since.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
@@ -13,10 +15,10 @@ pub type DevicePointer = u64;
 /// `CUcontext`, `CUstream`, `CUevent`, `CUmodule`, `CUfunction`, `nvrtcProgram`, `cublasHandle_t`
 pub type Handle = *mut c_void;
 
-/// Where a toolkit lies that is not on the library path.
+/// Folder of a toolkit that is not on the library path.
 const TOOLKIT: &str = "/usr/local/cuda/lib64/";
 
-/// Opens the first of these libraries that there is.
+/// Opens the first of the named libraries that is found.
 fn open(what: &str, names: &[&str], help: &str) -> Result<Library, Error> {
     let paths = names
         .iter()
@@ -43,10 +45,10 @@ macro_rules! library {
         }
 
         impl $table {
-            /// Finds it.
+            /// Loads the library and its functions.
             ///
             /// # Errors
-            /// When it is not there, or lacks a function.
+            /// [`Error::Device`] when the library is not found or lacks a function.
             pub fn open() -> Result<$table, Error> {
                 let library = open($what, $names, $help)?;
                 $(
@@ -61,7 +63,7 @@ macro_rules! library {
 }
 
 library! {
-    /// The driver.
+    /// NVIDIA's driver.
     Driver(
         "NVIDIA's driver",
         if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so.1", "libcuda.so"] },
@@ -103,7 +105,7 @@ library! {
 const TOOLKIT_HELP: &str = "install the CUDA toolkit, or Python's nvidia packages, and put the folder of its libraries on LD_LIBRARY_PATH";
 
 library! {
-    /// The compiler.
+    /// NVRTC, the run-time compiler.
     Nvrtc("CUDA's run-time compiler NVRTC", &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so"], TOOLKIT_HELP) {
         error_string as "nvrtcGetErrorString"(c_int) -> *const c_char;
         create as "nvrtcCreateProgram"(*mut Handle, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> c_int;
@@ -117,7 +119,7 @@ library! {
 }
 
 library! {
-    /// Matrix products.
+    /// cuBLAS, for matrix products.
     Cublas("CUDA's library of matrix products cuBLAS", &["libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so"], TOOLKIT_HELP) {
         create as "cublasCreate_v2"(*mut Handle) -> c_int;
         destroy as "cublasDestroy_v2"(Handle) -> c_int;
@@ -131,25 +133,25 @@ library! {
 }
 
 impl Driver {
-    /// What the driver says of a result, as an error.
+    /// Turns a result of the driver into an error with the driver's message.
     ///
     /// # Errors
-    /// When it is one.
+    /// [`Error::Device`] when `result` is not success.
     pub fn check(&self, what: &str, result: c_int) -> Result<(), Error> {
         if result == 0 {
             return Ok(());
         }
         let (mut name, mut text) = (std::ptr::null(), std::ptr::null());
-        // SAFETY: both functions set the pointer to a string that lasts, or to null.
+        // SAFETY: both functions set the pointer to a static string, or to null.
         unsafe {
             (self.error_name)(result, &raw mut name);
             (self.error_string)(result, &raw mut text);
         }
         let said = |text: *const c_char| {
-            // SAFETY: as above.
             if text.is_null() {
                 String::new()
             } else {
+                // SAFETY: a static string of the driver that ends with a zero byte.
                 unsafe { CStr::from_ptr(text) }
                     .to_string_lossy()
                     .into_owned()

@@ -1,4 +1,4 @@
-//! A GPU of NVIDIA's.
+//! The device interface for NVIDIA GPUs.
 
 mod libraries;
 mod nvrtc;
@@ -26,7 +26,7 @@ const F32: c_int = 0;
 const BF16: c_int = 14;
 const COMPUTE_F32: c_int = 68;
 const DEFAULT: c_int = -1;
-/// Room that cuBLAS divides long sums in: what NVIDIA recommends for Hopper.
+/// cuBLAS's workspace, which it uses to split long sums: 32 MiB, as NVIDIA recommends for Hopper.
 const WORKSPACE: usize = 32 << 20;
 /// bf16 products need Ampere or later.
 const OLDEST: (c_int, c_int) = (8, 0);
@@ -46,14 +46,15 @@ pub struct Gpu {
     context: Handle,
     stream: Handle,
     products: Handle,
-    /// Who calls cuBLAS, whose handle is one thread's at a time.
+    /// Serialises calls of cuBLAS, whose handle only one thread may use at a time.
     turn: Mutex<()>,
     workspace: Address,
-    /// Modules by their sources.
+    /// Compiled modules, keyed by source.
     modules: Mutex<HashMap<String, Module>>,
 }
 
-// SAFETY: the driver may be called from any thread that made the context its own, which every call here does; cuBLAS is called by one thread at a time.
+// SAFETY: the driver may be called from any thread that has made the context current, which every
+// call here does. Only one thread at a time calls cuBLAS.
 unsafe impl Send for Gpu {}
 // SAFETY: as above.
 unsafe impl Sync for Gpu {}
@@ -62,13 +63,13 @@ impl Gpu {
     /// Opens the first GPU.
     ///
     /// # Errors
-    /// [`Error::Device`] that names what is missing: the driver, a GPU, NVRTC or cuBLAS.
+    /// [`Error::Device`] that says what is missing: the driver, a GPU, NVRTC or cuBLAS.
     pub fn open() -> Result<Gpu, Error> {
         let driver = Driver::open()?;
-        // SAFETY: the first call of all, as the driver wants it.
+        // SAFETY: `cuInit` is the first driver call, as the driver requires.
         driver.check("starting NVIDIA's driver", unsafe { (driver.init)(0) })?;
         let mut count = 0;
-        // SAFETY: the pointers are to values of the types that the driver writes; so for all calls that follow.
+        // SAFETY: the driver writes the count.
         driver.check("counting GPUs", unsafe {
             (driver.device_count)(&raw mut count)
         })?;
@@ -79,10 +80,12 @@ impl Gpu {
             ));
         }
         let mut ordinal = 0;
+        // SAFETY: the driver writes the ordinal of the first of at least one device.
         driver.check("opening the GPU", unsafe {
             (driver.device)(&raw mut ordinal, 0)
         })?;
         let mut name = [0; 128];
+        // SAFETY: the driver writes at most `name.len()` characters.
         driver.check("naming the GPU", unsafe {
             (driver.device_name)(name.as_mut_ptr(), name.len() as c_int, ordinal)
         })?;
@@ -92,6 +95,7 @@ impl Gpu {
             .collect();
         let [mut major, mut minor] = [0; 2];
         for (value, attribute) in [(&mut major, CAPABILITY[0]), (&mut minor, CAPABILITY[1])] {
+            // SAFETY: the driver writes the value.
             driver.check("asking the GPU", unsafe {
                 (driver.device_attribute)(value, attribute, ordinal)
             })?;
@@ -104,13 +108,17 @@ impl Gpu {
         }
         let (nvrtc, cublas) = (Nvrtc::open()?, Cublas::open()?);
         let [mut context, mut stream, mut products] = [std::ptr::null_mut(); 3];
+        // SAFETY: the driver writes the handle of the device's context.
         driver.check("opening the GPU", unsafe {
             (driver.retain)(&raw mut context, ordinal)
         })?;
+        // SAFETY: the context was retained above.
         driver.check("opening the GPU", unsafe { (driver.set_current)(context) })?;
+        // SAFETY: the driver writes the handle.
         driver.check("opening a stream", unsafe {
             (driver.stream_create)(&raw mut stream, NON_BLOCKING)
         })?;
+        // SAFETY: cuBLAS writes its handle; a context is current.
         check_cublas("starting cuBLAS", unsafe {
             (cublas.create)(&raw mut products)
         })?;
@@ -128,17 +136,19 @@ impl Gpu {
             workspace: 0,
             modules: Mutex::default(),
         };
+        // SAFETY: both handles are open.
         check_cublas("starting cuBLAS", unsafe {
             (gpu.cublas.set_stream)(gpu.products, gpu.stream)
         })?;
         gpu.workspace = gpu.allocate(WORKSPACE)?;
+        // SAFETY: the workspace has this size and is freed after the handle is destroyed.
         check_cublas("starting cuBLAS", unsafe {
             (gpu.cublas.set_workspace)(gpu.products, gpu.workspace as *mut c_void, WORKSPACE)
         })?;
         Ok(gpu)
     }
 
-    /// Whether this machine has a GPU and its driver, whatever else may be missing.
+    /// Whether this machine has a GPU and its driver. NVRTC and cuBLAS may still be missing.
     pub fn is_there() -> bool {
         let count = |driver: &Driver| {
             let mut count = 0;
@@ -150,9 +160,9 @@ impl Gpu {
         Driver::open().is_ok_and(|driver| count(&driver))
     }
 
-    /// Makes the GPU's context this thread's.
+    /// Makes the GPU's context current on this thread.
     fn enter(&self) -> Result<(), Error> {
-        // SAFETY: the context is retained as long as `self` is there.
+        // SAFETY: the context is retained as long as `self` exists.
         self.driver.check("turning to the GPU", unsafe {
             (self.driver.set_current)(self.context)
         })
@@ -162,14 +172,14 @@ impl Gpu {
         let (major, minor) = self.capability;
         let code = nvrtc::compile(&self.nvrtc, source, &format!("sm_{major}{minor}"))?;
         let mut module = std::ptr::null_mut();
-        // SAFETY: the code is an image that the compiler made; the driver copies it.
+        // SAFETY: the code is an image from the compiler, and the driver copies it.
         self.driver.check("loading the kernels", unsafe {
             (self.driver.module_load)(&raw mut module, code.as_ptr().cast())
         })?;
         Ok(Module(module))
     }
 
-    /// A result of an allocation.
+    /// Checks the result of an allocation.
     fn allocated(&self, bytes: usize, result: c_int) -> Result<(), Error> {
         if result == OUT_OF_MEMORY {
             return Err(Error::DeviceMemory { bytes });
@@ -178,7 +188,7 @@ impl Gpu {
     }
 }
 
-/// cuBLAS says only a number of what went wrong.
+/// Checks a status of cuBLAS, which is only a number without a message.
 fn check_cublas(what: &str, status: c_int) -> Result<(), Error> {
     match status {
         0 => Ok(()),
@@ -190,7 +200,8 @@ fn check_cublas(what: &str, status: c_int) -> Result<(), Error> {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // SAFETY: all handles were opened in `open` and are not used again. What fails here fails because the device is lost.
+        // SAFETY: all handles were opened in `open` and are not used again. Errors are ignored: a
+        // call can fail here only if the device is lost.
         unsafe {
             (self.driver.set_current)(self.context);
             (self.driver.stream_synchronize)(self.stream);
@@ -226,7 +237,7 @@ impl Device for Gpu {
     }
 
     unsafe fn free(&self, address: Address) {
-        // SAFETY: as the caller vouches; the driver itself waits for what uses the memory.
+        // SAFETY: the caller guarantees it; the driver waits for work that uses the memory.
         unsafe {
             (self.driver.set_current)(self.context);
             (self.driver.free)(address);
@@ -244,7 +255,7 @@ impl Device for Gpu {
     }
 
     unsafe fn unlock(&self, pointer: *mut u8, _bytes: usize) {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller guarantees it.
         unsafe {
             (self.driver.set_current)(self.context);
             (self.driver.host_free)(pointer.cast());
@@ -253,7 +264,7 @@ impl Device for Gpu {
 
     unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: as the caller vouches; so for all that follow.
+        // SAFETY: the caller guarantees that `bytes` bytes are allocated there.
         self.driver.check("zeroing memory", unsafe {
             (self.driver.set_bytes)(at, 0, bytes, self.stream)
         })
@@ -261,6 +272,7 @@ impl Device for Gpu {
 
     unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
         self.enter()?;
+        // SAFETY: the caller guarantees that both ranges are allocated and stay so until the copy is done.
         self.driver.check("copying to the GPU", unsafe {
             (self.driver.upload)(to, from.cast(), bytes, self.stream)
         })
@@ -268,6 +280,7 @@ impl Device for Gpu {
 
     unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
         self.enter()?;
+        // SAFETY: the caller guarantees that both ranges are allocated and stay so until the copy is done.
         self.driver.check("copying from the GPU", unsafe {
             (self.driver.download)(to.cast(), from, bytes, self.stream)
         })
@@ -275,7 +288,8 @@ impl Device for Gpu {
 
     fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error> {
         self.enter()?;
-        // A run's last step is to rate with the model that it trained: with the same kernels.
+        // The kernels are cached because a training run ends by rating with the trained model,
+        // which uses the same kernels.
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let Module(module) = match modules.get(source) {
             Some(module) => *module,
@@ -288,6 +302,7 @@ impl Device for Gpu {
         let find = |name: &&str| {
             let symbol = CString::new(*name).map_err(|e| Error::Device(e.to_string()))?;
             let mut function = std::ptr::null_mut();
+            // SAFETY: the module is loaded, and the symbol ends with a zero byte.
             self.driver.check(name, unsafe {
                 (self.driver.module_function)(&raw mut function, module, symbol.as_ptr())
             })?;
@@ -307,6 +322,8 @@ impl Device for Gpu {
         let (stream, none) = (self.stream, std::ptr::null_mut());
         let mut parameters = [arguments.as_ptr().cast_mut().cast::<c_void>()];
         let parameters = parameters.as_mut_ptr();
+        // SAFETY: the function is one of this device; the caller guarantees that its arguments fit
+        // the kernel.
         let result = unsafe {
             (self.driver.launch)(
                 function.0 as Handle,
@@ -346,6 +363,8 @@ impl Device for Gpu {
         let (stored, to) = (kind(product.precision), kind(product.result_precision()));
         let (one, beta) = (1f32, f32::from(u8::from(add)));
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the caller guarantees that the operands and the result have the sizes of the
+        // product.
         let status = unsafe {
             (self.cublas.multiply)(
                 self.products,
@@ -375,6 +394,7 @@ impl Device for Gpu {
     fn mark(&self) -> Result<u64, Error> {
         self.enter()?;
         let mut event = std::ptr::null_mut();
+        // SAFETY: the driver writes the handle.
         self.driver.check("making an event", unsafe {
             (self.driver.event_create)(&raw mut event, DISABLE_TIMING)
         })?;
@@ -383,6 +403,7 @@ impl Device for Gpu {
 
     fn set_mark(&self, mark: u64) -> Result<(), Error> {
         self.enter()?;
+        // SAFETY: the mark is an event of this device.
         self.driver.check("recording an event", unsafe {
             (self.driver.event_record)(mark as Handle, self.stream)
         })
@@ -390,6 +411,7 @@ impl Device for Gpu {
 
     fn is_done(&self, mark: u64) -> Result<bool, Error> {
         self.enter()?;
+        // SAFETY: the mark is an event of this device.
         match unsafe { (self.driver.event_query)(mark as Handle) } {
             NOT_READY => Ok(false),
             result => self
@@ -401,13 +423,14 @@ impl Device for Gpu {
 
     fn wait(&self, mark: u64) -> Result<(), Error> {
         self.enter()?;
+        // SAFETY: the mark is an event of this device.
         self.driver.check("working on the GPU", unsafe {
             (self.driver.event_synchronize)(mark as Handle)
         })
     }
 
     fn forget(&self, mark: u64) {
-        // SAFETY: the mark is one of this device's, and not used again.
+        // SAFETY: the mark belongs to this device and is not used again.
         unsafe {
             (self.driver.set_current)(self.context);
             (self.driver.event_destroy)(mark as Handle);
@@ -415,10 +438,10 @@ impl Device for Gpu {
     }
 }
 
-/// The kernels' machine code for an architecture, such as `sm_90`, where NVRTC is found: no GPU is needed.
+/// Compiles kernels to machine code for an architecture such as `sm_90`. Needs NVRTC but no GPU.
 ///
 /// # Errors
-/// [`Error::Device`] when there is no NVRTC, or it refuses.
+/// [`Error::Device`] when NVRTC is not found or compilation fails.
 #[cfg(test)]
 pub(super) fn compile_for(source: &str, architecture: &str) -> Result<Vec<u8>, Error> {
     nvrtc::compile(&Nvrtc::open()?, source, architecture)

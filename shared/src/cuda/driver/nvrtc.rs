@@ -1,20 +1,20 @@
-//! Compiling CUDA C when the program runs.
+//! Compiles CUDA C at run time.
 
 use std::ffi::{CStr, CString, c_char};
 
 use super::libraries::{Handle, Nvrtc};
 use crate::Error;
 
-/// Machine code for an architecture, such as `sm_90`.
+/// Compiles `source` to machine code for an architecture such as `sm_90`.
 ///
 /// # Errors
-/// [`Error::Device`] with the compiler's words when it refuses.
+/// [`Error::Device`] with the compiler's message when compilation fails.
 pub fn compile(nvrtc: &Nvrtc, source: &str, architecture: &str) -> Result<Vec<u8>, Error> {
     let source = CString::new([include_str!("runtime.cu"), source].concat())
         .map_err(|e| Error::Device(e.to_string()))?;
     let mut program: Handle = std::ptr::null_mut();
     let none = std::ptr::null();
-    // SAFETY: the source is a string that outlives the call; there are no headers.
+    // SAFETY: the source is a string that outlives the call, and there are no headers.
     let created = unsafe {
         (nvrtc.create)(
             &raw mut program,
@@ -39,7 +39,7 @@ fn compile_program(nvrtc: &Nvrtc, program: Handle, architecture: &str) -> Result
     // SAFETY: the options are strings that outlive the call.
     let compiled = unsafe { (nvrtc.compile)(program, options.len() as i32, options.as_ptr()) };
     if let Err(error) = check(nvrtc, "compiling the kernels", compiled) {
-        // SAFETY: the buffers are as large as the compiler says.
+        // SAFETY: the buffers have the sizes that the compiler reports.
         let log = unsafe {
             text(
                 |size| (nvrtc.log_size)(program, size),
@@ -60,7 +60,7 @@ fn compile_program(nvrtc: &Nvrtc, program: Handle, architecture: &str) -> Result
     })
 }
 
-/// Bytes that one function tells the number of, and another writes.
+/// Reads bytes through two functions: `size` reports how many there are, and `write` writes them.
 unsafe fn text(size: impl Fn(*mut usize) -> i32, write: impl Fn(*mut c_char) -> i32) -> Vec<u8> {
     let mut n = 0;
     if size(&raw mut n) != 0 {
@@ -77,7 +77,7 @@ fn check(nvrtc: &Nvrtc, what: &str, result: i32) -> Result<(), Error> {
     if result == 0 {
         return Ok(());
     }
-    // SAFETY: the function returns a string that lasts.
+    // SAFETY: the function returns a static string.
     let said = unsafe { CStr::from_ptr((nvrtc.error_string)(result)) };
     Err(Error::Device(format!("{what}: {}", said.to_string_lossy())))
 }

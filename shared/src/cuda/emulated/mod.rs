@@ -1,7 +1,10 @@
-//! A device that is not there: the kernels' own sources, compiled by the system's C compiler and run on the processor.
+//! An emulated device: the kernels' own sources, compiled by the system's C compiler and run on the
+//! CPU.
 //!
-//! It is as lazy as a device may be. What is sent is only noted, and done when someone waits for it: who reads a result too early, or changes what is still to be copied, is found
-//! out. New memory holds NaNs, and its ends are watched.
+//! It executes work as late as a real device might. Submitted work is only queued, and runs when
+//! someone waits for it. This exposes code that reads a result too early, or changes data that is
+//! still to be copied. New memory holds NaNs, and guard bytes around each allocation detect writes
+//! out of bounds.
 
 use std::alloc::Layout;
 use std::collections::{HashMap, VecDeque};
@@ -17,10 +20,10 @@ use super::Precision;
 use super::device::{Address, Device, Function, Gemm, Operand, Product};
 use crate::Error;
 
-/// Bytes before and after each piece of memory, and what they hold.
+/// Number and value of the guard bytes before and after each allocation.
 const FENCE: usize = 64;
 const FENCED: u8 = 0xa5;
-/// What memory holds at first: as f32 and as bf16 a NaN.
+/// Initial value of each byte: NaN both as f32 and as bf16.
 const FRESH: u8 = 0xff;
 
 type Entry = unsafe extern "C" fn(*const u32, u32, *const c_void) -> *const c_char;
@@ -28,20 +31,20 @@ type Entry = unsafe extern "C" fn(*const u32, u32, *const c_void) -> *const c_ch
 /// The emulated device.
 pub struct Emulated {
     inner: Mutex<Inner>,
-    /// Bytes that can be had.
+    /// Bytes of memory that the device has.
     memory: usize,
 }
 
 #[derive(Default)]
 struct Inner {
     entries: Vec<(String, Entry)>,
-    /// Bytes of each piece of memory.
+    /// Size of each allocation in bytes.
     pieces: HashMap<Address, usize>,
     queue: VecDeque<Operation>,
-    /// Operations sent and done.
+    /// Numbers of operations submitted and done.
     sent: u64,
     done: u64,
-    /// What must be done for each mark.
+    /// Number of operations that must be done for each mark.
     marks: HashMap<u64, u64>,
     next_mark: u64,
     failed: Option<String>,
@@ -56,7 +59,7 @@ enum Operation {
 }
 
 impl Emulated {
-    /// A device with so many bytes of memory.
+    /// A device with `memory` bytes of memory.
     pub fn new(memory: usize) -> Emulated {
         Emulated {
             inner: Mutex::default(),
@@ -68,11 +71,10 @@ impl Emulated {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, operation: Operation) -> Result<(), Error> {
+    fn send(&self, operation: Operation) {
         let mut inner = self.inner();
         inner.queue.push_back(operation);
         inner.sent += 1;
-        Ok(())
     }
 }
 
@@ -81,14 +83,14 @@ fn layout(bytes: usize) -> Result<Layout, Error> {
 }
 
 impl Inner {
-    /// Does what was sent, up to operation `until`.
+    /// Runs the queued operations up to number `until`.
     fn run(&mut self, until: u64) -> Result<(), Error> {
         while self.done < until && self.failed.is_none() {
             let Some(operation) = self.queue.pop_front() else {
                 break;
             };
             self.done += 1;
-            // SAFETY: who sent it vouched for its addresses.
+            // SAFETY: the sender guaranteed the addresses.
             self.failed = unsafe { run(&operation) }.err();
             if !self.are_fences_whole() {
                 self.failed = Some(format!(
@@ -102,10 +104,10 @@ impl Inner {
         }
     }
 
-    /// Whether nothing was written beside a piece of memory.
+    /// Whether all guard bytes are unchanged.
     fn are_fences_whole(&self) -> bool {
         let whole = |from: *const u8| {
-            // SAFETY: both fences belong to the piece.
+            // SAFETY: both guards belong to the allocation.
             unsafe { std::slice::from_raw_parts(from, FENCE) }
                 .iter()
                 .all(|x| *x == FENCED)
@@ -117,36 +119,41 @@ impl Inner {
     }
 }
 
+/// Only one thread at a time may use the runtime's fibers.
+static TURN: Mutex<()> = Mutex::new(());
+
 unsafe fn run(operation: &Operation) -> Result<(), String> {
     match operation {
-        // SAFETY: as the caller vouches, for all arms.
+        // SAFETY: the caller guarantees that `bytes` bytes are allocated there.
         Operation::Zero(at, bytes) => unsafe {
-            std::ptr::write_bytes(*at as usize as *mut u8, 0, *bytes)
+            std::ptr::write_bytes(*at as usize as *mut u8, 0, *bytes);
         },
+        // SAFETY: the caller guarantees that both ranges are allocated.
         Operation::Copy(from, to, bytes) => unsafe {
-            std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes)
+            std::ptr::copy(*from as usize as *const u8, *to as usize as *mut u8, *bytes);
         },
         Operation::Launch((name, entry), blocks, threads, arguments) => {
-            // The struct may want more than a byte's alignment.
+            // The struct may need more than a byte's alignment.
             let mut aligned = vec![0u64; arguments.len().div_ceil(8)];
+            // SAFETY: `aligned` has at least as many bytes as the arguments.
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     arguments.as_ptr().cast::<u8>(),
                     aligned.as_mut_ptr().cast(),
                     arguments.len(),
-                )
+                );
             };
-            // The runtime's fibers are one thread's at a time.
-            static TURN: Mutex<()> = Mutex::new(());
             let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: the caller guarantees that the arguments are those of this kernel; one thread
+            // runs it.
             let fault = unsafe { entry(blocks.as_ptr(), *threads, aligned.as_ptr().cast()) };
             if !fault.is_null() {
-                return Err(format!(
-                    "{name}: {}",
-                    unsafe { CStr::from_ptr(fault) }.to_string_lossy()
-                ));
+                // SAFETY: the runtime returns a message that ends with a zero byte and lasts.
+                let fault = unsafe { CStr::from_ptr(fault) };
+                return Err(format!("{name}: {}", fault.to_string_lossy()));
             }
         }
+        // SAFETY: the caller guarantees the sizes of operands and result.
         Operation::Multiply(product) => unsafe { multiply(product) },
     }
     Ok(())
@@ -164,9 +171,10 @@ unsafe fn multiply(product: &Product) {
         add,
     } = product.by_columns();
     let read = |at: Address, i: usize, precision| match precision {
-        // SAFETY: who sent the product vouched for its sizes.
+        // SAFETY: the caller guarantees the sizes of operands and result.
         Precision::F32 => unsafe { *(at as usize as *const f32).add(i) },
         Precision::Bf16 => {
+            // SAFETY: as above.
             f32::from_bits(u32::from(unsafe { *(at as usize as *const u16).add(i) }) << 16)
         }
     };
@@ -185,15 +193,16 @@ unsafe fn multiply(product: &Product) {
             let products = (0..k).map(|l| element(&left, row, l) * element(&right, l, column));
             let sum = products.sum::<f32>() + if add { read(result, i, to) } else { 0.0 };
             match to {
-                // SAFETY: as above.
+                // SAFETY: the caller guarantees the size of the result.
                 Precision::F32 => unsafe { *(result as usize as *mut f32).add(i) = sum },
+                // SAFETY: as above.
                 Precision::Bf16 => unsafe { *(result as usize as *mut u16).add(i) = round(sum) },
             }
         }
     }
 }
 
-/// The upper half of an f32, rounded to the nearest, ties to even.
+/// Rounds an f32 to bf16: to nearest, ties to even.
 fn round(x: f32) -> u16 {
     if x.is_nan() {
         return 0x7fc0;
@@ -250,15 +259,18 @@ impl Device for Emulated {
     }
 
     unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Zero(at, bytes))
+        self.send(Operation::Zero(at, bytes));
+        Ok(())
     }
 
     unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Copy(from as Address, to, bytes))
+        self.send(Operation::Copy(from as Address, to, bytes));
+        Ok(())
     }
 
     unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Copy(from, to as Address, bytes))
+        self.send(Operation::Copy(from, to as Address, bytes));
+        Ok(())
     }
 
     fn load(&self, source: &str, names: &[&str]) -> Result<Vec<Function>, Error> {
@@ -288,11 +300,13 @@ impl Device for Emulated {
             blocks,
             threads,
             arguments.to_vec(),
-        ))
+        ));
+        Ok(())
     }
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
-        self.send(Operation::Multiply(*product))
+        self.send(Operation::Multiply(*product));
+        Ok(())
     }
 
     fn mark(&self) -> Result<u64, Error> {
@@ -326,7 +340,8 @@ impl Device for Emulated {
     }
 }
 
-/// The kernels as a shared library, compiled once for each source and kept as long as the program runs.
+/// Compiles the kernels to a shared library. Each source is compiled once and stays loaded until
+/// the program exits.
 fn library(source: &str) -> Result<&'static Library, Error> {
     static LIBRARIES: Mutex<Option<HashMap<String, &'static Library>>> = Mutex::new(None);
     let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -339,14 +354,15 @@ fn library(source: &str) -> Result<&'static Library, Error> {
     Ok(library)
 }
 
+/// Counts libraries: the loader does not load a second one of the same name.
+static COMPILED: AtomicUsize = AtomicUsize::new(0);
+
 fn compile(source: &str) -> Result<Library, Error> {
     let failed = |what: String| {
         Error::Device(format!(
             "the kernels cannot be compiled for the processor: {what}"
         ))
     };
-    // A library of a name that was loaded before would not be loaded again.
-    static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let folder =
         std::env::temp_dir().join(format!("starsight-kernels-{}-{number}", std::process::id()));
@@ -377,10 +393,10 @@ fn compile(source: &str) -> Result<Library, Error> {
             if !output.status.success() {
                 return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
             }
-            // SAFETY: the library is what was just compiled; it does nothing when it is loaded.
+            // SAFETY: the library was just compiled, and loading it runs no code.
             unsafe { Library::new(&library) }.map_err(|e| failed(e.to_string()))
         });
-    // Once loaded, it is there without its file.
+    // A loaded library no longer needs its file.
     let _ = std::fs::remove_dir_all(&folder);
     built
 }

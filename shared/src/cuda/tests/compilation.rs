@@ -1,16 +1,15 @@
-//! The kernels compiled for GPUs, where NVRTC is found: no GPU is needed.
-
-use std::io::Write;
+//! The kernels compiled by NVRTC for every architecture: no GPU is needed.
 
 use super::super::Precision;
 use super::super::driver::compile_for;
 use super::super::program::source;
 use super::{bert, distilbert};
 
-/// The architectures of A100, Ada and H100.
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90"];
+/// The compute capabilities of A100, RTX 30, RTX 40, H100, B200 and RTX 50.
+const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"];
 
 #[test]
+#[ignore = "needs NVRTC: `cargo xtask test` gets it and runs this"]
 fn every_kernel_compiles_for_every_architecture() {
     let shapes = [
         distilbert(768, 12, 3072),
@@ -21,21 +20,11 @@ fn every_kernel_compiles_for_every_architecture() {
     for (i, config) in shapes.iter().enumerate() {
         for precision in [Precision::F32, Precision::Bf16] {
             let source = source(config, precision).expect("a source");
-            // The first shape for all of them, the others for the last.
+            // The first shape is compiled for all architectures, the others only for the last.
             for architecture in &ARCHITECTURES[if i == 0 { 0 } else { ARCHITECTURES.len() - 1 }..] {
-                match compile_for(&source, architecture) {
-                    Ok(code) => assert!(code.starts_with(b"\x7fELF"), "machine code"),
-                    // Past the harness, which shows nothing of what a test prints that passes.
-                    Err(error) if error.to_string().contains("is not there") => {
-                        writeln!(
-                            std::io::stderr(),
-                            "SKIPPED, no kernel was compiled for a GPU: {error}"
-                        )
-                        .ok();
-                        return;
-                    }
-                    Err(error) => panic!("{architecture}: {error}"),
-                }
+                let code = compile_for(&source, architecture)
+                    .unwrap_or_else(|error| panic!("{architecture}: {error}"));
+                assert!(code.starts_with(b"\x7fELF"), "machine code");
             }
         }
     }

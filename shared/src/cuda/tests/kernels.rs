@@ -1,4 +1,4 @@
-//! Each kernel by itself, held to the processor's kernel or to plain sums.
+//! Tests of single kernels against the CPU's kernels or simple sums.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::kernels::attention::{self, Operands, Scratch};
 use crate::kernels::dropout::{Dropout, token_stream};
 use crate::kernels::norm::{self, Norm};
 use crate::kernels::{activation, rows};
-use crate::{EncoderConfig, LABELS, rng};
+use crate::{EncoderConfig, Error, LABELS, rng};
 
 const RATE: f32 = 0.3;
 const SITE: u64 = 9;
@@ -36,7 +36,7 @@ struct Rig {
     _sender: Sender,
 }
 
-/// Runs a test for shapes that take all ways through the kernels, in both precisions.
+/// Runs a test in both precisions, for shapes that together cover all code paths of the kernels.
 fn each(test: impl Fn(&mut Rig)) {
     for config in [
         distilbert(32, 4, 64),
@@ -51,6 +51,12 @@ fn each(test: impl Fn(&mut Rig)) {
 }
 
 impl Rig {
+    /// Launches a kernel on the buffers of a test.
+    fn launch<K: Kernel>(&self, blocks: [usize; 3], arguments: K) -> Result<(), Error> {
+        // SAFETY: each test makes its buffers for the reviews of the rig.
+        unsafe { self.program.launch(blocks, arguments) }
+    }
+
     fn new(config: &EncoderConfig, precision: Precision) -> Rig {
         let device = device();
         let (token_ids, labels) = reviews(config);
@@ -68,7 +74,7 @@ impl Rig {
             },
         )
         .expect("a sender");
-        // One id has occurred before.
+        // One id has already occurred in the step.
         let mut seen = HashSet::from([batch.token_ids[0]]);
         let plan = LessonPlan {
             keys: &keys,
@@ -97,7 +103,7 @@ impl Rig {
         self.batch.tokens()
     }
 
-    /// The bound on errors of results: rounded once when they are stored.
+    /// The relative error bound of results, which are rounded once when they are stored.
     fn bound(&self) -> f64 {
         if self.precision == Precision::F32 {
             3e-6
@@ -118,7 +124,7 @@ impl Rig {
         values
     }
 
-    /// Random activations, and what of them is stored.
+    /// Random activations, rounded to the stored precision, and a buffer that holds them.
     fn stored(&self, key: u64, n: usize) -> (Vec<f32>, Buffer<u8>) {
         let mut values = rng::normals(key, n, 1.0);
         let bytes: Vec<u8> = match self.precision {
@@ -171,7 +177,8 @@ impl Rig {
         (dropout, threshold, scale)
     }
 
-    /// Drops elements of x, a row for each token, or for each review's first token.
+    /// Applies dropout to x, which has a row for each token or, if `first`, for each review's first
+    /// token.
     fn drop(&self, x: &mut [f32], first: bool) {
         let (dropout, ..) = Rig::drops();
         let places = self
@@ -194,7 +201,7 @@ impl Rig {
         );
     }
 
-    /// For what is summed in f32 over many rows.
+    /// Checks values that are summed in f32 over many rows.
     fn check_sums(&self, what: &str, found: &[f32], wanted: &[f32]) {
         assert_close(
             &format!("{what}, {} wide, {:?}", self.width(), self.precision),
@@ -233,8 +240,7 @@ fn embeddings_are_summed_normalised_and_dropped() {
             threshold,
             drop_scale,
         };
-        rig.program
-            .launch(Core::row_blocks(n), arguments)
+        rig.launch(Core::row_blocks(n), arguments)
             .expect("launched");
         let places = rig.batch.token_ids.iter().zip(rig.batch.positions());
         let wanted_sum: Vec<f32> = places
@@ -293,8 +299,7 @@ fn residual_and_layer_norm_there_and_back() {
                 threshold,
                 drop_scale,
             };
-            rig.program
-                .launch(Core::row_blocks(n), arguments)
+            rig.launch(Core::row_blocks(n), arguments)
                 .expect("launched");
             let mut wanted_sum = x.clone();
             rows::add_bias(&mut wanted_sum, &x_bias);
@@ -315,7 +320,7 @@ fn residual_and_layer_norm_there_and_back() {
             rig.check("sum", &found_sum, &wanted_sum);
             rig.check("y", &rig.read_stored(&y), &wanted);
 
-            // Back, from the sum as it was stored.
+            // The backward pass reads the sum as it was stored.
             for (before, after) in [(true, false), (false, true), (false, false)] {
                 let dy = rng::normals(6, n * h, 1.0);
                 let (dy_at, dropped) = (rig.wide(&dy), rig.room(n * h));
@@ -339,9 +344,7 @@ fn residual_and_layer_norm_there_and_back() {
                     threshold_after: if after { threshold } else { 0 },
                     drop_scale,
                 };
-                rig.program
-                    .launch([PARTS, 1, 1], arguments)
-                    .expect("launched");
+                rig.launch([PARTS, 1, 1], arguments).expect("launched");
                 let mut wanted = dy;
                 if before {
                     rig.drop(&mut wanted, first);
@@ -389,8 +392,7 @@ fn first_rows_are_gathered_and_scattered() {
             first: first.start().into(),
             rows: reviews as u32,
         };
-        rig.program
-            .launch(Core::row_blocks(reviews), arguments)
+        rig.launch(Core::row_blocks(reviews), arguments)
             .expect("launched");
         let wanted: Vec<f32> = rig
             .batch
@@ -409,8 +411,7 @@ fn first_rows_are_gathered_and_scattered() {
             x: all.start().into(),
             rows: n as u32,
         };
-        rig.program
-            .launch(Core::row_blocks(n), arguments)
+        rig.launch(Core::row_blocks(n), arguments)
             .expect("launched");
         let mut wanted = vec![0.0; n * h];
         for (row, at) in rows.chunks_exact(h).zip(rig.batch.first_rows()) {
@@ -433,9 +434,7 @@ fn activation_there_and_back_and_sums_over_rows() {
             y: y.start().into(),
             rows: n as u32,
         };
-        rig.program
-            .launch([columns(f), 7, 1], arguments)
-            .expect("launched");
+        rig.launch([columns(f), 7, 1], arguments).expect("launched");
         let mut sum = x;
         rows::add_bias(&mut sum, &bias);
         let mut wanted = vec![0.0; n * f];
@@ -456,8 +455,7 @@ fn activation_there_and_back_and_sums_over_rows() {
             bias_at: 3,
             rows: n as u32,
         };
-        rig.program
-            .launch([columns(f), PARTS, 1], arguments)
+        rig.launch([columns(f), PARTS, 1], arguments)
             .expect("launched");
         activation::backward(rig.config.activation, &sum, &mut dy, &mut wanted);
         rig.check("active again", &rig.read_stored(&again), &wanted);
@@ -473,12 +471,10 @@ fn activation_there_and_back_and_sums_over_rows() {
             vectors: f as u32,
             add,
         };
-        // Columns 3.. of the parts are the sums; what comes before them is zero.
-        rig.program
-            .launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(0))
+        // Columns 3.. of the parts are the sums; the columns before them are zero.
+        rig.launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(0))
             .expect("launched");
-        rig.program
-            .launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(1))
+        rig.launch([stride.div_ceil(COLUMNS as usize), 1, 1], sum_parts(1))
             .expect("launched");
         let mut wanted = vec![0.0; f];
         rows::add_column_sums(&dy, &mut wanted);
@@ -493,8 +489,7 @@ fn activation_there_and_back_and_sums_over_rows() {
             rows: n as u32,
             columns: f as u32,
         };
-        rig.program
-            .launch([columns(f), PARTS, 1], arguments)
+        rig.launch([columns(f), PARTS, 1], arguments)
             .expect("launched");
         let (mut plain, mut sums) = (vec![0.0; f], vec![0.0; stride]);
         rows::add_column_sums(&found, &mut plain);
@@ -542,16 +537,15 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
     };
     let (context, log_sums) = (rig.room(queries * h), rig.wide_room(queries * heads));
     let query_blocks = [if first { reviews } else { rig.sent.tile_count }, heads, 1];
-    rig.program
-        .launch(
-            query_blocks,
-            AttentionForward {
-                of,
-                context: context.start().into(),
-                log_sums: log_sums.start().into(),
-            },
-        )
-        .expect("launched");
+    rig.launch(
+        query_blocks,
+        AttentionForward {
+            of,
+            context: context.start().into(),
+            log_sums: log_sums.start().into(),
+        },
+    )
+    .expect("launched");
     let (grad, grad_at) = rig.stored(5, queries * h);
     let (products, dq, dkv) = (
         rig.wide_room(queries * heads),
@@ -566,9 +560,7 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         products: products.start().into(),
         dq: dq.start().into(),
     };
-    rig.program
-        .launch(query_blocks, arguments)
-        .expect("launched");
+    rig.launch(query_blocks, arguments).expect("launched");
     let arguments = AttentionBackwardKeys {
         of,
         grad: grad_at.start().into(),
@@ -576,8 +568,7 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         products: products.start().into(),
         dkv: dkv.start().into(),
     };
-    rig.program
-        .launch([rig.sent.tile_count, heads, 1], arguments)
+    rig.launch([rig.sent.tile_count, heads, 1], arguments)
         .expect("launched");
 
     let (mut q, mut kv) = (q, kv);
@@ -622,7 +613,8 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
     }
     let what = |part: &str| format!("{part}, first {first}, drops {drops}");
     rig.check(&what("context"), &rig.read_stored(&context), &wanted);
-    // grad · context takes the context as it was stored, and what is left of it in the difference from dp is small.
+    // grad · context uses the stored, rounded context. Its difference from dp is small, so the
+    // relative error is larger.
     let bound = if rig.precision == Precision::F32 {
         1e-5
     } else {
@@ -674,14 +666,13 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 threshold,
                 drop_scale,
             };
-            rig.program
-                .launch([reviews.div_ceil(4), 1, 1], arguments)
+            rig.launch([reviews.div_ceil(4), 1, 1], arguments)
                 .expect("launched");
             let losses = Rig::read(&losses);
             (losses, rig.read_stored(&x_at), pooled, d_logits)
         };
         let (losses, d_x, pooled, d_logits) = run(&x);
-        // One element of each review at a time; the reviews are apart.
+        // Vary one element of each review at a time. The reviews do not affect each other.
         for column in [0, h / 2, h - 1] {
             let step = 1.0 / 32.0;
             let moved = |by: f32| {
@@ -700,7 +691,7 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 let at = review * h + column;
                 let between = (x[at] + bias[column]).abs() > 0.05;
                 let wanted = (higher[review] - lower[review]) / (up[at] - down[at]);
-                // A step over the corner of ReLU has no slope.
+                // Finite differences are wrong for a step across the kink of ReLU.
                 assert!(
                     !between || (d_x[at] - wanted).abs() < 3e-3 + 2e-2 * wanted.abs(),
                     "review {review}, column {column}: {} {wanted}",
@@ -720,11 +711,9 @@ fn the_heads_gradient_is_that_of_finite_differences() {
             rows: reviews as u32,
             add,
         };
-        rig.program
-            .launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(0))
+        rig.launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(0))
             .expect("launched");
-        rig.program
-            .launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(1))
+        rig.launch([h.div_ceil(COLUMNS as usize), 1, 1], arguments(1))
             .expect("launched");
         let (pooled, d_logits) = (Rig::read(&pooled), Rig::read(&d_logits));
         let (mut wanted, mut biases) = (vec![0.0; LABELS * h], vec![0.0; LABELS]);
@@ -761,10 +750,10 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
             marks: marks.start().into(),
             mark: 3,
         };
-        rig.program
-            .launch([lesson.words, h.div_ceil(COLUMNS as usize), 1], arguments)
+        rig.launch([lesson.words, h.div_ceil(COLUMNS as usize), 1], arguments)
             .expect("launched");
-        // What is left from before stays in rows that do not occur, and counts in the one that occurred earlier in the step.
+        // Rows that do not occur keep their earlier values. The row of the id that occurred earlier
+        // in the step accumulates onto its earlier value.
         let mut wanted = before.clone();
         let mut seen = HashSet::from([rig.batch.token_ids[0]]);
         let mut wanted_marks = vec![0; 50];
@@ -788,12 +777,11 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
             gradient: positions.start().into(),
             reviews: rig.batch.reviews() as u32,
         };
-        rig.program
-            .launch(
-                [positions_wanted, h.div_ceil(COLUMNS as usize), 1],
-                arguments,
-            )
-            .expect("launched");
+        rig.launch(
+            [positions_wanted, h.div_ceil(COLUMNS as usize), 1],
+            arguments,
+        )
+        .expect("launched");
         let mut wanted = before[..positions_wanted * h].to_vec();
         for (at, row) in rig
             .batch
@@ -830,17 +818,18 @@ fn numbers_are_rounded_to_the_nearest_bf16() {
         halves: halves.start().into(),
         count: values.len() as u32,
     };
-    rig.program.launch([3, 1, 1], arguments).expect("launched");
+    rig.launch([3, 1, 1], arguments).expect("launched");
     let mut found = vec![0; values.len()];
     halves.read(0, &mut found).expect("read");
     for (x, bits) in values.iter().zip(found) {
-        // Of the two neighbours the nearer; of two equally near the even one.
+        // The nearer of the two neighbours; of two equally near ones, the even one.
         let cut = x.to_bits() >> 16;
         let [low, high] = [cut, cut + 1].map(|bits| f64::from(f32::from_bits(bits << 16)));
         let away = |to: f64| (f64::from(*x) - to).abs();
         let up =
             high.is_finite() && (away(high) < away(low) || away(high) == away(low) && cut % 2 == 1);
-        // Beyond the largest number lies infinity, as far away as the next number would be.
+        // Above the largest finite number comes infinity, at the distance where the next number
+        // would be.
         let up = up || *x == f32::MAX;
         assert_eq!(u32::from(bits), cut + u32::from(up), "{x}");
     }

@@ -1,4 +1,4 @@
-//! What does not fit.
+//! Tests with too little device memory.
 
 use std::sync::Arc;
 

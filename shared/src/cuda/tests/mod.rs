@@ -1,6 +1,7 @@
-//! The device's engine held to the processor's.
+//! Tests of the device's engine against the CPU's.
 //!
-//! On a machine without a GPU the kernels run on the emulated device. With `STARSIGHT_TEST_GPU=1` the same tests run on the GPU.
+//! On a machine without a GPU the kernels run on the emulated device. With `STARSIGHT_TEST_GPU=1`
+//! the same tests run on the GPU.
 
 mod compilation;
 mod kernels;
@@ -15,9 +16,9 @@ use super::emulated::Emulated;
 use crate::weights::Weights;
 use crate::{EncoderConfig, rng};
 
-/// The device that the tests run on.
+/// The device that the tests use.
 fn device() -> Arc<dyn Device> {
-    // One for all tests: it keeps the kernels that it compiled.
+    // One GPU is shared by all tests, because it caches the kernels that it compiled.
     static GPU: OnceLock<Arc<dyn Device>> = OnceLock::new();
     if std::env::var_os("STARSIGHT_TEST_GPU").is_some() {
         return GPU
@@ -44,7 +45,8 @@ fn config(json: &str) -> EncoderConfig {
     EncoderConfig::from_json(json.as_bytes()).expect("a good config")
 }
 
-/// Weights with nothing at zero or one: biases and LayerNorms drawn too, and matrices such that what they give is about as large as what they take.
+/// Weights in which nothing is 0 or 1: biases and LayerNorm parameters are random too. Matrices are
+/// scaled so that outputs are about as large as inputs.
 fn weights(config: &EncoderConfig) -> Weights {
     let mut config = config.clone();
     config.initializer_range = 0.85 / (config.hidden_size as f32).sqrt();
@@ -75,7 +77,7 @@ fn weights(config: &EncoderConfig) -> Weights {
     weights
 }
 
-/// Reviews of lengths on both sides of a tile's, and their labels.
+/// Reviews with lengths below and above a tile's, and their labels.
 fn reviews(config: &EncoderConfig) -> (Vec<Vec<u32>>, Vec<usize>) {
     let lengths = [5, 2, 33, 9, 70, 1, 32, 12];
     let ids = |(i, n): (usize, &usize)| {
@@ -89,7 +91,8 @@ fn reviews(config: &EncoderConfig) -> (Vec<Vec<u32>>, Vec<usize>) {
     )
 }
 
-/// Holds `found` to `wanted`: the distance is within `bound` of the length of `wanted` and of `floor`, below which differences are rounding.
+/// Asserts that the distance between `found` and `wanted` is at most `bound` times (length of
+/// `wanted` + `floor`). Differences below `bound` · `floor` are rounding errors.
 fn assert_close(what: &str, found: &[f32], wanted: &[f32], floor: f64, bound: f64) {
     let length =
         |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();

@@ -1,4 +1,4 @@
-//! Whole steps: logits, loss, gradients and weights.
+//! Tests of whole steps: logits, loss, gradients and weights.
 
 use super::super::learner::{Learner, Report, Settings, Step};
 use super::super::{Encoder, Precision};
@@ -11,18 +11,20 @@ use crate::fused::{Depth, Fused, Gradients, Tape};
 use crate::rng::dropout_keys;
 use crate::{EncoderConfig, LABELS};
 
-/// How far results may lie from the reference's, as a share of their length.
+/// The largest distance of results from the reference's, relative to the reference's length.
 fn bound(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-5,
-        // Some dozens of roundings to 8 bits, each of at most 2^-9, on a way of three layers there and back.
+        // The passes through three layers round some dozens of times to 8 bits, each time with a
+        // relative error of at most 2^-9.
         Precision::Bf16 => 8e-2,
     }
 }
 
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
-/// Shapes that take all ways through the kernels: rows of whole vectors and not, wide heads, both architectures and activations.
+/// Shapes that together cover all code paths of the kernels: rows that are whole vectors and rows
+/// that are not, wide heads, both architectures and both activations.
 fn shapes() -> Vec<EncoderConfig> {
     vec![
         distilbert(32, 4, 64),
@@ -45,7 +47,7 @@ fn targets(labels: &[usize]) -> [[f32; LABELS]; LABELS] {
     })
 }
 
-/// -Σ t ln p and its gradient p Σ t - t, plainly.
+/// The loss -Σ t ln p and its gradient p Σ t - t, computed directly.
 fn loss(logits: &[f32; LABELS], targets: &[f32; LABELS]) -> (f64, [f32; LABELS]) {
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
     let log_sum = f64::from(highest)
@@ -67,7 +69,7 @@ fn loss(logits: &[f32; LABELS], targets: &[f32; LABELS]) -> (f64, [f32; LABELS])
     )
 }
 
-/// A model on both sides.
+/// The same model on the CPU and on the device.
 struct Pair {
     fused: Fused,
     learner: Learner,
@@ -130,7 +132,7 @@ impl Pair {
         dropout_keys(42, number, 0..self.token_ids.len()).to_vec()
     }
 
-    /// The loss and gradients of step `number` on the processor.
+    /// The loss and gradients of step `number` on the CPU.
     fn wanted(&self, number: u64) -> (f64, Vec<f32>) {
         let lengths: Vec<usize> = self.token_ids.iter().map(Vec::len).collect();
         let (mut gradients, mut tape, mut sum) = (
@@ -163,7 +165,7 @@ impl Pair {
         (sum, gradients.to_dense())
     }
 
-    /// Step `number` on the device.
+    /// Runs step `number` on the device.
     fn step(&mut self, number: u64, updates: &[Option<Update>], max_norm: f32) {
         let keys = self.keys(number);
         let reviews: Vec<&[u32]> = self.token_ids.iter().map(Vec::as_slice).collect();
@@ -184,7 +186,7 @@ impl Pair {
         reports.remove(0)
     }
 
-    /// Updates after `t` steps, each tensor at a rate of its own.
+    /// Updates of step `t`, each tensor with its own learning rate.
     fn updates(&self, t: i32) -> Vec<Option<Update>> {
         let update = |(i, trained): (usize, &bool)| {
             let rate = 1e-3 * (1.0 + i as f32 / 10.0);
@@ -199,7 +201,7 @@ impl Pair {
         self.trained.iter().enumerate().map(update).collect()
     }
 
-    /// Nothing moves.
+    /// Updates that change nothing.
     fn still(&self) -> Vec<Option<Update>> {
         self.trained
             .iter()
@@ -223,7 +225,7 @@ fn logits_are_those_of_the_processor() {
             let encoder =
                 Encoder::new(&device(), &config, &weights, precision, 100).expect("an encoder");
             let fused = Fused::new(&config, &weights).expect("a model");
-            // More than the encoder takes at once.
+            // More tokens than the encoder's budget.
             let batch = PackedBatch::new(&token_ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
                 .expect("a batch");
             let (found, wanted) = (
@@ -258,7 +260,8 @@ fn logits_are_those_of_the_processor() {
 fn a_steps_loss_and_gradients_are_those_of_the_processor() {
     for config in shapes() {
         for precision in PRECISIONS {
-            // Rounding moves a unit over the corner of ReLU, where its slope jumps: that is no matter of a bound.
+            // Rounding can move a unit across the kink of ReLU, where its slope jumps. No bound
+            // covers that.
             if precision == Precision::Bf16 && config.activation == Activation::Relu {
                 continue;
             }
@@ -280,7 +283,7 @@ fn what_is_frozen_has_no_gradient() {
 
 fn check_step(config: &EncoderConfig, precision: Precision, depth: Depth, token_budget: usize) {
     let mut pair = Pair::new(config, precision, depth, token_budget);
-    // The second step finds what the first has left.
+    // The second step reuses buffers that hold values of the first.
     for number in 1..3 {
         let (loss, wanted) = pair.wanted(number);
         pair.step(number, &pair.still(), 1.0);
@@ -307,7 +310,8 @@ fn check_step(config: &EncoderConfig, precision: Precision, depth: Depth, token_
         );
         for (tensor, squares) in pair.learner.layout().tensors().iter().zip(&report.squares) {
             let (found, wanted) = (&found[tensor.range.clone()], &wanted[tensor.range.clone()]);
-            // What rounding does to the whole gradient, a small part of it may feel.
+            // A small tensor's gradient may have an error that is proportional to the whole
+            // gradient.
             let floor = if precision == Precision::F32 {
                 0.01
             } else {
@@ -341,7 +345,7 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
             let mut values = pair.learner.values().expect("values");
             let [mut first, mut second] = pair.learner.moments().expect("moments");
             for t in 1..5 {
-                // Clipped, and not.
+                // Even steps are clipped, odd steps are not.
                 let max_norm = if t % 2 == 0 { 1e-3 } else { 1e3 };
                 let updates = pair.updates(t);
                 pair.step(t as u64, &updates, max_norm);
@@ -363,7 +367,8 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
                 }
                 let found = pair.learner.values().expect("values");
                 let [found_first, found_second] = pair.learner.moments().expect("moments");
-                // What is a difference may be smaller than what it is one of.
+                // A difference may be much smaller than its operands, so an absolute error is
+                // allowed too.
                 let pairs = [
                     ("values", &found, &values, 1e-8),
                     ("first", &found_first, &first, 1e-9),
@@ -378,7 +383,7 @@ fn weights_and_moments_move_as_the_processor_moves_them() {
                     }
                 }
             }
-            // What rates is what was learned.
+            // The learner rates with the trained weights.
             let weights = pair.learner.layout().name(&values).expect("weights");
             let fused = Fused::new(&pair.config, &weights).expect("a model");
             let batch =
@@ -437,7 +442,7 @@ fn what_is_no_number_halts_the_optimiser() {
     let config = distilbert(32, 4, 64);
     let mut pair = Pair::new(&config, Precision::F32, Depth::Embeddings, 1000);
     let before = pair.learner.values().expect("values");
-    // A weight of the classifier that makes each logit infinite, so that the loss is none.
+    // Infinite weights of the classifier make the logits infinite or NaN, so that the loss is NaN.
     let mut broken = before.clone();
     let classifier = pair
         .learner
@@ -475,7 +480,7 @@ fn reports_come_in_order_and_only_when_they_are_there() {
     for number in 1..4 {
         pair.step(number, &still, 1.0);
     }
-    // The emulated device does nothing before someone waits.
+    // The emulated device runs nothing until someone waits.
     if std::env::var_os("STARSIGHT_TEST_GPU").is_none() {
         assert!(pair.learner.reports(false).expect("reports").is_empty());
     }
@@ -491,6 +496,6 @@ fn reports_come_in_order_and_only_when_they_are_there() {
         assert!(
             (found - wanted).abs() < 1e-5 * wanted,
             "{found}, wanted {wanted}"
-        )
+        );
     });
 }

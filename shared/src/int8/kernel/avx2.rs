@@ -1,4 +1,5 @@
-//! AVX2: `maddubs` multiplies 32 bytes and adds neighbours; these sums are added in 16 bits to the end of a run, and `madd` with ones takes them to 32.
+//! AVX2: `maddubs` multiplies 32 bytes and adds neighbours. These sums are added in 16 bits until
+//! the end of a run; then `madd` with ones widens them to 32 bits.
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16,
@@ -8,7 +9,8 @@ use std::arch::x86_64::{
 
 use super::{Panel, QUAD, Sums};
 
-/// Rows of a tile: with two vectors of outputs, 6 sums of a run. With 8, one of the 16 registers is missing.
+/// Rows of a tile. With two vectors of outputs, a run has 6 sums; with 8 sums, the 16 registers
+/// would not suffice.
 const ROWS: usize = 3;
 
 in_tiles! {
@@ -16,16 +18,16 @@ in_tiles! {
     panel: tile of ROWS
 }
 
-/// The sums of R rows.
+/// Computes the sums of R rows.
 ///
 /// # Safety
-/// As for the kernel; x holds R rows.
+/// As for the kernel; x must hold R rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let ones = _mm256_set1_epi16(1);
     let mut totals = [[_mm256_setzero_si256(); 2]; R];
-    // SAFETY: so many inputs are a row.
+    // SAFETY: a row has `panel.inputs()` bytes.
     let mut rows: [*const u8; R] =
         std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
@@ -36,7 +38,8 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         });
         let mut sums = [start; R];
         for _ in 0..run.quads {
-            // SAFETY: four inputs are QUAD bytes of the panel, two vectors; and four bytes of each row.
+            // SAFETY: four inputs are QUAD bytes of the panel (two vectors) and four bytes of each
+            // row.
             unsafe {
                 let quad: [__m256i; 2] =
                     std::array::from_fn(|half| _mm256_loadu_si256(w.add(32 * half).cast()));
@@ -59,6 +62,10 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         }
     }
     for (sums, totals) in sums.iter_mut().zip(&totals) {
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "the stores below take any address"
+        )]
         let out = sums.as_mut_ptr().cast::<__m256i>();
         // SAFETY: 16 sums are two vectors.
         unsafe {

@@ -1,4 +1,4 @@
-//! AVX-512 VNNI: one instruction takes four inputs of all 16 outputs of a panel.
+//! AVX-512 VNNI: one instruction processes four inputs of all 16 outputs of a panel.
 
 use std::arch::x86_64::{
     _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_storeu_si512,
@@ -14,10 +14,10 @@ in_tiles! {
     panel: tile of ROWS
 }
 
-/// The sums of R rows.
+/// Computes the sums of R rows.
 ///
 /// # Safety
-/// As for the kernel; x holds R rows.
+/// As for the kernel; x must hold R rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
@@ -25,7 +25,7 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     // SAFETY: 16 sums are one vector.
     let mut totals = [unsafe { _mm512_loadu_si512(panel.start.whole.as_ptr().cast()) }; R];
     for k in (0..inputs).step_by(4) {
-        // SAFETY: four inputs are QUAD bytes of the panel, one vector; and four bytes of each row.
+        // SAFETY: four inputs are QUAD bytes of the panel (one vector) and four bytes of each row.
         unsafe {
             let w = _mm512_loadu_si512(panel.weights.as_ptr().add(k / 4 * QUAD).cast());
             for (r, total) in totals.iter_mut().enumerate() {

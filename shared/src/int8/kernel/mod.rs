@@ -1,14 +1,20 @@
-//! The integer product: activations times weights, both of 7 bits with sign, added up in 32 bits. Every kernel gives the same integers.
+//! The integer product: activations times weights, both signed 7-bit integers, summed in 32 bits.
+//! Every kernel gives the same integers.
 //!
-//! Weights come in panels of 16 outputs, (inputs / 4, 16, 4): four inputs of one output side by side, as the dot products of all instruction sets want them. Activations come
-//! with 64 added, from 0 to 127, for one operand must have no sign; what that adds to the sums they begin with, see [`Start`]. With these operands what the instructions
-//! leave to the processor never shows: WebAssembly's relaxed dot product is exact, and AVX2's `maddubs` does not saturate.
+//! Weights are stored in panels of 16 outputs, (inputs / 4, 16, 4): four inputs of one output are
+//! adjacent, as the dot products of all instruction sets require. Activations have 64 added, so
+//! that they range from 0 to 127, because one operand must be unsigned. The sums' initial values
+//! compensate for it, see [`Start`]. With these ranges, behaviour that instructions leave to the
+//! processor never occurs: WebAssembly's relaxed dot product is exact, and AVX2's `maddubs` does
+//! not saturate.
 //!
-//! Both add the products of two neighbours in 16 bits. To widen these sums takes as long as to form them, so they are added up there as far as they fit: three times at
-//! least, but weights are mostly small, and of a trained encoder a dozen times.
+//! Both instructions add the products of two neighbours in 16 bits. Widening these sums takes as
+//! long as computing them. So they are accumulated in 16 bits as long as they fit: at least three
+//! times, and about a dozen times for the mostly small weights of a trained encoder.
 
-/// Defines a kernel, the function of a [`Int8Kernel`], of a tile that computes the sums of R rows: so many at a time, their sums in registers, and what is left one by one. Not by calls of a
-/// pointer, which take a tenth of the time.
+/// Defines a kernel, the function of an [`Int8Kernel`], from a tile function that computes the sums
+/// of R rows in registers. It computes `$rows` rows at a time and the remaining rows one by one. It
+/// is a macro because calls through a function pointer would cost a tenth of the run time.
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 macro_rules! in_tiles {
     ($(#[$attribute:meta])* $name:ident: $tile:ident of $rows:expr) => {
@@ -18,7 +24,7 @@ macro_rules! in_tiles {
             let (whole, rest) = sums.split_at_mut(sums.len() / $rows * $rows);
             let (tiled, single) = x.split_at(whole.len() * inputs);
             for (x, sums) in tiled.chunks_exact($rows * inputs).zip(whole.chunks_exact_mut($rows)) {
-                // SAFETY: a tile counts on what the kernel does, and on its number of rows.
+                // SAFETY: a tile has the kernel's requirements, and its number of rows is right.
                 unsafe { $tile::<{ $rows }>(x, panel, sums) };
             }
             for (x, sums) in single.chunks_exact(inputs).zip(rest.chunks_exact_mut(1)) {
@@ -46,22 +52,22 @@ use crate::rng;
 /// Outputs of a panel.
 pub const PANEL: usize = 16;
 
-/// The number of inputs is a multiple of this: rows are filled up with zeros.
+/// The number of inputs is a multiple of this; rows are padded with zeros.
 pub const STEP: usize = 8;
 
 /// Bytes of a panel for four inputs.
 const QUAD: usize = 4 * PANEL;
 
-/// What is added to activations.
+/// Added to activations to make them unsigned.
 pub const HALF: i32 = 64;
 
 /// The sums of a row over a panel.
 pub type Sums = [i32; PANEL];
 
-/// The weights of 16 outputs.
+/// The weights of a panel of 16 outputs.
 #[derive(Clone, Copy)]
 pub struct Panel<'a> {
-    /// (inputs / 4, 16, 4), each byte a number with sign.
+    /// (inputs / 4, 16, 4), each byte a signed integer.
     pub weights: &'a [u8],
     pub start: &'a Start,
 }
@@ -72,26 +78,28 @@ impl Panel<'_> {
     }
 }
 
-/// What the sums over a panel begin with: minus 64 times the weights that they are of.
+/// The initial values of the sums over a panel: -64 times the sum of the weights. They compensate
+/// for the 64 added to activations.
 pub struct Start {
-    /// Sums in 32 bits.
+    /// Initial values of the 32-bit sums.
     whole: Sums,
-    /// Sums in 16 bits.
+    /// Runs, each with the initial values of its 16-bit sums.
     runs: Vec<Run>,
 }
 
-/// So many quads, four inputs of all outputs, that their products add up in 16 bits, whatever the activations are.
+/// A run of quads (four inputs of all outputs) whose products fit in a 16-bit sum, whatever the
+/// activations are.
 struct Run {
     quads: usize,
-    /// A sum takes two neighbours of an output from every quad.
+    /// The initial values. A sum adds two neighbouring products of an output from each quad.
     #[allow(dead_code, reason = "not every instruction set adds up in 16 bits")]
     start: [i16; QUAD / 2],
 }
 
 impl Start {
-    /// For a panel's weights.
+    /// Computes the initial values for a panel's weights.
     pub fn of(weights: &[u8]) -> Start {
-        /// What magnitudes may add up to.
+        /// The largest sum of magnitudes that fits in 16 bits.
         const MOST: i16 = i16::MAX / HALF as i16;
         let (mut whole, mut runs) = ([0; PANEL], Vec::new());
         let (mut quads, mut sums, mut magnitudes) = (0, [0; QUAD / 2], [0; QUAD / 2]);
@@ -117,7 +125,7 @@ impl Start {
     }
 }
 
-/// Sums with what `f` makes of the weights of a quad, neighbours of an output together.
+/// Adds `f` of the weights of a quad to the sums, two neighbours of an output per sum.
 #[inline(always)]
 fn added(mut sums: [i16; QUAD / 2], quad: &[u8; QUAD], f: impl Fn(i8) -> i16) -> [i16; QUAD / 2] {
     for (sum, [a, b]) in sums.iter_mut().zip(quad.as_chunks::<2>().0) {
@@ -126,23 +134,25 @@ fn added(mut sums: [i16; QUAD / 2], quad: &[u8; QUAD], f: impl Fn(i8) -> i16) ->
     sums
 }
 
-/// One way to compute the product.
+/// An implementation of the integer product.
 #[derive(Clone, Copy)]
 pub struct Int8Kernel {
     name: &'static str,
-    /// Called with x (rows, inputs), a panel for as many inputs, a multiple of [`STEP`], whose runs are as long as its weights, and room for the sums of each row. Unsafe, for it
-    /// counts on that, and on the instructions that it is made of.
+    /// Called with x (rows, inputs), a panel of as many inputs, and a slice for the sums of each
+    /// row. The number of inputs must be a multiple of [`STEP`], and the panel's runs must cover
+    /// its weights. The function is unsafe because it relies on these lengths and on the
+    /// processor's instructions.
     panel: unsafe fn(&[u8], Panel<'_>, &mut [Sums]),
 }
 
 impl Int8Kernel {
-    /// What plain Rust computes: the reference.
+    /// The reference, in portable Rust.
     pub const PORTABLE: Int8Kernel = Int8Kernel {
         name: "portable",
         panel: portable,
     };
 
-    /// Those that this processor can run, likely the fastest first, the reference last.
+    /// The kernels that this processor can run, probably the fastest first, the reference last.
     pub fn available() -> Vec<Int8Kernel> {
         let mut kernels = Int8Kernel::fast();
         kernels.push(Int8Kernel::PORTABLE);
@@ -201,12 +211,13 @@ impl Int8Kernel {
         Vec::new()
     }
 
-    /// The first of them.
+    /// The first available kernel.
     pub fn best() -> Int8Kernel {
         Int8Kernel::available()[0]
     }
 
-    /// Whether it gives the sums of the reference: over odd shapes, with random operands and with the largest magnitudes of both signs, where a sum in 16 bits would overflow first.
+    /// Whether the kernel's sums equal the reference's: for odd shapes, with random operands and
+    /// with the largest magnitudes of both signs, for which a 16-bit sum would overflow first.
     pub fn agrees(self) -> bool {
         [(1, 8), (2, 16), (3, 24), (4, 40), (7, 384), (13, 1536)]
             .into_iter()
@@ -239,15 +250,15 @@ impl Int8Kernel {
             })
     }
 
-    /// What to call it.
+    /// The kernel's display name.
     pub fn name(self) -> &'static str {
         self.name
     }
 
-    /// `sums` (rows, 16) = x - 64 (rows, inputs) times a panel, each row with each output.
+    /// sums (rows, 16) = (x - 64) (rows, inputs) times the panel's weights.
     ///
     /// # Panics
-    /// When the lengths do not belong together: the engine's own fault.
+    /// When the lengths do not match, which is a bug of the engine.
     pub(super) fn run(self, x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         let inputs = panel.weights.len() / PANEL;
         let quads: usize = panel.start.runs.iter().map(|run| run.quads).sum();
@@ -257,12 +268,13 @@ impl Int8Kernel {
                 && x.len() == inputs * sums.len(),
             "operands of an integer product"
         );
-        // SAFETY: the lengths are those that a kernel counts on, and `available` gives away only kernels that the processor can run.
+        // SAFETY: the assertion checks the lengths, and `available` returns only kernels that the
+        // processor can run.
         unsafe { (self.panel)(x, panel, sums) }
     }
 }
 
-/// A product to measure kernels with, whose operands stay in a core's own cache.
+/// A product for measuring kernels; its operands stay in a core's own cache.
 pub struct Trial {
     x: Vec<u8>,
     weights: Vec<u8>,
@@ -274,10 +286,10 @@ impl Trial {
     const ROWS: usize = 16;
     const INPUTS: usize = 384;
 
-    /// Additions and multiplications of a run.
+    /// Additions and multiplications of one call of [`Trial::run`].
     pub const OPERATIONS: usize = 2 * Trial::ROWS * Trial::INPUTS * PANEL;
 
-    /// Computes it once.
+    /// Computes the product once.
     pub fn run(&mut self, kernel: Int8Kernel) {
         kernel.run(
             &self.x,
@@ -291,7 +303,7 @@ impl Trial {
 }
 
 impl Default for Trial {
-    /// Weights are of a size that is usual: how many fit in 16 bits is theirs to say.
+    /// The weights have a typical magnitude, because it decides how many products fit in 16 bits.
     fn default() -> Trial {
         let weights = vec![16; Trial::INPUTS * PANEL];
         Trial {
@@ -303,7 +315,8 @@ impl Default for Trial {
     }
 }
 
-/// Which kernel an engine computes with. Clones share it: whoever keeps one may choose anew while the engine works, for every kernel gives the same bits.
+/// The kernel that an engine uses. Clones share the choice, so a holder of a clone can change the
+/// kernel while the engine works: every kernel gives the same bits.
 #[derive(Debug, Clone)]
 pub struct KernelChoice(Arc<AtomicUsize>);
 
@@ -316,9 +329,11 @@ impl KernelChoice {
             .unwrap_or(Int8Kernel::PORTABLE)
     }
 
-    /// Chooses the fastest one, as `now` (milliseconds) measures it: on the web one cannot ask for the processor.
+    /// Measures the kernels with the clock `now` (milliseconds) and chooses the fastest. This is
+    /// needed on the web, where a page cannot query the processor.
     pub fn measure(&self, now: impl Fn() -> f64) {
-        /// A browser compiles code better after it has run for a while, and does so behind its back: kernels take turns.
+        /// Kernels are measured in turns, because a browser recompiles code in the background after
+        /// it has run for a while.
         const ROUNDS: usize = 6;
         /// Long enough for a browser's coarse clock.
         const MILLISECONDS: f64 = 1.5;
@@ -327,7 +342,7 @@ impl KernelChoice {
             .into_iter()
             .map(|kernel| (0.0, kernel))
             .collect();
-        // The reference is for processors that can run nothing else.
+        // The reference is a candidate only if nothing else runs.
         speeds.truncate(speeds.len().max(2) - 1);
         if speeds.len() > 1 {
             for _ in 0..ROUNDS {
@@ -342,14 +357,14 @@ impl KernelChoice {
                             break elapsed;
                         }
                     };
-                    // On a clock too coarse to see it, nothing was measured.
+                    // If the clock is too coarse, nothing was measured.
                     if elapsed > 0.0 {
                         *best = best.max(runs / elapsed);
                     }
                 }
             }
         }
-        // The first of equals, which is likely the fastest.
+        // Among equals the first, which is probably the fastest.
         let fastest = speeds
             .iter()
             .enumerate()
@@ -369,7 +384,7 @@ impl From<Int8Kernel> for KernelChoice {
     }
 }
 
-/// The product as it is defined.
+/// The product by its definition.
 fn portable(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     for (row, sums) in x.chunks_exact(panel.inputs()).zip(sums) {
         *sums = [0; PANEL];
@@ -423,16 +438,16 @@ mod tests {
                 .map(|run| run.quads)
                 .collect::<Vec<_>>()
         };
-        // Of the largest magnitude, twice two products hardly fit.
+        // With the largest magnitudes, only four quads (three for -64) fit in a run.
         for (weight, wanted) in [(63, vec![4, 1]), (-63, vec![4, 1]), (-64i8, vec![3, 2])] {
             assert_eq!(quads(&vec![weight as u8; 5 * QUAD]), wanted);
         }
-        // Signs do not make up for each other: activations have them too.
+        // Opposite signs do not cancel out, because activations have signs too.
         let alternating: Vec<u8> = (0..5 * QUAD)
             .map(|i| if i % 2 == 0 { 63 } else { -63i8 as u8 })
             .collect();
         assert_eq!(quads(&alternating), [4, 1]);
-        // One lane alone ends the run of all.
+        // A single lane that is full ends the run of all lanes.
         let mut weights = vec![1; 6 * QUAD];
         weights[3 * QUAD + 10..][..2].fill(127);
         weights[4 * QUAD + 10..][..2].fill(126);
@@ -445,7 +460,7 @@ mod tests {
         let choice = KernelChoice::from(Int8Kernel::PORTABLE);
         assert_eq!(choice.clone().kernel().name(), "portable");
         let engines = choice.clone();
-        // A clock on which every run takes a millisecond: what is measured first stays.
+        // With a clock on which every run takes a millisecond, the first kernel measured wins.
         let time = std::cell::Cell::new(0.0);
         choice.measure(|| {
             time.set(time.get() + 1.0);
@@ -456,7 +471,7 @@ mod tests {
             Int8Kernel::best().name(),
             "the reference is only for processors that can run nothing else"
         );
-        // One that stands still measures nothing.
+        // A clock that stands still measures nothing.
         let choice = KernelChoice::from(Int8Kernel::PORTABLE);
         choice.measure(|| 0.0);
         assert_eq!(choice.kernel().name(), Int8Kernel::best().name());

@@ -1,5 +1,6 @@
-//! WebAssembly's relaxed SIMD, in two ways with the same result. Which is faster is for a measurement to say: [`quads`] where the engine turns its instruction into one of the
-//! processor's (VNNI on x86, SDOT on ARM), [`runs`] where it takes several.
+//! WebAssembly's relaxed SIMD, in two variants with the same result. [`quads`] is faster where the
+//! browser's engine compiles its instruction to one of the processor's (VNNI on x86, SDOT on ARM),
+//! [`runs`] where it needs several. Which one to use is decided by measuring.
 
 use std::arch::wasm32::{
     i16x8_add, i16x8_relaxed_dot_i8x16_i7x16, i32x4_add, i32x4_extadd_pairwise_i16x8,
@@ -8,30 +9,32 @@ use std::arch::wasm32::{
 
 use super::{PANEL, Panel, QUAD, Sums};
 
-/// Rows of a tile: with two vectors of four outputs for [`quads`] and all four for [`runs`], 8 accumulators. With 10 and more, V8 runs out of registers and keeps some in memory;
-/// so it does when a turn of the innermost loop takes in more than four inputs.
+/// Rows and vectors of a tile: 8 accumulators, of two vectors of four outputs for [`quads`] and all
+/// four for [`runs`]. With 10 or more accumulators, V8 runs out of registers and spills some to
+/// memory. It also does so when an iteration of the innermost loop processes more than four inputs.
 const QUADS_ROWS: usize = 4;
 const QUADS_VECTORS: usize = 2;
 const RUNS_ROWS: usize = 2;
 const RUNS_VECTORS: usize = PANEL / 4;
 
 in_tiles! {
-    /// Four inputs an instruction, added up in 32 bits.
+    /// Four inputs per instruction, summed in 32 bits.
     #[target_feature(enable = "relaxed-simd")]
     quads: quads_tile of QUADS_ROWS
 }
 
-/// The sums of R rows, over half a panel and then the other.
+/// Computes the sums of R rows, one half of the panel after the other.
 ///
 /// # Safety
-/// As for the kernel; x holds R rows.
+/// As for the kernel; x must hold R rows.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 unsafe fn quads_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let inputs = panel.inputs();
     for half in 0..PANEL / 4 / QUADS_VECTORS {
         let at = QUADS_VECTORS * half;
-        // SAFETY: four inputs are QUAD bytes of the panel, and four bytes of each row; half of 16 sums are so many vectors.
+        // SAFETY: four inputs are QUAD bytes of the panel and four bytes of each row; half of 16
+        // sums are QUADS_VECTORS vectors.
         unsafe {
             let start = panel.start.whole.as_ptr().cast::<v128>().add(at);
             let mut totals: [[v128; QUADS_VECTORS]; R] =
@@ -58,29 +61,29 @@ unsafe fn quads_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sum
 }
 
 in_tiles! {
-    /// Four inputs in two sums of 16 bits, added up there to the end of a run.
+    /// Four inputs in two 16-bit sums, which accumulate until the end of a run.
     #[target_feature(enable = "relaxed-simd")]
     runs: runs_tile of RUNS_ROWS
 }
 
-/// The sums of R rows.
+/// Computes the sums of R rows.
 ///
 /// # Safety
-/// As for the kernel; x holds R rows.
+/// As for the kernel; x must hold R rows.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 unsafe fn runs_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let mut totals = [[i32x4_splat(0); RUNS_VECTORS]; R];
-    // SAFETY: so many inputs are a row.
+    // SAFETY: a row has `panel.inputs()` bytes.
     let mut rows: [*const u8; R] =
         std::array::from_fn(|r| unsafe { x.as_ptr().add(r * panel.inputs()) });
     let mut w = panel.weights.as_ptr();
     for run in &panel.start.runs {
-        // SAFETY: 32 sums in 16 bits are so many vectors.
+        // SAFETY: 32 sums of 16 bits are RUNS_VECTORS vectors.
         let start: [v128; RUNS_VECTORS] =
             std::array::from_fn(|v| unsafe { v128_load(run.start.as_ptr().add(8 * v).cast()) });
         let mut sums = [start; R];
-        // SAFETY: four inputs are QUAD bytes of the panel, and four bytes of each row.
+        // SAFETY: four inputs are QUAD bytes of the panel and four bytes of each row.
         unsafe {
             let end = w.add(run.quads * QUAD);
             while w != end {
@@ -106,7 +109,7 @@ unsafe fn runs_tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums
     }
     for (sums, totals) in sums.iter_mut().zip(&totals) {
         for (v, total) in totals.iter().enumerate() {
-            // SAFETY: 16 sums are so many vectors.
+            // SAFETY: 16 sums are RUNS_VECTORS vectors.
             unsafe { v128_store(sums.as_mut_ptr().cast::<v128>().add(v), *total) };
         }
     }

@@ -1,4 +1,5 @@
-//! WebAssembly's 128-bit SIMD as every engine has it: bytes are widened to 16 bits, and a dot product adds neighbours.
+//! WebAssembly's 128-bit SIMD, which every browser has: bytes are widened to 16 bits, and a dot
+//! product adds neighbours.
 
 use std::arch::wasm32::{
     i16x8_extend_low_u8x16, i16x8_load_extend_i8x8, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle,
@@ -15,16 +16,17 @@ in_tiles! {
     panel: tile of ROWS
 }
 
-/// The sums of R rows, over half a panel and then the other.
+/// Computes the sums of R rows, one half of the panel after the other.
 ///
 /// # Safety
-/// As for the kernel; x holds R rows.
+/// As for the kernel; x must hold R rows.
 #[inline(always)]
 unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
     let inputs = panel.inputs();
     for half in 0..PANEL / 2 / VECTORS {
         let mut totals = [[i32x4_splat(0); VECTORS]; R];
-        // SAFETY: four inputs are four bytes of each row, and QUAD bytes of the panel; half of 16 sums are two vectors.
+        // SAFETY: four inputs are four bytes of each row and QUAD bytes of the panel; half of 16
+        // sums are two vectors.
         unsafe {
             let mut w = panel.weights.as_ptr().add(8 * VECTORS * half).cast::<i8>();
             for k in (0..inputs).step_by(4) {

@@ -1,4 +1,4 @@
-//! Reading files of rows, some thousand at a time, with errors that name the place.
+//! Reads files of rows in chunks, with errors that name the place.
 
 mod parquet;
 mod text;
@@ -12,16 +12,18 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::format::Format;
 use super::origins::Numbers;
 
-/// Rows in a piece of a file: enough for arrow to be quick, few enough to be little memory.
+/// Rows in a chunk: enough for arrow to be fast, few enough to need little memory.
 const PIECE: usize = 1 << 14;
 
-/// The pieces of a file, each with the numbers of its rows. Columns are those asked for, in any type that can be cast to the schema's.
+/// The chunks of a file, each with the numbers of its rows. They have the requested columns, in
+/// types that can be cast to the schema's.
 pub(super) type Pieces = Box<dyn Iterator<Item = Result<(RecordBatch, Numbers)>>>;
 
-/// The columns of the file at `path`, text as `LargeUtf8`: of the other kind, one array holds 2 GiB at most.
+/// Columns of the file at `path`, text as `LargeUtf8`: an array of `Utf8` holds at most 2 GiB.
 ///
 /// # Errors
-/// When the file is missing, of another kind, broken, or two of its columns have one name.
+/// When the file is missing, of another format, or broken, or two of its columns have the same
+/// name.
 pub(super) fn schema(path: &Path) -> Result<Schema> {
     let fields = match Format::of(path, "read")? {
         Format::Parquet => parquet::fields(path)?,
@@ -40,10 +42,11 @@ pub(super) fn schema(path: &Path) -> Result<Schema> {
     Ok(Schema::new(fields))
 }
 
-/// The rows of the file at `path`, of the columns that `schema` names.
+/// Rows of the file at `path`, with the columns of `schema`.
 ///
 /// # Errors
-/// When the file cannot be opened. What is wrong with its rows (not as the header says, no JSON object) is found on the way; the error names the line where there is one.
+/// When the file cannot be opened. Errors in rows (too many fields, no JSON object) are found while
+/// reading, and name the line where possible.
 pub(super) fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
     match Format::of(path, "read")? {
         Format::Parquet => parquet::pieces(path, schema),

@@ -17,7 +17,8 @@ fn broken(path: &Path) -> String {
     format!("{}: not a whole parquet file", path.display())
 }
 
-/// What `read` returns. Where the file says one thing in one place and another in the next, its reader panics; that too is an error of the file.
+/// Returns what `read` returns. The parquet reader panics on files that contradict themselves; that
+/// becomes an error.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
         .map_err(|_| anyhow!("{}: its parts contradict one another", broken(path)))
@@ -27,7 +28,7 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?
         .with_context(|| broken(path))?;
-    // The reader takes these as they stand in the file, and panics where one is negative.
+    // The reader panics if one of these numbers is negative.
     let sound = |column: &ColumnChunkMetaData| {
         [
             column.compressed_size(),
@@ -98,7 +99,7 @@ pub fn pieces(path: &Path, schema: &Schema) -> Result<Pieces> {
         Ok(Some((batch, numbers)))
     };
     Ok(Box::new(std::iter::from_fn(move || {
-        // After a panic the reader is not asked again.
+        // After a panic, do not call the reader again.
         let piece = if over { None } else { next().transpose() };
         over = !matches!(piece, Some(Ok(_)));
         piece

@@ -1,5 +1,6 @@
-//! CSV, TSV and JSON lines, by the reader that the page has too (`starsight_table`), so that program and page read a file alike. The page counts
-//! bad rows; the program refuses those that could change what is learned.
+//! Reads CSV, TSV and JSON lines with the page's own reader (`starsight_table`), so that program
+//! and page read a file alike. The page counts bad rows; the program refuses those that could
+//! change the training.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,20 +21,20 @@ use starsight_table::{CellKind, Column, Table, TextReader};
 use super::super::origins::Numbers;
 use super::{PIECE, Pieces, text_field};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const CHUNK: usize = 1 << 18;
 
-/// Lines that a note names.
+/// Number of lines that a note names.
 const NAMED: usize = 5;
 
-/// A file of text, some thousand rows at a time.
+/// A text file, read in chunks of rows.
 struct Text {
     path: PathBuf,
     file: File,
     reader: TextReader,
     chunk: Vec<u8>,
     is_over: bool,
-    /// The first lines that are not UTF-8, and how many there are.
+    /// The first lines that are not UTF-8, and their total number.
     other: (Vec<u32>, usize),
 }
 
@@ -52,7 +53,8 @@ impl Text {
         })
     }
 
-    /// The next rows, which may be none for a file with a header alone; nothing at the end of the file.
+    /// The next rows, which may be none if the file has only a header; `None` at the end of the
+    /// file.
     fn next(&mut self) -> Result<Option<Table>> {
         if self.is_over {
             return Ok(None);
@@ -75,9 +77,9 @@ impl Text {
         Ok(Some(table))
     }
 
-    /// Refuses rows that are not as the header says, and remembers those that are not UTF-8.
+    /// Refuses rows that do not match the header, and remembers those that are not UTF-8.
     fn check(&mut self, table: &Table) -> Result<()> {
-        // A header may be all there is.
+        // Without rows, the problem is on line 1.
         let line = |problem: &Problem| table.lines.get(problem.first[0] - 1).copied().unwrap_or(1);
         let path = self.path.display();
         if let Some(problem) = table
@@ -111,7 +113,7 @@ impl Text {
                     problem.first[0]
                 ),
                 Fault::NotUtf8 => {
-                    // Of a file of JSON the numbers are lines already.
+                    // For JSON the numbers are line numbers already.
                     let is_json = table.separator.is_none();
                     let place = |number: &usize| {
                         if is_json {
@@ -135,7 +137,7 @@ impl Text {
         Ok(())
     }
 
-    /// Says which separator was found, where the ending of the file's name does not tell.
+    /// Prints which separator was found, if the file's ending does not say.
     fn tell_separator(&self, separator: Option<char>) {
         let is_csv = self
             .path
@@ -152,7 +154,7 @@ impl Text {
         ));
     }
 
-    /// Says which of the rows that were read are not UTF-8.
+    /// Prints which of the rows read are not UTF-8.
     fn tell_encoding(&self) {
         let (lines, count) = &self.other;
         if *count > 0 {
@@ -175,7 +177,7 @@ impl Text {
     }
 }
 
-/// A file may be read several times in a run.
+/// Prints a note once, though a file may be read several times in a run.
 fn say_once(words: String) {
     static SAID: Mutex<Option<HashSet<String>>> = Mutex::new(None);
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +186,8 @@ fn say_once(words: String) {
     }
 }
 
-/// The columns, in the order in which they first occur; those of JSON each of the narrowest type that holds all its values.
+/// Columns in the order of their first occurrence; for JSON each with the narrowest type that holds
+/// all its values.
 pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
     let mut text = Text::open(path, ending)?;
     let mut fields: Vec<(String, Narrowest)> = Vec::new();
@@ -200,7 +203,7 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
                     .fold(fields[i].1, Narrowest::and);
             }
         }
-        // A header tells the columns of the other kinds.
+        // In the other formats the header names all columns.
         if table.separator.is_some() {
             break;
         }
@@ -237,7 +240,7 @@ pub fn pieces(path: &Path, ending: &str, schema: &Schema) -> Result<Pieces> {
     Ok(Box::new(std::iter::from_fn(move || next().transpose())))
 }
 
-/// The rows of a file, all or the first ones: when no more are wanted, it says which of them were not UTF-8.
+/// The rows of a file, all or the first ones. When dropped, it prints which of them were not UTF-8.
 struct Rows(Text);
 
 impl Drop for Rows {
@@ -250,7 +253,7 @@ fn numbers(table: Table) -> Numbers {
     Numbers::Lines(table.lines.into_iter().map(u64::from).collect())
 }
 
-/// The columns of `table` that `schema` names, in its types; null where a row has none.
+/// The columns of `schema` from `table`, in its types; null where a row has no value.
 fn batch(table: &Table, schema: &Arc<Schema>) -> Result<RecordBatch> {
     let array = |field: &Arc<Field>| match table
         .columns
@@ -298,7 +301,7 @@ fn array(column: &Column, kind: &DataType, rows: usize) -> ArrayRef {
     }
 }
 
-/// The narrowest type that holds the values of a column of JSON.
+/// The narrowest type that holds the values of a JSON column.
 #[derive(Clone, Copy, PartialEq)]
 enum Narrowest {
     Nothing,
@@ -314,7 +317,7 @@ impl Narrowest {
             None => Narrowest::Nothing,
             Some(Value::Bool(_)) => Narrowest::Truth,
             Some(value) if value.is_i64() => Narrowest::Whole,
-            // A larger whole number is kept as it is written: as a float it would lose digits.
+            // A whole number beyond 64 bits is kept as text: as a float it would lose digits.
             Some(Value::Number(_)) if !column.text(row).contains(['.', 'e', 'E']) => {
                 Narrowest::Text
             }

@@ -1,4 +1,5 @@
-//! What a data set is like, before anything is learned from it: stars, texts that occur more than once or contradict each other, lengths, emoji, scripts and languages.
+//! Describes a data set before training: stars, repeated and contradictory texts, lengths, emoji,
+//! scripts and languages.
 
 mod repeats;
 mod text;
@@ -15,50 +16,51 @@ use crate::data::{Reviews, TextKey, split, text_key};
 pub use self::repeats::{Leakage, OFTEN, Repeats};
 use self::text::Traits;
 
-/// How many emoji, languages and groups are named; the rest is summed up or left out.
+/// Number of emoji, languages and groups that are listed.
 const NAMED: usize = 20;
 
-/// What a set of reviews is like. Shares are between 0 and 1.
+/// Description of a set of reviews. Shares are between 0 and 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Survey {
     /// Number of reviews.
     pub reviews: usize,
     /// Reviews without text.
     pub blank: usize,
-    /// How many have 1 to 5 stars.
+    /// Number of reviews with each number of stars, 1 to 5.
     pub stars: [usize; LABELS],
     /// Mean of the stars.
     pub mean_stars: f64,
-    /// Texts that occur more than once, and what follows from them.
+    /// Repeated texts and their effects.
     pub repeats: Repeats,
-    /// What of validation and test stands in the training split too, by the notebook's split; none where the reviews cannot be divided.
+    /// How much of validation and test also occurs in the training split, with the notebook's
+    /// split; `None` if the reviews cannot be divided.
     pub leakage: Option<Leakage>,
     /// Length in characters.
     pub characters: Spread,
-    /// Length in words: what stands between white space.
+    /// Length in words, separated by white space.
     pub words: Spread,
     /// Share of the reviews with an emoji.
     pub with_emoji: f64,
-    /// The emoji that stand in the most reviews, and in how many.
+    /// The emoji that occur in the most reviews, with the number of reviews.
     pub emoji: Vec<(String, usize)>,
-    /// The scripts that most of a review's letters are in, and in how many reviews.
+    /// The main script of the reviews, with the number of reviews.
     pub scripts: Vec<(String, usize)>,
-    /// Languages of the reviews that are long enough to tell, the most frequent first.
+    /// Languages of the reviews that are long enough to identify, the most frequent first.
     pub languages: Vec<(String, usize)>,
-    /// Reviews that are too short, or too unlike any one language, to tell.
+    /// Reviews too short, or too ambiguous, to identify their language.
     pub unknown_language: usize,
     /// Stars by the values of a column, the most frequent first.
     pub groups: Vec<StarsOf>,
 }
 
-/// Where the middle of some numbers lies, and how far they reach.
+/// Quantiles of a set of numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half are at most so.
+    /// Half are at most this.
     pub median: usize,
-    /// 90% are at most so.
+    /// 90% are at most this.
     pub p90: usize,
-    /// 99% are at most so.
+    /// 99% are at most this.
     pub p99: usize,
     /// The largest.
     pub max: usize,
@@ -73,15 +75,16 @@ pub struct StarsOf {
     pub reviews: usize,
     /// Mean of the stars.
     pub mean_stars: f64,
-    /// How many have 1 to 5 stars.
+    /// Number of reviews with each number of stars, 1 to 5.
     pub stars: [usize; LABELS],
 }
 
 impl Survey {
-    /// Surveys `reviews`, divided with `seed` where leakage is asked for; `groups` holds the group of each review, if there are groups.
+    /// Surveys `reviews`, divided with `seed` to measure leakage; `groups` holds the group of each
+    /// review, if there are groups.
     ///
     /// # Errors
-    /// When someone interrupts.
+    /// When the user interrupts.
     pub fn of(reviews: &Reviews, seed: u64, groups: Option<&[String]>) -> Result<Survey> {
         let stars = reviews.stars();
         let keys: Vec<TextKey> = (0..reviews.len())
@@ -150,7 +153,7 @@ fn mean(counts: &[usize; LABELS]) -> f64 {
         / n.max(1) as f64
 }
 
-/// The most frequent ones, by name where they are equal.
+/// The most frequent entries; ties are in order of their names.
 fn most(counts: BTreeMap<String, usize>) -> Vec<(String, usize)> {
     let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

@@ -10,16 +10,16 @@ use crate::data::{Split, TextKey};
 /// Minimum number of reviews for a text to count as frequent.
 pub const OFTEN: usize = 10;
 
-/// How often texts are repeated, and how often the same text got other stars.
+/// Repetition of texts, and disagreement of stars between reviews with the same text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repeats {
-    /// Different texts.
+    /// Number of distinct texts.
     pub texts: usize,
-    /// Reviews whose text stood in an earlier one.
+    /// Reviews whose text occurs in an earlier review.
     pub copies: usize,
-    /// Reviews whose text and stars stood in an earlier one.
+    /// Reviews whose text and stars both equal those of an earlier review.
     pub copies_with_stars: usize,
-    /// Texts that stand in [`OFTEN`] reviews and more.
+    /// Texts that occur in [`OFTEN`] or more reviews.
     pub frequent_texts: usize,
     /// Reviews with such a text.
     pub frequent_reviews: usize,
@@ -27,12 +27,13 @@ pub struct Repeats {
     pub conflicting_texts: usize,
     /// Reviews with such a text.
     pub conflicting_reviews: usize,
-    /// The best accuracy that a rater can reach on these reviews that sees their texts alone: it gives each text the stars that it got most often.
+    /// The best accuracy that a model can reach on these reviews if it sees only their texts: it
+    /// gives each text its most frequent number of stars.
     pub ceiling: f64,
 }
 
 impl Repeats {
-    /// Of texts by their keys, and their stars.
+    /// Counts repeats among texts, given by their keys, and their stars.
     pub fn of(keys: &[TextKey], stars: &[u8]) -> Repeats {
         let counts = counts(keys.iter().copied().zip(stars.iter().copied()));
         let given = |of: &&[usize; LABELS]| of.iter().filter(|n| **n > 0).count();
@@ -61,21 +62,21 @@ impl Repeats {
     }
 }
 
-/// What of validation and test a model has seen in training.
+/// Overlap of validation and test with the training split.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Leakage {
-    /// Share of the validation reviews whose text stands in the training split.
+    /// Share of the validation reviews whose text occurs in the training split.
     pub val: f64,
-    /// Share of the test reviews whose text stands there.
+    /// Share of the test reviews whose text occurs in the training split.
     pub test: f64,
-    /// The ceiling of accuracy on the test reviews alone.
+    /// The ceiling of accuracy on the test reviews.
     pub test_ceiling: f64,
-    /// The same on those whose text does not stand in the training split.
+    /// The same for test reviews whose text does not occur in the training split.
     pub unseen_ceiling: f64,
 }
 
 impl Leakage {
-    /// Between the parts of `split`.
+    /// Measures the overlap between the parts of `split`.
     pub fn of(keys: &[TextKey], stars: &[u8], split: &Split) -> Leakage {
         let learned: HashSet<TextKey> = split.train.iter().map(|row| keys[*row]).collect();
         let share = |rows: &[usize]| {
@@ -103,7 +104,7 @@ impl Leakage {
     }
 }
 
-/// How often each text got 1 to 5 stars.
+/// Number of reviews of each text with 1 to 5 stars.
 fn counts(reviews: impl Iterator<Item = (TextKey, u8)>) -> HashMap<TextKey, [usize; LABELS]> {
     let mut counts = HashMap::<TextKey, [usize; LABELS]>::new();
     for (key, stars) in reviews {

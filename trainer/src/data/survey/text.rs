@@ -1,4 +1,4 @@
-//! What single texts are like: length, emoji, script, language.
+//! Properties of single texts: length, emoji, script, language.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -6,16 +6,16 @@ use std::sync::LazyLock;
 use regex::Regex;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Fewer letters than this do not tell a language from its neighbours.
+/// Texts with fewer letters are too short to identify their language.
 const ENOUGH_LETTERS: usize = 24;
 
-/// The traits of many texts.
+/// The properties of many texts, added up.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Traits {
     pub characters: Vec<u32>,
     pub words: Vec<u32>,
     pub with_emoji: usize,
-    /// In how many texts each stands.
+    /// Number of texts that contain each emoji.
     pub emoji: BTreeMap<String, usize>,
     pub scripts: BTreeMap<String, usize>,
     pub languages: BTreeMap<String, usize>,
@@ -23,7 +23,7 @@ pub(super) struct Traits {
 }
 
 impl Traits {
-    /// With one text more.
+    /// Adds a text.
     pub fn with(mut self, text: &str) -> Traits {
         self.characters.push(text.chars().count() as u32);
         self.words.push(text.split_whitespace().count() as u32);
@@ -42,7 +42,7 @@ impl Traits {
         self
     }
 
-    /// Those of two sets of texts.
+    /// Adds the properties of other texts.
     pub fn merged(mut self, other: Traits) -> Traits {
         self.characters.extend(other.characters);
         self.words.extend(other.words);
@@ -56,14 +56,15 @@ impl Traits {
             .scripts
             .into_iter()
             .for_each(|(script, n)| *self.scripts.entry(script).or_default() += n);
-        other.languages.into_iter().for_each(|(language, n)| {
-            *self.languages.entry(language.to_string()).or_default() += n
-        });
+        other
+            .languages
+            .into_iter()
+            .for_each(|(language, n)| *self.languages.entry(language.clone()).or_default() += n);
         self
     }
 }
 
-/// The English name of a text's language, if it is long enough and like no other.
+/// The English name of a text's language, if the text is long enough and the language unambiguous.
 fn language(text: &str) -> Option<&'static str> {
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     let found =
@@ -71,7 +72,8 @@ fn language(text: &str) -> Option<&'static str> {
     Some(found.lang().eng_name())
 }
 
-/// The emoji of a text: clusters of characters that are shown as one, with a pictograph or a flag in them. Signs of Latin-1 that Unicode counts in (©, ®) are text.
+/// The emoji of a text: grapheme clusters that contain a pictograph or a flag. Latin-1 characters
+/// that Unicode counts as pictographs (©, ®) are text.
 fn emoji(text: &str) -> impl Iterator<Item = &str> {
     static PICTOGRAPH: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r"[\p{Extended_Pictographic}\p{Regional_Indicator}&&[^\u{0}-\u{FF}\u{2122}]]")

@@ -1,4 +1,4 @@
-//! How good the ratings are, where a column has true stars.
+//! The accuracy of the ratings, if a column has true stars.
 
 use leptos::prelude::*;
 use starsight_table::protocol::Metrics;
@@ -6,7 +6,7 @@ use starsight_table::protocol::Metrics;
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// The metrics, and the confusion matrix; updated as ratings come.
+/// The metrics and the confusion matrix, updated as ratings arrive.
 #[component]
 pub fn Accuracy(sheet: Sheet) -> impl IntoView {
     let metrics = Memo::new(move |_| {
@@ -15,7 +15,8 @@ pub fn Accuracy(sheet: Sheet) -> impl IntoView {
             .with(|summary| summary.metrics.clone())
             .filter(|metrics| metrics.samples > 0)
     });
-    // With the column, not with the first figures: what stands below would move under the reader's eyes.
+    // Shown as soon as a column is chosen, not with the first figures, so that content below does
+    // not move while it is read.
     let any = Memo::new(move |_| sheet.choice.get().label.is_some());
     let samples =
         move || metrics.with(|metrics| metrics.as_ref().map_or(0, |metrics| metrics.samples));
@@ -43,7 +44,7 @@ pub fn Accuracy(sheet: Sheet) -> impl IntoView {
     }
 }
 
-/// Counts of true stars, row by row, that were rated so.
+/// The confusion matrix: true stars in rows, rated stars in columns.
 #[component]
 fn Confusion(metrics: Memo<Option<Metrics>>) -> impl IntoView {
     let row = move |truth: usize| {

@@ -1,4 +1,4 @@
-//! Which columns of a file are used, and what is wrong with its rows.
+//! The choice of a file's columns, and the problems of its rows.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -8,7 +8,7 @@ use crate::views::many::run::Run;
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// The choice of columns, and the rows that are not as they should be.
+/// The choice of columns, and notes on problems in the file.
 #[component]
 pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
     let file = Memo::new(move |_| sheet.opened().filter(|opened| opened.name.is_some()));

@@ -1,4 +1,4 @@
-//! The worker that keeps the table, as this page asks it.
+//! The interface to the worker that holds the table.
 
 use js_sys::{Array, Float32Array, Uint8Array, Uint32Array};
 use serde::de::DeserializeOwned;
@@ -41,27 +41,28 @@ extern "C" {
     fn close(this: &JsDesk);
 }
 
-/// The table's worker. It starts with the first file.
+/// The table's worker. It is started when the first file is opened.
 #[derive(Clone)]
 pub struct Desk(JsDesk);
 
-/// Reviews to rate.
+/// A portion of reviews to rate.
 pub struct Portion {
-    /// Their rows.
+    /// Their row numbers.
     pub rows: Vec<u32>,
     /// Their texts, an array of strings.
     pub texts: Array,
-    /// What names their table.
+    /// The identifier of their table.
     pub table: f64,
 }
 
 impl Desk {
-    /// No table yet.
+    /// A worker without a table.
     pub fn new() -> Desk {
         Desk(JsDesk::new())
     }
 
-    /// Reads a file, in place of the one before. `hear` gets the share that is read.
+    /// Reads a file, replacing the previous one. `hear` is called with the share that has been
+    /// read.
     pub async fn open(
         &self,
         file: &Blob,
@@ -72,12 +73,12 @@ impl Desk {
         read(self.0.open(file, &json(opening)?, &hear).await?)
     }
 
-    /// Answers a request.
+    /// Sends a request to the worker and returns its answer.
     pub async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Trouble> {
         read(self.0.ask(&json(&request)?).await?)
     }
 
-    /// The next reviews to rate; none when all are handed out.
+    /// The next reviews to rate; `None` when all have been handed out.
     pub async fn next(&self) -> Result<Option<Portion>, Trouble> {
         let answer = self.0.next().await?;
         if answer.is_undefined() {
@@ -92,7 +93,7 @@ impl Desk {
         }))
     }
 
-    /// Keeps ratings of rows of a table, unless another is open by now.
+    /// Stores ratings of rows of a table, unless another table has been opened.
     pub fn rate(&self, table: f64, rated: &[(u32, Rating)]) {
         let rows: Vec<u32> = rated.iter().map(|(row, _)| *row).collect();
         let stars: Vec<u8> = rated.iter().map(|(_, rating)| rating.stars).collect();
@@ -119,7 +120,7 @@ impl Desk {
         Ok(self.0.write(name).await?.unchecked_into())
     }
 
-    /// Lets go of the table, and of the file that is being read.
+    /// Closes the table, and stops reading a file.
     pub fn close(&self) {
         self.0.close();
     }
@@ -133,7 +134,7 @@ fn read<T: DeserializeOwned>(answer: JsValue) -> Result<T, Trouble> {
     serde_json::from_str(&answer.as_string().unwrap_or_default()).map_err(unread)
 }
 
-/// Both sides are built together: should never be seen.
+/// Both sides are built together, so this error should never occur.
 fn unread(error: serde_json::Error) -> Trouble {
     Trouble {
         name: "TableError".into(),

@@ -1,4 +1,4 @@
-//! All of a row: its whole review, its rating, and what else its file says.
+//! The details of a row: its whole review, its rating, and the other cells of the file.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -9,11 +9,12 @@ use crate::views::many::sheet::Sheet;
 use crate::views::many::shown::Shown;
 use crate::words::many as words;
 
-/// The row that is looked at.
+/// The details of the selected row.
 #[component]
 pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     let detail = RwSignal::new(None::<Detail>);
-    // Which row of the file, and of which column: the same place may hold another when the order or the column changes.
+    // The row's number and text, because the same place may show another row when the order or the
+    // column changes.
     let row = Memo::new(move |_| {
         let place = shown.active.get()?;
         shown.window.with(|window| {
@@ -34,7 +35,7 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
             }
         }),
         None if shown.active.get().is_none() => detail.set(None),
-        // It is out of sight, and still looked at.
+        // The selected row is scrolled out of view; keep its details.
         None => {}
     });
     let bars = Signal::derive(move || {
@@ -52,7 +53,7 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     let any = Memo::new(move |_| detail.with(Option::is_some));
     let cells = move || {
         let detail = detail.get()?;
-        // A file of one column says nothing else.
+        // A file with one column has no other cells.
         let cells = detail
             .cells
             .into_iter()

@@ -1,4 +1,4 @@
-//! The table with its ratings, as a file.
+//! Downloads of the table with its ratings.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -10,7 +10,7 @@ use crate::components::announcer::Announcer;
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// The buttons. The worker writes the file.
+/// The download buttons. The worker writes the file.
 #[component]
 pub fn Download(sheet: Sheet) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
@@ -66,7 +66,7 @@ fn file_name(sheet: Sheet, form: Form) -> String {
     )
 }
 
-/// Has the browser save a file.
+/// Makes the browser save a file.
 fn offer(file: &Blob, name: &str) -> Result<(), JsValue> {
     let address = Url::create_object_url_with_blob(file)?;
     let link: HtmlAnchorElement = document().create_element("a")?.unchecked_into();

@@ -1,4 +1,4 @@
-//! How far the run is, and what it can be told.
+//! The run's progress and its buttons.
 
 use leptos::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::views::many::run::{Phase, Run};
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// Where the run stands, in a sentence. Reactive.
+/// The run's state in one sentence. Reactive.
 pub fn status(sheet: Sheet, run: Run) -> String {
     let (rated, total, pace) = (
         sheet.summary.with(|summary| summary.rated),
@@ -66,9 +66,9 @@ pub fn Going(sheet: Sheet, run: Run) -> impl IntoView {
         Phase::Paused | Phase::Failed(_) => words::RESUME,
         Phase::Done => words::RATE_AGAIN,
     };
-    // Pasted lines have a button of their own, beside their box, until they are rated.
+    // Pasted lines have their own button beside their box until they are rated.
     let has_start = move || sheet.has_file() || run.phase.with(|phase| *phase != Phase::Idle);
-    // The button that was pressed goes away: it hands the focus on.
+    // The pressed button disappears, so the focus moves to another one.
     let cancel = move |_| {
         run.cancel();
         focus(if untrack(has_start) { RUN } else { "rate-many" });

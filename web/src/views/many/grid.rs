@@ -1,4 +1,5 @@
-//! The rows of the table with their ratings. However many there are, only those in sight are drawn.
+//! The rows of the table with their ratings. Only the visible rows are drawn, however many there
+//! are.
 
 use leptos::prelude::*;
 use starsight_table::protocol::Row;
@@ -11,10 +12,10 @@ use crate::views::many::shown::{Shown, USUAL_REM};
 use crate::views::many::toolbar::Toolbar;
 use crate::words::many as words;
 
-/// A screen narrower than this shows cards.
+/// Screens narrower than this show cards instead of a table.
 const NARROW: &str = "(max-width: 44rem)";
 
-/// The table, what arranges it, the row that is looked at, and the download.
+/// The table, its toolbar, the details of the selected row, and the download.
 #[component]
 pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
     let narrow = window().match_media(NARROW).ok().flatten();
@@ -46,7 +47,8 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
                 .collect::<Vec<_>>()
         })
     };
-    // The text too: the same row of another table, or of another column, is another row.
+    // The key includes the text, because the same row number in another table or column is another
+    // row.
     let key = |(place, row): &(usize, Row)| {
         (
             *place,
@@ -108,7 +110,7 @@ pub fn Grid(sheet: Sheet, run: Run, shown: Shown) -> impl IntoView {
     }
 }
 
-/// Pixels of a `rem` as it is now.
+/// The current size of a `rem` in pixels.
 fn rem() -> f64 {
     let style = document()
         .document_element()
@@ -125,13 +127,13 @@ fn rem() -> f64 {
         .unwrap_or(USUAL_REM)
 }
 
-/// Stars for a row: one element, where hundreds go by.
+/// Stars for a row. They are a single element, because hundreds of rows scroll by.
 #[component]
 fn Pips(stars: u8) -> impl IntoView {
     view! { <span class="pips" role="img" aria-label=words::of_five(stars) style=("--stars", stars.to_string())></span> }
 }
 
-/// A row and its rating, or the room for it.
+/// A row and its rating, or an empty space for it.
 #[component]
 fn GridRow(place: usize, row: Row, shown: Shown, has_labels: Memo<bool>) -> impl IntoView {
     let rating = row.rating;

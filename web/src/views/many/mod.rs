@@ -1,4 +1,4 @@
-//! Many reviews at once: pasted, or in a file.
+//! Rates many reviews at once: pasted, or in a file.
 
 mod accuracy;
 mod columns;
@@ -32,7 +32,7 @@ use crate::views::many::source::Sources;
 use crate::views::many::summary::Overview;
 use crate::words::many as words;
 
-/// What is rated, how far that is, and what comes of it.
+/// The view for many reviews: the source, the run's progress, and the results.
 #[component]
 pub fn RateMany() -> impl IntoView {
     let sheet = Sheet::new();

@@ -6,7 +6,7 @@ use crate::views::many::run::{Phase, Run};
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// A table of the first rows, as long as nothing is rated.
+/// A table of the first rows, shown until something is rated.
 #[component]
 pub fn Preview(sheet: Sheet, run: Run) -> impl IntoView {
     let file = move || sheet.opened().filter(|opened| opened.name.is_some());

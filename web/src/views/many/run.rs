@@ -1,4 +1,4 @@
-//! The table being rated.
+//! A run: rating all reviews of the table.
 
 use std::cell::Cell;
 
@@ -13,39 +13,41 @@ use crate::model::{Model, ModelState};
 use crate::starsight::{Info, Rating, Speed, Trouble};
 use crate::views::many::sheet::Sheet;
 
-/// Portions that are rated at a time: enough work ahead for the pool of rating workers to find out if others are worth starting, and for none of them to wait.
+/// Portions that are rated at the same time. They are enough for the worker pool to decide whether
+/// to start more workers, and for no worker to wait.
 const LANES: usize = 4;
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// Not begun.
+    /// Not started.
     Idle,
-    /// Under way.
+    /// In progress.
     Running,
     /// The visitor paused it.
     Paused,
     /// Every review is rated.
     Done,
-    /// It broke off; it can go on.
+    /// It stopped with an error and can be resumed.
     Failed(Trouble),
 }
 
-/// How fast it goes.
+/// The work done by a run, and its speed.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Pace {
     /// Seconds of work.
     pub seconds: f64,
-    /// Reviews rated in them.
+    /// Reviews rated in this time.
     pub samples: f64,
-    /// Tokens of these.
+    /// Tokens of these reviews.
     pub tokens: f64,
-    /// How many of the ratings are guesses: their texts told the model almost nothing.
+    /// Number of ratings that are guesses, because their texts gave the model almost no
+    /// information.
     pub guesses: usize,
 }
 
 impl Pace {
-    /// Reviews a second.
+    /// Reviews per second.
     pub fn samples_per_second(self) -> f64 {
         if self.seconds > 0.0 {
             self.samples / self.seconds
@@ -54,7 +56,7 @@ impl Pace {
         }
     }
 
-    /// Tokens a second.
+    /// Tokens per second.
     pub fn tokens_per_second(self) -> f64 {
         if self.seconds > 0.0 {
             self.tokens / self.seconds
@@ -64,7 +66,8 @@ impl Pace {
     }
 }
 
-/// What a model's ratings follow from: its weights, its calibration temperature, and how its stars follow from the probabilities.
+/// The properties that determine a model's ratings: its weights, its calibration temperature and
+/// its decoding rule.
 type Maker = (Option<String>, f64, String);
 
 fn maker(info: &Info) -> Maker {
@@ -75,22 +78,22 @@ fn maker(info: &Info) -> Maker {
     )
 }
 
-/// The run over the sheet.
+/// The run over the table.
 #[derive(Clone, Copy)]
 pub struct Run {
-    /// Where it stands.
+    /// The run's state.
     pub phase: RwSignal<Phase>,
-    /// How fast it goes.
+    /// The run's speed.
     pub pace: RwSignal<Pace>,
     sheet: Sheet,
     model: Model,
-    /// What the ratings so far were computed with.
+    /// The model that computed the ratings so far.
     rated_by: StoredValue<Option<Maker>>,
     stop: StoredValue<Option<AbortController>, LocalStorage>,
 }
 
 impl Run {
-    /// Not begun.
+    /// A run that has not started.
     pub fn new(sheet: Sheet, model: Model) -> Run {
         let run = Run {
             phase: RwSignal::new(Phase::Idle),
@@ -104,18 +107,18 @@ impl Run {
         run
     }
 
-    /// Whether it is under way. Reactive.
+    /// Whether the run is in progress. Reactive.
     pub fn is_running(self) -> bool {
         self.phase.with(|phase| *phase == Phase::Running)
     }
 
-    /// Whether it began and did not end. Reactive.
+    /// Whether the run has started and not finished. Reactive.
     pub fn is_open(self) -> bool {
         self.phase
             .with(|phase| matches!(phase, Phase::Running | Phase::Paused | Phase::Failed(_)))
     }
 
-    /// Begins, or goes on where it stopped. `finished` is called when it stops for whatever reason.
+    /// Starts or resumes the run. `finished` is called when it stops for any reason.
     pub fn start(self, finished: impl Fn() + 'static) {
         let Ok(controller) = AbortController::new() else {
             return;
@@ -124,7 +127,7 @@ impl Run {
             ModelState::Ready(info) => Some(maker(info)),
             _ => None,
         });
-        // Ratings of two models do not mix; those of one that was loaded again do.
+        // Ratings of different models must not be mixed. Reloading the same model is fine.
         let anew = self.rated_by.get_value() != maker
             || self
                 .phase
@@ -169,7 +172,8 @@ impl Run {
         });
     }
 
-    /// Rates what is left, a portion in each lane. `seconds` tells the time of work.
+    /// Rates the remaining reviews, one portion at a time in each lane. `seconds` returns the
+    /// working time.
     async fn rate_all(
         self,
         controller: &AbortController,
@@ -178,13 +182,13 @@ impl Run {
         let lane = async || {
             let outcome = self.rate_portions(controller, seconds.clone()).await;
             if outcome.is_err() {
-                // The other lanes' work is of no use then.
+                // The other lanes' work is useless then.
                 controller.abort();
             }
             outcome
         };
         let outcomes = join_all((0..LANES).map(|_| lane())).await;
-        // What made the others stop is what counts.
+        // Report the error that made the other lanes stop.
         let (stopped, failed): (Vec<_>, Vec<_>) = outcomes
             .into_iter()
             .filter_map(Result::err)
@@ -235,14 +239,14 @@ impl Run {
         Ok(())
     }
 
-    /// Stops; [`Run::start`] goes on.
+    /// Pauses the run; [`Run::start`] resumes it.
     pub fn pause(self) {
         if let Some(controller) = self.stop.get_value() {
             controller.abort();
         }
     }
 
-    /// Ends, and forgets what was rated.
+    /// Ends the run and discards its ratings.
     pub fn cancel(self) {
         self.pause();
         self.stop.set_value(None);

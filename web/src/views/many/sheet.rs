@@ -1,4 +1,4 @@
-//! The table that is rated: its file, its columns, and what is known of its ratings.
+//! The table to rate: its file, its columns and a summary of its ratings.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,18 +16,18 @@ use crate::model::superseded;
 use crate::starsight::Trouble;
 use crate::views::many::desk::Desk;
 
-/// Whether something is being done, and whether it has to be done again.
+/// Whether an action is in progress, and whether it must be repeated.
 pub(super) type Again = Rc<(Cell<bool>, Cell<bool>)>;
 
-/// The shortest time between two looks at the ratings, of which hundreds come in a second.
+/// The shortest time between two updates of the summary; hundreds of ratings arrive per second.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What is to be rated.
+/// The source of the reviews.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// Nothing as yet.
+    /// No source yet.
     Nothing,
-    /// A file that is being read, and the share that is.
+    /// A file that is being read, and the share that has been read.
     Reading(String, f64),
     /// A file that could not be read.
     Refused(String, Trouble),
@@ -35,44 +35,44 @@ pub enum Source {
     Open(Arc<Opened>),
 }
 
-/// A table that was read.
+/// A table that has been read.
 #[derive(Debug, PartialEq)]
 pub struct Opened {
-    /// Its name; none for pasted lines.
+    /// The file's name; `None` for pasted lines.
     pub name: Option<String>,
     /// Its size in bytes.
     pub bytes: f64,
-    /// What is known of it.
+    /// The worker's description of it.
     pub described: Described,
 }
 
-/// The table, for the parts of the view.
+/// The table's state, shared by the parts of the view.
 #[derive(Clone, Copy)]
 pub struct Sheet {
-    /// What is to be rated.
+    /// The source of the reviews.
     pub source: RwSignal<Source>,
-    /// The columns that are used.
+    /// The chosen columns.
     pub choice: RwSignal<ColumnChoice>,
-    /// What they give.
+    /// What the chosen columns contain.
     pub chosen: RwSignal<Chosen>,
-    /// What the ratings amount to.
+    /// The summary of the ratings.
     pub summary: RwSignal<Summary>,
-    /// Grows when rows may look otherwise than before.
+    /// Incremented when the content of rows may have changed.
     pub changes: RwSignal<u32>,
-    /// How many tables were opened so far.
+    /// The number of tables opened so far.
     pub tables: RwSignal<u32>,
-    /// Whether a file is being read; what is shown may still be the table before.
+    /// Whether a file is being read; the previous table may still be shown.
     pub is_reading: RwSignal<bool>,
-    /// How often a file was opened or closed: what an earlier one answers is of no use any more.
+    /// How often a file was opened or closed. Answers for an earlier turn are discarded.
     turns: StoredValue<u32>,
     desk: StoredValue<Desk, LocalStorage>,
     blob: StoredValue<Option<Blob>, LocalStorage>,
-    /// Whether the ratings were looked at lately, and whether others came since.
+    /// Whether the summary was updated recently, and whether ratings have arrived since.
     looks: StoredValue<Again, LocalStorage>,
 }
 
 impl Sheet {
-    /// Nothing to rate.
+    /// A sheet without a table.
     pub fn new() -> Sheet {
         Sheet {
             source: RwSignal::new(Source::Nothing),
@@ -89,7 +89,7 @@ impl Sheet {
         }
     }
 
-    /// Its worker.
+    /// The table's worker.
     pub fn desk(self) -> Desk {
         self.desk.get_value()
     }
@@ -102,12 +102,12 @@ impl Sheet {
         })
     }
 
-    /// Whether there is a table to rate, and no other on its way. Reactive.
+    /// Whether there is a table to rate and no other is being read. Reactive.
     pub fn is_open(self) -> bool {
         !self.is_reading.get() && self.source.with(|source| matches!(source, Source::Open(_)))
     }
 
-    /// Whether what is open is a file of the visitor's. Reactive.
+    /// Whether the source is a file of the visitor's. Reactive.
     pub fn has_file(self) -> bool {
         self.source.with(|source| match source {
             Source::Nothing => false,
@@ -125,7 +125,7 @@ impl Sheet {
         spawn_local(async move { drop(self.read(&blob, Some(name), None).await) });
     }
 
-    /// Reads the file again, with a first line that names the columns or that does not.
+    /// Reads the file again, with or without a header line.
     pub fn open_again(self, header: bool) {
         let (Some(opened), Some(blob)) = (untrack(|| self.opened()), self.blob.get_value()) else {
             return;
@@ -133,13 +133,13 @@ impl Sheet {
         spawn_local(async move { drop(self.read(&blob, opened.name.clone(), Some(header)).await) });
     }
 
-    /// Takes pasted lines.
+    /// Opens pasted lines as a table.
     pub async fn open_lines(self, text: &str) -> Result<(), Trouble> {
         let blob = Blob::new_with_str_sequence(&Array::of1(&text.into()))?;
         self.read(&blob, None, None).await
     }
 
-    /// Forgets the file.
+    /// Closes the file.
     pub fn close(self) {
         self.turn();
         self.is_reading.set(false);
@@ -148,7 +148,7 @@ impl Sheet {
         self.source.set(Source::Nothing);
     }
 
-    /// Another table, or none: what was known of the one before is not true of it.
+    /// Begins a new turn, for another table or none, and clears what was known of the previous one.
     fn turn(self) -> u32 {
         let turn = self.turns.get_value() + 1;
         self.turns.set_value(turn);
@@ -173,7 +173,7 @@ impl Sheet {
             header,
         };
         let hear = move |share| {
-            // Pasted lines, or a file that is read again, stay what they were meanwhile.
+            // For pasted lines, or a file that is read again, the source does not change meanwhile.
             self.source.maybe_update(|source| match source {
                 Source::Reading(_, read) if self.turns.get_value() == turn => {
                     *read = share;
@@ -184,7 +184,7 @@ impl Sheet {
         };
         let read = self.desk().open(blob, &opening, hear).await;
         let read = match read {
-            // It is shown once all is known that is shown of it.
+            // The table is shown only when everything that is shown about it is known.
             Ok(described) if self.turns.get_value() == turn => {
                 self.tables.update(|tables| *tables += 1);
                 let chosen = self.choose(described.choice).await;
@@ -193,7 +193,7 @@ impl Sheet {
             read => read,
         };
         if self.turns.get_value() != turn {
-            // Another file was chosen meanwhile, or this one closed.
+            // Another file was chosen meanwhile, or this one was closed.
             return Err(superseded());
         }
         self.is_reading.set(false);
@@ -217,7 +217,7 @@ impl Sheet {
         }
     }
 
-    /// Uses other columns.
+    /// Switches to other columns.
     pub async fn choose(self, choice: ColumnChoice) -> Result<(), Trouble> {
         let turn = self.turns.get_value();
         self.choice.set(choice);
@@ -228,7 +228,7 @@ impl Sheet {
         self.look().await
     }
 
-    /// Learns what the ratings amount to.
+    /// Updates the summary of the ratings.
     pub async fn look(self) -> Result<(), Trouble> {
         let turn = self.turns.get_value();
         let summary = self.desk().ask(Request::Summary).await?;
@@ -239,7 +239,7 @@ impl Sheet {
         Ok(())
     }
 
-    /// The same soon, however often it is asked for.
+    /// Like [`Sheet::look`], soon and at a limited rate, however often it is called.
     pub fn look_soon(self) {
         let looks = self.looks.get_value();
         looks.1.set(true);
@@ -248,7 +248,7 @@ impl Sheet {
         }
         spawn_local(async move {
             while looks.1.take() {
-                // What went wrong is told by whoever rates.
+                // Errors are reported by the run.
                 drop(self.look().await);
                 crate::frame::pause(LOOK).await;
             }

@@ -1,4 +1,4 @@
-//! What the grid shows, and where it stands.
+//! The rows that the grid shows, and its scroll position.
 
 use std::rc::Rc;
 
@@ -11,27 +11,29 @@ use web_sys::KeyboardEvent;
 use crate::frame::next_frame;
 use crate::views::many::sheet::{Again, Sheet};
 
-/// Height of a row, in `rem`, which grow with the reader's own size of type: of a table, and of a card on a narrow screen.
+/// Height of a row in `rem`, which scales with the reader's font size: of a table row, and of a
+/// card on a narrow screen.
 const TABLE_ROW: f64 = 3.75;
 const CARD_ROW: f64 = 6.5;
 
-/// Pixels of a `rem` where the reader chose no other.
+/// Pixels of a `rem` with the default font size.
 pub const USUAL_REM: f64 = 16.0;
 
-/// Rows drawn above and below those in sight, for whoever scrolls quickly.
+/// Rows drawn above and below the visible ones, for fast scrolling.
 const BEYOND: usize = 5;
 
-/// Pixels beyond which a browser cannot scroll: an element's height ends at some 17 million.
+/// The largest height in pixels that can be scrolled; browsers limit an element's height to about
+/// 17 million.
 const TALLEST: f64 = 15_600_000.0;
 
-/// What the grid shows, and where it stands.
+/// The rows that the grid shows, and its scroll position.
 #[derive(Clone, Copy)]
 pub struct Shown {
-    /// Which rows, in what order.
+    /// Which rows are shown, and in what order.
     pub arrangement: RwSignal<Arrangement>,
-    /// The rows in sight.
+    /// The visible rows.
     pub window: RwSignal<Window>,
-    /// The place of the row that is looked at.
+    /// The place of the selected row.
     pub active: RwSignal<Option<usize>>,
     /// Whether rows are drawn as cards.
     pub is_narrow: RwSignal<bool>,
@@ -40,12 +42,12 @@ pub struct Shown {
     /// The element that scrolls.
     pub scroll: NodeRef<html::Div>,
     sheet: Sheet,
-    /// Whether rows are being fetched, and whether they have to be again.
+    /// Whether rows are being fetched, and whether they must be fetched again.
     fetching: StoredValue<Again, LocalStorage>,
 }
 
 impl Shown {
-    /// The sheet's rows, in the order of the file.
+    /// Shows the sheet's rows, in the order of the file.
     pub fn new(sheet: Sheet) -> Shown {
         let shown = Shown {
             arrangement: RwSignal::default(),
@@ -65,9 +67,10 @@ impl Shown {
             sheet.changes.track();
             shown.fetch();
         });
-        // Another table is shown from its beginning.
+        // Another table is shown from its first row.
         Effect::new(move |_| {
-            // Before the first one there is nothing to scroll, and asking where would have the page laid out.
+            // Without a table there is nothing to scroll, and reading the position would force a
+            // layout of the page.
             if sheet.tables.get() == 0 {
                 return;
             }
@@ -78,7 +81,7 @@ impl Shown {
         shown
     }
 
-    /// Shows other rows, or in another order.
+    /// Changes which rows are shown, or their order.
     pub fn change(self, change: impl FnOnce(&mut Arrangement)) {
         let mut arrangement = self.arrangement.get_untracked();
         change(&mut arrangement);
@@ -101,7 +104,7 @@ impl Shown {
         }
     }
 
-    /// Pixels of a row. Reactive.
+    /// Height of a row in pixels. Reactive.
     pub fn row_height(self) -> f64 {
         self.rem.get()
             * if self.is_narrow.get() {
@@ -111,12 +114,13 @@ impl Shown {
             }
     }
 
-    /// The most rows that can be scrolled to. Reactive.
+    /// The largest number of rows that can be scrolled to. Reactive.
     pub fn most(self) -> usize {
         (TALLEST / self.row_height()) as usize
     }
 
-    /// Has the rows in sight fetched with the next frame: where they are is known then, without the browser having to lay out the page before it does so anyway.
+    /// Fetches the visible rows in the next animation frame. The scroll position is known then
+    /// without an extra layout of the page.
     pub fn fetch(self) {
         let fetching = self.fetching.get_value();
         fetching.1.set(true);
@@ -125,7 +129,7 @@ impl Shown {
         }
     }
 
-    /// Those that are asked for last are shown last.
+    /// Repeats until the latest request has been shown.
     async fn fetch_all(self) {
         let fetching = self.fetching.get_value();
         while fetching.1.get() {
@@ -150,7 +154,7 @@ impl Shown {
         fetching.0.set(false);
     }
 
-    /// Looks at a row of the file, if it is among those that are shown; at all of them if it is not.
+    /// Selects a row of the file. If it is filtered out, the filters are removed first.
     pub fn jump(self, row: usize) {
         spawn_local(async move {
             let place = async || {
@@ -187,7 +191,7 @@ impl Shown {
         }
     }
 
-    /// Moves on to the row at `place`, and into sight.
+    /// Selects the row at `place` and scrolls it into view.
     pub fn look_at(self, place: usize) {
         let (Some(scroll), height) = (self.scroll.get_untracked(), untrack(|| self.row_height()))
         else {
@@ -195,7 +199,7 @@ impl Shown {
         };
         self.active.set(Some(place));
         let (top, bottom) = (place as f64 * height, (place + 1) as f64 * height);
-        // The head of the table covers the first row's worth of what is scrolled.
+        // The table's header covers the height of one row of the scrolled content.
         let (from, seen) = (
             f64::from(scroll.scroll_top()),
             f64::from(scroll.client_height()) - height,
@@ -208,7 +212,7 @@ impl Shown {
         self.fetch();
     }
 
-    /// Moves by the keys of a table.
+    /// Handles the navigation keys of a table.
     pub fn press(self, event: &KeyboardEvent) {
         let total = self
             .window

@@ -16,13 +16,13 @@ use crate::views::many::run::Run;
 use crate::views::many::sheet::{Sheet, Source};
 use crate::words::{self, many};
 
-/// Endings of files that are read.
+/// Extensions of supported files.
 const KINDS: &str = ".csv,.tsv,.tab,.jsonl,.ndjson,.parquet,.txt";
 
-/// Characters up to which pasted lines are counted as they change.
+/// Pasted text up to this length in bytes is counted while it changes.
 const COUNTED: usize = 200_000;
 
-/// A box to paste in, and a way to choose a file; once there is one, what it is.
+/// A box for pasted lines and a file chooser; after a file is chosen, what it is.
 #[component]
 pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
@@ -52,7 +52,7 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
             return;
         };
         take(input.files());
-        // The same file can be chosen again.
+        // Allow the same file to be chosen again.
         input.set_value("");
     };
     Effect::new(move |_| {
@@ -82,7 +82,7 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
     }
 }
 
-/// The box for lines, with the button that rates them.
+/// The box for pasted lines, with the button that rates them.
 #[component]
 fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
     let model = expect_context::<Model>();
@@ -121,7 +121,7 @@ fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
         spawn_local(async move {
             match sheet.open_lines(&text).await {
                 Ok(()) => run.start(move || announcer.say(untrack(|| going::status(sheet, run)))),
-                // Pressed twice: the second press rates.
+                // The button was pressed twice: the second press rates.
                 Err(trouble) if trouble.is_cancel() => {}
                 Err(trouble) => hint.set(trouble.message),
             }
@@ -156,7 +156,7 @@ fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
     }
 }
 
-/// The file: its name, what it is, and how much of it is read.
+/// The file: its name, its description, and the progress of reading it.
 #[component]
 fn OpenFile(sheet: Sheet, run: Run) -> impl IntoView {
     let name = move || {

@@ -1,4 +1,4 @@
-//! What the ratings of many reviews amount to.
+//! The summary of the ratings of many reviews.
 
 use leptos::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::components::stars::Stars;
 use crate::views::many::sheet::Sheet;
 use crate::words::many as words;
 
-/// The mean number of stars with its interval, and their distribution.
+/// The mean number of stars with its confidence interval, and the distribution of stars.
 #[component]
 pub fn Overview(sheet: Sheet) -> impl IntoView {
     let mean = Memo::new(move |_| sheet.summary.with(|summary| summary.mean));

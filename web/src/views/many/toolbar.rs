@@ -1,4 +1,4 @@
-//! Which rows of the table are shown, and in what order.
+//! Controls for which rows of the table are shown, and in what order.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::views::many::sheet::Sheet;
 use crate::views::many::shown::Shown;
 use crate::words::many as words;
 
-/// A pause in typing after which it is worth searching.
+/// The pause in typing after which the search starts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Search, filter by stars, order.
+/// The search box, the filter by stars and the order.
 #[component]
 pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
@@ -51,7 +51,7 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     };
     let count = move || shown.window.with(|window| window.total);
     let rows = Memo::new(move |_| sheet.opened().map_or(0, |opened| opened.described.rows));
-    // Whoever listens hears what a search found, not what ratings do to it.
+    // Screen readers announce the result of a search, but not changes from new ratings.
     Effect::new(move |before: Option<Arrangement>| {
         let now = arrangement.get();
         if before.as_ref().is_some_and(|before| *before != now) {
@@ -83,7 +83,7 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     }
 }
 
-/// Shows or leaves out the rows that got so many stars; 0 for those without a rating.
+/// A button that filters the rows with `stars` stars; 0 is for rows without a rating.
 #[component]
 fn StarFilter(stars: u8, shown: Shown) -> impl IntoView {
     let pressed = move || {

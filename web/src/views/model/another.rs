@@ -1,4 +1,4 @@
-//! Another model: by its name, by its folder, or from files of this device.
+//! Loading another model: by its name, by its folder, or from local files.
 
 use leptos::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::views::model::drop::DropZone;
 use crate::words::model as words;
 use crate::words::shell;
 
-/// A form for names and tokens, and a place for files.
+/// A form for a name and a token, and a drop zone for files.
 #[component]
 pub fn Another() -> impl IntoView {
     let address = expect_context::<Address>();
@@ -18,7 +18,7 @@ pub fn Another() -> impl IntoView {
     let name = RwSignal::new(String::new());
     let token = RwSignal::new(String::new());
     let hint = RwSignal::new("");
-    // The address may say so already, and files of this device stand in its place.
+    // The address may already name this model while local files are used instead.
     let go = move |wanted: Wanted| {
         if wanted == address.wanted.get_untracked() {
             model.start_wanted()
@@ -45,7 +45,7 @@ pub fn Another() -> impl IntoView {
             model: None,
             ..address.wanted.get_untracked()
         });
-        // The button goes away.
+        // The button disappears, so the focus moves.
         focus("another");
     };
     let is_another =
@@ -68,7 +68,8 @@ pub fn Another() -> impl IntoView {
                         on:input=move |event| name.set(event_target_value(&event))
                     />
                 </div>
-                // A page that must be opened anew for a Hub forgets what was typed here, and asks for a token once the Hub does.
+                // If the page must be reloaded to contact a Hub, it would lose a token that was
+                // typed here. It asks for one after the Hub has refused access.
                 <Show when=move || !address.is_narrowed>
                     <div class="field">
                         <label for="another-token">{shell::TOKEN}</label>

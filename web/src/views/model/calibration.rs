@@ -1,16 +1,16 @@
-//! The calibration curve: whether the model is right as often as it is sure.
+//! The calibration curve: whether the model's confidence matches how often it is right.
 
 use leptos::prelude::*;
 
 use crate::starsight::Bin;
 use crate::words::model as words;
 
-/// The drawing's own measures: a square, and room for its labels.
+/// The drawing's coordinates: a square, and space for its labels.
 const SIDE: f64 = 200.0;
 const LEFT: f64 = 44.0;
 const TOP: f64 = 10.0;
 
-/// A dot for each group of reviews, and the line on which they should lie.
+/// A dot for each bin of reviews, and the diagonal of perfect calibration.
 #[component]
 pub fn Calibration(bins: Vec<Bin>) -> impl IntoView {
     let body = if bins.is_empty() {
@@ -34,7 +34,7 @@ fn Drawing(bins: Vec<Bin>) -> impl IntoView {
         .collect();
     let dots = bins.iter().map(|bin| {
         let (x, y) = at(bin);
-        // The area says how many.
+        // The dot's area is roughly proportional to the number of reviews.
         let radius = 2.5 + 6.0 * (bin.samples / most).sqrt();
         view! {
             <circle class="plot__dot" cx=format!("{x:.1}") cy=format!("{y:.1}") r=format!("{radius:.1}")></circle>
@@ -49,7 +49,7 @@ fn Drawing(bins: Vec<Bin>) -> impl IntoView {
             <text class="plot__mark" x=LEFT - 6.0 y=y + 4.0 text-anchor="end">{percent}"%"</text>
         }
     });
-    // What is drawn, as words.
+    // The drawing's content as text for screen readers.
     let list = bins
         .iter()
         .map(|bin| view! { <li>{words::bin(bin.samples, bin.confidence, bin.right)}</li> })

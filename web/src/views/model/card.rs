@@ -1,4 +1,4 @@
-//! What the model is and where it comes from.
+//! Facts about the model and its origin.
 
 use leptos::prelude::*;
 

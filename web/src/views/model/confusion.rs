@@ -5,7 +5,8 @@ use leptos::prelude::*;
 use crate::figures::whole;
 use crate::words::model as words;
 
-/// How many reviews of each number of stars were rated with each; shaded by their share of the row.
+/// The number of reviews for each true (row) and rated (column) number of stars, shaded by their
+/// share of the row.
 #[component]
 pub fn Confusion(counts: [[f64; 5]; 5]) -> impl IntoView {
     let head = (1..=5)

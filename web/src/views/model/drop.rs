@@ -1,4 +1,4 @@
-//! A model from files of this device.
+//! Loading a model from local files.
 
 use js_sys::Array;
 use leptos::ev::Event;
@@ -13,7 +13,8 @@ use crate::starsight;
 use crate::view::View;
 use crate::words::model as words;
 
-/// A place to drop a bundle on (anywhere on the page will do), and two buttons for who does not drag.
+/// A drop zone for a bundle (it can be dropped anywhere on the page), and two buttons for choosing
+/// its files.
 #[component]
 pub fn DropZone() -> impl IntoView {
     let model = expect_context::<Model>();
@@ -23,7 +24,7 @@ pub fn DropZone() -> impl IntoView {
         let found = starsight::files_of(&transfer);
         spawn_local(async move {
             match found.await {
-                // An empty folder is no wish for a model.
+                // An empty folder is ignored.
                 Ok(files) if files.length() == 0 => {}
                 Ok(files) => model.start_from(files),
                 Err(trouble) => model.fail(trouble),
@@ -39,10 +40,10 @@ pub fn DropZone() -> impl IntoView {
         if files.length() > 0 {
             model.start_from(files);
         }
-        // The same files may be chosen again.
+        // Allow the same files to be chosen again.
         input.set_value("");
     };
-    // The macro knows no such attribute.
+    // The view macro does not support this attribute.
     Effect::new(move |_| {
         if let Some(folder) = folder.get() {
             folder.set_webkitdirectory(true);

@@ -1,4 +1,4 @@
-//! The models that this browser keeps: what they are, how large, and a way to be rid of them.
+//! The models cached in this browser: their names and sizes, with buttons to delete them.
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -12,7 +12,7 @@ use crate::words::model as words;
 
 const TITLE: &str = "kept-title";
 
-/// A list with a delete button for each, and one for all.
+/// A list with a delete button for each model, and one for all.
 #[component]
 pub fn KeptModels() -> impl IntoView {
     let model = expect_context::<Model>();
@@ -20,14 +20,14 @@ pub fn KeptModels() -> impl IntoView {
     let kept = RwSignal::new(Kept::default());
     let look =
         move || spawn_local(async move { kept.set(starsight::kept().await.unwrap_or_default()) });
-    // What has just been loaded has just been kept.
+    // A model that was just loaded has just been cached.
     Effect::new(move |_| {
         model.state.track();
         look();
     });
     let failed = RwSignal::new(String::new());
     let forget = move |name: Option<String>| {
-        // The button goes away with the model.
+        // The button disappears with the model, so the focus moves.
         focus(TITLE);
         spawn_local(async move {
             match starsight::forget(name.as_deref()).await {

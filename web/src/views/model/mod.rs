@@ -1,4 +1,4 @@
-//! The model: what it is, how good, what the browser keeps of it, and which others there are.
+//! The model view: facts about the model, its quality, cached models, and loading another one.
 
 mod another;
 mod calibration;
@@ -17,7 +17,7 @@ use crate::views::model::kept::KeptModels;
 use crate::views::model::quality::Quality;
 use crate::words::model as words;
 
-/// What is known of the loaded model, and the ways to others.
+/// Information about the loaded model, and controls for loading others.
 #[component]
 pub fn ModelView() -> impl IntoView {
     let model = expect_context::<Model>();

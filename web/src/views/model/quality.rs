@@ -1,4 +1,4 @@
-//! How good the model is on its test reviews.
+//! The model's metrics on its test reviews.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::views::model::confusion::Confusion;
 use crate::words::NO_VALUE;
 use crate::words::model as words;
 
-/// The metrics with their intervals, the confusion matrix and the calibration curve.
+/// The metrics with their confidence intervals, the confusion matrix and the calibration curve.
 #[component]
 pub fn Quality(metrics: Option<Metrics>) -> impl IntoView {
     let body = match metrics {

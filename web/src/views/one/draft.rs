@@ -1,4 +1,4 @@
-//! What is typed, and what is known of it: never the answer to an older text in place of a newer one's.
+//! The typed text and its rating. An answer for an older text never replaces that of a newer one.
 
 use std::time::Duration;
 
@@ -14,31 +14,31 @@ use crate::starsight::{Rating, Trouble};
 use crate::views::one::pull::{Pulls, Variants};
 use crate::words::one as words;
 
-/// A pause in typing after which the text is worth rating.
+/// The pause in typing after which the text is rated.
 const PAUSE: Duration = Duration::from_millis(80);
 
-/// A longer one, after which its words are worth weighing: that is many ratings.
+/// The pause after which the words are weighed. It is longer because that takes many ratings.
 const LONG_PAUSE: Duration = Duration::from_millis(350);
 
-/// A text's rating, and what it took.
+/// A text's rating, and what it cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The rating.
     pub rating: Rating,
     /// Tokens of the text.
     pub tokens: f64,
-    /// Seconds from question to answer.
+    /// Seconds that the rating took.
     pub seconds: f64,
 }
 
-/// What is typed and what is known of it.
+/// The typed text and what is known about it.
 #[derive(Clone, Copy)]
 pub struct Draft {
     /// The text.
     pub text: RwSignal<String>,
-    /// Its rating, or that of a text shortly before.
+    /// The text's rating, or that of a slightly earlier text.
     pub answer: RwSignal<Option<Result<Answer, Trouble>>>,
-    /// How its words pull the rating, once that is known of this very text.
+    /// How the words change the rating, once known for exactly this text.
     pub pulls: RwSignal<Option<Result<Pulls, Trouble>>>,
     asking: StoredValue<bool>,
     due: StoredValue<Option<TimeoutHandle>>,
@@ -48,7 +48,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A text that `model` rates whenever it changes.
+    /// A draft that `model` rates whenever it changes.
     pub fn new(text: String, model: Model, announcer: Announcer) -> Draft {
         let draft = Draft {
             text: RwSignal::new(text),
@@ -70,12 +70,12 @@ impl Draft {
         draft
     }
 
-    /// Whether there is nothing to rate. Reactive.
+    /// Whether the text is blank. Reactive.
     pub fn is_blank(self) -> bool {
         self.text.with(|text| text.trim().is_empty())
     }
 
-    /// Does `work` after a pause, unless something else is to be done after one meanwhile.
+    /// Runs `work` after a pause. It replaces work that is still waiting.
     fn later(self, pause: Duration, work: impl FnOnce() + 'static) {
         let due = set_timeout_with_handle(work, pause).ok();
         if let Some(early) = self
@@ -87,7 +87,8 @@ impl Draft {
         }
     }
 
-    /// Has the text rated, and again until it is the one that was rated. One text is on its way at a time, so an older answer cannot overtake a newer one.
+    /// Rates the text, and repeats until the current text has been rated. Only one text is in
+    /// flight at a time, so an older answer cannot overtake a newer one.
     fn rate(self) {
         if self.asking.get_value() {
             return;
@@ -114,7 +115,7 @@ impl Draft {
                     });
                 match &answer {
                     Ok(answer) => self.announcer.say(words::verdict(&answer.rating)),
-                    // Another model is on its way, and will rate it.
+                    // Another model is being loaded and will rate the text.
                     Err(trouble) if trouble.is_cancel() => break,
                     Err(_) => {}
                 }
@@ -136,7 +137,7 @@ impl Draft {
         });
     }
 
-    /// Has the text, of so many `tokens`, rated with each of its words left out.
+    /// Rates the text, which has `tokens` tokens, with each of its words left out.
     fn weigh(self, tokens: f64) {
         let text = self.text.get_untracked();
         let (Some(variants), Ok(controller)) =

@@ -1,4 +1,5 @@
-//! The review with its words marked by how they pull the rating: by underline, weight and sign, so that it reads without colour too.
+//! The review with its words marked by how they change the rating: by underline, weight and sign,
+//! so that the marks are readable without colour.
 
 use leptos::prelude::*;
 
@@ -6,13 +7,13 @@ use crate::views::one::draft::Draft;
 use crate::views::one::pull::{Pull, Pulls};
 use crate::words::one as words;
 
-/// Stars from which a pull counts as such, as a strong one, and as a very strong one.
+/// The smallest pulls, in stars, that count as a pull, a strong pull and a very strong pull.
 const LEVELS: [f32; 3] = [0.1, 0.35, 0.9];
 
-/// How many words are named in each direction.
+/// The number of words listed in each direction.
 const NAMED: usize = 5;
 
-/// What pulls the rating, drawn on the text, and the strongest words by name.
+/// The text with its pulling words marked, and a list of the strongest ones.
 #[component]
 pub fn MarkedWords(draft: Draft) -> impl IntoView {
     let known = move || {
@@ -45,7 +46,7 @@ pub fn MarkedWords(draft: Draft) -> impl IntoView {
     }
 }
 
-/// A piece of the text. Only what stands between its white space is marked.
+/// A piece of the text. White space around it is not marked.
 fn marked(pull: &Pull) -> impl IntoView + use<> {
     let level = LEVELS
         .iter()
@@ -63,7 +64,8 @@ fn marked(pull: &Pull) -> impl IntoView + use<> {
     view! { {before.to_string()}<span class=class>{core.to_string()}</span>{after.to_string()} }
 }
 
-/// The strongest pieces that pull up, or down, with figures. Each word runs in its own direction, and no figure with it.
+/// The strongest pieces that pull up or down, with figures. Each word is isolated from its figure,
+/// because its text direction may differ.
 fn named(pulls: &Pulls, up: bool) -> impl IntoView + use<> {
     let mut strongest: Vec<&Pull> = pulls
         .pieces

@@ -17,7 +17,7 @@ use crate::views::one::share::Share;
 use crate::views::one::verdict::Verdict;
 use crate::words::one as words;
 
-/// The box to type in, examples, the rating, and what made it so.
+/// The text box, examples, the rating, and the words that influenced it.
 #[component]
 pub fn RateOne() -> impl IntoView {
     let draft = Draft::new(
@@ -30,7 +30,7 @@ pub fn RateOne() -> impl IntoView {
             draft.text.set(review);
         }
     });
-    // What the address holds is the review that was shared, and no other.
+    // The address contains only the shared review; remove it when the text differs.
     Effect::new(move |_| {
         let text = draft.text.get();
         if address::review().is_some_and(|review| review != text) {

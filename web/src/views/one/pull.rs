@@ -1,39 +1,43 @@
-//! Which words pull a rating up or down: the review rated again with each of them left out.
+//! Finds which words pull a rating up or down, by rating the review again with each of them left
+//! out.
 
 use crate::starsight::Rating;
 
-/// The most ratings that one text's words are worth.
+/// The largest number of variants of one text that are rated.
 const MOST_VARIANTS: usize = 48;
 
-/// The most tokens that they are worth, all together: two seconds' work for MiniLM on a slow machine.
+/// The largest number of tokens of all variants together: two seconds of work for MiniLM on a slow
+/// machine.
 const MOST_TOKENS: f64 = 6000.0;
 
-/// A piece of a text, and how far it pulls the expected value, in stars: below 0 it pulls down.
+/// A piece of a text, and how much it changes the expected value, in stars; negative if it pulls
+/// down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pull {
     /// One word or several, with the white space around them.
     pub piece: String,
-    /// Expected value of the whole text, less that of the text without the piece.
+    /// Expected value of the whole text minus that of the text without the piece.
     pub by: f32,
 }
 
-/// A text's pieces, in order: together they are the text.
+/// A text's pieces in order; concatenated they are the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pulls {
     /// The pieces.
     pub pieces: Vec<Pull>,
-    /// Words a piece.
+    /// Words per piece.
     pub words_a_piece: usize,
 }
 
-/// A text, and how it is cut.
+/// A text, split into pieces.
 pub struct Variants {
     pieces: Vec<String>,
     words_a_piece: usize,
 }
 
 impl Variants {
-    /// Cuts a text of so many `tokens` into its words; into groups of them where there are many. None for fewer than two words: without its only word a text says nothing.
+    /// Splits a text of `tokens` tokens into its words, or into groups of words if there are many.
+    /// `None` for fewer than two words, because nothing remains without the only word.
     pub fn of(text: &str, tokens: f64) -> Option<Variants> {
         let words = words(text);
         if words.len() < 2 {
@@ -47,7 +51,7 @@ impl Variants {
         })
     }
 
-    /// What is to be rated: the whole text, then the text without each piece.
+    /// The texts to rate: the whole text, then the text without each piece.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         let without = |left_out: usize| {
             self.pieces
@@ -60,7 +64,7 @@ impl Variants {
         std::iter::once(self.pieces.concat()).chain((0..self.pieces.len()).map(without))
     }
 
-    /// What the ratings of [`Variants::texts`] tell.
+    /// Computes the pulls from the ratings of [`Variants::texts`].
     pub fn pulls(self, ratings: &[Rating]) -> Pulls {
         let whole = ratings.first().map_or(0.0, |rating| rating.expected);
         let pieces = self
@@ -79,7 +83,9 @@ impl Variants {
     }
 }
 
-/// The words of a text with the white space after them, and before the first: together they are the text. Where a script sets no spaces, each character counts as a word.
+/// Splits a text into words, each with the white space after it, and the first also with the white
+/// space before it; concatenated they are the text. In scripts without spaces, each character
+/// counts as a word.
 pub fn words(text: &str) -> Vec<&str> {
     let mut starts = Vec::new();
     let (mut after_space, mut after_lone) = (true, false);
@@ -102,7 +108,7 @@ pub fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Chinese characters and Japanese kana.
+/// Whether a character counts as a word: Chinese characters and Japanese kana.
 fn stands_alone(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }

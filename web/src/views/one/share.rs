@@ -1,4 +1,4 @@
-//! A link to a review, for who asks for it.
+//! Sharing a review as a link.
 
 use leptos::prelude::*;
 
@@ -8,10 +8,11 @@ use crate::view::View;
 use crate::views::one::draft::Draft;
 use crate::words::one as words;
 
-/// The longest review that goes into a link, in bytes: what mail and chat programs leave whole.
+/// The longest review that can be shared, in bytes: mail and chat programs do not break links of
+/// this length.
 const LONGEST: usize = 1500;
 
-/// A button that copies a link with the text in it, and what that means.
+/// A button that copies a link with the text in it, and an explanation.
 #[component]
 pub fn Share(draft: Draft) -> impl IntoView {
     let address = expect_context::<Address>();

@@ -9,7 +9,7 @@ use crate::model::{Model, ModelState};
 use crate::views::one::draft::Draft;
 use crate::words::one as words;
 
-/// The rating of the draft, or why there is none. All of its parts keep their places.
+/// The rating of the draft, or the reason why there is none. All parts keep their positions.
 #[component]
 pub fn Verdict(draft: Draft) -> impl IntoView {
     let model = expect_context::<Model>();

@@ -1,4 +1,4 @@
-//! The benchmark, run by `starsight.js` in the ways that the notebook measured.
+//! The benchmark, run by `starsight.js` with the settings that the notebook measured.
 
 use js_sys::{Array, Date, JSON, Reflect};
 use leptos::prelude::*;
@@ -10,53 +10,56 @@ use crate::model::Model;
 use crate::starsight::{Batch, Row, Trouble, Ways};
 use crate::words::speed as words;
 
-/// Reviews that no person wrote: a part of samples/reviews.csv, as long and as short as real ones are (7 tokens in the middle, 15 on average, 5% above 57).
+/// Synthetic reviews: a part of samples/reviews.csv, with the lengths of real reviews (median 7
+/// tokens, mean 15, 5% above 57).
 const SAMPLES: &str = include_str!("samples.txt");
 
-/// Reviews a run, for calls of few, and for calls with a lag.
+/// Reviews per run for calls of few reviews, and for calls with added latency.
 const FEW: usize = 128;
 const FEWEST: usize = 64;
 
-/// Seconds that a run of all at once takes, more or less, and the most reviews in it.
+/// Approximate seconds of a run that rates all reviews at once, and the largest number of reviews
+/// in it.
 const LONG: f64 = 1.5;
 const MOST: usize = 4096;
 
-/// The most workers that are tried: each takes the model's memory. On a phone it is one, as it is when `starsight.js` chooses.
+/// The largest number of workers that is tried; each needs the model's memory. On a phone it is
+/// one, as `starsight.js` chooses there too.
 const MOST_WORKERS: u32 = 8;
 
-/// Where the benchmark stands.
+/// The state of the benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// Not begun.
+    /// Not started.
     Idle,
-    /// Under way.
+    /// In progress.
     Running,
-    /// Every way is measured.
+    /// Every setting has been measured.
     Done,
     /// The reader stopped it.
     Stopped,
-    /// It broke off.
+    /// It stopped with an error.
     Failed(Trouble),
 }
 
-/// A way of rating: reviews a call, milliseconds of lag, workers.
+/// A setting: reviews per call, milliseconds of latency, workers.
 pub type Way = (Batch, u32, u32);
 
-/// The benchmark and what it found.
+/// The benchmark and its results.
 #[derive(Clone, Copy)]
 pub struct Bench {
-    /// Where it stands.
+    /// The benchmark's state.
     pub phase: RwSignal<Phase>,
-    /// What is measured so far.
+    /// The results so far.
     pub rows: RwSignal<Vec<Row>>,
-    /// The name of the model that is measured; the page may have loaded another since.
+    /// The name of the measured model; the page may have loaded another one since.
     pub measured: RwSignal<String>,
     stop: StoredValue<Option<AbortController>, LocalStorage>,
     cores: u32,
 }
 
 impl Bench {
-    /// Not begun.
+    /// A benchmark that has not started.
     pub fn new() -> Bench {
         let cores = window().navigator().hardware_concurrency().max(1.0) as u32;
         Bench {
@@ -68,7 +71,7 @@ impl Bench {
         }
     }
 
-    /// All ways, in the order in which they are measured.
+    /// All settings, in the order in which they are measured.
     pub fn plan(self) -> Vec<Way> {
         let [few, packed, lagged] = self.stages();
         let ways = |ways: &Ways| -> Vec<Way> {
@@ -88,7 +91,7 @@ impl Bench {
         [few, packed, lagged].iter().flat_map(ways).collect()
     }
 
-    /// What was measured of a way.
+    /// The result for a setting.
     pub fn row(self, way: Way) -> Option<Row> {
         self.rows.with(|rows| {
             rows.iter()
@@ -97,7 +100,7 @@ impl Bench {
         })
     }
 
-    /// The fastest way, in reviews a second.
+    /// The fastest result, in reviews per second.
     pub fn best(self) -> Option<f64> {
         self.rows.with(|rows| {
             rows.iter()
@@ -106,7 +109,8 @@ impl Bench {
         })
     }
 
-    /// Few reviews a call; all at once, by ever more workers; with a network's lag.
+    /// The three stages: few reviews per call; all at once with increasing numbers of workers; with
+    /// added network latency.
     fn stages(self) -> [Ways; 3] {
         let most = if is_phone() {
             1
@@ -137,7 +141,7 @@ impl Bench {
         ]
     }
 
-    /// Measures anew. `finished` is called at the end, however it ends.
+    /// Starts the benchmark again. `finished` is called at the end, whatever the outcome.
     pub fn start(self, model: Model, finished: impl FnOnce() + 'static) {
         let Ok(controller) = AbortController::new() else {
             return;
@@ -171,14 +175,14 @@ impl Bench {
         });
     }
 
-    /// Ends it early. What is measured stays.
+    /// Cancels the benchmark. Results so far are kept.
     pub fn cancel(self) {
         if let Some(controller) = self.stop.get_value() {
             controller.abort();
         }
     }
 
-    /// How many reviews a run of all at once is worth, going by what is measured.
+    /// The number of reviews for a run that rates all at once, estimated from the results so far.
     fn many(self) -> usize {
         let best = self.rows.with_untracked(|rows| {
             rows.iter()
@@ -222,16 +226,16 @@ impl Bench {
     }
 }
 
-/// The browser, as it names itself.
+/// The browser's user agent string.
 fn agent() -> String {
     window().navigator().user_agent().unwrap_or_default()
 }
 
-/// Whether this is a phone, by the signs that `starsight.js` goes by.
+/// Whether this is a phone, decided as in `starsight.js`.
 fn is_phone() -> bool {
     let said = Reflect::get(&window().navigator(), &"userAgentData".into())
         .and_then(|data| Reflect::get(&data, &"mobile".into()));
-    // An iPad calls itself a Mac, but no Mac has a touch screen.
+    // An iPad identifies itself as a Mac, but no Mac has a touch screen.
     let is_tablet = || agent().contains("Macintosh") && window().navigator().max_touch_points() > 1;
     let named = || {
         ["Mobi", "Android", "iPhone", "iPad"]
@@ -244,14 +248,14 @@ fn is_phone() -> bool {
         .unwrap_or_else(named)
 }
 
-/// A string in JSON.
+/// A string as JSON.
 fn quoted(text: &str) -> String {
     JSON::stringify(&JsValue::from(text))
         .map(String::from)
         .unwrap_or_default()
 }
 
-/// So many reviews: the samples over and over.
+/// `count` reviews: the samples, repeated.
 fn samples(count: usize) -> Array {
     SAMPLES
         .lines()

@@ -1,4 +1,4 @@
-//! This device beside others, and what the same reviews would take there.
+//! This device compared with others, and what the same reviews would cost there.
 
 use leptos::prelude::*;
 
@@ -8,10 +8,10 @@ use crate::views::speed::quoted;
 use crate::words::NO_VALUE;
 use crate::words::speed as words;
 
-/// As many as one thinks of when one has many.
+/// The number of reviews in the comparison.
 const MANY: f64 = 100_000.0;
 
-/// Bars, and time and cost of a hundred thousand reviews.
+/// Bars of the speeds, and time and cost of 100,000 reviews.
 #[component]
 pub fn Compared(bench: Bench) -> impl IntoView {
     let best = Memo::new(move |_| bench.best());

@@ -1,4 +1,4 @@
-//! A speed over the last half minute, drawn.
+//! A plot of the speed over the last half minute.
 
 use leptos::prelude::*;
 
@@ -6,11 +6,12 @@ use crate::figures::speed;
 use crate::meter::{Point, SPAN};
 use crate::words::speed as words;
 
-/// The drawing's own measures.
+/// The drawing's coordinates.
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 60.0;
 
-/// Reviews a second, newest to the right; the scale goes from 0 to the highest figure in sight, which stands beside it.
+/// Reviews per second, the newest at the right. The scale goes from 0 to the highest visible
+/// figure, which is shown beside it.
 #[component]
 pub fn Curve(points: RwSignal<Vec<Point>>) -> impl IntoView {
     let most = Memo::new(move |_| {

@@ -1,4 +1,4 @@
-//! How fast the page rates at this moment.
+//! The current rating speed.
 
 use leptos::prelude::*;
 
@@ -9,7 +9,8 @@ use crate::views::speed::quoted;
 use crate::words::NO_VALUE;
 use crate::words::speed as words;
 
-/// Two figures, a curve, and what has been rated so far. It is seen, not read out: figures that change four times a second would never let a reader go.
+/// Two figures, a curve, and the total rated so far. It is not a live region: screen readers would
+/// announce figures four times a second.
 #[component]
 pub fn Live() -> impl IntoView {
     let meter = expect_context::<Meter>();

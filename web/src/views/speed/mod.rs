@@ -1,4 +1,4 @@
-//! How fast this device rates: now, in a benchmark, and beside others.
+//! The speed view: the current speed, a benchmark, and a comparison.
 
 mod bench;
 mod compared;
@@ -18,7 +18,7 @@ use crate::views::speed::live::Live;
 use crate::views::speed::table::Table;
 use crate::words::speed as words;
 
-/// The live speed, the benchmark, and what it saves.
+/// The live speed, the benchmark and the comparison.
 #[component]
 pub fn SpeedView() -> impl IntoView {
     let bench = Bench::new();
@@ -29,7 +29,7 @@ pub fn SpeedView() -> impl IntoView {
     }
 }
 
-/// The benchmark: its button, what it found, and a way to take that along.
+/// The benchmark: its button, its results, and buttons that copy them.
 #[component]
 fn Benchmark(bench: Bench) -> impl IntoView {
     let model = expect_context::<Model>();
@@ -77,7 +77,7 @@ fn Benchmark(bench: Bench) -> impl IntoView {
     }
 }
 
-/// Where the benchmark stands, in a sentence.
+/// The state of the benchmark in one sentence.
 fn status(bench: Bench, model: Model) -> String {
     match bench.phase.get() {
         Phase::Idle => words::NOT_MEASURED.into(),

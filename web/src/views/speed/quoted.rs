@@ -1,8 +1,9 @@
-//! Figures of others: quoted, not measured.
+//! Figures of other systems. They are quoted, not measured.
 
 use crate::starsight::Batch;
 
-/// The notebook's throughput by reviews a call and milliseconds of lag, in reviews a second, as it printed it.
+/// The notebook's throughput in reviews per second, as it printed it, by reviews per call and
+/// milliseconds of latency.
 const NOTEBOOK: [(Batch, u32, f64); 5] = [
     (Batch::Of(1), 0, 196.0),
     (Batch::Of(32), 0, 397.0),
@@ -14,14 +15,14 @@ const NOTEBOOK: [(Batch, u32, f64); 5] = [
 /// The highest of them.
 pub const NOTEBOOK_BEST: f64 = 397.0;
 
-/// What the notebook found of ChatGPT: reviews a second.
+/// ChatGPT's throughput according to the notebook, in reviews per second.
 pub const CHATGPT: f64 = 34.896;
 
-/// What ChatGPT cost for the notebook's test reviews, in dollars, and how many they were.
+/// ChatGPT's cost in dollars for the notebook's test reviews, and their number.
 const CHATGPT_COST: f64 = 0.5574;
 const CHATGPT_REVIEWS: f64 = 57_613.0;
 
-/// The notebook's figure for a way of rating.
+/// The notebook's throughput for a setting.
 pub fn notebook(batch: Batch, lag: u32) -> Option<f64> {
     NOTEBOOK
         .iter()
@@ -29,7 +30,7 @@ pub fn notebook(batch: Batch, lag: u32) -> Option<f64> {
         .map(|(.., speed)| *speed)
 }
 
-/// What ChatGPT costs for so many reviews, in dollars.
+/// ChatGPT's cost in dollars for `reviews` reviews.
 pub fn chatgpt_cost(reviews: f64) -> f64 {
     reviews * CHATGPT_COST / CHATGPT_REVIEWS
 }

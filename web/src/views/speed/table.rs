@@ -1,4 +1,4 @@
-//! What the benchmark found, way by way, with the notebook's figures beside it.
+//! The benchmark's results by setting, beside the notebook's figures.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,8 @@ use crate::views::speed::quoted;
 use crate::words::NO_VALUE;
 use crate::words::speed as words;
 
-/// Every way has its row from the beginning, so that nothing moves as they are measured.
+/// The results table. Every setting has its row from the beginning, so that nothing moves while
+/// they are measured.
 #[component]
 pub fn Table(bench: Bench) -> impl IntoView {
     let rows = bench

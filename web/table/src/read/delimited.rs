@@ -1,4 +1,4 @@
-//! Cells with a separator between them: .csv and .tsv.
+//! Reads delimited files: .csv and .tsv.
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
@@ -8,16 +8,16 @@ use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
 
-/// How much of the file the separator is looked for in.
+/// Bytes of the file in which the separator is detected.
 const SAMPLE: usize = 1 << 16;
 
-/// Line breaks that no cell has whose closing quotation mark is there.
+/// A cell with more line breaks than this probably lacks its closing quotation mark.
 const MOST_BREAKS: usize = 1000;
 
-/// How the column of surplus cells is called.
+/// The name of the column of surplus cells.
 const SURPLUS: &[u8] = b"(surplus)";
 
-/// The rows so far.
+/// The reader of a delimited file, with the rows read so far.
 pub struct Delimited {
     candidates: &'static [u8],
     /// The first bytes, until the separator is known.
@@ -26,7 +26,7 @@ pub struct Delimited {
     rows: DelimitedRows,
 }
 
-/// The state of the parser, and the record it is in.
+/// The state of the parser, and the record that it is reading.
 struct Parser {
     reader: csv_core::Reader,
     separator: u8,
@@ -42,15 +42,16 @@ struct DelimitedRows {
     names: Vec<Vec<u8>>,
     columns: Vec<Column>,
     surplus: Option<Column>,
-    /// The line in which each row begins.
+    /// The line on which each row begins.
     lines: Vec<u32>,
     problems: Problems,
-    /// Whether the record that comes next ends with the file, within quotation marks.
+    /// Whether the next record ends with the file, within quotation marks.
     is_unclosed: bool,
 }
 
 impl Delimited {
-    /// With one of these separators; the first line is a `header` or not, or that is found out.
+    /// A reader for one of the separators in `candidates`. `header` says whether the first line is
+    /// a header; it is detected if `None`.
     pub fn new(candidates: &'static [u8], header: Option<bool>) -> Delimited {
         Delimited {
             candidates,
@@ -73,7 +74,7 @@ impl Delimited {
         }
     }
 
-    /// Finds the separator, and reads what came first.
+    /// Detects the separator, and reads the first bytes.
     fn begin(&mut self) -> Parser {
         let first = std::mem::take(&mut self.first);
         let mut parser = Parser::new(separator(&first, self.candidates));
@@ -81,7 +82,7 @@ impl Delimited {
         parser
     }
 
-    /// Ends the last row: no more text comes.
+    /// Ends the last row, after the last text.
     pub fn end(&mut self) {
         let mut parser = match self.parser.take() {
             Some(parser) => parser,
@@ -95,7 +96,8 @@ impl Delimited {
         self.rows.lines.len()
     }
 
-    /// The rows that were read since the last call; numbers in their problems count from its first row.
+    /// The rows that were read since the last call. Row numbers in their problems count from its
+    /// first row.
     pub fn take(&mut self) -> Table {
         let separator = self
             .parser
@@ -139,7 +141,8 @@ impl Delimited {
     }
 }
 
-/// The candidate that stands most often in the first line, outside quotation marks; the first one if none does.
+/// The candidate that occurs most often in the first line outside quotation marks; the first
+/// candidate if none occurs.
 fn separator(sample: &[u8], candidates: &[u8]) -> u8 {
     let mut counts = vec![0; candidates.len()];
     let mut quoted = false;
@@ -175,9 +178,9 @@ impl Parser {
         }
     }
 
-    /// Reads what comes next.
+    /// Reads the next text.
     fn read(&mut self, mut text: &[u8], rows: &mut DelimitedRows) {
-        // To csv_core nothing means the end.
+        // csv_core takes empty input as the end of the file.
         while !text.is_empty() {
             self.step(&mut text, rows);
         }
@@ -185,7 +188,7 @@ impl Parser {
 
     /// Ends the last record.
     fn finish(&mut self, rows: &mut DelimitedRows) {
-        // A line break ends a record, unless it stands within quotation marks.
+        // A line break ends a record, unless it is within quotation marks.
         self.read(b"\n", rows);
         if self.written > 0 || self.ended > 0 {
             rows.is_unclosed = true;
@@ -193,7 +196,7 @@ impl Parser {
         while self.step(&mut &[][..], rows) {}
     }
 
-    /// Takes what it can from `text`; whether there may be more to do.
+    /// Reads what it can from `text`. Returns whether there may be more to do.
     fn step(&mut self, text: &mut &[u8], rows: &mut DelimitedRows) -> bool {
         let before = *text;
         let (result, read, written, ended) = self.reader.read_record(
@@ -208,13 +211,13 @@ impl Parser {
             ReadRecordResult::OutputFull => self.text.resize(2 * self.text.len(), 0),
             ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
             ReadRecordResult::Record => {
-                // The parser stands behind the record; the first half of "\r\n" ends one too.
+                // The parser is past the record. The first half of "\r\n" ends a record too.
                 let within = memchr::memchr_iter(b'\n', &self.text[..self.written]).count() as u64;
                 let ended_by = u64::from(before[..read].last() == Some(&b'\n'));
                 if rows.is_unclosed
                     && let Some(end) = self.ends[..self.ended].last_mut()
                 {
-                    // Without the line break that `finish` added.
+                    // Remove the line break that `finish` added.
                     *end = end.saturating_sub(1);
                 }
                 let line = self.reader.line().saturating_sub(within + ended_by);
@@ -234,7 +237,7 @@ impl Parser {
 }
 
 impl DelimitedRows {
-    /// Adds a record: its cells end to end, and where each ends.
+    /// Adds a record, given by its concatenated cells and the end of each.
     fn add(&mut self, text: &[u8], ends: &[usize], separator: u8, line: u32) {
         let cell = |i: usize| &text[i.checked_sub(1).map_or(0, |before| ends[before])..ends[i]];
         if self.names.is_empty() {

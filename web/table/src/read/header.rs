@@ -1,14 +1,14 @@
-//! Whether the first line of a file names its columns.
+//! Detects whether the first line of a file names its columns.
 
 use crate::columns::{LABEL_NAMES, TEXT_NAMES, is_named};
 
-/// Longer than this is no name.
+/// The largest length of a name, in bytes.
 const LONGEST: usize = 48;
 
-/// More words than this are a sentence.
+/// The largest number of words of a name; more are a sentence.
 const MOST_WORDS: usize = 4;
 
-/// Whether these cells look like names rather than like a row: short, and not a number among them.
+/// Whether these cells look like names rather than data: short, and none of them a number.
 pub fn is_header(cells: &[Vec<u8>]) -> bool {
     let texts: Vec<_> = cells
         .iter()
@@ -27,7 +27,8 @@ pub fn is_header(cells: &[Vec<u8>]) -> bool {
             && !text.contains('\n')
             && text.trim().parse::<f64>().is_err()
     };
-    // Where rows are numbered, the column of the numbers has no name. A column alone has one if it is a single word.
+    // One column may be without a name, such as the column of row numbers. A single column must be
+    // one word.
     let nameless = texts.iter().filter(|text| text.trim().is_empty()).count();
     texts.iter().all(|text| is_name(text))
         && nameless <= 1

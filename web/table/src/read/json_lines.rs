@@ -1,4 +1,4 @@
-//! A JSON object a line.
+//! Reads files with one JSON object per line.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
 
-/// The objects so far.
+/// The reader, with the objects read so far.
 #[derive(Default)]
 pub struct JsonLines {
     split: Split,
@@ -27,7 +27,7 @@ impl JsonLines {
         split.read(text, |line, number| rows.add(line, number));
     }
 
-    /// Ends the last line: no more text comes.
+    /// Ends the last line, after the last text.
     pub fn end(&mut self) {
         let JsonLines { split, rows } = self;
         std::mem::take(split).finish(|line, number| rows.add(line, number));
@@ -37,7 +37,7 @@ impl JsonLines {
         self.rows.lines.len()
     }
 
-    /// The rows that were read since the last call, with all columns that were seen so far.
+    /// The rows that were read since the last call, with all columns seen so far.
     pub fn take(&mut self) -> Table {
         let JsonRows {
             columns,
@@ -72,7 +72,7 @@ impl JsonLines {
 #[derive(Default)]
 struct JsonRows {
     columns: Vec<Column>,
-    /// Where the column of a name is.
+    /// The index of each name's column.
     places: HashMap<String, usize>,
     /// The line of each row.
     lines: Vec<u32>,
@@ -85,7 +85,7 @@ impl JsonRows {
         if line.trim_ascii().is_empty() {
             return self.problems.note(Fault::EmptyLine, number);
         }
-        // JSON is UTF-8; a line that is not is what old programs wrote.
+        // JSON must be UTF-8, but some old programs write other encodings.
         if !self.census.is_utf8(line) {
             self.problems.note(Fault::NotUtf8, number);
         }
@@ -94,7 +94,8 @@ impl JsonRows {
             Ok(object) => object,
             Err(why) => return self.problems.note(Fault::NotJson(why.to_string()), number),
         };
-        // A raw value is checked for its shape alone: what its escapes and numbers hold is found out here.
+        // A raw value's syntax has been checked, but not its escapes and numbers; that is done
+        // here.
         let wrong = |(_, value): &(_, &RawValue)| strict(value.get()).err();
         if let Some(why) = object.0.iter().find_map(wrong) {
             return self.problems.note(Fault::NotJson(why.to_string()), number);
@@ -111,7 +112,7 @@ impl JsonRows {
                 }
             };
             let column = &mut self.columns[place];
-            // Of a name that an object has twice, the last value counts, as in other readers of JSON.
+            // If an object has a name twice, the last value counts, as in other JSON readers.
             column.cut(self.lines.len());
             column.fill(self.lines.len());
             column.push(value.get().as_bytes());
@@ -120,7 +121,7 @@ impl JsonRows {
     }
 }
 
-/// Whether a value can be read. Most are plainly so.
+/// Checks that a value can be parsed. Simple strings and short integers need no parsing.
 fn strict(value: &str) -> Result<(), serde_json::Error> {
     match value.as_bytes() {
         [b'"', inner @ ..] if !inner.contains(&b'\\') => Ok(()),
@@ -131,7 +132,7 @@ fn strict(value: &str) -> Result<(), serde_json::Error> {
     }
 }
 
-/// The names and values of an object, as they stand there.
+/// The names and values of an object, in the order of the file.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -156,6 +157,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// Borrowed where no escape stands in it.
+/// A member's name, borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,14 +1,14 @@
-//! Text, a review a line.
+//! Reads text files with one review per line.
 
 use crate::encoding::settle;
 use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
 
-/// How the one column is called.
+/// The name of the only column.
 const NAME: &[u8] = b"review";
 
-/// The lines of a text.
+/// The reader, with the lines read so far.
 pub struct Lines {
     split: Split,
     rows: LineRows,
@@ -39,7 +39,7 @@ impl Lines {
         split.read(text, |line, number| rows.add(line, number));
     }
 
-    /// Ends the last line: no more text comes.
+    /// Ends the last line, after the last text.
     pub fn end(&mut self) {
         let Lines { split, rows } = self;
         std::mem::take(split).finish(|line, number| rows.add(line, number));
@@ -84,16 +84,16 @@ impl LineRows {
     }
 }
 
-/// Cuts text into lines as it comes.
+/// Splits text into lines as it arrives.
 #[derive(Default)]
 pub struct Split {
-    /// The beginning of a line whose end is still to come.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
     lines: usize,
 }
 
 impl Split {
-    /// Gives `take` each line that is whole, without its end, and its number from 1.
+    /// Calls `take` with each complete line, without its line break, and its number from 1.
     pub fn read(&mut self, text: &[u8], mut take: impl FnMut(&[u8], usize)) {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', text) {
@@ -111,7 +111,7 @@ impl Split {
         self.begun.extend_from_slice(&text[start..]);
     }
 
-    /// The last line, if nothing ended it.
+    /// Calls `take` with the last line, if it has no line break.
     pub fn finish(self, mut take: impl FnMut(&[u8], usize)) {
         if !self.begun.is_empty() {
             take(without_return(&self.begun), self.lines + 1);

@@ -1,4 +1,4 @@
-//! Files of several kinds, as their bytes arrive.
+//! Reads files of several formats as their bytes arrive.
 
 mod delimited;
 mod header;
@@ -14,10 +14,11 @@ use crate::error::Error;
 use crate::protocol::{Encoding, Fault, Opening, Problem};
 use crate::table::Table;
 
-/// The most bytes of a file. The table takes about as much again, of the 4 GiB that WebAssembly has.
+/// The largest file size in bytes. The table needs about as much memory again, of the 4 GiB that
+/// WebAssembly has.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// TextRows that a problem names.
+/// The number of rows that a problem lists.
 const NAMED: usize = 5;
 
 /// Reads one file.
@@ -29,11 +30,12 @@ pub struct Reader {
 
 enum Format {
     Text(TextReader),
-    /// Its index stands at the end, so all of it has to be there first.
+    /// A Parquet file's index is at its end, so the whole file must be read first.
     Parquet(Vec<u8>),
 }
 
-/// Reads rows of text: CSV, TSV, a JSON object a line, or a review a line. Its rows may be taken as they come, so that a file need not fit into memory.
+/// Reads rows of text: CSV, TSV, one JSON object per line, or one review per line. Rows can be
+/// taken while reading, so that a file need not fit into memory.
 pub struct TextReader {
     input: Input,
     rows: TextRows,
@@ -46,7 +48,9 @@ enum TextRows {
 }
 
 impl TextReader {
-    /// For a file whose name ends in `ending`, in lower case and without the dot; the first line is a `header` or not, or that is found out. Nothing for another kind of file.
+    /// A reader for the extension `ending`, in lower case and without the dot. `header` says
+    /// whether the first line is a header; it is detected if `None`. Returns `None` for an
+    /// unsupported extension.
     pub fn open(ending: &str, header: Option<bool>) -> Option<TextReader> {
         let delimited = |separators| {
             TextRows::Delimited(Box::new(delimited::Delimited::new(separators, header)))
@@ -69,7 +73,7 @@ impl TextReader {
         self.read(bytes, false);
     }
 
-    /// Ends the last row: no more bytes come.
+    /// Ends the last row, after the last bytes.
     pub fn end(&mut self) {
         self.read(&[], true);
         match &mut self.rows {
@@ -82,14 +86,14 @@ impl TextReader {
     fn read(&mut self, bytes: &[u8], last: bool) {
         match &mut self.rows {
             TextRows::Delimited(delimited) => {
-                self.input.read(bytes, last, |text| delimited.read(text))
+                self.input.read(bytes, last, |text| delimited.read(text));
             }
             TextRows::JsonLines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
             TextRows::Lines(lines) => self.input.read(bytes, last, |text| lines.read(text)),
         }
     }
 
-    /// How many rows can be taken.
+    /// The number of rows that can be taken.
     pub fn rows(&self) -> usize {
         match &self.rows {
             TextRows::Delimited(delimited) => delimited.rows(),
@@ -98,7 +102,8 @@ impl TextReader {
         }
     }
 
-    /// The rows that were read since the last call. Problems with rows count them from the first of these; those with lines count the lines of the file.
+    /// The rows that were read since the last call. Row numbers in problems count from the first of
+    /// these; line numbers count the lines of the file.
     pub fn take(&mut self) -> Table {
         let mut table = match &mut self.rows {
             TextRows::Delimited(delimited) => delimited.take(),
@@ -109,7 +114,7 @@ impl TextReader {
         if self.input.is_utf16() {
             table.encoding = Encoding::Utf16;
         } else if table.has_mark {
-            // The mark decides, whatever single rows hold.
+            // The mark decides, whatever bytes single rows have.
             table.encoding = Encoding::Utf8;
         }
         table
@@ -117,10 +122,10 @@ impl TextReader {
 }
 
 impl Reader {
-    /// For the file that `opening` tells of.
+    /// A reader for the file that `opening` describes.
     ///
     /// # Errors
-    /// When its name has an ending that is not known, or it is too large.
+    /// When the file's extension is not supported, or the file is too large.
     pub fn open(opening: &Opening) -> Result<Reader, Error> {
         let name = opening.name.clone();
         if opening.bytes > MOST_BYTES {
@@ -155,10 +160,10 @@ impl Reader {
         }
     }
 
-    /// The rows, after the last bytes.
+    /// Returns the table, after the last bytes.
     ///
     /// # Errors
-    /// When there are none, or the file is not what its name says.
+    /// When the file has no rows, or does not have the format of its extension.
     pub fn finish(self) -> Result<Table, Error> {
         let empty = || Error::Empty(self.name.clone());
         if !self.any {
@@ -190,7 +195,7 @@ impl Reader {
             return Err(empty());
         }
         if table.encoding == Encoding::Windows1252 {
-            // Of the file as a whole that is no fault of its rows.
+            // If the whole file has this encoding, it is not a problem of single rows.
             table
                 .problems
                 .retain(|problem| problem.fault != Fault::NotUtf8);
@@ -199,12 +204,13 @@ impl Reader {
     }
 }
 
-/// Gathers what is wrong with rows.
+/// Collects problems with rows.
 #[derive(Default)]
 pub(crate) struct Problems(BTreeMap<u8, Problem>);
 
 impl Problems {
-    /// Notes a fault of the row or line `number`, counted from 1. Of each kind of fault the first one is told.
+    /// Records a fault of the row or line `number`, counted from 1. The details of the first fault
+    /// of each kind are kept.
     pub(crate) fn note(&mut self, fault: Fault, number: usize) {
         let kind = match fault {
             Fault::TooFew(..) => 0,

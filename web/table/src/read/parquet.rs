@@ -1,4 +1,4 @@
-//! Parquet.
+//! Reads Parquet files.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::protocol::Encoding;
 use crate::table::{CellKind, Column, Table};
 
-/// The rows of a whole file. Nested values and numbers become JSON.
+/// Reads a whole file. Nested values and numbers become JSON.
 pub fn read(name: &str, bytes: Vec<u8>) -> Result<Table, Error> {
     let wrong = |e: ParquetError| Error::Parquet {
         name: name.into(),

@@ -1,8 +1,8 @@
-//! Files as people have them.
+//! Tests with realistic files.
 
 use std::sync::Arc;
 
-use ::parquet::basic::Compression;
+use ::parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use ::parquet::file::properties::{WriterProperties, WriterVersion};
 use ::parquet::file::writer::SerializedFileWriter;
@@ -16,7 +16,7 @@ fn read_as(opening: &Opening, bytes: &[u8], piece: usize) -> Result<Table, Error
     reader.finish()
 }
 
-/// The table in a file; the same however its bytes come.
+/// Reads a file, and checks that the table does not depend on how its bytes are split.
 fn read(name: &str, bytes: impl AsRef<[u8]>) -> Result<Table, Error> {
     let opening = Opening {
         name: name.into(),
@@ -279,7 +279,7 @@ fn a_header_is_told_from_a_row() {
     }
     let table = read("a.csv", "good,5\nbad,1\n").unwrap();
     assert_eq!(names(&table), ["column 1", "column 2"]);
-    // Who knows better says so.
+    // The caller can override the detection.
     let opening = Opening {
         name: "a.csv".into(),
         header: Some(false),
@@ -350,7 +350,7 @@ fn two_encodings_in_a_file_are_read_side_by_side_and_told() {
         (table.encoding, table.problems.as_slice()),
         (Encoding::Utf8, &other(3, &[1, 3, 4])[..])
     );
-    // A mark says UTF-8, even of a file whose only other letters are not.
+    // A byte order mark means UTF-8, even if all non-ASCII bytes of the file are not UTF-8.
     let marked = read(
         "a.csv",
         [b"\xef\xbb\xbf", &b"review,note\ntr\xe8s,x\n"[..]].concat(),
@@ -487,7 +487,7 @@ fn what_cannot_be_read_is_told() {
     );
 }
 
-/// A file of three columns, of which `score` has gaps.
+/// A file with three columns, of which `score` has gaps.
 fn parquet_file(compression: Compression, version: WriterVersion) -> Vec<u8> {
     let schema = "message m { required binary review (STRING); required int64 star; optional double score; }";
     let schema = Arc::new(parse_message_type(schema).unwrap());
@@ -540,8 +540,8 @@ fn parquet_file(compression: Compression, version: WriterVersion) -> Vec<u8> {
 
 #[test]
 fn parquet_is_read_however_it_is_compressed() {
-    let zstd = Compression::ZSTD(Default::default());
-    let gzip = Compression::GZIP(Default::default());
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let gzip = Compression::GZIP(GzipLevel::default());
     for compression in [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,

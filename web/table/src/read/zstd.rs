@@ -1,5 +1,6 @@
-//! Parquet's pages compressed with Zstandard. The parquet crate has that from a library in C, which a browser's side cannot have: here the pages are read as if they were not
-//! compressed, and then decompressed in Rust.
+//! Reads Parquet pages that are compressed with Zstandard. The parquet crate uses a C library for
+//! them, which cannot be compiled for the browser. Here the pages are read as if they were
+//! uncompressed, and then decompressed in Rust.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
 
-/// A row group whose pages may be compressed with Zstandard, too.
+/// A row group whose pages may also be compressed with Zstandard.
 pub struct RowGroup<'a> {
     pub file: Arc<Bytes>,
     pub metadata: &'a RowGroupMetaData,
@@ -81,7 +82,7 @@ impl PageReader for Pages {
         };
         match &mut page {
             Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
-                *buf = decompressed(buf, 0)?
+                *buf = decompressed(buf, 0)?;
             }
             Page::DataPageV2 {
                 buf,
@@ -106,7 +107,7 @@ impl PageReader for Pages {
     }
 }
 
-/// A page whose first `plain` bytes are not compressed.
+/// Decompresses a page whose first `plain` bytes are not compressed.
 fn decompressed(page: &Bytes, plain: usize) -> Result<Bytes> {
     let wrong = |why: String| {
         ParquetError::General(format!("a page is not what Zstandard compressed: {why}"))

@@ -1,11 +1,12 @@
-//! The worker that keeps the page's table: `starsight-table`, as JavaScript sees it. `worker.js` drives it.
+//! The JavaScript interface of `starsight-table` in the worker that holds the page's table.
+//! `worker.js` calls it.
 
 use js_sys::{Array, Function, Uint8Array, Uint32Array};
 use starsight_table::protocol::{Form, Opening, Request};
 use starsight_table::{Board, Reader};
 use wasm_bindgen::prelude::*;
 
-/// Has a panic say on the console where it happened.
+/// Makes a panic print its location on the console.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
@@ -17,10 +18,10 @@ pub struct Reading(Reader);
 
 #[wasm_bindgen]
 impl Reading {
-    /// Begins to read a file; `opening` as JSON.
+    /// Starts reading a file; `opening` is JSON.
     ///
     /// # Errors
-    /// With words for the visitor, when it is of a kind that is not read, or too large.
+    /// A message for the visitor, when the file's format is not supported or the file is too large.
     #[wasm_bindgen(constructor)]
     pub fn new(opening: &str) -> Result<Reading, JsValue> {
         let opening: Opening = serde_json::from_str(opening).map_err(|e| error(&e.to_string()))?;
@@ -34,10 +35,11 @@ impl Reading {
         self.0.push(bytes);
     }
 
-    /// The table, after the last bytes.
+    /// Returns the table, after the last bytes.
     ///
     /// # Errors
-    /// With words for the visitor, when there is nothing in it or it is not what its name says.
+    /// A message for the visitor, when the file is empty or does not have the format of its
+    /// extension.
     pub fn finish(self) -> Result<Desk, JsValue> {
         self.0
             .finish()
@@ -52,39 +54,40 @@ pub struct Desk(Board);
 
 #[wasm_bindgen]
 impl Desk {
-    /// What there is to know of the table, as JSON.
+    /// The description of the table, as JSON.
     ///
     /// # Errors
-    /// None in practice: it is always JSON.
+    /// Never in practice: the description can always be serialised.
     pub fn describe(&self) -> Result<String, JsValue> {
         serde_json::to_string(&self.0.describe()).map_err(|e| error(&e.to_string()))
     }
 
-    /// Answers a request; both as JSON.
+    /// Answers a request; request and answer are JSON.
     ///
     /// # Errors
-    /// When the request is none.
+    /// When the request is invalid.
     pub fn ask(&mut self, request: &str) -> Result<String, JsValue> {
         let request: Request = serde_json::from_str(request).map_err(|e| error(&e.to_string()))?;
         Ok(self.0.answer(&request))
     }
 
-    /// The next rows to rate and their reviews, as an array of two; nothing when all are handed out.
+    /// The next rows to rate and their reviews, as an array of two; undefined when all have been
+    /// handed out.
     pub fn portion(&mut self) -> Option<Array> {
         let (rows, texts) = self.0.portion()?;
         let texts: Array = texts.iter().map(|text| JsValue::from_str(text)).collect();
         Some(Array::of2(&Uint32Array::from(rows.as_slice()), &texts))
     }
 
-    /// Keeps ratings; five probabilities a row.
+    /// Stores ratings; each row has five probabilities.
     pub fn rate(&mut self, rows: &[u32], stars: &[u8], expected: &[f32], probabilities: &[f32]) {
         self.0.rate(rows, stars, expected, probabilities);
     }
 
-    /// Writes the table with its ratings, `Csv` or `JsonLines`; `take` is called with each piece.
+    /// Writes the table with its ratings as `Csv` or `JsonLines`; `take` is called with each piece.
     ///
     /// # Errors
-    /// When there is no such form, or `take` fails.
+    /// When the form is unknown, or `take` fails.
     pub fn write(&self, form: &str, take: &Function) -> Result<(), JsValue> {
         let form: Form = serde_json::from_value(form.into()).map_err(|e| error(&e.to_string()))?;
         let mut outcome = Ok(());
