@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use common::{csv, folder_with, good, json, text};
+use common::{csv, folder_with, good, json, text, words};
 use serde_json::Value;
 use starsight::cli::{Cli, Command};
 use starsight::data::{Corpus, Labels};
@@ -145,21 +145,9 @@ fn assert_alike(at: &Path, found: &str, wanted: &str, bound: f64) {
 /// A folder with reviews.csv, base/ and whole/, a run on the processor.
 fn whole() -> (tempfile::TempDir, PathBuf) {
     let dir = folder_with("reviews.csv", csv(200));
-    let init = [
-        "init",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "base",
-        "--layers",
-        "2",
-        "--hidden",
-        "32",
-        "--vocab-size",
-        "200",
-        "--max-length",
-        "32",
-    ];
+    let init = words(
+        "init --data reviews.csv --out base --layers 2 --hidden 32 --vocab-size 200 --max-length 32",
+    );
     good(dir.path(), &init);
     let at = dir.path().to_path_buf();
     run(&at, "whole", Place::Processor(Precision::F32), false);
@@ -276,7 +264,7 @@ fn a_batch_that_a_gpu_cannot_hold_is_halved_and_told_of_once() {
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(
-        said.matches("the GPU's memory does not hold 32768 tokens at once")
+        said.matches("GPU memory is too small for --token-budget 32768")
             .count(),
         1,
         "{said}"
@@ -287,17 +275,7 @@ fn a_batch_that_a_gpu_cannot_hold_is_halved_and_told_of_once() {
 #[test]
 fn what_a_gpu_does_not_compute_is_refused_before_data_are_read() {
     let dir = folder_with("reviews.csv", csv(8));
-    let train = [
-        "train",
-        "--model",
-        "nothing",
-        "--data",
-        "nothing.csv",
-        "--out",
-        "model",
-        "--device",
-        "cuda",
-    ];
+    let train = words("train --model nothing --data nothing.csv --out model --device cuda");
     for [flag, value] in [
         ["--ordinal-log-loss", "0.5"],
         ["--int8", "0.2"],
@@ -306,43 +284,33 @@ fn what_a_gpu_does_not_compute_is_refused_before_data_are_read() {
         let says = [
             "--device cuda: ",
             flag,
-            "is computed on the processor only; say --device cpu",
+            "runs only on the processor; use --device cpu",
         ];
         let error = common::bad(dir.path(), &[&train[..], &[flag, value]].concat(), 1, &says);
         assert!(!error.contains("nothing"), "{error}");
     }
-    let distill = [
-        "distill",
-        "--teacher",
-        "nobody",
-        "--data",
-        "nothing.csv",
-        "--out",
-        "student",
-        "--device",
-        "cuda",
-    ];
+    let distill = words("distill --teacher nobody --data nothing.csv --out student --device cuda");
     common::bad(
         dir.path(),
         &distill,
         1,
-        &["--device cuda: learning from a --teacher is computed on the processor only"],
+        &["--device cuda: --teacher runs only on the processor"],
     );
 }
 
 #[test]
 fn a_gpu_that_is_not_there_is_told_of() {
     let dir = folder_with("reviews.csv", csv(200));
-    let rate = ["rate", "--model", "nothing", "--device", "cuda", "Great"];
+    let rate = words("rate --model nothing --device cuda Great");
     let error = common::bad(dir.path(), &rate, 1, &[]);
     // On a machine with a GPU the error is the missing model.
     assert!(
-        error.contains("--device cpu computes on the processor") || error.contains("nothing"),
+        error.contains("use --device cpu for the processor") || error.contains("nothing"),
         "{error}"
     );
     common::bad(
         dir.path(),
-        &["rate", "--model", "nothing", "--device", "tpu", "Great"],
+        &words("rate --model nothing --device tpu Great"),
         2,
         &["tpu"],
     );

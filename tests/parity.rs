@@ -1,7 +1,11 @@
 //! The model crate, checked against results of transformers and scikit-learn; tests/record/ made
 //! the fixtures.
 
+#[path = "common/difference.rs"]
+mod difference;
+
 use candle_core::{DType, Device, Tensor};
+use difference::Difference;
 use serde::Deserialize;
 use starsight_model::batch::PackedBatch;
 use starsight_model::candle::{self, Candle};
@@ -40,30 +44,16 @@ fn recorded(name: &str) -> Vec<Logits> {
         .cases
 }
 
-fn assert_close(found: &[f32], wanted: &[f32], tolerance: f32, what: &str) {
-    assert_eq!(found.len(), wanted.len(), "{what}");
-    for (a, b) in found.iter().zip(wanted) {
-        assert!(
-            (a - b).abs() <= tolerance,
-            "{what}: {found:?}, recorded {wanted:?}"
-        );
-    }
-}
-
 #[test]
 fn logits_are_those_of_transformers() {
     for name in ["distilbert", "bert"] {
         let rater = rater(name);
+        let mut difference = Difference::of(format!("{name} from transformers"));
         for case in recorded(name) {
             let ids = rater.encode(&case.text).expect("token ids");
             assert_eq!(ids, case.token_ids, "{name}: {:?}", case.text);
             let logits = rater.logits(&[&ids]).expect("logits");
-            assert_close(
-                &logits[0],
-                &case.logits,
-                1e-4,
-                &format!("{name}: {:?}", case.text),
-            );
+            difference.values(&logits[0], &case.logits, 1e-4, &case.text);
         }
     }
 }
@@ -79,9 +69,10 @@ fn every_review_of_a_packed_batch_equals_its_single_call() {
         let packed = rater
             .logits(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
             .expect("logits");
+        let mut difference = Difference::of(format!("{name} packed from single"));
         for (ids, row) in ids.iter().zip(&packed) {
             let single = rater.logits(&[ids]).expect("logits");
-            assert_close(row, &single[0], 1e-5, name);
+            difference.values(row, &single[0], 1e-5, &format!("{ids:?}"));
         }
         assert!(rater.logits(&[]).expect("no logits").is_empty());
     }
@@ -101,26 +92,13 @@ fn what_candle_computes_is_what_transformers_does() {
         let rater =
             Rater::candle(&config, &tokenizer, tensors.clone()).expect("the fixture is a model");
         let cases = recorded(name);
-        let mut largest = 0f32;
+        let mut difference = Difference::of(format!("{name} from transformers"));
         for case in &cases {
             let ids = rater.encode(&case.text).expect("token ids");
             assert_eq!(ids, case.token_ids, "{name}: {:?}", case.text);
             let logits = rater.logits(&[&ids]).expect("logits");
-            assert_close(
-                &logits[0],
-                &case.logits,
-                1e-4,
-                &format!("{name}: {:?}", case.text),
-            );
-            largest = logits[0]
-                .iter()
-                .zip(&case.logits)
-                .fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+            difference.values(&logits[0], &case.logits, 1e-4, &case.text);
         }
-        println!(
-            "{name}: differs from transformers by {largest:.1e} at most, {:.0}% of the tolerance",
-            largest / 1e-4 * 100.0
-        );
         let packed = rater
             .logits(
                 &cases
@@ -130,12 +108,8 @@ fn what_candle_computes_is_what_transformers_does() {
             )
             .expect("logits");
         for (case, row) in cases.iter().zip(&packed) {
-            assert_close(
-                row,
-                &case.logits,
-                1e-4,
-                &format!("{name} in a batch: {:?}", case.text),
-            );
+            let place = format!("in a batch: {:?}", case.text);
+            difference.values(row, &case.logits, 1e-4, &place);
         }
         let broken = |config: String| {
             Candle::new(config.as_bytes(), tensors.clone())
@@ -144,7 +118,7 @@ fn what_candle_computes_is_what_transformers_does() {
                 .to_string()
         };
         let config = String::from_utf8(config).expect("text");
-        assert!(broken(config.replace(name, "gpt2")).contains("candle computes deberta-v2"));
+        assert!(broken(config.replace(name, "gpt2")).contains("candle supports deberta-v2"));
         assert!(broken(config.replace("\"hidden_size\"", "\"width\"")).contains("hidden_size"));
         assert!(
             broken(config.replace(
@@ -200,6 +174,7 @@ fn an_old_bare_checkpoint_is_understood() {
         config.max_positions,
     )
     .expect("a tokeniser");
+    let mut difference = Difference::of("a bare BERT from transformers");
     for case in serde_json::from_slice::<Recorded<Hidden>>(&fixture("bert-legacy/hidden.json"))
         .expect("recorded states")
         .cases
@@ -209,7 +184,7 @@ fn an_old_bare_checkpoint_is_understood() {
         let logits = classifier
             .logits(&PackedBatch::new(&[&ids]).expect("a batch"))
             .expect("logits");
-        assert_close(&logits[0], &case.pooled[..5], 1e-4, &case.text);
+        difference.values(&logits[0], &case.pooled[..5], 1e-4, &case.text);
     }
 }
 
@@ -240,6 +215,7 @@ fn the_encoder_agrees_with_candle_transformers_on_bert() {
         candle_nn::Linear::new(get("weight", &[outputs, h]), Some(get("bias", &[outputs])))
     };
     let classifier = Classifier::new(&config, &weights).expect("a classifier");
+    let mut difference = Difference::of("BERT from candle-transformers");
     for case in recorded("bert") {
         use candle_nn::Module;
         let ids = Tensor::new(case.token_ids.as_slice(), &Device::Cpu)
@@ -262,7 +238,7 @@ fn the_encoder_agrees_with_candle_transformers_on_bert() {
         let ours = classifier
             .logits(&PackedBatch::new(&[&case.token_ids]).expect("a batch"))
             .expect("logits");
-        assert_close(&ours[0], &logits, 1e-4, &case.text);
+        difference.values(&ours[0], &logits, 1e-4, &case.text);
     }
 }
 

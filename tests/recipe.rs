@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{bad, csv, folder_with, good, json, starsight, text};
+use common::{bad, csv, folder_with, good, json, starsight, text, words};
 use serde_json::Value;
 use starsight::data::Tables;
 use tempfile::TempDir;
@@ -13,21 +13,9 @@ use tempfile::TempDir;
 /// A folder with reviews.csv (320 rows, 204 of them for training) and base/, of two layers.
 fn based() -> TempDir {
     let dir = folder_with("reviews.csv", csv(320));
-    let init = [
-        "init",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "base",
-        "--layers",
-        "2",
-        "--hidden",
-        "32",
-        "--vocab-size",
-        "200",
-        "--max-length",
-        "32",
-    ];
+    let init = words(
+        "init --data reviews.csv --out base --layers 2 --hidden 32 --vocab-size 200 --max-length 32",
+    );
     good(dir.path(), &init);
     dir
 }
@@ -91,16 +79,19 @@ fn tensors(at: &Path, path: &str) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// A recipe in which hardly anything is as usual.
+const FLAGS: &str = "--lr 5e-3 --schedule polynomial --lr-power 2 --lr-end 1e-4 --warmup-steps 3 --max-steps \
+         20 --layer-decay 0.8 --label-smoothing 0.1 --class-weights balanced --freeze-embeddings \
+         --eval-every 6 --best-by qwk --seed 7 --split-seed 3 --rows 300";
+
+/// Runs its recipe again.
+const AGAIN: &str = "train --model base --data reviews.csv --config first/recipe.toml --out again";
+
 #[test]
 fn a_recipe_is_kept_and_can_be_run_again() {
     let dir = based();
     let at = dir.path();
-    #[rustfmt::skip]
-    let flags = [
-        "--lr", "5e-3", "--schedule", "polynomial", "--lr-power", "2", "--lr-end", "1e-4", "--warmup-steps", "3", "--max-steps", "20", "--layer-decay", "0.8", "--label-smoothing", "0.1",
-        "--class-weights", "balanced", "--freeze-embeddings", "--eval-every", "6", "--best-by", "qwk", "--seed", "7", "--split-seed", "3", "--rows", "300",
-    ];
-    train(at, "first", &flags);
+    train(at, "first", &words(FLAGS));
     let recipe = text(&read(at, "first/recipe.toml"));
     for line in [
         "# starsight train --model base --data reviews.csv",
@@ -111,18 +102,7 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     ] {
         assert!(recipe.contains(line), "no {line:?} in {recipe}");
     }
-    let again = [
-        "train",
-        "--model",
-        "base",
-        "--data",
-        "reviews.csv",
-        "--config",
-        "first/recipe.toml",
-        "--out",
-        "again",
-    ];
-    good(at, &again);
+    good(at, &words(AGAIN));
     assert!(
         read(at, "first/model.safetensors") == read(at, "again/model.safetensors"),
         "the same weights, bit for bit"
@@ -150,22 +130,18 @@ fn a_recipe_is_kept_and_can_be_run_again() {
         "{}",
         rates[19]
     );
+}
 
+#[test]
+fn a_bundle_records_how_its_reviews_were_divided() {
+    let dir = based();
+    let at = dir.path();
+    train(at, "first", &words(FLAGS));
     // The bundle records how the reviews were divided. The dates in the test split show which split
     // was used.
     let dates = |flags: &[&str]| {
-        let evaluate = [
-            "evaluate",
-            "--model",
-            "first",
-            "--data",
-            "reviews.csv",
-            "--split",
-            "test",
-            "--by",
-            "date",
-            "--json",
-        ];
+        let evaluate =
+            words("evaluate --model first --data reviews.csv --split test --by date --json");
         let output = starsight(at, &[&evaluate[..], flags].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found = json(&text(&output.stdout));
@@ -199,9 +175,16 @@ fn a_recipe_is_kept_and_can_be_run_again() {
     manifest["provenance"]["dedup"] = true.into();
     std::fs::write(&path, manifest.to_string()).expect("written");
     assert!(dates(&[]).1.as_u64() < Some(60));
+}
 
+#[test]
+fn a_flag_is_added_to_a_recipe_and_a_mistake_in_it_is_named() {
+    let dir = based();
+    let at = dir.path();
+    train(at, "first", &words(FLAGS));
+    let again = words(AGAIN);
     // One further flag makes a different run.
-    let mut other = again.to_vec();
+    let mut other = again.clone();
     other[8] = "other";
     good(at, &[&other[..], &["--max-steps", "4"]].concat());
     assert_eq!(log(at, "other").len(), 4 + 1);
@@ -212,7 +195,7 @@ fn a_recipe_is_kept_and_can_be_run_again() {
         at,
         &other,
         2,
-        &["bad.toml: unknown key `learning-rate`; known are"],
+        &["bad.toml: unknown key `learning-rate`; known keys:"],
     );
     std::fs::write(at.join("bad.toml"), "lr = \"fast\"\n").expect("written");
     bad(
@@ -221,7 +204,7 @@ fn a_recipe_is_kept_and_can_be_run_again() {
         2,
         &[
             "bad.toml: `lr`: invalid value 'fast'",
-            "wanted a number above 0",
+            "expected a number above 0",
         ],
     );
     bad(
@@ -240,7 +223,7 @@ fn what_is_frozen_stays_and_the_rest_moves() {
     let before = tensors(at, "base/model.safetensors");
     let frozen = |out: &str, flags: &[&str]| -> Vec<String> {
         let said = train(at, out, flags);
-        assert!(!said.contains("no gradient reaches"), "{said}");
+        assert!(!said.contains("have zero gradients"), "{said}");
         let after = tensors(at, &format!("{out}/model.safetensors"));
         assert_eq!(before.len(), after.len());
         before
@@ -269,17 +252,7 @@ fn what_is_frozen_stays_and_the_rest_moves() {
     // A checkpoint holds the frozen tensors too.
     let output = starsight(
         at,
-        &[
-            "train",
-            "--model",
-            "base",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "none",
-            "--freeze-layers",
-            "3",
-        ],
+        &words("train --model base --data reviews.csv --out none --freeze-layers 3"),
     );
     assert!(
         text(&output.stderr).contains("--freeze-layers 3 is more than the model's 2 layers"),
@@ -320,24 +293,13 @@ fn a_run_stops_when_nothing_gets_better() {
         (Some(2), Some(8))
     );
     assert!(
-        said.contains("the weights after step 2, epoch 0.15, are kept: accuracy"),
+        said.contains("kept step 2 (epoch 0.15): best accuracy"),
         "{said}"
     );
     // A stopped run stays stopped: resuming adds nothing.
-    let resume = [
-        "--lr",
-        "1e-12",
-        "--eval-every",
-        "2",
-        "--patience",
-        "3",
-        "--best-by",
-        "accuracy",
-        "--epochs",
-        "9",
-        "--resume",
-    ];
-    assert!(train(at, "stale", &resume).contains("going on after step 8"));
+    let resume =
+        words("--lr 1e-12 --eval-every 2 --patience 3 --best-by accuracy --epochs 9 --resume");
+    assert!(train(at, "stale", &resume).contains("resuming after step 8"));
     assert_eq!(log(at, "stale").len(), 8 + 4);
 }
 
@@ -345,21 +307,8 @@ fn a_run_stops_when_nothing_gets_better() {
 fn an_explosion_names_its_step_and_reviews() {
     let dir = based();
     let at = dir.path();
-    let line = [
-        "train",
-        "--model",
-        "base",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "out",
-        "--batch",
-        "4",
-        "--accum",
-        "1",
-        "--save-every",
-        "1",
-    ];
+    let line =
+        words("train --model base --data reviews.csv --out out --batch 4 --accum 1 --save-every 1");
     // Weights this large make every number infinite or NaN after the first step.
     let said = bad(
         at,
@@ -409,13 +358,17 @@ fn flags_that_make_no_sense_are_wrong_usage() {
         (
             "--class-weights",
             "1,2,3",
-            "wanted `balanced`, or five numbers above 0",
+            "expected `balanced`, or five comma-separated numbers above 0",
         ),
-        ("--label-smoothing", "1", "wanted a rate from 0 to below 1"),
-        ("--layer-decay", "0", "wanted a number above 0, up to 1"),
-        ("--warmup", "2", "wanted a number from 0 to 1"),
-        ("--patience", "0", "wanted a whole number above 0"),
-        ("--eval-every", "x", "wanted a whole number above 0"),
+        (
+            "--label-smoothing",
+            "1",
+            "expected a rate from 0 to below 1",
+        ),
+        ("--layer-decay", "0", "expected a number above 0, up to 1"),
+        ("--warmup", "2", "expected a number from 0 to 1"),
+        ("--patience", "0", "expected a whole number above 0"),
+        ("--eval-every", "x", "expected a whole number above 0"),
     ] {
         bad(
             dir.path(),
@@ -434,15 +387,7 @@ fn flags_that_make_no_sense_are_wrong_usage() {
             &[flag, value, says],
         );
     }
-    let line = [
-        "train",
-        "--model",
-        "base",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "out",
-    ];
+    let line = words("train --model base --data reviews.csv --out out");
     bad(
         dir.path(),
         &[&line[..], &["--warmup-steps", "99"]].concat(),
@@ -456,11 +401,11 @@ fn flags_that_make_no_sense_are_wrong_usage() {
 fn a_fresh_student_learns_what_its_teacher_thinks() {
     let dir = common::trained();
     let at = dir.path();
-    #[rustfmt::skip]
-    let flags = [
-        "distill", "--teacher", "model", "--data", "reviews.csv", "--out", "student", "--layers", "1", "--hidden", "16", "--heads", "2", "--vocab-size", "150", "--max-length", "32",
-        "--epochs", "12", "--lr", "1e-2", "--batch", "16", "--accum", "1", "--teacher-share", "1", "--json",
-    ];
+    let flags = words(
+        "distill --teacher model --data reviews.csv --out student --layers 1 --hidden 16 --heads \
+         2 --vocab-size 150 --max-length 32 --epochs 12 --lr 1e-2 --batch 16 --accum 1 \
+         --teacher-share 1 --json",
+    );
     let outcome = json(&good(at, &flags));
     // The stars were not used.
     assert!(
@@ -486,7 +431,7 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
     // The teacher's logits are cached, because computing them is slow.
     let again = starsight(at, &[&flags[..], &["--resume"]].concat());
     assert!(
-        again.status.success() && text(&again.stderr).contains("reviews are taken from"),
+        again.status.success() && text(&again.stderr).contains("reviews from"),
         "{}",
         text(&again.stderr)
     );
@@ -500,19 +445,9 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
         at,
         &[&flags[..], &["--resume", "--teacher-temperature", "3"]].concat(),
         1,
-        &["a run of another recipe"],
+        &["a run that differs; --resume needs the same recipe"],
     );
-    let alone = [
-        "train",
-        "--model",
-        "base",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "x",
-        "--teacher-share",
-        "0.5",
-    ];
+    let alone = words("train --model base --data reviews.csv --out x --teacher-share 0.5");
     bad(
         at,
         &alone,
@@ -521,12 +456,7 @@ fn a_fresh_student_learns_what_its_teacher_thinks() {
     );
     std::fs::write(at.join("taught.toml"), "teacher-share = 0.5\n").expect("written");
     let alone = [&alone[..7], &["--config", "taught.toml"]].concat();
-    bad(
-        at,
-        &alone,
-        1,
-        &["--teacher-share says how a teacher is followed, and there is none"],
-    );
+    bad(at, &alone, 1, &["--teacher-share needs --teacher"]);
 }
 
 #[test]
@@ -545,18 +475,7 @@ fn recipes_are_compared_over_seeds() {
     .expect("written");
     std::fs::write(at.join("broken.toml"), "soft-target = 1.5\n").expect("written");
     std::fs::write(at.join("other.csv"), csv(40)).expect("written");
-    let flags = [
-        "--model",
-        "base",
-        "--data",
-        "reviews.csv",
-        "--also",
-        "other.csv",
-        "--seeds",
-        "2",
-        "--out",
-        "runs",
-    ];
+    let flags = words("--model base --data reviews.csv --also other.csv --seeds 2 --out runs");
     let compare = |recipes: &[&str]| starsight(at, &[&["compare"], recipes, &flags].concat());
 
     // A mistake in a recipe is reported before anything is trained.
@@ -572,7 +491,7 @@ fn recipes_are_compared_over_seeds() {
         at,
         &[&["compare", "plain.toml", "./plain.toml"][..], &flags].concat(),
         1,
-        &["two of the recipes have the same name"],
+        &["two recipes have the same name"],
     );
 
     let found = json(&good(
@@ -615,7 +534,7 @@ fn recipes_are_compared_over_seeds() {
     let again = compare(&["plain.toml", "soft.toml"]);
     let said = text(&again.stderr);
     assert!(
-        again.status.success() && said.matches("going on after step 2").count() == 4,
+        again.status.success() && said.matches("resuming after step 2").count() == 4,
         "{said}"
     );
     let table = text(&again.stdout);
@@ -656,7 +575,7 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
     assert_eq!(stars(&[]), stars(&["--decode", "median"]));
     bad(
         at,
-        &["rate", "--model", "model", "--decode", "mode", "x"],
+        &words("rate --model model --decode mode x"),
         2,
         &["wanted likeliest, median, expected or balanced"],
     );
@@ -689,23 +608,9 @@ fn stars_are_told_as_the_bundle_or_the_command_says() {
 fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
     let dir = based();
     let at = dir.path();
-    let flags = [
-        "--lr",
-        "5e-3",
-        "--epochs",
-        "4",
-        "--eval-every",
-        "13",
-        "--int8",
-        "0.3",
-        "--max-length",
-        "24",
-    ];
+    let flags = words("--lr 5e-3 --epochs 4 --eval-every 13 --int8 0.3 --max-length 24");
     train(at, "own", &flags);
-    good(
-        at,
-        &["publish", "--model", "own", "--out", "light", "--integers"],
-    );
+    good(at, &words("publish --model own --out light --integers"));
     assert!(!at.join("light/model.safetensors").exists());
     let manifest = json(&text(&read(at, "light/starsight.json")));
     assert!(
@@ -759,21 +664,9 @@ fn a_run_that_ends_in_int8_keeps_what_the_integers_stand_for() {
     // Training can continue from the int8 weights too.
     good(
         at,
-        &[
-            "train",
-            "--model",
-            "light",
-            "--data",
-            "reviews.csv",
-            "--batch",
-            "16",
-            "--accum",
-            "1",
-            "--max-steps",
-            "2",
-            "--out",
-            "on",
-        ],
+        &words(
+            "train --model light --data reviews.csv --batch 16 --accum 1 --max-steps 2 --out on",
+        ),
     );
 
     // The last steps see other weights than without int8; the steps before are the same. A run that
@@ -815,16 +708,7 @@ fn the_starter_knows_good_from_bad_in_short_reviews() {
     let at = dir.path();
     good(
         at,
-        &[
-            "rate",
-            "--model",
-            "starter",
-            "--int8",
-            "--data",
-            "short.csv",
-            "--out",
-            "rated.csv",
-        ],
+        &words("rate --model starter --int8 --data short.csv --out rated.csv"),
     );
     let table = Tables::open(&[at.join("rated.csv")], None, None)
         .and_then(Tables::join)
@@ -880,15 +764,7 @@ fn the_starter_rates_and_is_gone_on_from() {
         .collect();
     assert_eq!(stars, [Some(5), Some(1)]);
 
-    let started = [
-        "train",
-        "--model",
-        "starter",
-        "--data",
-        "reviews.csv",
-        "--max-length",
-        "32",
-    ];
+    let started = words("train --model starter --data reviews.csv --max-length 32");
     let output = starsight(
         at,
         &[&started[..], &["--out", "own", "--epochs", "8"]].concat(),
@@ -924,32 +800,40 @@ fn the_starter_rates_and_is_gone_on_from() {
     );
 }
 
-#[test]
-fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
+/// Distils a small student from six reviews.
+const DISTIL: &str = "distill --teacher model --data reviews.csv --train-rows 6 --out student --layers 1 \
+         --hidden 16 --heads 2 --vocab-size 150 --max-length 32 --epochs 8 --lr 1e-2 --batch 16 \
+         --accum 1 --json";
+
+/// A trained model, and `found.csv`: the same reviews without stars, and some without text, which
+/// are not used.
+fn with_unlabelled() -> TempDir {
     let dir = common::trained();
-    let at = dir.path();
-    // The same reviews without stars, and some without text, which are not used.
     let texts: String = csv(320)
         .lines()
         .skip(1)
         .map(|line| format!("\"{}\"\n", line.split('"').nth(1).expect("a text")))
         .collect();
     std::fs::write(
-        at.join("found.csv"),
+        dir.path().join("found.csv"),
         format!("review\n{texts}\"\"\n\" \"\n"),
     )
     .expect("written");
-    #[rustfmt::skip]
-    let flags = [
-        "distill", "--teacher", "model", "--data", "reviews.csv", "--train-rows", "6", "--out", "student", "--layers", "1", "--hidden", "16", "--heads", "2", "--vocab-size", "150",
-        "--max-length", "32", "--epochs", "8", "--lr", "1e-2", "--batch", "16", "--accum", "1", "--json",
-    ];
+    dir
+}
+
+#[test]
+fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
+    let dir = with_unlabelled();
+    let at = dir.path();
+    let flags = words(DISTIL);
     let output = starsight(at, &[&flags[..], &["--unlabelled", "found.csv"]].concat());
     let said = text(&output.stderr);
     assert!(
         output.status.success()
-            && said
-                .contains("6 to train, 52 to validate, 64 to test; and 320 without stars to train"),
+            && said.contains(
+                "6 to train, 52 to validate, 64 to test; and 320 unlabelled ones to train"
+            ),
         "{said}"
     );
     let outcome = json(&text(&output.stdout));
@@ -964,17 +848,7 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
     assert!(text(&read(at, "student/recipe.toml")).contains("--unlabelled found.csv"));
     bad(
         at,
-        &[
-            "train",
-            "--model",
-            "base",
-            "--data",
-            "reviews.csv",
-            "--unlabelled",
-            "found.csv",
-            "--out",
-            "x",
-        ],
+        &words("train --model base --data reviews.csv --unlabelled found.csv --out x"),
         2,
         &["required arguments were not provided", "--teacher <"],
     );
@@ -1016,9 +890,23 @@ fn what_a_teacher_thinks_of_reviews_without_stars_is_learned_too() {
         at,
         &[&flags[..], &["--overwrite", "--teacher-share", "0"]].concat(),
         1,
-        &["--teacher-share 0 leaves reviews without stars to the teacher, and there are none"],
+        &[
+            "--teacher-share 0 uses the teacher only for unlabelled reviews: add some with --unlabelled",
+        ],
     );
-    // The same teacher given twice teaches what it does alone.
+}
+
+#[test]
+fn the_same_teacher_given_twice_teaches_what_it_does_alone() {
+    let dir = with_unlabelled();
+    let at = dir.path();
+    let flags = words(DISTIL);
+    let one = &[
+        &flags[..],
+        &["--unlabelled", "found.csv", "--teacher-share", "0"],
+    ]
+    .concat();
+    good(at, one);
     let two = &[
         &flags[..],
         &[
@@ -1064,23 +952,9 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
     let at = dir.path();
     good(
         at,
-        &[
-            "init",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "base",
-            "--layers",
-            "1",
-            "--hidden",
-            "16",
-            "--heads",
-            "2",
-            "--vocab-size",
-            "100",
-            "--max-length",
-            "32",
-        ],
+        &words(
+            "init --data reviews.csv --out base --layers 1 --hidden 16 --heads 2 --vocab-size 100 --max-length 32",
+        ),
     );
     let said = train(
         at,
@@ -1088,7 +962,7 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
         &["--repeats", "counted", "--split-by", "text"],
     );
     let texts = said
-        .split(" to train on are ")
+        .split(" training reviews grouped into ")
         .nth(1)
         .and_then(|rest| rest.split(' ').next())
         .and_then(|n| n.parse::<usize>().ok());
@@ -1118,21 +992,11 @@ fn repeated_reviews_are_learned_as_texts_with_counts() {
         "review,star,times\nfine,5,1\nfine,4,-2\n",
     )
     .expect("written");
-    let flags = [
-        "train",
-        "--model",
-        "base",
-        "--data",
-        "bad.csv",
-        "--out",
-        "x",
-        "--weight-column",
-        "times",
-    ];
+    let flags = words("train --model base --data bad.csv --out x --weight-column times");
     bad(
         at,
         &flags,
         1,
-        &["bad.csv, line 3: `times` is \"-2\"; wanted a number above 0"],
+        &["bad.csv, line 3: `times` is \"-2\"; expected a number above 0"],
     );
 }

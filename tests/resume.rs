@@ -13,8 +13,9 @@ mod unix {
 
     use serde_json::Value;
     use starsight_model::rng;
+    use tempfile::TempDir;
 
-    use crate::common::{self, bad, csv, folder_with, good, json, starsight, text};
+    use crate::common::{self, bad, csv, folder_with, good, json, starsight, text, words};
 
     /// Dropout, an evaluation within the epoch, and further checkpoints: frequent saving makes it
     /// likely that a kill interrupts a save.
@@ -32,21 +33,9 @@ mod unix {
     /// took.
     fn whole() -> (tempfile::TempDir, Duration) {
         let dir = folder_with("reviews.csv", csv(320));
-        let init = [
-            "init",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "base",
-            "--layers",
-            "1",
-            "--hidden",
-            "32",
-            "--vocab-size",
-            "200",
-            "--max-length",
-            "32",
-        ];
+        let init = words(
+            "init --data reviews.csv --out base --layers 1 --hidden 32 --vocab-size 200 --max-length 32",
+        );
         good(dir.path(), &init);
         let clock = Instant::now();
         good(dir.path(), &train("whole"));
@@ -148,10 +137,10 @@ mod unix {
         assert_whole(at, "killed");
     }
 
-    #[test]
-    fn a_validation_that_is_interrupted_is_made_up_for() {
+    /// A folder with 40,000 reviews and a base model.
+    fn with_many() -> TempDir {
         // All texts differ: equal ones would be rated once.
-        let words = |i: usize| {
+        let ending = |i: usize| {
             (0..16)
                 .map(|bit| if (i >> bit) & 1 == 1 { " good" } else { " bad" })
                 .collect::<String>()
@@ -159,47 +148,32 @@ mod unix {
         let rows = csv(40_000)
             .lines()
             .enumerate()
-            .map(|(i, row)| row.replace("\",2024", &format!("{}\",2024", words(i))) + "\n")
+            .map(|(i, row)| row.replace("\",2024", &format!("{}\",2024", ending(i))) + "\n")
             .collect::<String>();
         let dir = folder_with("reviews.csv", rows);
+        let init = words(
+            "init --data reviews.csv --out base --layers 2 --hidden 64 --vocab-size 200 --max-length 32",
+        );
+        good(dir.path(), &init);
+        dir
+    }
+
+    /// Trains two steps on them.
+    fn train_two(out: &str) -> Vec<&str> {
+        let mut line = words(
+            "train --resume --model base --data reviews.csv --max-steps 2 --batch 16 --accum 1 --out",
+        );
+        line.push(out);
+        line
+    }
+
+    #[test]
+    fn a_validation_that_is_interrupted_is_made_up_for() {
+        let dir = with_many();
         let at = dir.path();
-        let init = [
-            "init",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "base",
-            "--layers",
-            "2",
-            "--hidden",
-            "64",
-            "--vocab-size",
-            "200",
-            "--max-length",
-            "32",
-        ];
-        good(at, &init);
-        let train = |out| {
-            [
-                "train",
-                "--resume",
-                "--model",
-                "base",
-                "--data",
-                "reviews.csv",
-                "--max-steps",
-                "2",
-                "--batch",
-                "16",
-                "--accum",
-                "1",
-                "--out",
-                out,
-            ]
-        };
-        good(at, &train("whole"));
+        good(at, &train_two("whole"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
-            .args(train("cut"))
+            .args(train_two("cut"))
             .current_dir(at)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -227,21 +201,25 @@ mod unix {
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
-            said.contains(
-                "interrupted after step 2 of 2; all is saved in cut: go on with --resume"
-            ),
+            said.contains("interrupted after step 2 of 2; saved in cut; continue with --resume"),
             "{said}"
         );
         assert!(
             !said.contains("validation loss") && !log().contains("validation"),
             "{said}"
         );
-        good(at, &train("cut"));
+        good(at, &train_two("cut"));
         assert_whole(at, "cut");
+    }
 
+    #[test]
+    fn a_test_split_whose_rating_is_interrupted_is_made_up_for() {
+        let dir = with_many();
+        let at = dir.path();
+        good(at, &train_two("whole"));
         // After the last step the test split of 8,000 reviews remains to be rated.
         let mut child = Command::new(env!("CARGO_BIN_EXE_starsight"))
-            .args(train("rated"))
+            .args(train_two("rated"))
             .current_dir(at)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -251,7 +229,7 @@ mod unix {
             .lines()
             .map(|line| line.expect("text"));
         assert!(
-            lines.any(|line| line.contains("are kept: ")),
+            lines.any(|line| line.starts_with("kept step ")),
             "no weights to rate with"
         );
         assert!(
@@ -263,9 +241,9 @@ mod unix {
         );
         let said: Vec<String> = lines.collect();
         assert_eq!(child.wait().expect("ended").code(), Some(1), "{said:?}");
-        let last = "error: interrupted before the test split was rated; all is saved in rated: go on with --resume";
+        let last = "error: interrupted before the test split was rated; saved in rated; continue with --resume";
         assert_eq!(said.last().map(String::as_str), Some(last));
-        good(at, &train("rated"));
+        good(at, &train_two("rated"));
         assert_whole(at, "rated");
     }
 
@@ -293,10 +271,10 @@ mod unix {
     fn a_run_goes_on_from_the_same_base_alone_and_from_what_earlier_versions_told_of_it() {
         let (dir, _) = whole();
         let at = dir.path();
-        #[rustfmt::skip]
-        let init = [
-            "init", "--data", "reviews.csv", "--out", "other/base", "--layers", "1", "--hidden", "32", "--vocab-size", "200", "--max-length", "32", "--seed", "7",
-        ];
+        let init = words(
+            "init --data reviews.csv --out other/base --layers 1 --hidden 32 --vocab-size 200 \
+         --max-length 32 --seed 7",
+        );
         good(at, &init);
         // Another base with the same name, shape and vocabulary.
         let other: Vec<&str> = train("whole")
@@ -307,7 +285,9 @@ mod unix {
             at,
             &other,
             1,
-            &["whole holds a run of another recipe, base model or data"],
+            &[
+                "whole contains a run that differs; --resume needs the same recipe, base model and data",
+            ],
         );
 
         let mode = |path: &Path| fs::metadata(path).expect("a folder").permissions().mode() & 0o777;
@@ -327,7 +307,7 @@ mod unix {
         });
         let output = starsight(at, &train("whole"));
         assert!(
-            output.status.success() && text(&output.stderr).contains("going on after step"),
+            output.status.success() && text(&output.stderr).contains("resuming after step"),
             "{}",
             text(&output.stderr)
         );
@@ -366,7 +346,7 @@ mod unix {
             let output = starsight(at, flags);
             let said = text(&output.stderr);
             assert!(
-                output.status.success() && said.contains("reviews are taken from"),
+                output.status.success() && said.contains("reviews from"),
                 "what the teacher said is kept: {said}"
             );
         };
@@ -383,13 +363,16 @@ mod unix {
                 }
             })
             .collect();
-        bad(at, &missing, 1, &["student holds an earlier run"]);
+        bad(at, &missing, 1, &["student contains an earlier run"]);
         assert_eq!(layers(), Some(1));
         bad(
             at,
             &distil("2", &["--resume"]),
             1,
-            &["another recipe, base model or data", r#""layers":2"#],
+            &[
+                "--resume needs the same recipe, base model and data",
+                r#""layers":2"#,
+            ],
         );
         again(&distil("1", &["--resume"]));
         assert_eq!(layers(), Some(1));
@@ -468,7 +451,7 @@ mod unix {
                 "{what}: {said}"
             );
             assert!(
-                said.contains("cannot be used") && said.contains("going on after step"),
+                said.contains("cannot be used") && said.contains("resuming after step"),
                 "{what}: {said}"
             );
         }
@@ -492,7 +475,7 @@ mod unix {
             at,
             &train("copy"),
             1,
-            &["copy/checkpoints holds no whole checkpoint; --overwrite starts from the beginning"],
+            &["copy/checkpoints has no complete checkpoint; --overwrite starts from the beginning"],
         );
     }
 

@@ -2,8 +2,12 @@
 //! fixture.
 
 mod common;
+#[path = "common/difference.rs"]
+mod difference;
 
 use candle_core::{DType, Device, Tensor, Var};
+use common::words;
+use difference::Difference;
 use serde_json::Value;
 use starsight::train::groups::Grouping;
 use starsight::train::loss::{Counts, Loss, one};
@@ -104,7 +108,7 @@ impl Run {
             rows,
             token_ids: rows.iter().map(|row| self.ids[*row].as_slice()).collect(),
             counts: counts.iter().map(|counts| Some(*counts)).collect(),
-            lessons: Vec::new(),
+            teacher_logits: Vec::new(),
         };
         self.optimizer
             .prepare(&mut self.model, step.token_ids.iter().copied().flatten());
@@ -160,7 +164,14 @@ fn summary(x: &[f32]) -> [f64; 3] {
     [x().sum(), x().map(|x| x * x).sum::<f64>().sqrt(), weighted]
 }
 
-fn assert_summary(tensor: &[f32], wanted: &Value, tolerance: f64, what: &str) {
+/// Compares the sums of a tensor's elements with the recorded ones.
+fn compare_summary(
+    difference: &mut Difference,
+    tensor: &[f32],
+    wanted: &Value,
+    tolerance: f64,
+    place: &str,
+) {
     let wanted: Vec<f64> = wanted
         .as_array()
         .expect("three numbers")
@@ -171,11 +182,7 @@ fn assert_summary(tensor: &[f32], wanted: &Value, tolerance: f64, what: &str) {
     for (i, (found, wanted_i)) in summary(tensor).iter().zip(&wanted).enumerate() {
         // A sum of n elements can differ by sqrt(n) where their norm differs by 1.
         let scale = wanted[1] * if i == 1 { 1.0 } else { root };
-        assert!(
-            (found - wanted_i).abs() <= tolerance * scale,
-            "{what}: {:?}, recorded {wanted:?}",
-            summary(tensor)
-        );
+        difference.value(*found, *wanted_i, tolerance * scale, place);
     }
 }
 
@@ -184,6 +191,7 @@ fn twenty_steps_are_those_of_transformers() {
     let recorded = recorded();
     for (name, model) in recorded["models"].as_object().expect("models") {
         let mut run = Run::new(name, 0.0, &recorded);
+        let mut difference = Difference::of(format!("{name}, twenty steps from transformers"));
         let in_doubt = model["rounding"].as_array().expect("names");
         let recipe = &recorded["recipe"];
         let warmup = recipe["warmup_steps"].as_u64().expect("steps") as usize;
@@ -206,11 +214,12 @@ fn twenty_steps_are_those_of_transformers() {
             if number == 0 {
                 for (tensor, gradient) in run.gradients() {
                     if !in_doubt.iter().any(|n| *n == tensor) {
-                        assert_summary(
+                        compare_summary(
+                            &mut difference,
                             &gradient,
                             &model["first_gradients"][&tensor],
                             1e-4,
-                            &format!("{name}: gradient of {tensor}"),
+                            &format!("gradient of {tensor}"),
                         );
                     }
                 }
@@ -222,20 +231,19 @@ fn twenty_steps_are_those_of_transformers() {
                 .expect("a step");
             for (what, found) in [("lr", rate), ("loss", loss), ("grad_norm", norm)] {
                 let wanted = step[what].as_f64().expect("a number");
-                assert!(
-                    (found - wanted).abs() <= 1e-4 * (1.0 + wanted),
-                    "{name}, step {number}: {what} is {found}, recorded {wanted}"
-                );
+                let place = format!("step {number}: {what}");
+                difference.value(found, wanted, 1e-4 * (1.0 + wanted), &place);
             }
         }
         let mut seen = 0;
         for (tensor, value) in run.weights() {
             if !in_doubt.iter().any(|n| *n == tensor) {
-                assert_summary(
+                compare_summary(
+                    &mut difference,
                     &value,
                     &model["parameters"][&tensor],
                     1e-5,
-                    &format!("{name}: {tensor} after twenty steps"),
+                    &format!("{tensor} after twenty steps"),
                 );
                 seen += 1;
             }
@@ -397,19 +405,7 @@ fn a_gradient_that_vanished_is_told_of_once() {
     let at = dir.path();
     common::good(
         at,
-        &[
-            "init",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "base",
-            "--layers",
-            "1",
-            "--hidden",
-            "16",
-            "--vocab-size",
-            "150",
-        ],
+        &words("init --data reviews.csv --out base --layers 1 --hidden 16 --vocab-size 150"),
     );
     let path = at.join("base/model.safetensors");
     let config =
@@ -424,37 +420,24 @@ fn a_gradient_that_vanished_is_told_of_once() {
     std::fs::write(&path, weights.to_safetensors().expect("bytes")).expect("written");
     let output = common::starsight(
         at,
-        &[
-            "train",
-            "--model",
-            "base",
-            "--data",
-            "reviews.csv",
-            "--out",
-            "model",
-            "--max-steps",
-            "3",
-            "--batch",
-            "8",
-        ],
+        &words("train --model base --data reviews.csv --out model --max-steps 3 --batch 8"),
     );
     let said = common::text(&output.stderr);
     assert!(output.status.success(), "{said}");
     let told: Vec<&str> = said
         .lines()
-        .filter(|line| line.contains("no gradient reaches"))
+        .filter(|line| line.contains("have zero gradients"))
         .collect();
     let [line] = told[..] else {
         panic!("told {} times: {said}", told.len())
     };
     assert!(
-        line.starts_with("step 1: no gradient reaches ")
-            && line.ends_with(": they stay as they are"),
+        line.starts_with("step 1: ") && line.ends_with(" have zero gradients and do not train"),
         "{line}"
     );
     let list = line
-        .trim_start_matches("step 1: no gradient reaches ")
-        .trim_end_matches(": they stay as they are");
+        .trim_start_matches("step 1: ")
+        .trim_end_matches(" have zero gradients and do not train");
     let mut named: Vec<&str> = list.split(", ").collect();
     let mut wanted: Vec<&str> = weights
         .iter()
@@ -506,10 +489,9 @@ fn logits_and_gradients_are_those_of_candles_graph() {
             // A small token budget makes several batches.
             let found = run.gradient(&rows, 30, 5);
             let loss = f64::from(loss.to_scalar::<f32>().expect("a number"));
-            assert!(
-                (found - loss).abs() < 1e-5,
-                "{name}: a loss of {found}, candle's {loss}"
-            );
+            let mut difference =
+                Difference::of(format!("{name}, dropout {dropout}, from candle's graph"));
+            difference.value(found, loss, 1e-5, "loss");
             for (tensor, gradient) in run.gradients() {
                 let shape = &run
                     .model
@@ -528,19 +510,12 @@ fn logits_and_gradients_are_those_of_candles_graph() {
                     .and_then(|t| t.to_vec1::<f32>())
                     .expect("f32");
                 let norm = summary(&wanted)[1] as f32;
-                for (i, (found, wanted)) in gradient.iter().zip(&wanted).enumerate() {
-                    assert!(
-                        (found - wanted).abs() <= 2e-5 * (0.1 + norm),
-                        "{name}, dropout {dropout}, {tensor}[{i}]: {found}, candle's {wanted}"
-                    );
-                }
+                let tolerance = f64::from(2e-5 * (0.1 + norm));
+                difference.values(&gradient, &wanted, tolerance, &tensor);
             }
             let rated = run.model.logits(&batch).expect("logits");
             for (found, wanted) in rated.iter().zip(graph.logits(&batch).expect("logits")) {
-                assert!(
-                    found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5),
-                    "{name}: logits {found:?}, candle's {wanted:?}"
-                );
+                difference.values(found, &wanted, 1e-5, "logits");
             }
         }
     }

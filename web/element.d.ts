@@ -1,7 +1,7 @@
 import type { LoadProgress, Rating } from './starsight.js';
 
 /**
- * `<star-rating-review>`: a review with the stars that Starsight gives it, inside the browser.
+ * `<star-rating-review>`: a review with its rating by Starsight, computed in the browser.
  *
  * ```html
  * <script type="module" src="https://host/element.js"></script>
@@ -9,31 +9,35 @@ import type { LoadProgress, Rating } from './starsight.js';
  * <star-rating-review text="Great app" model="owner/name"></star-rating-review>
  * ```
  *
- * Attributes: `text`, the review (else its own text is, which it shows); `model` and `endpoint`, as `load` in starsight.d.ts takes them (else the model beside element.js); `label`, what
- * assistive technology reads in place of the stars, with `{stars}` for their number (`{stars} of 5 stars`). The module and the model are fetched with the first text; all elements of a
- * page with the same model share a rater. While it is at work the element has `aria-busy`.
+ * Attributes:
+ * - `text`: the review; by default the element's own text, which it shows.
+ * - `model`, `endpoint`: as in `load` in starsight.d.ts; by default the model beside element.js.
+ * - `label`: the stars' text for assistive technology, by default `{stars} of 5 stars`; `{stars}` stands for their number.
  *
- * Style: `--star-rating-size`, `--star-rating-color`, `--star-rating-rest-color`, which follow `color-scheme` unless set; parts `stars`, `full` and `rest`.
+ * The module and the model are downloaded when the first text is rated. All elements of a page with the same model share a rater. While a rating is computed, the element
+ * has `aria-busy`.
+ *
+ * Style: the properties `--star-rating-size`, `--star-rating-color` and `--star-rating-rest-color`, whose defaults follow `color-scheme`; the parts `stars`, `full` and `rest`.
  */
 export class StarRatingReview extends HTMLElement {
-  /** The review. Another one is rated at once; only the last answer counts. */
+  /** The review. Setting it starts a new rating; answers to earlier texts are ignored. */
   text: string;
-  /** Where the bundle is. */
+  /** The bundle's location. */
   model: string;
-  /** The rating, or null as long as there is none. */
+  /** The rating, or null while there is none. */
   readonly rating: Rating | null;
 
   addEventListener<K extends keyof StarRatingReviewEvents>(type: K, listener: (event: StarRatingReviewEvents[K]) => void, options?: boolean | AddEventListenerOptions): void;
   addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
 }
 
-/** They do not bubble. */
+/** The events do not bubble. */
 export interface StarRatingReviewEvents {
   /** A text was rated. */
   rating: CustomEvent<Rating>;
-  /** It could not be; `detail.name` and `detail.message` say why, as starsight.d.ts lists them. */
+  /** Rating failed; `detail.name` and `detail.message` say why. starsight.d.ts lists the names. */
   error: CustomEvent<Error>;
-  /** The model is on its way; only the element that asked for it first hears this. */
+  /** The model is being loaded. Only the element that requested it first gets this event. */
   progress: CustomEvent<LoadProgress>;
 }
 

@@ -1,10 +1,10 @@
 /**
- * <star-rating-review>: a review with the stars that Starsight gives it, inside this browser.
+ * <star-rating-review>: a review with its rating by Starsight, computed in the browser.
  *
  *     <script type="module" src="https://host/element.js"></script>
  *     <star-rating-review>Great app, I use it every day!</star-rating-review>
  *
- * element.d.ts holds the types and the documentation.
+ * element.d.ts has the types and the documentation.
  */
 
 const STYLE = `
@@ -18,14 +18,14 @@ const STYLE = `
 
 const LABEL = '{stars} of 5 stars';
 
-/** By what they load, the raters that the page's elements share. */
+/** The raters that the page's elements share, keyed by model and endpoint. */
 const raters = new Map();
 
 export class StarRatingReview extends HTMLElement {
   static observedAttributes = ['text', 'model', 'endpoint', 'label'];
 
   #stars;
-  /** What was asked last: an answer to anything before comes too late. */
+  /** The number of the latest request; answers to earlier requests are ignored. */
   #asked = 0;
   #rating = null;
   #changes = new MutationObserver(() => this.#rate());
@@ -33,7 +33,7 @@ export class StarRatingReview extends HTMLElement {
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
-    // Not within the tree: a page's policy may forbid that.
+    // Not as a <style> element, which a page's policy may forbid.
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
@@ -92,7 +92,7 @@ export class StarRatingReview extends HTMLElement {
       const rater = await loading;
       if (asked !== this.#asked) return;
       const { ratings } = await rater.rate([text]).catch(async (error) => {
-        // One whose workers are gone for good is loaded once more.
+        // If the rater's workers have stopped for good, the model is loaded once more.
         const isOver = await rater.rate([]).then(() => false, () => true);
         if (!isOver) throw error;
         forget(loading);
@@ -125,7 +125,7 @@ export class StarRatingReview extends HTMLElement {
 
 customElements.define('star-rating-review', StarRatingReview);
 
-/** The rater for a model, loaded with the first text for it. One that could not be loaded is tried again with the next. */
+/** The rater for a model. It is loaded for the first text; after a failure, again for the next text. */
 function raterOf(model, endpoint, onProgress) {
   const key = JSON.stringify([model, endpoint]);
   if (!raters.has(key)) {
@@ -136,7 +136,7 @@ function raterOf(model, endpoint, onProgress) {
   return raters.get(key);
 }
 
-/** Has the rater that was loaded so loaded anew with the next text for its model. */
+/** Removes a rater, so that the next text for its model loads it again. */
 function forget(loading) {
   for (const [key, known] of raters) if (known === loading) raters.delete(key);
 }

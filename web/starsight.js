@@ -1,12 +1,12 @@
 /**
- * Starsight: rates reviews from one to five stars, inside this browser. No text leaves it.
+ * Starsight rates reviews from one to five stars, in the browser. No text leaves it.
  *
  *     import { load } from './starsight.js';
  *     const rater = await load({ model: './model/' });
  *     const { ratings } = await rater.rate(['Love it', 'It crashes']);
  *
- * The work is done by workers (worker/worker.js); this module hands texts to them and gathers the ratings. starsight.d.ts holds the types and the documentation.
- * `cargo xtask web` makes one file of this and what it imports, and another of the worker.
+ * Workers (worker/worker.js) do the rating; this module distributes texts to them and collects the ratings. starsight.d.ts has the types and the documentation.
+ * `cargo xtask web` bundles this file with its imports, and the worker as a second file.
  */
 
 import { measure } from './worker/bench.js';
@@ -17,7 +17,7 @@ import { Store } from './worker/store.js';
 
 const MOST_WORKERS = 64;
 
-/** Each worker holds the model in memory of its own: no more of them than this unless asked. */
+/** Largest number of workers for `auto`: each worker has its own copy of the model in memory. */
 const MOST_AUTOMATIC = 8;
 
 /** Loads a model; see starsight.d.ts. */
@@ -39,7 +39,7 @@ export async function load({
   if (!automatic && !isWorkerCount(workers)) {
     throw new RangeError(`workers is ${workers}; wanted 'auto' or a whole number from 1 to ${MOST_WORKERS}`);
   }
-  if (token !== undefined && !(typeof token === 'string' && /^[!-~]+$/.test(token))) throw new TypeError('token is no access token; wanted one such as hf_...');
+  if (token !== undefined && !(typeof token === 'string' && /^[!-~]+$/.test(token))) throw new TypeError('token is not an access token; wanted one such as hf_...');
   signal?.throwIfAborted();
 
   const pool = new Pool({ wish, relaxedSimd, most: automatic ? automaticWorkers() : workers, listeners: { onProgress, onNotice, onNewer } });
@@ -61,7 +61,7 @@ export async function load({
 /** The files of a drop; see starsight.d.ts. */
 export const filesOf = dropped;
 
-/** The models that this browser keeps for this page; see starsight.d.ts. */
+/** The models that this browser has cached for this page; see starsight.d.ts. */
 export async function kept() {
   const store = await Store.open();
   if (!store) return { models: [], unfinished: 0 };
@@ -70,12 +70,12 @@ export async function kept() {
   return { models: known, unfinished };
 }
 
-/** Deletes a kept model, or all; see starsight.d.ts. */
+/** Deletes a cached model, or the whole cache; see starsight.d.ts. */
 export async function forget(model) {
   await (await Store.open())?.forget(model);
 }
 
-/** A loaded model; made by `load`. */
+/** A loaded model; created by `load`. */
 class Rater {
   #pool;
   #backend;
@@ -91,7 +91,7 @@ class Rater {
     return this.#rate(texts, { ...options, once: true });
   }
 
-  /** Rates texts; `once`: those with the same tokens once. */
+  /** Rates texts. With `once`, texts with the same tokens are computed once. */
   async #rate(texts, { onProgress, onRatings, signal, once }) {
     checkTexts(texts);
     signal?.throwIfAborted();
@@ -138,7 +138,7 @@ class Rater {
         before = now;
         onProgress({ ...done });
       };
-      // What is measured is computed: texts that repeat, as samples do, would look fast.
+      // Repeated texts are computed each time: samples repeat, and skipping them would look fast.
       return this.#rate(some, { signal, onProgress: onProgress && count, once: false });
     };
     if (workers === undefined) return measure(rate, texts, options);
@@ -158,7 +158,7 @@ class Rater {
     return rows;
   }
 
-  /** Ends the workers and gives their memory back. */
+  /** Stops the workers and frees their memory. */
   free() {
     this.#pool.end(named('EngineError', 'the rater was freed'));
   }
@@ -175,7 +175,7 @@ function checkTexts(texts) {
   if (wrong < texts.length) throw new TypeError(`texts[${wrong}] is ${texts[wrong] === null ? 'null' : `a value of type ${typeof texts[wrong]}`}; wanted a string`);
 }
 
-/** One on a phone, whose battery and memory are small; elsewhere the cores less one, for the page's own sake. The pool tries whether each is worth it. */
+/** One worker on a phone, to save battery and memory; elsewhere one core is left to the page. The pool measures whether each worker makes it faster. */
 function automaticWorkers() {
   const { userAgentData, userAgent = '', maxTouchPoints = 0, hardwareConcurrency = 1 } = globalThis.navigator ?? {};
   // An iPad calls itself a Mac, but no Mac has a touch screen.
@@ -183,13 +183,13 @@ function automaticWorkers() {
   return phone ? 1 : Math.max(1, Math.min(hardwareConcurrency - 1, MOST_AUTOMATIC));
 }
 
-/** Asks the browser not to clear away what is kept when the disk runs full. Firefox would put that to the user, so it is not asked. */
+/** Asks the browser to keep the cache when the disk is full. Not in Firefox, which would ask the user. */
 function stay() {
   const { storage, userAgent = '' } = globalThis.navigator ?? {};
   if (!/Firefox\//.test(userAgent)) storage?.persist?.().catch(() => {});
 }
 
-/** Where the bundle `model` lies: a folder, relative to the page, or `owner/name@revision` on a Hub. */
+/** The location of the bundle `model`: a folder, relative to the page, or `owner/name@revision` on a Hub. */
 function sourceOf(model, endpoint) {
   if (typeof model === 'string' && /^(\.{0,2}\/|https?:\/\/)/.test(model)) {
     const folder = new URL(model, globalThis.document?.baseURI ?? globalThis.location.href);

@@ -1,24 +1,24 @@
-// Keeps the page and its engine, so that it opens without a network after the first visit. The model is kept elsewhere: worker/store.js.
-// `starsight site` sets the two constants. A new version is fetched beside the old one, whole or not at all, and takes over when the last tab of the old one is closed.
+// Caches the page and its engine, so that it opens offline after the first visit. Models are cached by worker/store.js.
+// `starsight site` sets the two constants. A new version is stored beside the old one, completely or not at all, and takes over when the last tab of the old one is closed.
 
 import { knowsRelaxedSimd } from './worker/simd.js';
 
 const VERSION = '__STARSIGHT_VERSION__';
 
-/** The hash of each file's content by its address. */
+/** The hash of each file, keyed by its address. */
 const FILES = __STARSIGHT_FILES__;
 
-/** Caches are shared by all sites of a host, so the name says whose it is. */
+/** All sites of a host share the caches, so their names contain the site's scope. */
 const MINE = `starsight ${self.registration.scope} `;
 
-/** Of the engine's two builds a browser needs one. */
+/** The build of the engine that this browser does not need. */
 const NOT_NEEDED = knowsRelaxedSimd() ? './engine/starsight_worker_bg.wasm' : './engine/starsight_worker_relaxed_bg.wasm';
 
 self.addEventListener('install', (event) => {
   const fetched = async () => {
     const needed = Object.entries(FILES).filter(([address]) => plain(address) !== NOT_NEEDED);
     const cache = await caches.open(MINE + VERSION);
-    // What the browser has already is only asked about. A file of another version has another hash, and then nothing is kept: half of a site that is being replaced is none.
+    // Files in the browser's HTTP cache are only revalidated. If a file has another hash, the site is being replaced, and nothing is cached.
     await cache.addAll(needed.map(([address, integrity]) => new Request(address, { cache: 'no-cache', integrity }))).catch(async (error) => {
       await caches.delete(MINE + VERSION);
       throw error;
@@ -46,7 +46,7 @@ self.addEventListener('fetch', (event) => {
   if (request.method !== 'GET' || origin !== scope.origin || !PATHS.has(file)) return;
   const answer = async () => {
     const cache = await caches.open(MINE + VERSION);
-    // The version in an address is that of the whole, and so is the cache.
+    // Each cache belongs to one version, so the version in the query is ignored.
     return (await cache.match(new URL(file, scope).href, { ignoreSearch: true })) ?? fetch(request);
   };
   event.respondWith(answer());

@@ -13,6 +13,18 @@ use std::sync::Arc;
 use crate::{Error, parallel};
 
 /// The token ids of several reviews, concatenated.
+///
+/// ```
+/// use starsight_model::batch::PackedBatch;
+///
+/// # fn main() -> Result<(), starsight_model::Error> {
+/// let batch = PackedBatch::new(&[&[101, 2307, 102], &[101, 102]])?;
+/// assert_eq!((batch.reviews(), batch.tokens()), (2, 5));
+/// assert_eq!(*batch.cu_seqlens, [0, 3, 5]);
+/// assert_eq!(batch.positions(), [0, 1, 2, 0, 1]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PackedBatch {
     /// Token ids of all reviews, (tokens).

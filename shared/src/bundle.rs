@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::rating::{Decoding, Reading};
+use crate::rating::{Decoding, RatingSettings};
 use crate::{Error, LABELS};
 
 /// The manifest's file name.
@@ -81,7 +81,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Error::Bundle`] for broken JSON, a missing field, another format version, a path that
-    /// leads out of the bundle, a temperature that is not above 0, or a prior that is not five
+    /// is outside the bundle, a temperature that is not above 0, or a prior that is not five
     /// shares above 0 which add up to 1.
     pub fn from_json(json: &[u8]) -> Result<Manifest, Error> {
         let manifest: Manifest = serde_json::from_slice(json)
@@ -97,7 +97,7 @@ impl Manifest {
         };
         if let Some(file) = manifest.files.iter().find(|f| leads_out(&f.path)) {
             return Err(Error::Bundle(format!(
-                "{MANIFEST}: the file path {:?} leads out of the bundle",
+                "{MANIFEST}: the file path {:?} is outside the bundle",
                 file.path
             )));
         }
@@ -119,8 +119,8 @@ impl Manifest {
     }
 
     /// How the model's logits are turned into ratings.
-    pub fn reading(&self) -> Reading {
-        Reading {
+    pub fn settings(&self) -> RatingSettings {
+        RatingSettings {
             temperature: self.temperature,
             decoding: self.decoding,
             prior: self.prior,
@@ -135,7 +135,7 @@ impl Manifest {
         self.files
             .iter()
             .find(|f| f.path == path)
-            .ok_or_else(|| Error::Bundle(format!("{MANIFEST}: lists no {path}")))
+            .ok_or_else(|| Error::Bundle(format!("{MANIFEST}: does not list {path}")))
     }
 }
 
@@ -165,7 +165,7 @@ impl FileEntry {
     pub fn check(&self, size: u64, sha256: impl FnOnce() -> String) -> Result<(), Error> {
         if size != self.size {
             let how = if size < self.size {
-                "it is cut off"
+                "it is truncated"
             } else {
                 "it is another file"
             };
@@ -231,7 +231,7 @@ mod tests {
                 .verify(b"ab")
                 .expect_err("short")
                 .to_string()
-                .contains("a.txt: 2 bytes, but starsight.json says 3: it is cut off")
+                .contains("a.txt: 2 bytes, but starsight.json says 3: it is truncated")
         );
         assert!(
             entry
@@ -252,7 +252,7 @@ mod tests {
                 read(&bad)
                     .expect_err(path)
                     .to_string()
-                    .contains("leads out"),
+                    .contains("is outside"),
                 "{path}"
             );
         }
@@ -290,7 +290,7 @@ mod tests {
                 ..manifest()
             })
             .expect("a good prior")
-            .reading()
+            .settings()
             .prior,
             Some([0.2; 5])
         );

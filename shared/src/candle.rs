@@ -215,7 +215,7 @@ fn global_period(fields: &Map<String, Value>) -> Result<Option<usize>, Error> {
     if is_global.iter().enumerate().all(is_regular) {
         return Ok(Some(period));
     }
-    let why = "layer_types has no regular period; candle computes global attention in one layer of so many";
+    let why = "layer_types has no regular period; candle supports global attention in every n-th layer only";
     Err(Error::Config(why.into()))
 }
 
@@ -237,7 +237,7 @@ impl Config {
             .to_owned();
         if !computes(&model_type) {
             return Err(Error::Config(format!(
-                "model_type is {model_type:?}; candle computes {}",
+                "model_type is {model_type:?}; candle supports {}",
                 MODEL_TYPES.join(", ")
             )));
         }
@@ -258,7 +258,7 @@ impl Config {
                 && *value != known.json()
             {
                 return Err(Error::Config(format!(
-                    "{name} is {value}; candle computes {}",
+                    "{name} is {value}; candle supports {}",
                     known.json()
                 )));
             }

@@ -103,7 +103,7 @@ fn check(batch: &PackedBatch, vocab_size: usize, max_positions: usize) -> Result
         .find(|id| **id as usize >= vocab_size)
     {
         return Err(Error::Input(format!(
-            "token id {id} is beyond the vocabulary of {vocab_size} pieces: tokenizer.json and config.json are not of one model"
+            "token id {id} is beyond the vocabulary of {vocab_size} pieces: tokenizer.json and config.json belong to different models"
         )));
     }
     match batch.lengths().find(|n| *n > max_positions) {
@@ -328,7 +328,7 @@ impl<'a> Fields<'a> {
     fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
         let text = |v: &'a Value| {
             v.as_str()
-                .ok_or_else(|| Error::Config(format!("{key} is {v}; wanted a text")))
+                .ok_or_else(|| Error::Config(format!("{key} is {v}; wanted a string")))
         };
         self.get(key).map(text).transpose()
     }

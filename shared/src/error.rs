@@ -59,7 +59,7 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
     /// A GPU has too little memory.
-    #[error("the GPU's memory does not suffice: {bytes} bytes more were wanted")]
+    #[error("the GPU is out of memory: {bytes} more bytes were needed")]
     DeviceMemory {
         /// The size of the allocation that failed.
         bytes: usize,

@@ -16,6 +16,8 @@ mod kernels;
 
 #[cfg(feature = "engine")]
 pub mod batch;
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "engine")]
 pub mod bundle;
 #[cfg(feature = "candle")]

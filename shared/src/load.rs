@@ -10,7 +10,7 @@ use candle_core::Tensor;
 #[cfg(feature = "candle")]
 use crate::candle::Candle;
 use crate::int8::{Int8, KernelChoice};
-use crate::rater::{Numbers, Rater};
+use crate::rater::{Rater, WeightKind};
 use crate::{EncoderConfig, Error};
 #[cfg(feature = "native")]
 use crate::{Engine, fused::Fused, int8, weights::Weights};
@@ -64,7 +64,7 @@ impl Rater {
         Rater::new(
             config.sizes(),
             tokenizer_json,
-            Numbers::Float,
+            WeightKind::Float,
             engine(&config, &tensors)?,
         )
     }
@@ -84,7 +84,7 @@ impl Rater {
         Rater::new(
             engine.sizes().clone(),
             tokenizer_json,
-            Numbers::Float,
+            WeightKind::Float,
             Box::new(engine),
         )
     }
@@ -105,7 +105,7 @@ impl Rater {
         Rater::new(
             config.sizes(),
             tokenizer_json,
-            Numbers::Int8,
+            WeightKind::Int8,
             Box::new(engine),
         )
     }

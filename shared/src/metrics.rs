@@ -49,7 +49,7 @@ pub struct Scores {
 
 /// The result for a rated review that metrics need.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
+pub struct ReviewScore {
     /// Cross-entropy in nats.
     pub loss: f32,
     /// The true label, 0 to 4.
@@ -62,12 +62,12 @@ pub struct Judged {
     pub confidence: f32,
 }
 
-impl Judged {
+impl ReviewScore {
     /// Compares the logits of a review, already divided by the calibration temperature, with its
     /// label, 0 to 4.
-    pub fn of(logits: &[f32; LABELS], label: usize, decoding: Decoding) -> Judged {
+    pub fn of(logits: &[f32; LABELS], label: usize, decoding: Decoding) -> ReviewScore {
         let likeliest = argmax(logits);
-        Judged {
+        ReviewScore {
             loss: cross_entropy(logits, label) as f32,
             label: label as u8,
             rated: decoding.label(logits) as u8,
@@ -110,17 +110,17 @@ impl Scores {
     /// Adds a review with its true label, 0 to 4.
     pub fn add(&mut self, logits: &[f32; LABELS], label: usize) {
         self.loss += cross_entropy(logits, label);
-        self.count(&Judged::of(logits, label, self.decoding));
+        self.count(&ReviewScore::of(logits, label, self.decoding));
     }
 
     /// Adds a review whose logits are no longer available.
-    pub fn add_judged(&mut self, review: &Judged) {
+    pub fn add_score(&mut self, review: &ReviewScore) {
         self.loss += f64::from(review.loss);
         self.count(review);
     }
 
-    fn count(&mut self, review: &Judged) {
-        let Judged {
+    fn count(&mut self, review: &ReviewScore) {
+        let ReviewScore {
             label,
             rated,
             likeliest,

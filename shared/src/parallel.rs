@@ -35,7 +35,7 @@ pub(crate) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
 /// Calls `work` on each item, in order: each free thread takes the next item. Put long items first,
 /// and short ones that fill gaps last.
 #[cfg(feature = "native")]
-pub(crate) fn in_turn<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+pub(crate) fn for_each_in_order<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     let items = std::sync::Mutex::new(items.into_iter());
     // The lock is not held while an item is processed.
     let next = || {

@@ -4,13 +4,13 @@ use crate::batch::PackedBatch;
 use crate::bundle::{MANIFEST, Probe};
 use crate::config::Sizes;
 use crate::engine::Engine;
-use crate::rating::Reading;
+use crate::rating::RatingSettings;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, LABELS, Rating};
 
 /// The kind of weights, which decides which logits of a probe the engine is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Numbers {
+pub(crate) enum WeightKind {
     /// Floating-point weights.
     #[cfg(feature = "native")]
     Float,
@@ -19,21 +19,42 @@ pub(crate) enum Numbers {
 }
 
 /// A tokeniser and an engine, which together rate reviews, natively and in the browser.
+///
+/// ```
+/// use starsight_model::{Rater, bundle::Manifest, int8::Int8Kernel};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/starter");
+/// let read = |name: &str| std::fs::read(format!("{bundle}/{name}"));
+/// let mut rater = Rater::int8(
+///     &read("config.json")?,
+///     &read("tokenizer.json")?,
+///     read("web/weights.safetensors")?,
+///     Int8Kernel::best(),
+/// )?;
+/// rater.set_settings(Manifest::from_json(&read("starsight.json")?)?.settings());
+///
+/// let token_ids = rater.encode("I love it, great app!")?;
+/// let rating = rater.rate(&[&token_ids])?[0];
+/// assert_eq!(rating.stars, 5);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Rater {
     tokenizer: Tokenizer,
     sizes: Sizes,
     engine: Box<dyn Engine + Send + Sync>,
-    numbers: Numbers,
-    reading: Reading,
+    weights: WeightKind,
+    settings: RatingSettings,
 }
 
 impl Rater {
     /// A rater for a model of these sizes. `engine` is checked against the probes' logits for
-    /// `numbers`.
+    /// `weights`.
     pub(crate) fn new(
         sizes: Sizes,
         tokenizer_json: &[u8],
-        numbers: Numbers,
+        weights: WeightKind,
         engine: Box<dyn Engine + Send + Sync>,
     ) -> Result<Rater, Error> {
         let tokenizer = Tokenizer::from_json(tokenizer_json, None, sizes.max_positions)?;
@@ -41,8 +62,8 @@ impl Rater {
             tokenizer,
             engine,
             sizes,
-            numbers,
-            reading: Reading::default(),
+            weights,
+            settings: RatingSettings::default(),
         })
     }
 
@@ -70,13 +91,13 @@ impl Rater {
         Ok(self
             .logits(token_ids)?
             .iter()
-            .map(|logits| Rating::from_logits(logits, self.reading))
+            .map(|logits| Rating::from_logits(logits, self.settings))
             .collect())
     }
 
     /// Sets how logits are turned into ratings, as given in the bundle's manifest.
-    pub fn set_reading(&mut self, reading: Reading) {
-        self.reading = reading;
+    pub fn set_settings(&mut self, settings: RatingSettings) {
+        self.settings = settings;
     }
 
     /// Compares the logits computed here for `probes` with the trainer's logits for the same kind
@@ -88,14 +109,14 @@ impl Rater {
     pub fn check_probes(&self, probes: &[Probe], tolerance: f32) -> Result<(), Error> {
         if probes.is_empty() {
             return Err(Error::Bundle(format!(
-                "{MANIFEST}: holds no probes, by which to tell whether the model computes what its trainer computed"
+                "{MANIFEST}: has no probes, so the model cannot be checked against its trainer"
             )));
         }
         for probe in probes {
-            let wanted = match self.numbers {
+            let wanted = match self.weights {
                 #[cfg(feature = "native")]
-                Numbers::Float => probe.logits,
-                Numbers::Int8 => probe.int8_logits.ok_or_else(|| {
+                WeightKind::Float => probe.logits,
+                WeightKind::Int8 => probe.int8_logits.ok_or_else(|| {
                     Error::Bundle(format!(
                         "{MANIFEST}: the probe {:?} has no int8 logits",
                         probe.text
@@ -131,8 +152,8 @@ impl Rater {
     }
 
     /// How logits are turned into ratings.
-    pub fn reading(&self) -> Reading {
-        self.reading
+    pub fn settings(&self) -> RatingSettings {
+        self.settings
     }
 
     /// The tokeniser.

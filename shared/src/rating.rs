@@ -17,7 +17,7 @@ pub struct Rating {
     /// The probabilities of one to five stars; they add up to 1.
     pub probabilities: [f32; LABELS],
     /// Whether the text gave the model almost no information about its stars: the probabilities are
-    /// nearly the [`Reading::prior`]. Always false if the prior is unknown.
+    /// nearly the [`RatingSettings::prior`]. Always false if the prior is unknown.
     #[serde(default)]
     pub guess: bool,
 }
@@ -31,7 +31,7 @@ const LEAST_INFORMATION: f32 = 0.05;
 /// How logits are turned into ratings. A bundle's manifest gives these settings besides the
 /// weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub struct RatingSettings {
     /// The temperature by which logits are divided; 1 leaves them unchanged (Guo et al., "On
     /// Calibration of Modern Neural Networks", ICML 2017).
     pub temperature: f32,
@@ -41,9 +41,9 @@ pub struct Reading {
     pub prior: Option<[f32; LABELS]>,
 }
 
-impl Default for Reading {
-    fn default() -> Reading {
-        Reading {
+impl Default for RatingSettings {
+    fn default() -> RatingSettings {
+        RatingSettings {
             temperature: 1.0,
             decoding: Decoding::Likeliest,
             prior: None,
@@ -152,14 +152,14 @@ impl FromStr for Decoding {
 
 impl Rating {
     /// The rating of `logits`, with the bundle's settings.
-    pub fn from_logits(logits: &[f32; LABELS], reading: Reading) -> Rating {
-        let logits = logits.map(|x| x / reading.temperature);
+    pub fn from_logits(logits: &[f32; LABELS], settings: RatingSettings) -> Rating {
+        let logits = logits.map(|x| x / settings.temperature);
         let probabilities = softmax(&logits);
-        let guess = reading
+        let guess = settings
             .prior
             .is_some_and(|prior| information(&probabilities, &prior) < LEAST_INFORMATION);
         Rating {
-            stars: reading.decoding.label(&logits) as u8 + 1,
+            stars: settings.decoding.label(&logits) as u8 + 1,
             expected: mean(&probabilities),
             probabilities,
             guess,
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_rating_follows_its_logits() {
-        let rated = |logits: [f32; LABELS]| Rating::from_logits(&logits, Reading::default());
+        let rated = |logits: [f32; LABELS]| Rating::from_logits(&logits, RatingSettings::default());
         let rating = rated([0.0, 0.0, 0.0, 0.0, 4f32.ln()]);
         assert_eq!(rating.stars, 5);
         assert!((rating.probabilities[4] - 0.5).abs() < 1e-6);
@@ -217,9 +217,9 @@ mod tests {
         let [cold, warm] = [1.0, 2.0].map(|temperature| {
             Rating::from_logits(
                 &logits,
-                Reading {
+                RatingSettings {
                     temperature,
-                    ..Reading::default()
+                    ..RatingSettings::default()
                 },
             )
         });
@@ -233,9 +233,9 @@ mod tests {
         let guess = |probabilities: [f32; LABELS], prior| {
             Rating::from_logits(
                 &probabilities.map(f32::ln),
-                Reading {
+                RatingSettings {
                     prior,
-                    ..Reading::default()
+                    ..RatingSettings::default()
                 },
             )
             .guess

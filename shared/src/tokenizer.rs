@@ -1,7 +1,10 @@
 //! Converts text to token ids with the tokenizers crate, from the same `tokenizer.json` natively
 //! and in the browser.
 
-use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokenizers::{ModelWrapper, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::{Error, parallel};
 
@@ -25,8 +28,17 @@ impl Tokenizer {
         max_length: Option<usize>,
         limit: usize,
     ) -> Result<Tokenizer, Error> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json))
             .map_err(|e| Error::Tokenizer(format!("not a tokeniser: {e}")))?;
+        check_ids(&inner)?;
+        // Dropout makes token ids random. It is meant for training.
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
+        }
         let max_length = max_length
             .or(inner.get_truncation().map(|t| t.max_length))
             .unwrap_or(limit)
@@ -39,7 +51,9 @@ impl Tokenizer {
         };
         inner.with_padding(None);
         inner.with_truncation(Some(truncation)).map_err(|e| {
-            Error::Tokenizer(format!("texts cannot be cut to {max_length} tokens: {e}"))
+            Error::Tokenizer(format!(
+                "texts cannot be truncated to {max_length} tokens: {e}"
+            ))
         })?;
         Ok(Tokenizer { inner, max_length })
     }
@@ -50,9 +64,7 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] when the tokeniser has neither a piece nor an unknown token for a part
     /// of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self
-            .inner
-            .encode_fast(text, true)
+        let encoding = guarded(|| self.inner.encode_fast(text, true))
             .map_err(|e| Error::Tokenizer(format!("cannot tokenise {}: {e}", excerpt(text))))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -106,6 +118,30 @@ impl Tokenizer {
     }
 }
 
+/// Refuses a vocabulary in which two pieces have the same id: written again, it would lack one of
+/// them. A Unigram vocabulary is a list and has no such pieces.
+fn check_ids(tokenizer: &tokenizers::Tokenizer) -> Result<(), Error> {
+    if matches!(tokenizer.get_model(), ModelWrapper::Unigram(_)) {
+        return Ok(());
+    }
+    let mut pieces = HashMap::new();
+    for (piece, id) in tokenizer.get_vocab(false) {
+        if let Some(other) = pieces.insert(id, piece.clone()) {
+            let why = format!("the pieces {other:?} and {piece:?} both have the id {id}");
+            return Err(Error::Tokenizer(why));
+        }
+    }
+    Ok(())
+}
+
+/// Returns what `call` returns. The tokenizers crate panics on files that contradict themselves;
+/// natively this turns the panic into an error. In WebAssembly a panic ends the worker, and the page
+/// says so.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err("parts of the tokeniser contradict each other".into()))
+}
+
 /// The start of a text, quoted, for an error message.
 fn excerpt(text: &str) -> String {
     let short: String = text.chars().take(40).collect();
@@ -113,5 +149,61 @@ fn excerpt(text: &str) -> String {
         format!("{short:?}…")
     } else {
         format!("{short:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A tokeniser of two characters and their pair, with other parts beside its model.
+    fn read(changes: &[(&str, Value)]) -> Result<Tokenizer, Error> {
+        let mut file = json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "model": {
+                "type": "BPE",
+                "vocab": {"a": 0, "b": 1, "ab": 2},
+                "merges": [["a", "b"]],
+            },
+        });
+        for (path, value) in changes {
+            match path.split_once('.') {
+                Some((part, field)) => file[part][field] = value.clone(),
+                None => file[*path] = value.clone(),
+            }
+        }
+        Tokenizer::from_json(file.to_string().as_bytes(), None, 16)
+    }
+
+    #[test]
+    fn dropout_is_turned_off() {
+        let tokenizer = read(&[("model.dropout", json!(1.0))]).expect("a tokeniser");
+        assert_eq!(tokenizer.encode("abab").expect("token ids"), [2, 2]);
+    }
+
+    #[test]
+    fn pieces_with_one_id_are_refused() {
+        let vocab = json!({"a": 0, "b": 1, "ab": 1});
+        let error = read(&[("model.vocab", vocab)]).err().expect("refused");
+        assert!(error.to_string().ends_with("both have the id 1"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_of_the_tokenizers_crate_is_an_error() {
+        let charsmap = json!({"type": "Precompiled", "precompiled_charsmap": ""});
+        let error = read(&[("normalizer", charsmap)]).err().expect("refused");
+        assert!(error.to_string().contains("contradict"), "{error}");
+        let template = json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {},
+        });
+        let tokenizer = read(&[("post_processor", template)]);
+        let error = tokenizer.and_then(|t| t.encode("ab")).expect_err("refused");
+        assert!(error.to_string().contains("contradict"), "{error}");
     }
 }

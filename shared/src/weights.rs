@@ -218,7 +218,7 @@ impl Weights {
     /// unsupported type; [`Error::TensorShape`] for a tensor with the wrong shape.
     pub fn from_safetensors(bytes: &[u8], config: &EncoderConfig) -> Result<Weights, Error> {
         let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| Error::Weights(format!("cut off, or no safetensors file: {e}")))?;
+            .map_err(|e| Error::Weights(format!("truncated, or not a safetensors file: {e}")))?;
         let prefix = Names::of(config.architecture).prefix;
         let found: HashMap<String, String> = file
             .names()
@@ -495,7 +495,7 @@ mod tests {
         let cut =
             Weights::from_safetensors(&bytes[..bytes.len() - 9], &config()).expect_err("cut off");
         assert!(
-            cut.to_string().starts_with("model.safetensors: cut off"),
+            cut.to_string().starts_with("model.safetensors: truncated"),
             "{cut}"
         );
     }

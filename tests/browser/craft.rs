@@ -3,7 +3,7 @@
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, words};
 use crate::scene::{Browser, Process, REVIEWS, serve};
 
 pub const VIEWS: [&str; 4] = ["one", "many", "speed", "model"];
@@ -11,7 +11,7 @@ pub const WIDTHS: [u32; 3] = [360, 768, 1440];
 
 pub async fn site() -> (Browser, String, Process, tempfile::TempDir) {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let (server, address) = serve(&dir.path().join("site"));
     (Browser::open().await, address, server, dir)
 }

@@ -265,7 +265,7 @@ async fn the_page_rates_with_a_model_on_the_hub() {
         .expect("a script");
     assert!(
         page.as_str()
-            .is_some_and(|text| text.contains(WEIGHTS) && text.contains("fetched again")),
+            .is_some_and(|text| text.contains(WEIGHTS) && text.contains("downloaded again")),
         "{page}"
     );
     assert_eq!(browser.call("const { kept } = await import('./starsight.js'); return (await kept()).models.length", Value::Null).await, json!(0));
@@ -499,8 +499,8 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
     let none = with_other(&|manifest| manifest["probes"] = json!([]));
     let whole = (0, scene.size());
     let cases = [
-        (hash.as_str(), "fetched again", vec![whole, whole]),
-        (differing.as_str(), "rates otherwise", vec![]),
+        (hash.as_str(), "downloaded again", vec![whole, whole]),
+        (differing.as_str(), "computes other logits", vec![]),
         (none.as_str(), "no probes", vec![]),
         ("?", "not a manifest", vec![]),
     ];
@@ -538,9 +538,10 @@ async fn a_newer_version_that_is_no_good_leaves_the_kept_one() {
     for sent in [vec![whole], vec![]] {
         let refused = load(&browser, scene.wish()).await;
         assert!(
-            refused["error"].as_str().is_some_and(
-                |error| error.starts_with("BundleError") && error.contains("rates otherwise")
-            ),
+            refused["error"]
+                .as_str()
+                .is_some_and(|error| error.starts_with("BundleError")
+                    && error.contains("computes other logits")),
             "{refused}"
         );
         assert_eq!(scene.weights_sent(), sent);
@@ -628,7 +629,7 @@ async fn where_the_storage_is_full_the_model_is_fetched_into_memory_and_no_half_
             "{full}"
         );
         assert!(
-            matches!(full["notices"].as_array().expect("notices").as_slice(), [notice] if notice.as_str().is_some_and(|n| n.contains("no room left"))),
+            matches!(full["notices"].as_array().expect("notices").as_slice(), [notice] if notice.as_str().is_some_and(|n| n.contains("no space left"))),
             "{full}"
         );
         assert_eq!(

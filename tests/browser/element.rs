@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, words};
 use crate::scene::{Browser, REVIEWS, host, native};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_element_rates_in_another_sites_page() {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let wanted = native(dir.path());
     let (site, page) = (
         host(&dir.path().join("site")).await,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, words};
 use crate::scene::{Browser, serve};
 
 /// Changes the last byte of a file; a second time changes it back.
@@ -37,7 +37,7 @@ async fn caches(browser: &Browser) -> usize {
 async fn a_changed_byte_in_the_engine_is_told_and_nothing_of_it_runs() {
     let dir = trained();
     let site = dir.path().join("site");
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let (_server, address) = serve(&site);
     let browser = Browser::open().await;
     for file in [

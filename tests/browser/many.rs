@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use starsight_model::metrics::Metrics;
 
-use crate::common::{good, json as parsed, trained};
+use crate::common::{good, json as parsed, trained, words};
 use crate::scene::{Browser, Process, serve};
 
 pub const ROWS: usize = 100_000;
@@ -113,7 +113,7 @@ pub struct Visit {
 impl Visit {
     pub async fn start() -> Visit {
         let dir = trained();
-        good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+        good(dir.path(), &words("site --model model --out site"));
         let (server, address) = serve(&dir.path().join("site"));
         let browser = Browser::open().await;
         browser
@@ -843,7 +843,7 @@ async fn a_run_is_paused_and_goes_on_and_is_cancelled() {
         .execute(sent, vec![])
         .await
         .expect("a script");
-    assert_eq!(visit.text("#run").await, "Go on");
+    assert_eq!(visit.text("#run").await, "Resume");
     visit.click("#run").await;
     let done = visit.status("Rated ").await;
     browser

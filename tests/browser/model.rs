@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::{good, json as parsed, trained};
+use crate::common::{good, json as parsed, trained, words};
 use crate::loopback_hub::{Fault, LoopbackHub};
 use crate::scene::{Browser, Process, serve};
 
@@ -14,7 +14,7 @@ const REPO: &str = "someone/stars";
 /// The model view of a site with a small model, and the model's manifest.
 async fn page() -> (Browser, String, Value, Process, tempfile::TempDir) {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let manifest = parsed(
         &std::fs::read_to_string(dir.path().join("model/starsight.json")).expect("a manifest"),
     );
@@ -377,7 +377,7 @@ async fn a_model_on_a_hub_is_typed_into_a_page_that_was_opened_for_its_own() {
         .execute(submit, vec![])
         .await
         .expect("a script");
-    browser.until("the words", "return document.querySelector('.strip__title').innerText === 'This is no access token' || null").await;
+    browser.until("the words", "return document.querySelector('.strip__title').innerText === 'The access token is not valid' || null").await;
 
     // A download is stopped and resumed. (The site's own model has the same files, so the cache is
     // emptied first.)

@@ -4,16 +4,13 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, words};
 use crate::scene::{Browser, REVIEWS, counting_host, native, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_one_visit_the_page_opens_and_rates_without_its_server() {
     let dir = trained();
-    good(
-        dir.path(),
-        &["site", "--model", "model", "--out", "root/a/b"],
-    );
+    good(dir.path(), &words("site --model model --out root/a/b"));
     let (server, address) = serve(&dir.path().join("root"));
     let browser = Browser::open().await;
     browser
@@ -48,15 +45,7 @@ async fn the_page_runs_no_script_but_its_own_and_asks_no_other_host() {
     let dir = trained();
     good(
         dir.path(),
-        &[
-            "site",
-            "--model",
-            "model",
-            "--out",
-            "site",
-            "--base-url",
-            "https://example.org/stars",
-        ],
+        &words("site --model model --out site --base-url https://example.org/stars"),
     );
     let (_server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;

@@ -3,13 +3,13 @@
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::common::{good, trained, unknown};
+use crate::common::{good, trained, unknown, words};
 use crate::scene::{Browser, Process, serve};
 
 /// The page of a small model.
 async fn page() -> (Browser, String, Process, tempfile::TempDir) {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let (server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
     browser.client.goto(&address).await.expect("the page");
@@ -31,7 +31,7 @@ async fn weighed(browser: &Browser) {
 async fn a_guess_is_called_one() {
     let dir = trained();
     unknown(dir.path(), "model", "zxcv");
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let (_server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
     browser.client.goto(&address).await.expect("the page");

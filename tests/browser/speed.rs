@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{good, json as parsed, trained};
+use crate::common::{good, json as parsed, trained, words};
 use crate::model::add_other;
 use crate::scene::{Browser, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_measured_and_the_result_taken_along() {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     add_other(&dir.path().join("site"));
     let (_server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
@@ -25,7 +25,12 @@ async fn a_device_is_measured_and_the_result_taken_along() {
     browser
         .devtools("Browser.grantPermissions", json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address }))
         .await;
-    assert!(browser.text("#so-far").await.contains("Nothing of yours"));
+    assert!(
+        browser
+            .text("#so-far")
+            .await
+            .contains("You have not rated any reviews yet")
+    );
 
     // Cancel at once.
     browser.click("#measure").await;
@@ -56,13 +61,13 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         .map(|(way, _, quoted)| (way.as_str(), quoted.as_str()))
         .collect();
     let wanted = [
-        ("One a call", "196"),
-        ("32 a call", "397"),
-        ("64 a call", "309"),
+        ("One per call", "196"),
+        ("32 per call", "397"),
+        ("64 per call", "309"),
         ("All at once, packed", "–"),
         ("All at once, packed, 2 workers", "–"),
-        ("One a call, with 20 ms of lag", "41"),
-        ("32 a call, with 500 ms of lag", "54.8"),
+        ("One per call, with 20 ms of lag", "41"),
+        ("32 per call, with 500 ms of lag", "54.8"),
     ];
     assert_eq!(found, wanted);
     assert!(rows.iter().all(|(_, speed, _)| *speed > 0.0), "{rows:?}");
@@ -88,7 +93,12 @@ async fn a_device_is_measured_and_the_result_taken_along() {
         )
         .await;
     // The benchmark's invented reviews do not count as rated.
-    assert!(browser.text("#so-far").await.contains("Nothing of yours"));
+    assert!(
+        browser
+            .text("#so-far")
+            .await
+            .contains("You have not rated any reviews yet")
+    );
     let compared = browser.text("#compared").await;
     assert!(
         compared.contains("34.9") && compared.contains("47 min 46 s") && compared.contains("$0.97"),

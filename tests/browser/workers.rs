@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{good, trained};
+use crate::common::{good, trained, words};
 use crate::scene::{Browser, Process, serve};
 
 /// Largest compressed size of a build of the engine, in bytes.
@@ -12,7 +12,7 @@ const LARGEST_ENGINE: u64 = 1_500_000;
 /// The page of a small model, with `workers`: all workers that were started.
 async fn page() -> (Browser, Process, tempfile::TempDir) {
     let dir = trained();
-    good(dir.path(), &["site", "--model", "model", "--out", "site"]);
+    good(dir.path(), &words("site --model model --out site"));
     let (server, address) = serve(&dir.path().join("site"));
     let browser = Browser::open().await;
     browser.client.goto(&address).await.expect("the page");

@@ -20,6 +20,11 @@ pub fn starsight(dir: &Path, args: &[&str]) -> Output {
         .expect("the program starts")
 }
 
+/// The arguments in a line of a command.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -91,22 +96,10 @@ pub const TRAIN: [&str; 22] = [
 /// A folder with reviews.csv (320 rows), base/ and the model/ trained from it.
 pub fn trained() -> TempDir {
     let dir = folder_with("reviews.csv", csv(320));
-    let init = [
-        "init",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "base",
-        "--layers",
-        "1",
-        "--hidden",
-        "32",
-        "--vocab-size",
-        "200",
-        "--max-length",
-        "32",
-    ];
-    assert!(good(dir.path(), &init).contains("a fresh model of"));
+    let init = words(
+        "init --data reviews.csv --out base --layers 1 --hidden 32 --vocab-size 200 --max-length 32",
+    );
+    assert!(good(dir.path(), &init).contains("a new model of"));
     let outcome = json(&good(dir.path(), &TRAIN));
     assert!(
         outcome["test"]["accuracy"].as_f64().expect("a number") > 0.8,

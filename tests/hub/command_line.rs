@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::common::{csv, folder_with, good, json, text};
+use crate::common::{csv, folder_with, good, json, text, words};
 use crate::loopback_hub::{Fault, Kind, LoopbackHub};
 use crate::scene::{REPO, Scene, TOKEN, assert_says, to};
 
@@ -49,32 +49,10 @@ fn done(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// The default model and data set, on the Hub in their usual layout.
-#[test]
-fn training_fetches_the_defaults() {
-    let home = folder_with("reviews.csv", csv(320));
-    let init = [
-        "init",
-        "--data",
-        "reviews.csv",
-        "--out",
-        "base",
-        "--layers",
-        "1",
-        "--hidden",
-        "32",
-        "--vocab-size",
-        "200",
-        "--max-length",
-        "32",
-    ];
-    good(home.path(), &init);
-    good(
-        home.path(),
-        &["split", "--data", "reviews.csv", "--out", "parts"],
-    );
-    let hub = LoopbackHub::start(&home.path().join("hub"), 0, TOKEN).unwrap();
-    let read = |path: &str| fs::read(home.path().join(path)).unwrap();
+/// Puts the default model, made of the files in `base`, and the default data set, made of those in
+/// `parts`, on the Hub.
+fn commit_defaults(hub: &LoopbackHub, home: &Path) {
+    let read = |path: &str| fs::read(home.join(path)).unwrap();
     let card: &[u8] = b"---\nlanguage: en\nlicense: apache-2.0\n---\n# DistilBERT\n";
     let base = [
         "config.json",
@@ -106,23 +84,24 @@ fn training_fetches_the_defaults() {
         "sealuzh/app_reviews",
         &data.each_ref().map(|(name, content)| (*name, &content[..])),
     );
+}
+
+/// The default model and data set, on the Hub in their usual layout.
+#[test]
+fn training_fetches_the_defaults() {
+    let home = folder_with("reviews.csv", csv(320));
+    let init = words(
+        "init --data reviews.csv --out base --layers 1 --hidden 32 --vocab-size 200 --max-length 32",
+    );
+    good(home.path(), &init);
+    good(home.path(), &words("split --data reviews.csv --out parts"));
+    let hub = LoopbackHub::start(&home.path().join("hub"), 0, TOKEN).unwrap();
+    commit_defaults(&hub, home.path());
 
     // The connection breaks during the download.
     hub.spoil(1, "GET", "/lfs/", Fault::Cut(1000));
-    let train = [
-        "train",
-        "--out",
-        "model",
-        "--max-steps",
-        "3",
-        "--batch",
-        "16",
-        "--accum",
-        "1",
-        "--max-length",
-        "24",
-        "--json",
-    ];
+    let train =
+        words("train --out model --max-steps 3 --batch 16 --accum 1 --max-length 24 --json");
     let outcome = json(&done(&starsight(home.path(), &hub, None, &train)));
     assert_eq!(outcome["steps"], 3);
     let traffic = hub.take_traffic();
@@ -170,14 +149,7 @@ fn training_fetches_the_defaults() {
     // The bundle without floating-point weights: from the Hub, and from the cache.
     good(
         home.path(),
-        &[
-            "publish",
-            "--model",
-            "model",
-            "--integers",
-            "--out",
-            "light",
-        ],
+        &words("publish --model model --integers --out light"),
     );
     let card = fs::read_to_string(home.path().join("light/README.md")).unwrap();
     assert!(
@@ -219,7 +191,7 @@ fn publishing_says_what_it_does() {
         &table,
         &[
             "someone/reviews at http://127.0.0.1",
-            "branch main, which would be made, private",
+            "branch main (to be created, private)",
             "vocab.txt",
             "new",
             "in the commit",
@@ -258,10 +230,13 @@ fn publishing_says_what_it_does() {
         &done(&again),
         &[published["commit"].as_str().unwrap(), REPO],
     );
-    assert_says(&text(&again.stderr), &["nothing had changed"]);
+    assert_says(
+        &text(&again.stderr),
+        &["already up to date; no commit made"],
+    );
     assert_says(
         &done(&publish(Some(TOKEN), &["--dry-run"])),
-        &["nothing would go", "same"],
+        &["already up to date; nothing to upload", "same"],
     );
 
     // Files that only the previous version had.
@@ -272,7 +247,7 @@ fn publishing_says_what_it_does() {
         &[
             "model.safetensors",
             "stale",
-            "would be deleted",
+            "to be deleted: no longer in the bundle",
             "2 of 7 files",
         ],
     );
@@ -294,7 +269,12 @@ fn publishing_says_what_it_does() {
         hub.read(Kind::Model, REPO, "model.safetensors").unwrap(),
         b"these are weights"
     );
+}
 
+#[test]
+fn a_branch_is_named_once_and_rightly() {
+    let scene = Scene::new();
+    let (home, hub) = (scene.home(), &scene.loopback);
     let both = starsight(
         home,
         hub,
@@ -310,9 +290,10 @@ fn publishing_says_what_it_does() {
         ],
     );
     assert_eq!(both.status.code(), Some(2));
-    assert_says(&text(&both.stderr), &["one", "two", "name one"]);
+    assert_says(&text(&both.stderr), &["one", "two", "give only one"]);
+    let line = format!("publish --model bundle --to {REPO} --revision a..b");
     assert_eq!(
-        publish(None, &["--revision", "a..b"]).status.code(),
+        starsight(home, hub, None, &words(&line)).status.code(),
         Some(1)
     );
 }

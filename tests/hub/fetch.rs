@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use starsight::hub::{Hub, Patience, Settings};
+use starsight::hub::{Hub, RetryPolicy, Settings};
 use starsight_model::bundle::{self, sha256_hex};
 
 use crate::loopback_hub::{Fault, Kind, Traffic};
 use crate::scene::{
-    PATIENCE, REPO, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
+    REPO, RETRY_POLICY, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
 };
 
 /// Size of the weights that these tests fetch, in bytes.
@@ -164,7 +164,7 @@ fn another_run_goes_on_where_the_last_one_gave_up() {
     );
     assert_says(
         &scene.said(),
-        &["model.safetensors: going on at 1000000 of 3145728 bytes"],
+        &["model.safetensors: resuming at 1000000 of 3145728 bytes"],
     );
 }
 
@@ -192,18 +192,18 @@ fn a_server_without_ranges_sends_it_from_the_beginning() {
         large(&scene.loopback.take_traffic()),
         [(None, 1_000_000), (Some("bytes=1000000-"), SIZE as u64)]
     );
-    assert_says(&scene.said(), &["cannot go on in the middle"]);
+    assert_says(&scene.said(), &["the server does not support ranges"]);
 }
 
 #[test]
 fn a_stall_is_noticed_and_a_slow_server_is_not_one() {
     let (scene, _) = published();
-    let patience = Patience {
+    let retry_policy = RetryPolicy {
         stall: Duration::from_secs(2),
-        ..PATIENCE
+        ..RETRY_POLICY
     };
     let hub = Hub::with(Settings {
-        patience,
+        retry_policy,
         ..scene.settings()
     })
     .unwrap();
@@ -215,8 +215,8 @@ fn a_stall_is_noticed_and_a_slow_server_is_not_one() {
         scene.bundle(),
         &hub.fetch_model(&repo(REPO)).unwrap().folder,
     );
-    assert!(started.elapsed() >= patience.stall);
-    assert_says(&scene.said(), &["it stood still"]);
+    assert!(started.elapsed() >= retry_policy.stall);
+    assert_says(&scene.said(), &["no data for 2 s"]);
     assert_eq!(
         large(&scene.loopback.take_traffic())[1].0,
         Some("bytes=500000-")
@@ -232,7 +232,7 @@ fn a_stall_is_noticed_and_a_slow_server_is_not_one() {
         &hub.fetch_model(&repo(REPO)).unwrap().folder,
     );
     assert!(
-        started.elapsed() > patience.stall,
+        started.elapsed() > retry_policy.stall,
         "longer in all than it may stand still"
     );
     assert_eq!(large(&scene.loopback.take_traffic()), [(None, SIZE as u64)]);
@@ -401,7 +401,7 @@ fn a_repository_that_is_no_model_says_why() {
     );
     assert_says(
         &message(scene.hub().fetch_model(&repo(REPO))),
-        &["not what its own manifest says", "config.json: SHA-256"],
+        &["differs from its manifest", "config.json: SHA-256"],
     );
 }
 

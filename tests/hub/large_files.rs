@@ -3,14 +3,14 @@
 use std::{fs, time::Duration};
 
 use starsight::{
-    hub::{Hub, Patience, Settings},
+    hub::{Hub, RetryPolicy, Settings},
     model::verify,
 };
 use starsight_model::bundle::{self, FileEntry, MANIFEST};
 
 use crate::loopback_hub::{Fault, Kind, Uploads};
 use crate::scene::{
-    PATIENCE, REPO, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
+    REPO, RETRY_POLICY, Scene, assert_same_files, assert_says, is_hubs, message, repo, to,
 };
 
 const MIB: usize = 1 << 20;
@@ -112,18 +112,18 @@ fn an_upload_that_breaks_is_tried_again() {
 #[test]
 fn an_upload_that_stands_still_is_given_up() {
     let scene = Scene::new();
-    let patience = Patience {
+    let retry_policy = RetryPolicy {
         stall: Duration::from_secs(1),
-        ..PATIENCE
+        ..RETRY_POLICY
     };
     let hub = Hub::with(Settings {
-        patience,
+        retry_policy,
         ..scene.settings()
     })
     .unwrap();
     scene.loopback.spoil(1, "PUT", "/lfs/", Fault::Stall(0));
     scene.publish_to(&hub, REPO).unwrap();
-    assert_says(&scene.said(), &["it stood still"]);
+    assert_says(&scene.said(), &["no data for 1 s"]);
     assert_eq!(
         to(&scene.loopback.take_traffic(), "PUT", "/lfs/").len(),
         1,

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use starsight::hub::{Event, Hub, Publication, Settings, State, Token, Way};
+use starsight::hub::{Event, FileState, Hub, Publication, Settings, Token, UploadMethod};
 use starsight_model::bundle::{self, MANIFEST};
 
 use crate::loopback_hub::{Fault, Kind};
@@ -110,7 +110,7 @@ fn a_dry_run_shows_what_would_go() {
     let states = |plan: &starsight::hub::Plan| {
         plan.files
             .iter()
-            .map(|file| (file.entry.path.clone(), file.state, file.way))
+            .map(|file| (file.entry.path.clone(), file.state, file.method))
             .collect::<Vec<_>>()
     };
     let plan = scene.plan().unwrap();
@@ -118,7 +118,7 @@ fn a_dry_run_shows_what_would_go() {
     assert!(
         states(&plan)
             .iter()
-            .all(|(_, state, way)| (*state, *way) == (State::New, Some(Way::Commit))),
+            .all(|(_, state, way)| (*state, *way) == (FileState::New, Some(UploadMethod::Commit))),
         "{plan:?}"
     );
     assert_eq!(
@@ -134,10 +134,13 @@ fn a_dry_run_shows_what_would_go() {
     assert_eq!(plan.parent, Some(published.commit));
     let changed = states(&plan)
         .into_iter()
-        .filter(|(_, state, _)| *state != State::Same)
+        .filter(|(_, state, _)| *state != FileState::Same)
         .collect::<Vec<_>>();
-    let wanted = [(bundle::WEIGHTS, Way::Lfs), (MANIFEST, Way::Commit)]
-        .map(|(path, way)| (path.to_owned(), State::Changed, Some(way)));
+    let wanted = [
+        (bundle::WEIGHTS, UploadMethod::Lfs),
+        (MANIFEST, UploadMethod::Commit),
+    ]
+    .map(|(path, way)| (path.to_owned(), FileState::Changed, Some(way)));
     assert_eq!(changed, wanted);
     assert_eq!(
         scene.loopback.commits(Kind::Model, REPO),
@@ -206,7 +209,10 @@ fn a_pull_request_leaves_the_branch_alone() {
             ..scene.publication(&repo_id)
         })
     };
-    assert_says(&message(propose()), &["no branch main", "--pull-request"]);
+    assert_says(
+        &message(propose()),
+        &["branch main does not exist", "--pull-request"],
+    );
     let first = scene.publish().unwrap();
     scene.write_bundle(b"better weights");
     let proposed = propose().unwrap();
@@ -275,7 +281,7 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
     // The commit was not made, but the client cannot know: it does not send it again, and says so.
     scene.write_bundle(b"the best weights");
     let discussions = format!(
-        "look at {}/{REPO}/discussions before you publish again",
+        "check {}/{REPO}/discussions before publishing again",
         scene.loopback.endpoint()
     );
     for (fault, words) in [
@@ -288,7 +294,7 @@ fn an_answer_that_was_lost_makes_no_second_pull_request() {
             &[
                 "publishing to someone/reviews",
                 words,
-                "is not known",
+                "it is unknown whether a pull request was created",
                 &discussions,
             ],
         );
@@ -362,7 +368,7 @@ fn what_was_made_for_a_bundle_that_did_not_come_is_named() {
     let (main, next) = (REPO.to_owned(), format!("{REPO}@next"));
     scene.loopback.fail(9, "POST", "/commit/", 500);
     let made = format!(
-        "made for it at {}: the repository {REPO}; publish again",
+        "created at {}: the repository {REPO}; publish again",
         scene.loopback.endpoint()
     );
     assert_says(
@@ -371,7 +377,7 @@ fn what_was_made_for_a_bundle_that_did_not_come_is_named() {
     );
     // Now the repository exists.
     let text = message(scene.publish_to(&scene.hub(), &main));
-    assert!(!text.contains("made for it"), "{text}");
+    assert!(!text.contains("created at"), "{text}");
     assert_says(
         &message(scene.publish_to(&scene.hub(), &next)),
         &["the branch next; publish again", "500"],
@@ -415,7 +421,7 @@ fn a_bundle_that_is_not_what_it_says_is_not_published() {
     fs::remove_file(scene.bundle().join(MANIFEST)).unwrap();
     assert_says(
         &message(scene.publish()),
-        &["is not a bundle: it holds no starsight.json"],
+        &["is not a bundle: it has no starsight.json"],
     );
 }
 
@@ -425,13 +431,23 @@ fn a_hub_that_refuses_is_quoted_and_left_as_it_was() {
     scene.publish().unwrap();
     scene.write_bundle(b"better weights");
     for (code, method, path, advice) in [
-        (401, "POST", "/commit/", "valid one with write permission"),
+        (401, "POST", "/commit/", "pass one with write permission"),
         (403, "POST", "/commit/", "lacks write permission"),
         (403, "GET", "/api/models/", "someone"),
         (404, "POST", "/preupload/", "no such repository"),
-        (409, "POST", "/commit/", "the branch moved"),
-        (412, "POST", "/commit/", "the branch moved"),
-        (418, "POST", "/commit/", "does not know"),
+        (
+            409,
+            "POST",
+            "/commit/",
+            "someone else committed to the branch meanwhile",
+        ),
+        (
+            412,
+            "POST",
+            "/commit/",
+            "someone else committed to the branch meanwhile",
+        ),
+        (418, "POST", "/commit/", "an unexpected status"),
         (500, "POST", "/commit/", "try again later"),
         (503, "GET", "/revision/", "try again later"),
         (500, "POST", "/paths-info/", "try again later"),
@@ -524,7 +540,11 @@ fn a_branch_that_moved_is_not_overwritten() {
     let hub = scene.hub().watched_by(Arc::new(report));
     assert_says(
         &message(scene.publish_to(&hub, REPO)),
-        &["412", "the branch moved", "publish again"],
+        &[
+            "412",
+            "someone else committed to the branch meanwhile",
+            "publish again",
+        ],
     );
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 3);
     assert_eq!(
@@ -546,7 +566,7 @@ fn who_may_do_what_is_said() {
     .unwrap();
     assert_says(
         &message(scene.publish_to(&stranger, REPO)),
-        &["401", "does not know the token", "write permission"],
+        &["401", "token invalid", "write permission"],
     );
     assert_eq!(scene.loopback.commits(Kind::Model, REPO), 0);
 
@@ -604,7 +624,7 @@ fn what_the_hub_lost_is_noticed() {
         &message(scene.publish()),
         &[
             "published to someone/reviews",
-            "config.json is not there as it is here",
+            "config.json differs from the local file",
             "publish again",
         ],
     );

@@ -8,7 +8,7 @@ use std::{
 };
 
 use starsight::{
-    hub::{Event, Hub, Patience, Plan, Publication, Published, RepoId, Settings, Token},
+    hub::{Event, Hub, Plan, Publication, Published, RepoId, RetryPolicy, Settings, Token},
     model::verify,
 };
 use starsight_model::bundle::{self, FileEntry, MANIFEST, Manifest, Probe};
@@ -20,7 +20,7 @@ pub const TOKEN: &str = "hf_loopbackSecret";
 pub const REPO: &str = "someone/reviews";
 
 /// Short waits, so that tests are quick.
-pub const PATIENCE: Patience = Patience {
+pub const RETRY_POLICY: RetryPolicy = RetryPolicy {
     tries: 3,
     wait: Duration::from_millis(20),
     connect: Duration::from_secs(5),
@@ -123,7 +123,7 @@ impl Scene {
             token: Some(Token::new(TOKEN, "test").unwrap()),
             cache: Some(self.cache()),
             offline: false,
-            patience: PATIENCE,
+            retry_policy: RETRY_POLICY,
             report: Some(Arc::new(move |event: Event<'_>| {
                 events.lock().unwrap().push(format!("{event:?}"));
             })),

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
-use crate::starsight::Wanted;
+use crate::starsight::ModelRequest;
 use crate::view::View;
 use crate::words::shell as words;
 
@@ -23,7 +23,7 @@ pub struct Address {
     /// The view that the address names.
     pub view: RwSignal<View>,
     /// The model that the address names.
-    pub wanted: RwSignal<Wanted>,
+    pub request: RwSignal<ModelRequest>,
     /// Whether the page may contact only its own host. If it was opened for a model of the site,
     /// trainer/src/site/start.js has narrowed its content security policy, and that lasts until the
     /// page is reloaded.
@@ -33,11 +33,11 @@ pub struct Address {
 impl Address {
     /// Reads the address, and follows it when the reader navigates back or forward.
     pub fn read() -> Address {
-        let (view, wanted) = current();
-        let is_narrowed = !wanted.is_elsewhere();
+        let (view, request) = current();
+        let is_narrowed = !request.is_elsewhere();
         let address = Address {
             view: RwSignal::new(view),
-            wanted: RwSignal::new(wanted),
+            request: RwSignal::new(request),
             is_narrowed,
         };
         window_event_listener(leptos::ev::popstate, move |_| address.follow());
@@ -47,7 +47,7 @@ impl Address {
 
     /// The URL of another view with the current model. Reactive.
     pub fn href(self, view: View) -> String {
-        self.wanted.with(|wanted| link(view, wanted))
+        self.request.with(|request| link(view, request))
     }
 
     /// Shows another view.
@@ -58,8 +58,8 @@ impl Address {
     }
 
     /// Switches to another model.
-    pub fn ask_for(self, wanted: &Wanted) {
-        self.enter(&link(self.view.get_untracked(), wanted));
+    pub fn ask_for(self, request: &ModelRequest) {
+        self.enter(&link(self.view.get_untracked(), request));
     }
 
     fn enter(self, href: &str) {
@@ -71,16 +71,16 @@ impl Address {
     }
 
     fn follow(self) {
-        let (view, wanted) = current();
-        if self.is_narrowed && wanted.is_elsewhere() {
+        let (view, request) = current();
+        if self.is_narrowed && request.is_elsewhere() {
             // Only a reloaded page may contact other hosts.
             return drop(window().location().reload());
         }
         self.view
             .maybe_update(|now| std::mem::replace(now, view) != view);
-        self.wanted.maybe_update(|now| {
-            let changed = *now != wanted;
-            *now = wanted;
+        self.request.maybe_update(|now| {
+            let changed = *now != request;
+            *now = request;
             changed
         });
     }
@@ -120,10 +120,10 @@ pub fn link_to_review(href: &str, review: &str) -> String {
 }
 
 /// The view and model in the current address. An empty parameter counts as absent.
-fn current() -> (View, Wanted) {
+fn current() -> (View, ModelRequest) {
     let search = window().location().search().unwrap_or_default();
     let Ok(parameters) = UrlSearchParams::new_with_str(&search) else {
-        return (View::One, Wanted::default());
+        return (View::One, ModelRequest::default());
     };
     let get = |name| parameters.get(name).filter(|value| !value.is_empty());
     let tab = get(TAB);
@@ -133,7 +133,7 @@ fn current() -> (View, Wanted) {
         .unwrap_or(View::One);
     (
         view,
-        Wanted {
+        ModelRequest {
             model: get(MODEL),
             endpoint: get(ENDPOINT),
             workers: get(WORKERS),
@@ -141,7 +141,7 @@ fn current() -> (View, Wanted) {
     )
 }
 
-fn link(view: View, wanted: &Wanted) -> String {
+fn link(view: View, request: &ModelRequest) -> String {
     let Ok(parameters) = UrlSearchParams::new() else {
         return "./".into();
     };
@@ -149,9 +149,9 @@ fn link(view: View, wanted: &Wanted) -> String {
         parameters.set(TAB, view.name());
     }
     for (name, value) in [
-        (MODEL, &wanted.model),
-        (ENDPOINT, &wanted.endpoint),
-        (WORKERS, &wanted.workers),
+        (MODEL, &request.model),
+        (ENDPOINT, &request.endpoint),
+        (WORKERS, &request.workers),
     ] {
         if let Some(value) = value {
             parameters.set(name, value);

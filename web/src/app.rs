@@ -27,7 +27,7 @@ pub fn App() -> impl IntoView {
     provide_context(address);
     let meter = Meter::new();
     provide_context(meter);
-    let model = Model::load(address.wanted, meter);
+    let model = Model::load(address.request, meter);
     provide_context(model);
     provide_context(Announcer::default());
     drops::keep_the_page();
@@ -63,11 +63,11 @@ fn Place<V: IntoView + 'static>(of: View, make: fn() -> V) -> impl IntoView {
     let place = NodeRef::<html::Div>::new();
     let owner = Owner::current();
     Effect::new(move |made: Option<bool>| {
-        let wanted = address.view.get() == of;
+        let is_shown = address.view.get() == of;
         match (made, place.get(), &owner) {
             // The view is mounted separately instead of rendered in place. A view that never
             // replaces another needs no code for that, which would be a tenth of the page's code.
-            (None | Some(false), Some(place), Some(owner)) if wanted => {
+            (None | Some(false), Some(place), Some(owner)) if is_shown => {
                 owner.with(|| mount_to(place.unchecked_into(), make).forget());
                 true
             }

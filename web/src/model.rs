@@ -11,8 +11,8 @@ use web_sys::{AbortController, AbortSignal};
 
 use crate::meter::Meter;
 use crate::starsight::{
-    self, Arriving, Info, Listeners, LoadProgress, Rater, Rating, Row, Source, Speed, Trouble,
-    Wanted, Ways, is_folder,
+    self, DownloadProgress, Info, Listeners, LoadProgress, ModelRequest, Rater, Rating, Row,
+    ScriptError, Source, Speed, Ways, is_folder,
 };
 use crate::words;
 
@@ -28,7 +28,7 @@ pub enum ModelState {
     /// Ready to rate.
     Ready(Info),
     /// It could not be loaded, its engine failed, or loading was cancelled.
-    Failed(Trouble),
+    Failed(ScriptError),
 }
 
 /// The page's model, as a context for all components.
@@ -37,14 +37,14 @@ pub struct Model {
     /// The model's state.
     pub state: RwSignal<ModelState>,
     /// The progress of its download.
-    pub arriving: RwSignal<Arriving>,
+    pub progress: RwSignal<DownloadProgress>,
     /// The last problem that the module recovered from.
     pub notice: RwSignal<Option<String>>,
     /// Whether the source has a newer version than this cached one.
     pub is_outdated: RwSignal<bool>,
     /// Whether a run over many reviews is in progress; benchmarks are not possible then.
     pub is_busy: RwSignal<bool>,
-    wanted: RwSignal<Wanted>,
+    request: RwSignal<ModelRequest>,
     meter: Meter,
     /// The access token for private models. It is kept only in memory, while the page is open.
     token: StoredValue<Option<String>>,
@@ -59,14 +59,14 @@ pub struct Model {
 
 impl Model {
     /// Loads the model `wanted`, and again whenever it changes. `meter` counts the ratings.
-    pub fn load(wanted: RwSignal<Wanted>, meter: Meter) -> Model {
+    pub fn load(request: RwSignal<ModelRequest>, meter: Meter) -> Model {
         let model = Model {
             state: RwSignal::new(ModelState::Loading),
-            arriving: RwSignal::default(),
+            progress: RwSignal::default(),
             notice: RwSignal::new(None),
             is_outdated: RwSignal::new(false),
             is_busy: RwSignal::new(false),
-            wanted,
+            request,
             meter,
             token: StoredValue::new(None),
             files: RwSignal::new_local(None),
@@ -76,7 +76,7 @@ impl Model {
             listeners: StoredValue::new_local(None),
         };
         Effect::new(move |_| {
-            model.wanted.track();
+            model.request.track();
             model.start_wanted();
         });
         model
@@ -118,16 +118,16 @@ impl Model {
 
     /// Whether a token may be missing or wrong: a Hub refused access to the model, or the token is
     /// malformed.
-    pub fn wants_token(self, trouble: &Trouble) -> bool {
-        let is_on_a_hub = self.wanted.with_untracked(|wanted| {
-            wanted
+    pub fn wants_token(self, error: &ScriptError) -> bool {
+        let is_on_a_hub = self.request.with_untracked(|request| {
+            request
                 .model
                 .as_deref()
                 .is_some_and(|model| !is_folder(model) && !model.contains("://"))
         });
         is_on_a_hub
             && self.files.with_untracked(Option::is_none)
-            && (trouble.may_be_private() || trouble.is_about_token())
+            && (error.may_be_private() || error.is_about_token())
     }
 
     /// Loads the newest version of the model.
@@ -147,13 +147,13 @@ impl Model {
         if let Some(old) = self.rater.try_update_value(Option::take).flatten() {
             old.free();
         }
-        self.arriving.set(Arriving::default());
+        self.progress.set(DownloadProgress::default());
         self.notice.set(None);
         self.is_outdated.set(false);
         self.state.set(ModelState::Loading);
         let listeners = Rc::new(Listeners {
             on_progress: Closure::new(move |progress: LoadProgress| {
-                self.arriving.set(Arriving::of(&progress))
+                self.progress.set(DownloadProgress::of(&progress))
             }),
             on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
             on_newer: Closure::new(move || self.is_outdated.set(true)),
@@ -161,7 +161,7 @@ impl Model {
         self.listeners.set_value(Some(Rc::clone(&listeners)));
         spawn_local(async move {
             let source = Source {
-                wanted: self.wanted.get_untracked(),
+                request: self.request.get_untracked(),
                 files: self.files.get_untracked(),
                 token: self.token.get_value(),
                 update,
@@ -180,7 +180,7 @@ impl Model {
                     self.rater.set_value(Some(rater));
                     ModelState::Ready(info)
                 }
-                Err(trouble) => ModelState::Failed(trouble),
+                Err(error) => ModelState::Failed(error),
             };
             self.state.set(state);
         });
@@ -194,13 +194,13 @@ impl Model {
     }
 
     /// Rates one text; also returns the statistics of the call.
-    pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), Trouble> {
+    pub async fn rate_one(self, text: &str) -> Result<(Rating, Speed), ScriptError> {
         let attempt = self.attempts.get_value();
         let rated = self
             .rater()?
             .rate_one(text)
             .await
-            .map_err(|trouble| self.hear(attempt, trouble))?;
+            .map_err(|error| self.hear(attempt, error))?;
         self.meter.count_asked(1.0, rated.1.tokens());
         Ok(rated)
     }
@@ -210,7 +210,7 @@ impl Model {
         self,
         texts: &Array,
         signal: &AbortSignal,
-    ) -> Result<Vec<Rating>, Trouble> {
+    ) -> Result<Vec<Rating>, ScriptError> {
         let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
         let found = Rc::clone(&ratings);
         let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| {
@@ -229,7 +229,7 @@ impl Model {
         signal: &AbortSignal,
         on_progress: impl FnMut(Speed) + 'static,
         on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
-    ) -> Result<Speed, Trouble> {
+    ) -> Result<Speed, ScriptError> {
         self.rate(texts, signal, Meter::count_asked, on_progress, on_ratings)
             .await
     }
@@ -241,7 +241,7 @@ impl Model {
         count: fn(Meter, f64, f64),
         mut on_progress: impl FnMut(Speed) + 'static,
         on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
-    ) -> Result<Speed, Trouble> {
+    ) -> Result<Speed, ScriptError> {
         let mut counted = (0.0, 0.0);
         let heard = move |speed: Speed| {
             let rated = (speed.rated().unwrap_or_default(), speed.tokens());
@@ -253,7 +253,7 @@ impl Model {
         self.rater()?
             .rate_many(texts, signal, heard, on_ratings)
             .await
-            .map_err(|trouble| self.hear(attempt, trouble))
+            .map_err(|error| self.hear(attempt, error))
     }
 
     /// Measures how fast `texts`, an array of strings, are rated in each of the `ways`. `on_row` is
@@ -264,7 +264,7 @@ impl Model {
         ways: &Ways,
         signal: &AbortSignal,
         on_row: impl FnMut(Row) + 'static,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ScriptError> {
         let mut counted = (0.0, 0.0);
         let on_rated = move |rated, tokens| {
             self.meter.count(rated - counted.0, tokens - counted.1);
@@ -274,23 +274,23 @@ impl Model {
         self.rater()?
             .bench(texts, ways, signal, on_row, on_rated)
             .await
-            .map_err(|trouble| self.hear(attempt, trouble))
+            .map_err(|error| self.hear(attempt, error))
     }
 
     /// Handles an error of a rating call. If the engine has failed, the model's state becomes
     /// failed. If the rater was freed because another model replaced it, the error becomes
     /// `superseded`, which says nothing about the new model.
-    fn hear(self, attempt: u32, trouble: Trouble) -> Trouble {
+    fn hear(self, attempt: u32, error: ScriptError) -> ScriptError {
         if self.attempts.get_value() != attempt {
             return superseded();
         }
-        if trouble.name == "EngineError" {
-            self.state.set(ModelState::Failed(trouble.clone()));
+        if error.name == "EngineError" {
+            self.state.set(ModelState::Failed(error.clone()));
         }
-        trouble
+        error
     }
 
-    fn rater(self) -> Result<Rater, Trouble> {
+    fn rater(self) -> Result<Rater, ScriptError> {
         self.rater.get_value().ok_or_else(not_ready)
     }
 
@@ -312,22 +312,22 @@ impl Model {
     }
 
     /// Sets the state to failed, for files that could not even be read.
-    pub fn fail(self, trouble: Trouble) {
-        self.state.set(ModelState::Failed(trouble));
+    pub fn fail(self, error: ScriptError) {
+        self.state.set(ModelState::Failed(error));
     }
 }
 
 /// The error for rating while no model is loaded.
-fn not_ready() -> Trouble {
-    Trouble {
+fn not_ready() -> ScriptError {
+    ScriptError {
         name: "NotReady".into(),
         message: words::NOT_READY.into(),
     }
 }
 
 /// The error for a request that another one has replaced.
-pub fn superseded() -> Trouble {
-    Trouble {
+pub fn superseded() -> ScriptError {
+    ScriptError {
         name: "AbortError".into(),
         message: words::SUPERSEDED.into(),
     }

@@ -1,18 +1,18 @@
-// Throughput, measured as the notebook that Starsight replaces measured it, with a warm-up and medians.
+// Measures throughput like the notebook that Starsight replaces, but with a warm-up and medians.
 
-/** Texts a call: one, the notebook's two batches, and all at once. */
+/** Texts per call: one, the notebook's two batch sizes, and all at once. */
 const BATCHES = [1, 32, 64, 'all'];
 
-/** The notebook's artificial lag, in milliseconds a call: what a network would add to a single text, and to a batch of 32. */
+/** The notebook's artificial lag in milliseconds per call, like that of a network, for a single text and for a batch of 32. */
 const LAGS = [
   { batch: 1, lag: 20 },
   { batch: 32, lag: 500 },
 ];
 
 /**
- * Rates `texts` with `rate(texts, signal)`, in calls of so many texts, and answers with a row for each way.
+ * Rates `texts` with `rate(texts, signal)` for each combination of batch size and lag, and returns a row for each.
  *
- * @returns rows { batch, lag, workers, samplesPerSecond, slowest, fastest, tokensPerSecond, samples, repeats }, rates being medians
+ * @returns rows { batch, lag, workers, samplesPerSecond, slowest, fastest, tokensPerSecond, samples, repeats }; rates are medians
  */
 export async function measure(rate, texts, { batches = BATCHES, lags = LAGS, repeats = 3, onRow, signal } = {}) {
   const ways = [...batches.map((batch) => ({ batch, lag: 0 })), ...lags];

@@ -1,4 +1,4 @@
-// A model's bundle: what it consists of, and the bytes of its files, from the network, from what this browser keeps, or from another worker.
+// A model's bundle: its manifest, and the bytes of its files, from the network, the cache or another worker.
 
 import { named } from './errors.js';
 import { inFolder } from './files.js';
@@ -8,19 +8,19 @@ import { Store } from './store.js';
 
 const MANIFEST = 'starsight.json';
 
-/** What the engine reads of a bundle, in the order in which it reads. */
+/** The files that the engine reads, in its order. */
 const FILES = ['config.json', 'tokenizer.json', 'web/weights.safetensors'];
 
-/** A manifest is a few kilobytes; a server that sends more than this sends something else. */
+/** Largest size of a manifest in bytes. Real ones have a few kilobytes. */
 const LARGEST_MANIFEST = 4 << 20;
 
-/** Bytes that are read ahead of the engine, which may still be compiling. */
+/** Bytes to read ahead while the engine may still be compiling. */
 const READ_AHEAD = 2 << 20;
 
-/** Bytes of a kept file that are read at once. */
+/** Bytes of a cached file to read at once. */
 const PIECE = 1 << 20;
 
-/** A wait for another tab's download that is longer than this is told, in milliseconds. */
+/** Time after which waiting for another tab's download is reported, in milliseconds. */
 const PATIENCE = 250;
 
 /** A full commit, which names a version that cannot change. */
@@ -29,15 +29,15 @@ const COMMIT = /^[0-9a-f]{40}$/;
 /**
  * Finds the bundle.
  *
- * @param wish.source  where it comes from, as the user names it; a kept model is found by it
+ * @param wish.source  the source as the user names it; the key of a cached model
  * @param wish.folder  the address of a folder, ending in a slash; or
  * @param wish.hub     { endpoint, repository, revision } on a Hub; or
- * @param wish.files   [{ path, file }]: a bundle's files, as the user chose them
- * @param wish.token   an access token, sent to the Hub's own host alone; or nothing
- * @param wish.update  whether to look for a newer version before a kept one is used
- * @param wish.base, wish.manifest  the version that another worker has found: no other is looked for
- * @param wish.lent    Map of path to Blob: files that it lends
- * @param tell         is told { type: 'notice', notice }: something that the user may want to know
+ * @param wish.files   [{ path, file }]: the files that the user chose
+ * @param wish.token   an access token, sent only to the Hub's own host; optional
+ * @param wish.update  whether to check for a newer version before using a cached one
+ * @param wish.base, wish.manifest  the version that another worker has found, to be used
+ * @param wish.lent    Map of path to Blob: files from that worker
+ * @param tell         called with { type: 'notice', notice }, a message for the user
  */
 export async function findBundle(wish, tell) {
   if (wish.files) return chosenBundle(wish, tell);
@@ -49,15 +49,15 @@ export async function findBundle(wish, tell) {
     const { base, manifest } = await newest(wish);
     return new Bundle(wish, store, tell, base, manifest);
   } catch (error) {
-    // What is kept serves where the network does not, or what it gives is no bundle.
+    // If the network fails or returns no valid bundle, the cached version is used.
     const kept = wish.update ? await store?.model(wish.source) : null;
     if (!kept) throw error;
-    tell({ type: 'notice', notice: `no newer version could be had: ${error.message}` });
+    tell({ type: 'notice', notice: `no newer version could be downloaded: ${error.message}` });
     return new Bundle(wish, store, tell, kept.base, kept.manifest, kept);
   }
 }
 
-/** The bundle among files that the user chose. Nothing of it is kept: it is on this device already. */
+/** The bundle among files that the user chose. It is not cached, because it is on this device already. */
 async function chosenBundle(wish, tell) {
   const { base, file } = inFolder(wish.files, MANIFEST);
   const lent = new Map();
@@ -68,7 +68,7 @@ async function chosenBundle(wish, tell) {
   return new Bundle({ ...wish, lent }, null, tell, base, manifest);
 }
 
-/** Address and manifest of the newest version at the source. On a Hub a revision may move at any time, so it is pinned to its commit. */
+/** Address and manifest of the newest version at the source. A Hub's revision is pinned to its commit, because it may change at any time. */
 async function newest(wish) {
   let base = wish.folder;
   if (wish.hub) {
@@ -77,11 +77,11 @@ async function newest(wish) {
     base = `${endpoint}/${repository}/resolve/${commit}/`;
   }
   const manifest = await fetchText(`${base}${MANIFEST}`, request(wish));
-  if (manifest.length > LARGEST_MANIFEST) throw named('BundleError', `${base}${MANIFEST} is no manifest: it is larger than ${LARGEST_MANIFEST} bytes`);
+  if (manifest.length > LARGEST_MANIFEST) throw named('BundleError', `${base}${MANIFEST} is not a manifest: it is larger than ${LARGEST_MANIFEST} bytes`);
   return { base, manifest };
 }
 
-/** The commit that a Hub's revision names today. */
+/** The current commit of a Hub's revision. */
 async function commitOf(wish) {
   const { endpoint, repository, revision } = wish.hub;
   const address = `${endpoint}/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
@@ -91,7 +91,7 @@ async function commitOf(wish) {
   return commit;
 }
 
-/** How the source is asked: a Hub without cookies or a referrer, with the token if there is one. A redirect to another host goes without it: browsers see to that. */
+/** Options of requests: to a Hub without cookies or a referrer, and with the token if there is one. Browsers do not send the token to another host after a redirect. */
 function request({ hub, token }) {
   if (!hub) return {};
   return { credentials: 'omit', referrerPolicy: 'no-referrer', ...(token && { headers: { Authorization: `Bearer ${token}` } }) };
@@ -107,7 +107,7 @@ class Bundle {
   #contents;
   #ahead = new Map();
   #parts = new Map();
-  /** By path, when the kept copy that was read was written. */
+  /** When the cached copy that was read had been written, keyed by path. */
   #seen = new Map();
   #full = false;
 
@@ -122,34 +122,34 @@ class Bundle {
     this.#entries = new Map(this.#contents.files.map((entry) => [entry.path, entry]));
   }
 
-  /** What the manifest tells of the model beside what the engine reads in it. */
+  /** The manifest's data that the engine does not return. */
   get about() {
     const { temperature, decoding = 'likeliest', provenance } = this.#contents;
     return { source: this.base, files: FILES.map((path) => this.#entries.get(path)).filter(Boolean), temperature, decoding, provenance };
   }
 
-  /** Whether this version was kept, rather than looked for at its source. */
+  /** Whether this version comes from the cache. */
   get isKept() {
     return Boolean(this.#kept);
   }
 
-  /** Begins to read the files. */
+  /** Starts reading the files. */
   readAhead() {
     for (const path of FILES) {
       if (this.#entries.has(path)) this.#ahead.set(path, this.#stream(path, false));
     }
   }
 
-  /** The bytes of a file, as a stream. `anew`: what came before was damaged, so it is fetched from its source. */
+  /** A stream of a file's bytes. With `anew`, the first copy was damaged, and the file is downloaded from its source. */
   open(path, anew) {
     const ahead = this.#ahead.get(path);
     this.#ahead.delete(path);
     if (ahead && !anew) return ahead;
-    if (anew && !this.#wish.files) this.#tell({ type: 'notice', notice: `${path} was damaged, in what this browser keeps or on the way, and is fetched again` });
+    if (anew && !this.#wish.files) this.#tell({ type: 'notice', notice: `${path} was damaged, in the cache or in transit, and is downloaded again` });
     return this.#stream(path, anew);
   }
 
-  /** The files for other workers, if any are to come: Map of path to Blob. */
+  /** The files for other workers, if there will be any: Map of path to Blob. */
   async lend() {
     const files = new Map();
     if (!this.#wish.lend) return files;
@@ -161,7 +161,7 @@ class Bundle {
     return files;
   }
 
-  /** Notes that the bundle is whole and good, so that it need not be looked for the next time. */
+  /** Records in the cache that the bundle is complete and valid. */
   async keep() {
     if (!this.#store || this.isKept) return;
     const files = FILES.map((path) => this.#entries.get(path)).map(({ sha256, size }) => ({ sha256, size }));
@@ -170,13 +170,13 @@ class Bundle {
     await this.#store.keep({ source, base: this.base, manifest: this.manifest, files, bytes, at: Date.now() }).catch(() => {});
   }
 
-  /** Lets go of the file at `path`, which is not what the manifest says, and of the note that the bundle is whole. */
+  /** Deletes the file at `path`, which does not match the manifest, and the record that the bundle is complete. */
   async discard(path) {
     await this.#forgetSeen(this.#entries.get(path));
     await this.#store?.strike(this.#wish.source, this.manifest);
   }
 
-  /** Where this version cannot be used: the kept one in place of a newer one, or the newest in place of the kept one; null if there is no other. */
+  /** The version to use if this one is invalid: the cached one instead of a newer one, or the newest instead of the cached one; null if there is no other. */
   async otherVersion() {
     const { manifest, source } = this.#wish;
     if (manifest || !this.#store) return null;
@@ -185,7 +185,7 @@ class Bundle {
     return new Bundle(this.#wish, this.#store, this.#tell, other.base, other.manifest, this.isKept ? undefined : other);
   }
 
-  /** Whether its source holds another version by now; no, if it cannot be asked. */
+  /** Whether the source has another version now; false if it cannot be reached. */
   async hasNewer() {
     if (this.#wish.hub && COMMIT.test(this.#wish.hub.revision)) return false;
     const found = await newest(this.#wish).catch(() => this);
@@ -194,7 +194,7 @@ class Bundle {
 
   #stream(path, anew) {
     const entry = this.#entries.get(path);
-    if (!entry) throw named('BundleError', `${this.base}${MANIFEST} lists no ${path}`);
+    if (!entry) throw named('BundleError', `${this.base}${MANIFEST} does not list ${path}`);
     const pieces = this.#pieces(entry, anew);
     const pull = async (controller) => {
       const { done, value } = await pieces.next();
@@ -205,16 +205,16 @@ class Bundle {
   }
 
   async *#pieces(entry, anew) {
-    // What the user chose is read again, and found to be what it is.
+    // Files that the user chose are read again, even if they were damaged.
     if (!anew || this.#wish.files) {
       const there = this.#wish.lent?.get(entry.path) ?? (await this.#store?.whole(entry));
       if (there) return yield* this.#read(there, entry);
     }
-    // One tab fetches, the others wait for what it keeps. (Nothing is kept, nothing to wait for.)
+    // One tab downloads the file, and the others wait for the cached copy. Without a cache, each tab downloads it.
     const release = this.#store ? await this.#lock(entry) : () => {};
     let copy = null;
     try {
-      // Another tab may have found it damaged too, and have fetched it already.
+      // Another tab may have found the damage too, and downloaded the file already.
       if (anew) await this.#forgetSeen(entry);
       const arrived = await this.#store?.whole(entry);
       if (arrived) return yield* this.#read(arrived, entry);
@@ -227,7 +227,7 @@ class Bundle {
     }
   }
 
-  /** The bytes of a kept, lent or chosen `file`. One that cannot be read to its end (a tab may have deleted it meanwhile) ends early, and is then fetched anew like any that is damaged. */
+  /** The bytes of a cached, lent or chosen `file`. If reading fails (a tab may have deleted the file), the stream ends early, and the file counts as damaged. */
   async *#read(file, entry) {
     this.#seen.set(entry.path, file.lastModified);
     try {
@@ -237,13 +237,13 @@ class Bundle {
     }
   }
 
-  /** Deletes the kept copy of a file if it is the one that was read. */
+  /** Deletes the cached copy of a file if it is the one that was read. */
   async #forgetSeen(entry) {
     const stored = await this.#store?.whole(entry);
     if (stored && stored.lastModified === this.#seen.get(entry.path)) await this.#store.remove(entry.sha256);
   }
 
-  /** The file from its source, but for the beginning that is kept already; what arrives is kept, as long as there is room. */
+  /** Downloads the file from its source, after the beginning that is cached already. The bytes are cached while there is space. */
   async *#fetch(entry, copy, anew) {
     let at = 0;
     if (copy && copy.getSize() > entry.size) copy.truncate(0);
@@ -253,24 +253,24 @@ class Bundle {
       at += piece.length;
       yield piece;
     }
-    // What is kept nowhere else is lent from memory.
+    // If the file is not cached, other workers get it from memory.
     const lend = (first) => (this.#wish.lend ? this.#parts.set(entry.path, first).get(entry.path) : null);
     let parts = copy ? null : lend([]);
-    // A second copy in the browser's own cache would be of no use; and what came damaged may come from there.
+    // The HTTP cache would hold a useless second copy, and may be the source of a damaged file.
     const options = { ...request(this.#wish), ...(copy ? { cache: 'no-store' } : anew && { cache: 'reload' }) };
     for await (const piece of download(`${this.base}${entry.path}`, at, entry.size, options)) {
       try {
         if (copy && copy.write(piece, { at }) < piece.length) throw named('QuotaExceededError', 'no room');
         if (copy && Math.floor(at / PIECE) !== Math.floor((at + piece.length) / PIECE)) copy.flush();
       } catch {
-        // The rest of this download does without, and what there is of it leaves its room to others; the next one may find more.
+        // Out of space: the rest of this download is not cached, and the cached beginning is deleted to free space.
         const beginning = new Uint8Array(at);
         copy.read(beginning, { at: 0 });
         parts = lend([new Blob([beginning])]);
         copy.close();
         copy = null;
         await this.#store.remove(entry.sha256);
-        if (!this.#full) this.#tell({ type: 'notice', notice: 'this browser has no room left to keep the model, so it will be fetched again the next time' });
+        if (!this.#full) this.#tell({ type: 'notice', notice: 'this browser has no space left to cache the model, so it will be downloaded again next time' });
         this.#full = true;
       }
       at += piece.length;
@@ -279,7 +279,7 @@ class Bundle {
     }
   }
 
-  /** Waits until no other tab or worker writes the file; answers with what ends our turn. */
+  /** Waits until no other tab or worker writes the file. Returns a function that releases the lock. */
   async #lock(entry) {
     if (!navigator.locks) return () => {};
     return new Promise((resolve, reject) => {
@@ -294,7 +294,7 @@ class Bundle {
   }
 }
 
-/** What a manifest holds. The engine checks it more closely. */
+/** The parsed manifest. The engine checks it more closely. */
 function contents(manifest, base) {
   let found;
   try {

@@ -1,11 +1,11 @@
-// The engine's files as the page finds them: a worker's script and two modules of WebAssembly, in engine/ beside the module that all of this becomes.
+// The engine's files: a worker's script and two WebAssembly modules, in engine/ beside the bundled module.
 
 import { SealedScript, seal } from './sealed.js';
 
-/** By name, each file's { version, integrity }: `starsight site` puts them here. A package for bundlers has null: they give files names of their own, by their content. */
+/** Each file's { version, integrity }, keyed by name; set by `starsight site`. Null in the npm package, because bundlers put a hash into file names. */
 const SEALS = __STARSIGHT_ENGINE__;
 
-/** The modules of WebAssembly, for browsers that know relaxed SIMD and for others. Each address is spelt out, for bundlers to see. */
+/** The WebAssembly modules, for browsers with relaxed SIMD and for others. The addresses are literals, so that bundlers find them. */
 export const MODULES = {
   relaxed: sealed(new URL('./engine/starsight_worker_relaxed_bg.wasm', import.meta.url)),
   plain: sealed(new URL('./engine/starsight_worker_bg.wasm', import.meta.url)),
@@ -15,7 +15,7 @@ let script;
 
 /** Starts a worker. */
 export async function startWorker() {
-  // The mark itself is asked, for esbuild then leaves the rest out of a package: a bundler would take the script for another file of the page's.
+  // The constant is compared directly, so that esbuild removes the other branch from the npm package: a bundler would take the script there for an asset.
   if (__STARSIGHT_ENGINE__ === null) {
     return new Worker(new URL('./engine/worker.js', import.meta.url), { type: 'module', name: 'starsight' });
   } else {

@@ -1,11 +1,11 @@
-// Errors that users meet, told apart by name; starsight.d.ts lists them.
+// Errors that users see, with names that identify their kind; starsight.d.ts lists them.
 
-/** What a worker has words for; anything else broke it. */
-const TOLD = ['DownloadError', 'BundleError', 'EngineError'];
+/** Errors with a message for the user; any other error is a crash. */
+const KNOWN = ['DownloadError', 'BundleError', 'EngineError'];
 
-/** Whether it is an error that users are told of by its own words. */
-export function isTold(error) {
-  return TOLD.includes(error?.name);
+/** Whether an error has a message for the user. */
+export function isKnown(error) {
+  return KNOWN.includes(error?.name);
 }
 
 /** An error with a name. */
@@ -13,7 +13,7 @@ export function named(name, message) {
   return Object.assign(new Error(message), { name });
 }
 
-/** The error of an engine that trapped; WebAssembly's own word for most traps is "unreachable". */
+/** The error for an engine that crashed. WebAssembly's message for most traps is "unreachable". */
 export function brokenDown(words) {
-  return named('EngineError', `the rating engine broke down (${words}): out of memory, or a fault of its own; the console says more`);
+  return named('EngineError', `the rating engine crashed (${words}): it ran out of memory or has a bug; the console says more`);
 }

@@ -1,16 +1,16 @@
-// A bundle's files as a user has them on this device: chosen one by one, as a folder, or dropped.
+// A bundle's files on this device: chosen one by one, as a folder, or dropped.
 
 import { named } from './errors.js';
 
-/** Where loose files are said to lie. */
+/** The folder that messages name for files chosen one by one. */
 const NOWHERE = 'the chosen files/';
 
-/** Each of `files`, File objects, with its path: within the folder that was chosen or dropped, or just its name. */
+/** Each of `files` (File objects) with its path in the chosen or dropped folder, or else its name. */
 export function withPaths(files) {
   return Array.from(files, (file) => ({ path: file.starsightPath ?? (file.webkitRelativePath || file.name), file }));
 }
 
-/** All files of a drop, those in its folders too; the drop must be asked while it happens. */
+/** All files of a drop, including those in its folders. Must be called while handling the drop event. */
 export async function dropped(transfer) {
   const roots = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const found = [];
@@ -22,7 +22,7 @@ export async function dropped(transfer) {
     }
     const reader = entry.createReader();
     for (;;) {
-      // A folder is read in portions; an empty one is the end.
+      // A folder is read in portions; an empty portion is the end.
       const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
       if (entries.length === 0) return;
       for (const inner of entries) await walk(inner);
@@ -33,8 +33,8 @@ export async function dropped(transfer) {
 }
 
 /**
- * The file of a bundle at `path` among `files`, [{ path, file }], and the folder in which it lies. A file that was chosen by itself has lost its folder, so its name and size will do: the
- * hash tells later whether it is the right one.
+ * The bundle's file at `path` among `files`, [{ path, file }], and its folder. A file that was chosen by itself has no folder, so it is identified by name and size; its hash is checked
+ * later.
  */
 export function inFolder(files, path, { base, size } = {}) {
   const name = path.split('/').at(-1);

@@ -1,18 +1,18 @@
-// Files from a server: resumed where they were cut off, given up with words that say why.
+// Downloads: resumes interrupted ones, and fails with a message that says why.
 
 import { named } from './errors.js';
 import { piecesOf } from './pieces.js';
 
-/** How often in a row a download is taken up again without a byte arriving in between, and how long it waits before each, in milliseconds. */
+/** Pauses before each retry of a download, in milliseconds. A download fails after as many retries without a single byte in between. */
 const PAUSES = [500, 1500, 4000];
 
-/** A small file is asked for again so often: what is kept may do without it. */
+/** Number of retries for a small file: few, because a cached model can do without it. */
 const TRIES_FOR_TEXT = 2;
 
-/** A server that sends nothing for so long is asked again, in milliseconds. */
+/** Time without any data after which a request is aborted and retried, in milliseconds. */
 const STALL = 30_000;
 
-/** Breaks a request off that is waited for in vain. */
+/** Aborts a request that has stalled. */
 class Watch {
   #stalled = new AbortController();
   #timer;
@@ -21,13 +21,13 @@ class Watch {
     return this.#stalled.signal;
   }
 
-  /** From now on something must arrive. */
+  /** Starts the timer: data must arrive before it ends. */
   wait() {
     this.rest();
     this.#timer = setTimeout(() => this.#stalled.abort(new Error(`nothing arrived for ${STALL / 1000} seconds`)), STALL);
   }
 
-  /** Nothing is waited for. */
+  /** Stops the timer. */
   rest() {
     clearTimeout(this.#timer);
   }
@@ -55,8 +55,8 @@ function pause(tries) {
 }
 
 /**
- * The bytes of the file at `address` from `from` on, as they arrive, each piece good until the next one is asked for; at most one piece goes beyond `size`, by which the reader can tell that
- * it is another file. A server that cuts the connection is asked for the rest; one that cannot send a part sends all, of which the beginning is passed over.
+ * Yields the bytes of the file at `address` from offset `from`. A piece is valid until the next one is requested. If the file is longer than `size`, one piece reaches beyond it, so that the
+ * reader notices. After a broken connection the rest is requested; if the server ignores the range and sends the whole file, its beginning is skipped.
  */
 export async function* download(address, from, size, options) {
   let at = from;
@@ -78,13 +78,13 @@ export async function* download(address, from, size, options) {
         skip -= value.length - piece.length;
         if (piece.length === 0) continue;
         at += piece.length;
-        // The reader may take its time.
+        // The time that the reader takes does not count.
         watch.rest();
         yield piece;
         watch.wait();
         if (at > size) return;
       }
-      if (at < size) throw cut(address, new Error(`${size} were announced`), at);
+      if (at < size) throw cut(address, new Error(`expected ${size}`), at);
     } catch (error) {
       if (!error.passing) throw error;
       if (at > start) tries = 0;
@@ -98,24 +98,24 @@ export async function* download(address, from, size, options) {
   }
 }
 
-/** Browsers tell of the page's policy apart from the failure, and some a little later, if at all; in milliseconds. */
+/** Time to wait for the event of a policy violation, in milliseconds: browsers report it apart from the failed request, some of them later. */
 const A_LITTLE_LATER = 100;
 
-/** The hosts that the page's policy kept us from. (Of a request that was sent elsewhere, the browser names the first.) */
+/** The hosts that the page's policy has blocked. (For a redirected request, the browser names the first host.) */
 const refused = new Set();
 globalThis.addEventListener('securitypolicyviolation', ({ blockedURI }) => URL.canParse(blockedURI) && refused.add(new URL(blockedURI).origin));
 
-/** Whether a request failed for the page's policy. */
+/** Whether the page's policy blocked a request. */
 async function forbidden(address) {
   await new Promise((resolve) => setTimeout(resolve, A_LITTLE_LATER));
   return refused.has(new URL(address).origin);
 }
 
-/** A good answer, or an error; a `passing` one may be over a little later. */
+/** Sends a request. Errors that may be temporary have `passing` set. */
 async function ask(address, options) {
   const response = await fetch(address, options).catch(async (error) => {
-    if (await forbidden(address)) throw named('DownloadError', `${address} was not asked, or sends elsewhere: this page's policy lets it fetch models from certain hosts alone`);
-    const why = "either there is no connection, or that server does not let other sites read it, or this page's policy does not let it ask there";
+    if (await forbidden(address)) throw named('DownloadError', `${address} was not fetched, or redirects elsewhere: this page's content security policy allows models from certain hosts only`);
+    const why = "either there is no connection, or the server does not allow other sites to read the file, or this page's content security policy forbids the request";
     throw Object.assign(named('DownloadError', `no answer from ${address} (${error.message}); ${why}`), { passing: true });
   });
   if (!response.ok) {
@@ -125,17 +125,17 @@ async function ask(address, options) {
   }
   const type = response.headers.get('content-type') ?? '';
   if (type.startsWith('text/html')) {
-    throw named('DownloadError', `${address} answered with a web page (${type}) in place of the file; is the address right?`);
+    throw named('DownloadError', `${address} answered with a web page (${type}) instead of the file; is the address right?`);
   }
   return response;
 }
 
-/** What a status means for somebody who asked for a model. */
+/** The meaning of a status, for a request for a model. */
 function meaning(status) {
   if (status === 401 || status === 403) return ': the model does not exist, or is not public';
   if (status === 404 || status === 410) return ': there is no such file';
   if (status === 429) return ': too many requests; wait a little';
-  if (status >= 500) return ': that server is in trouble; try again later';
+  if (status >= 500) return ': the server has a problem; try again later';
   return '';
 }
 

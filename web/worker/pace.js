@@ -1,16 +1,16 @@
-// How long a download will take.
+// Estimates the remaining time of a download.
 
-/** It goes on as in the last so many milliseconds: what was kept already comes faster than what the network brings. */
+/** The estimate uses the last so many milliseconds, because cached bytes arrive faster than those from the network. */
 const LOOK_BACK = 5000;
 
-/** Less than this tells nothing, in milliseconds. */
+/** The shortest time for an estimate, in milliseconds. */
 const LEAST = 500;
 
 export class Pace {
   /** Recent reports, oldest first. */
   #reports = [];
 
-  /** The seconds until all `total` bytes are there, of which `loaded` are now; undefined as long as nothing can be said. */
+  /** The estimated seconds until all `total` bytes are loaded; undefined while unknown. */
   secondsLeft(loaded, total) {
     const at = performance.now();
     this.#reports.push({ at, loaded });

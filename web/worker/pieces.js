@@ -1,11 +1,11 @@
-// A stream's bytes, read into the same memory again and again.
+// Reads a stream, reusing its buffer.
 
-/** Bytes that are read at once, at most. */
+/** Largest number of bytes to read at once. */
 const PIECE = 1 << 20;
 
 /**
- * The bytes of a `stream`, piece by piece; a piece is good until the next one is asked for. Browsers do not collect what they read into before a model's worth of it has gathered, so it is
- * told to read into the same memory (and those that cannot be told read as they do).
+ * Yields the bytes of a `stream` in pieces. A piece is valid until the next one is requested. The buffer is reused where the browser supports it, because otherwise browsers free the
+ * buffers only after about a model's size of them has accumulated.
  */
 export async function* piecesOf(stream) {
   const reader = readerOf(stream);

@@ -1,35 +1,35 @@
-// The workers of a loaded model, on the page's side: started, fed, replaced when they die, and ended.
+// The page's side of a loaded model's workers: starts them, gives them work, replaces those that crash, and stops them.
 
 import { MODULES, startWorker } from './engine.js';
 import { brokenDown, named } from './errors.js';
 import { Pace } from './pace.js';
 import { Work } from './work.js';
 
-/** Portions of a call that a worker has at once: one under way, one waiting, so that it never idles. */
+/** Portions of a call that a worker has at once: one running and one waiting, so that it is never idle. */
 const PORTIONS_A_WORKER = 2;
 
-/** How often a portion is tried before the fault is held to be its own. */
+/** Number of crashed workers after which a portion fails its call. */
 const TRIES = 2;
 
-/** Another worker is worth its memory if all together then do at least so many times as much. */
+/** A worker is kept if the total throughput grows at least by this factor. */
 const WORTHWHILE = 1.15;
 
-/** Packed batches of each worker over which throughput is measured for that, and for how many milliseconds at least: one batch more or less is then no gain and no loss. */
+/** Packed batches per worker, and least milliseconds, of a throughput measurement: enough that a single batch does not matter. */
 const MEASURED_BATCHES = 6;
 const MEASURE = 750;
 
-/** Batches that each worker rates before that: browsers run a module slowly at first. */
+/** Batches that each worker rates before the measurement, because browsers run a module slowly at first. */
 const WARM_UP_BATCHES = 4;
 
-/** How much work must lie ahead before another worker is started, in milliseconds. */
+/** The least remaining work for which a worker is started, in milliseconds. */
 const WORTH_STARTING = 2500;
 
-/** How often it is looked whether so much has been rated, in milliseconds. */
+/** Polling interval of the measurement, in milliseconds. */
 const LOOK = 50;
 
-/** Rates with one worker or several; plain messages carry texts and ratings, so that no special headers are asked of the host. */
+/** Rates with one or several workers. Texts and ratings are sent in messages, so the host need not send the headers that shared memory requires. */
 export class Pool {
-  /** What each worker loads: what was asked for, and once that is found, the same version of it, with the files if a worker lends them. */
+  /** What each worker loads: the requested model, and once it is found, that version, with the first worker's files if it lends them. */
   #wish;
   #relaxedSimd;
   #most;
@@ -37,16 +37,16 @@ export class Pool {
   #workers = new Set();
   #loading = new Set();
   #works = new Set();
-  /** What was rated in all calls: batches, their cost, and when the last one came. */
+  /** Totals of all calls: rated batches, their cost, and the time of the last one. */
   #rated = { batches: 0, cost: 0, at: 0 };
-  /** How often nothing was left to do. */
+  /** Number of times that the pool became idle. */
   #idle = 0;
-  /** Whether it is looked into if another worker is worth it, and whether a call came since. */
+  /** Whether `#grow` is running, and whether a call has come since its last round. */
   #growing = false;
   #called = false;
   #ended;
 
-  /** Of at most `most` workers. `listeners`: { onProgress, onNotice, onNewer }. */
+  /** A pool of at most `most` workers. `listeners`: { onProgress, onNotice, onNewer }. */
   constructor({ wish, relaxedSimd, most, listeners }) {
     this.#wish = wish;
     this.#relaxedSimd = relaxedSimd;
@@ -54,7 +54,7 @@ export class Pool {
     this.#listeners = listeners;
   }
 
-  /** Starts `count` workers and answers with what is known of the model. The first one fetches, the others get its files. */
+  /** Starts `count` workers and returns information about the model. The first worker downloads the files and lends them to the others. */
   async start(count) {
     const others = [];
     const pace = new Pace();
@@ -73,7 +73,7 @@ export class Pool {
     return { info, kept };
   }
 
-  /** How many workers there are, but for those that are about to end. */
+  /** Number of workers, without those that are about to stop. */
   get size() {
     return this.#staying.length;
   }
@@ -82,12 +82,12 @@ export class Pool {
     return [...this.#workers].filter((worker) => !worker.retiring);
   }
 
-  /** How many workers there are, and how many there may be. */
+  /** Number of workers, and the largest allowed number. */
   get bounds() {
     return { size: this.size, most: this.#most };
   }
 
-  /** Makes it `size` workers, and lets it have `most` of them; for measuring with so many and no other. */
+  /** Sets the number of workers and the largest allowed number, for measurements. */
   async resize({ size, most }) {
     this.#most = most;
     while (this.size < size && !this.#ended) await this.#add(this.#wish, () => {});
@@ -95,8 +95,8 @@ export class Pool {
   }
 
   /**
-   * Rates `texts`; if `once`, those of a portion that have the same tokens once. `hear` gets what the workers say: tokenised({ texts }) and ratings({ indices, ... }), whose indices are
-   * places in `texts`.
+   * Rates `texts`. With `once`, texts of a portion with the same tokens are computed once. `hear` has the callbacks tokenised(count) and ratings({ indices, ... }), whose indices refer to
+   * `texts`.
    */
   rate(texts, hear, { signal, once }) {
     const work = new Work(texts, once, hear);
@@ -114,17 +114,17 @@ export class Pool {
     return settled;
   }
 
-  /** Ends every worker; what was asked fails with `error`. */
+  /** Stops every worker; pending calls fail with `error`. */
   end(error) {
     this.#ended ??= error;
     for (const worker of [...this.#loading, ...this.#workers]) worker.stop(error);
     this.#workers.clear();
     for (const work of [...this.#works]) this.#fail(work, error);
-    // It may hold all of a model's files in memory.
+    // Frees the files, which may be in memory.
     this.#wish = null;
   }
 
-  /** Starts a worker that loads what it `wish`es for; it takes its share of the work once it has. Answers with it and with what it says of the model. */
+  /** Starts a worker that loads `wish` and then takes part in the work. Returns the worker and its information about the model. */
   async #add(wish, hear) {
     const worker = new RatingWorker((error) => this.#lose(worker, error));
     this.#loading.add(worker);
@@ -142,7 +142,7 @@ export class Pool {
     }
   }
 
-  /** Hands `worker` portions of every call under way, as many as it may have. */
+  /** Gives `worker` portions of every running call, up to its limit. */
   #feed(worker) {
     if (worker.retiring || !worker.isAlive) return;
     for (const work of this.#works) {
@@ -183,34 +183,34 @@ export class Pool {
     }
   }
 
-  /** A worker that died takes nothing with it: what it had not rated is rated by another. What went wrong otherwise is the end of the call. */
+  /** After a worker's crash, another worker rates its remaining texts. Any other error ends the call. */
   #rateAgain(worker, work, portion, error) {
     portion.tries += 1;
     if (worker.isAlive || portion.tries >= TRIES) return this.#fail(work, error);
     try {
       work.giveBack(portion);
     } catch (thrown) {
-      // The caller's own listener threw.
+      // The caller's callback threw an error.
       return this.#fail(work, thrown);
     }
     for (const other of this.#workers) this.#feed(other);
   }
 
-  /** Takes a call away, unless that happened before. */
+  /** Removes a call. Returns false if it was removed before. */
   #drop(work) {
     if (!this.#works.delete(work)) return false;
     if (this.#works.size === 0) this.#idle += 1;
     return true;
   }
 
-  /** Ends a call with an error; the workers drop what they have of it. */
+  /** Ends a call with an error; the workers drop its portions. */
   #fail(work, error) {
     if (!this.#drop(work)) return;
     for (const worker of this.#workers) worker.cancel(work, error);
     work.reject(error);
   }
 
-  /** Calls one of the user's listeners. What it throws is the page's to hear, and stops nothing here. */
+  /** Calls one of the user's callbacks. Its errors are reported to the page and do not stop the pool. */
   #tell(listener, ...args) {
     try {
       this.#listeners[listener]?.(...args);
@@ -219,10 +219,10 @@ export class Pool {
     }
   }
 
-  /** A worker died while at work: another takes its place, unless it was to end anyway. */
+  /** Replaces a worker that crashed, unless it was about to stop. */
   async #lose(worker, error) {
     if (!this.#workers.delete(worker) || this.#ended || worker.retiring) return;
-    this.#tell('onNotice', `a worker broke down and is replaced (${error.message})`);
+    this.#tell('onNotice', `a worker crashed and is being replaced (${error.message})`);
     try {
       await this.#add(this.#wish, () => {});
     } catch (failure) {
@@ -230,20 +230,20 @@ export class Pool {
     }
   }
 
-  /** A worker could not be had; the others do its work, if there are any. */
+  /** A worker could not be started; the others continue, if there are any. */
   #goOnWithFewer(error) {
     if (this.#ended) return;
     const { size } = this;
     this.#most = Math.max(size, 1);
     if (size > 0) {
-      this.#tell('onNotice', `no further worker could be started (${error.message}); the work goes on with ${size}`);
+      this.#tell('onNotice', `no further worker could be started (${error.message}); rating continues with ${size}`);
       for (const worker of this.#workers) this.#feed(worker);
     } else if (this.#loading.size === 0) {
       this.end(error);
     }
   }
 
-  /** Starts other workers as long as that is worth it. */
+  /** Adds workers while each makes the pool faster. */
   async #grow() {
     this.#called = true;
     if (this.#growing) return;
@@ -255,13 +255,13 @@ export class Pool {
     this.#growing = false;
   }
 
-  /** Starts another worker where there is enough to do, and keeps it if all together are then faster: cores that a system names need not be free, or real. Answers whether they were. */
+  /** Adds a worker if enough work remains, and keeps it only if the pool gets faster: the reported cores may be busy or virtual. Returns whether it was kept. */
   async #growByOne() {
     const isFull = () => this.size + this.#loading.size >= this.#most || this.#ended;
     if (isFull()) return false;
     const before = await this.#throughput();
     if (!before || isFull()) return false;
-    // Beside being worth a start, it must last until the new worker is judged.
+    // The remaining work must also last until the new worker has been measured.
     const trial = (WARM_UP_BATCHES + MEASURED_BATCHES) * (this.size + 1) * before.batch;
     const ahead = [...this.#works].reduce((sum, work) => sum + work.remaining, 0);
     if (ahead < Math.max(WORTH_STARTING * before.speed, trial)) return false;
@@ -275,18 +275,18 @@ export class Pool {
     const after = await this.#throughput();
     if (this.#ended || !newcomer.isAlive || newcomer.retiring) return false;
     if (after && after.speed >= WORTHWHILE * before.speed) return true;
-    // One that could not be judged, because the work came to its end, may be tried another time.
+    // If the work ended before the measurement, a worker may be tried again later.
     if (after) this.#most = Math.max(this.size - 1, 1);
     this.#retire(newcomer);
     return false;
   }
 
-  /** Work done a millisecond, and in a batch, in however many calls; null if the work came to its end meanwhile. */
+  /** Cost rated per millisecond and per batch, over all calls; null if the work ended meanwhile. */
   async #throughput() {
     if (!(await this.#busyUntil(() => this.#staying.every((worker) => worker.batches >= WARM_UP_BATCHES)))) return null;
     const begun = performance.now();
     const next = this.#rated.batches + 1;
-    // From the end of a batch to the end of another.
+    // Measure from the end of one batch to the end of another.
     if (!(await this.#busyUntil(() => this.#rated.batches >= next))) return null;
     const first = this.#rated;
     const enough = first.batches + MEASURED_BATCHES * this.size;
@@ -295,7 +295,7 @@ export class Pool {
     return { speed: cost / (this.#rated.at - first.at), batch: cost / (this.#rated.batches - first.batches) };
   }
 
-  /** Waits until `reached()`, and answers with true; with false if before that there is nothing to do, even for a moment. */
+  /** Waits until `reached()` and returns true; returns false if the pool becomes idle before, even for a moment. */
   async #busyUntil(reached) {
     const idle = this.#idle;
     for (;;) {
@@ -305,18 +305,18 @@ export class Pool {
     }
   }
 
-  /** Ends a worker that is not needed, once it has finished what it has. */
+  /** Stops a worker that is not needed, once it has finished its portions. */
   #retire(worker) {
     worker.retiring = true;
     if (worker.isIdle && this.#workers.delete(worker)) worker.stop(named('EngineError', 'the worker was not needed'));
   }
 }
 
-/** A worker and what it has been asked. Once it has stopped, whatever is asked of it fails with the reason. */
+/** A worker and its pending requests. After it has stopped, all requests fail with the reason. */
 class RatingWorker {
   /** Null until it runs. */
   #worker = null;
-  /** Messages for it until then. */
+  /** Messages queued until then. */
   #early = [];
   #lost;
   #requests = new Map();
@@ -325,13 +325,13 @@ class RatingWorker {
   #asked = 0;
   #works = new Map();
 
-  /** Whether it is to end when it has finished what it has. */
+  /** Whether it will stop when it has finished its portions. */
   retiring = false;
 
-  /** How many packed batches it has rated. */
+  /** Number of packed batches that it has rated. */
   batches = 0;
 
-  /** `lost` is called once if it dies of itself. */
+  /** `lost` is called once if the worker crashes. */
   constructor(lost) {
     this.#lost = lost;
     startWorker().then((worker) => this.#begin(worker), (error) => this.#die(error.name === 'EngineError' ? error : named('EngineError', `the rating engine could not be started: ${error.message}`)));
@@ -345,7 +345,7 @@ class RatingWorker {
     return this.#requests.size === 0;
   }
 
-  /** Posts `request`. `hear` gets every message about it but the last, and those that come later still; `settled` is a promise of the last. */
+  /** Posts `request`. `hear` gets all messages about it except the last one, for which `settled` is a promise. */
   ask(request, hear) {
     const id = ++this.#asked;
     const settled = new Promise((resolve, reject) => {
@@ -359,7 +359,7 @@ class RatingWorker {
     return { id, settled };
   }
 
-  /** How many portions of `work` it has. */
+  /** Number of portions of `work` that it has. */
   portions(work) {
     return this.#works.get(work)?.size ?? 0;
   }
@@ -376,7 +376,7 @@ class RatingWorker {
     this.#listeners.delete(id);
   }
 
-  /** Drops what it has of `work`. */
+  /** Drops its portions of `work`. */
   cancel(work, reason) {
     for (const id of this.#works.get(work) ?? []) {
       this.#listeners.delete(id);
@@ -385,7 +385,7 @@ class RatingWorker {
     }
   }
 
-  /** Ends the worker; what it was asked fails with `error`. */
+  /** Stops the worker; its requests fail with `error`. */
   stop(error) {
     this.#stopped ??= error;
     this.#worker?.terminate();
@@ -399,9 +399,9 @@ class RatingWorker {
     worker.onmessage = ({ data }) => this.#hear(data);
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#die(event.message ? brokenDown(event.message) : named('EngineError', "the rating engine could not be started; a page with a Content Security Policy of its own must allow it `worker-src blob:`"));
+      this.#die(event.message ? brokenDown(event.message) : named('EngineError', "the rating engine could not be started; if the page has a content security policy, it must allow `worker-src blob:`"));
     };
-    worker.onmessageerror = () => this.#die(named('EngineError', 'a message of the rating engine could not be read'));
+    worker.onmessageerror = () => this.#die(named('EngineError', 'a message from the rating engine could not be read'));
     for (const message of this.#early.splice(0)) worker.postMessage(message);
   }
 
@@ -429,14 +429,14 @@ class RatingWorker {
       try {
         this.#listeners.get(id)?.(message);
       } catch (error) {
-        // The caller's own listener threw: that ends what it listened to.
+        // The caller's callback threw an error, which ends the request.
         this.#settle(id, (entry) => entry.reject(error));
         this.#post({ type: 'cancel', id });
       }
     }
   }
 
-  /** Settles request `id`, unless that happened before. */
+  /** Settles the request `id`, unless it is settled already. */
   #settle(id, end) {
     const entry = this.#requests.get(id);
     this.#requests.delete(id);

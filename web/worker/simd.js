@@ -1,6 +1,6 @@
-// What this browser knows of SIMD.
+// Detects SIMD support.
 
-/** A module with the relaxed SIMD instructions that the engine uses: a browser that does not know them says that it is not valid. */
+/** A module with the relaxed SIMD instructions that the engine uses. It is invalid in a browser that does not support them. */
 // prettier-ignore
 const RELAXED_SIMD = new Uint8Array([
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // \0asm, version 1
@@ -12,7 +12,7 @@ const RELAXED_SIMD = new Uint8Array([
   0xfd, 0x93, 0x02, 0x0b, // i32x4.relaxed_dot_i8x16_i7x16_add_s, end
 ]);
 
-/** Whether it knows the relaxed instructions. */
+/** Whether this browser supports the relaxed instructions. */
 export function knowsRelaxedSimd() {
   return WebAssembly.validate(RELAXED_SIMD);
 }

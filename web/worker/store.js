@@ -1,29 +1,29 @@
-// What this browser keeps of models: in the private file system of the page's origin, where no other site reads and nothing but the user or a full disk evicts.
+// The cache of models, in the origin private file system: other sites cannot read it, and only the user or a full disk evicts it.
 //
-//   starsight/files/SHA256       a file, under the hash of its content: one copy for all models that share it. A shorter one is a download that was cut off
-//   starsight/models/KEY.json    a model that arrived whole (see `Kept`), under the hash of where it came from
+//   starsight/files/SHA256       a file, keyed by its SHA-256: one copy for all models that share it. A file that is too short is an interrupted download
+//   starsight/models/KEY.json    the record of a completely downloaded model (see `Kept`), keyed by the hash of its source
 
 import { named } from './errors.js';
 
 const HOME = 'starsight';
 
-/** The lock of the notes: a tab that writes them, or deletes files that none needs, is alone. */
+/** The lock of the records. A tab that writes records or deletes unused files holds it exclusively. */
 const LOCK = 'starsight store';
 
-/** An unfinished download that nobody has touched for so long is let go: a week, in milliseconds. */
+/** Age after which an unfinished download is deleted: a week, in milliseconds. */
 const ABANDONED = 7 * 24 * 3600 * 1000;
 
 /**
  * @typedef Kept
- * @property {string} source    where it came from, as the user names it: an address, or `owner/name` on a Hub
+ * @property {string} source    the source as the user names it: an address, or `owner/name` on a Hub
  * @property {string} base      the address of the bundle, pinned to a commit if it is on a Hub
- * @property {string} manifest  the bundle's manifest, as it came
- * @property {{ sha256: string, size: number }[]} files   each file that is kept
- * @property {number} bytes     their size
- * @property {number} at        when it arrived, in milliseconds since 1970
+ * @property {string} manifest  the bundle's manifest, unchanged
+ * @property {{ sha256: string, size: number }[]} files   the cached files
+ * @property {number} bytes     their total size
+ * @property {number} at        time of the download, in milliseconds since 1970
  */
 
-/** The kept models of this page's origin. */
+/** The cached models of this page's origin. */
 export class Store {
   #files;
   #models;
@@ -33,7 +33,7 @@ export class Store {
     this.#models = models;
   }
 
-  /** The store, or null where the browser has none for this page: a private window, storage that is switched off, a page without HTTPS. */
+  /** The store, or null if the browser has none for this page: in a private window, with storage switched off, or without HTTPS. */
   static async open() {
     try {
       const root = await navigator.storage.getDirectory();
@@ -45,7 +45,7 @@ export class Store {
     }
   }
 
-  /** The kept file, or null unless all of it is there. Whoever reads it must hold it to its hash: a disk may err. */
+  /** The cached file, or null if it is missing or incomplete. The reader must check its hash: a disk may corrupt it. */
   async whole({ sha256, size }) {
     try {
       const file = await (await this.#files.getFileHandle(sha256)).getFile();
@@ -55,7 +55,7 @@ export class Store {
     }
   }
 
-  /** Opens a file for writing, which only a worker can, and only one at a time; null where that fails. */
+  /** Opens a file for writing, or returns null on failure. Only workers can do this, and only one at a time. */
   async write(sha256) {
     try {
       return await (await this.#files.getFileHandle(sha256, { create: true })).createSyncAccessHandle();
@@ -64,18 +64,18 @@ export class Store {
     }
   }
 
-  /** Deletes a file, if it is there. */
+  /** Deletes a file, if it exists. */
   async remove(sha256) {
     await this.#files.removeEntry(sha256).catch(() => {});
   }
 
-  /** The model that came from `source`, or null unless all its files are there. */
+  /** The record of the model from `source`, or null if there is none or a file is missing. */
   async model(source) {
     const kept = await alone('shared', async () => this.#read(await keyOf(source)));
     return kept && (await this.#holds(kept)) ? kept : null;
   }
 
-  /** Notes a model that has arrived whole, in place of an earlier one of the same source; not one of which a file is missing. */
+  /** Records a completely downloaded model, replacing an earlier one from the same source. Does nothing if a file is missing. */
   async keep(kept) {
     await alone('exclusive', async () => {
       if (await this.#holds(kept)) await this.#note(kept);
@@ -92,7 +92,7 @@ export class Store {
       if (handle.write(note) < note.length) throw named('QuotaExceededError', 'no room');
       handle.flush();
     } catch (error) {
-      // Half a note is none.
+      // A partial record is deleted.
       handle.close();
       await this.#models.removeEntry(key).catch(() => {});
       throw error;
@@ -101,7 +101,7 @@ export class Store {
     await this.#sweep(former?.files ?? []);
   }
 
-  /** All models that arrived whole, and what unfinished downloads take. */
+  /** All completely downloaded models, and the bytes of unfinished downloads. */
   async list() {
     const models = await alone('shared', () => this.#all());
     const used = new Set(models.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
@@ -112,7 +112,7 @@ export class Store {
     return { models, unfinished };
   }
 
-  /** Deletes the model of `source` with the files that no other model shares; without a source, everything. */
+  /** Deletes the model from `source` and its files that no other model shares; without a source, everything. */
   async forget(source) {
     await alone('exclusive', async () => {
       if (source === undefined) {
@@ -128,7 +128,7 @@ export class Store {
     });
   }
 
-  /** Strikes out the model of `source` if it has this `manifest`: one of its files is not to be had. The others stay, for the next download to go on with. */
+  /** Deletes the record of the model from `source` if it has this `manifest`, because one of its files is damaged. The other files stay for the next download. */
   async strike(source, manifest) {
     await alone('exclusive', async () => {
       const key = await keyOf(source);
@@ -136,12 +136,12 @@ export class Store {
     });
   }
 
-  /** Whether all files of a model are there. */
+  /** Whether all files of a model are complete. */
   async #holds({ files }) {
     return (await Promise.all(files.map((file) => this.whole(file)))).every(Boolean);
   }
 
-  /** Deletes those of the `candidates`, and of the downloads given up long ago, that no model needs. One that is being written stays: the browser sees to it. */
+  /** Deletes `candidates` and old unfinished downloads that no model needs. Browsers do not delete a file that is open for writing. */
   async #sweep(candidates) {
     const used = new Set((await this.#all()).flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
     const dropped = new Set(candidates.map(({ sha256 }) => sha256));
@@ -160,7 +160,7 @@ export class Store {
     return models;
   }
 
-  /** What is noted under `key`, or null if there is nothing that can be read. */
+  /** The record under `key`, or null if it is missing or unreadable. */
   async #read(key) {
     try {
       return JSON.parse(await (await (await this.#models.getFileHandle(key)).getFile()).text());
@@ -170,7 +170,7 @@ export class Store {
   }
 }
 
-/** Does `task` while no other tab does what it would disturb. */
+/** Runs `task` while holding the lock of the records, `shared` or `exclusive`. */
 function alone(mode, task) {
   return navigator.locks ? navigator.locks.request(LOCK, { mode }, task) : task();
 }

@@ -1,13 +1,13 @@
-// The texts of one call, divided among workers as they ask for more.
+// Divides the texts of one call among workers on demand.
 
-/** What a text costs besides its characters: its special tokens and its place in the batch. */
+/** The cost of a text besides its characters, for its special tokens and overhead. */
 const COST_OF_A_TEXT = 8;
 
-/** The least and the most of a portion, in characters: enough to fill packed batches, few enough that no worker is left with much when the others have finished. */
+/** The smallest and largest portion in characters: enough to fill packed batches, few enough that all workers finish at about the same time. */
 const SMALLEST_PORTION = 6_000;
 const LARGEST_PORTION = 48_000;
 
-/** Characters of a text beyond which a model reads no more, about: what follows costs nothing. */
+/** About the number of characters of a text that a model reads; the rest costs nothing. */
 const LONGEST = 2048;
 
 export class Work {
@@ -18,15 +18,15 @@ export class Work {
   #rated;
   #open;
 
-  /** Set by the pool: what ends the call. */
+  /** Set by the pool: settle the call's promise. */
   resolve;
   reject;
 
-  /** Cost of what is rated, and of what is not. */
+  /** Cost of the rated texts, and of the others. */
   done = 0;
   remaining = 0;
 
-  /** `once`: whether texts with the same tokens are to be rated once; `hear`: { tokenised(count), ratings(message) }. */
+  /** `once`: whether texts with the same tokens are computed once; `hear`: callbacks { tokenised(count), ratings(message) }. */
   constructor(texts, once, hear) {
     this.texts = texts;
     this.once = once;
@@ -37,14 +37,14 @@ export class Work {
     this.#open = texts.length;
   }
 
-  /** Whether all is rated. */
+  /** Whether all texts are rated. */
   get isDone() {
     return this.#open === 0;
   }
 
   /**
-   * The next portion for one of `workers`, or null if there is none. In the order of the texts: what is looked at first is rated first, and the rate so far tells how long the rest takes.
-   * Large ones first, small ones at the end, so that all finish together. (Guided self-scheduling: Polychronopoulos, Kuck 1987.)
+   * The next portion for one of `workers`, or null if there is none. Portions follow the order of the texts, so that the first rows get ratings first and the remaining time can be estimated.
+   * They become smaller towards the end, so that all workers finish together (guided self-scheduling: Polychronopoulos, Kuck 1987).
    */
   take(workers) {
     if (this.#returned.length > 0) return this.#returned.pop();
@@ -55,14 +55,14 @@ export class Work {
     return { places: Uint32Array.from({ length: this.#next - from }, (_, i) => from + i), tokenised: 0, tries: 0 };
   }
 
-  /** Takes back what is not rated of a portion. */
+  /** Takes back the unrated texts of a portion. */
   giveBack(portion) {
     const places = portion.places.filter((place) => !this.#rated[place]);
     if (places.length > 0) this.#returned.push({ ...portion, places, tokenised: 0 });
     this.#hear.tokenised(-Math.min(portion.tokenised, places.length));
   }
 
-  /** Hears what a worker says of a portion. */
+  /** Handles a worker's message about a portion. */
   hear(portion, message) {
     if (message.type === 'tokenised') {
       this.#hear.tokenised(message.texts - portion.tokenised);

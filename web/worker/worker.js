@@ -1,33 +1,33 @@
-// The rating worker's JavaScript side: takes messages from pool.js and works the engine (behind what wasm-bindgen writes, `starsight-engine` here) step by step.
-// There are two engines, with relaxed SIMD instructions and without; they give the same ratings.
+// The JavaScript side of the rating worker: receives messages from pool.js and runs the engine in steps. `starsight-engine` is the module that wasm-bindgen generates.
+// There are two builds of the engine, with and without relaxed SIMD; both give the same ratings.
 //
-// Asked, each with an `id` of the asker's choice:
-//   { type: 'load', id, wish, relaxedSimd, modules }   once, first. `wish`: what bundle.js looks for, with `lend`: whether other workers want the files; `relaxedSimd`: whether it may be
-//                                                      used; `modules`: where the engine's are, { relaxed, plain }, each { address, integrity }
-//   { type: 'rate', id, texts, once }                  texts to rate; `once`: those with the same tokens once
-//   { type: 'cancel', id }                             stop rating; nothing more is said about `id`
-//   { type: 'check', id }                              by tests alone: hold each kernel to the reference
-// Answered, with the same `id`:
-//   { type: 'progress', id, phase, loaded, total }                                   loading: bytes, in phase 'download', then 'prepare'; 'wait' while another tab fetches
-//   { type: 'notice', id, notice }                                                   loading: words for the user
-//   { type: 'found', id, base, manifest, files }                                     loading: what another worker's wish needs; `files`: Map of path to Blob, if asked to lend
-//   { type: 'ready', id, info, kept }                                                loaded; `kept`: from what the browser keeps
-//   { type: 'newer', id }                                                            after that: the source holds a newer version than the kept one
-//   { type: 'tokenised', id, texts }                                                 rating: how many texts so far
-//   { type: 'ratings', id, indices, stars, expected, probabilities, guesses, tokens } rating: a packed batch, in typed arrays; five probabilities a review
+// Requests, each with an `id` chosen by the sender:
+//   { type: 'load', id, wish, relaxedSimd, modules }   once, first. `wish`: see bundle.js, with `lend`: whether other workers need the files; `relaxedSimd`: whether it may be
+//                                                      used; `modules`: the engine's modules { relaxed, plain }, each { address, integrity }
+//   { type: 'rate', id, texts, once }                  texts to rate; `once`: compute texts with the same tokens once
+//   { type: 'cancel', id }                             stop rating; no more messages about `id` follow
+//   { type: 'check', id }                              for tests: compare each kernel with the reference
+// Answers, with the same `id`:
+//   { type: 'progress', id, phase, loaded, total }                                   loading: bytes, in phase 'download', then 'prepare'; 'wait' while another tab downloads
+//   { type: 'notice', id, notice }                                                   loading: a message for the user
+//   { type: 'found', id, base, manifest, files }                                     loading: data for the wishes of other workers; `files`: Map of path to Blob, with `lend`
+//   { type: 'ready', id, info, kept }                                                loaded; `kept`: whether from the cache
+//   { type: 'newer', id }                                                            after that: the source has a newer version than the cached one
+//   { type: 'tokenised', id, texts }                                                 rating: number of texts so far
+//   { type: 'ratings', id, indices, stars, expected, probabilities, guesses, tokens } rating: a packed batch, in typed arrays; five probabilities per review
 //   { type: 'done', id }                                                             all texts of `id` are rated
-//   { type: 'checked', id, kernels }                                                 the names of the kernels that gave the sums of the reference
-//   { type: 'failed', id, name, message }                                            of a request; without an id, of the worker as a whole: it is good for nothing more
+//   { type: 'checked', id, kernels }                                                 the names of the kernels whose sums equal the reference's
+//   { type: 'failed', id, name, message }                                            a request failed; without an id, the worker has crashed and cannot be used any more
 
 import initialise, { agreeingKernels, load as loadEngine } from 'starsight-engine';
 
 import { findBundle } from './bundle.js';
-import { isTold, named } from './errors.js';
+import { isKnown, named } from './errors.js';
 import { fetchSealed } from './sealed.js';
 import { knowsRelaxedSimd } from './simd.js';
 
 let engine;
-/** Requests under way. */
+/** The ids of running requests. */
 const requests = new Set();
 
 self.onmessage = async ({ data }) => {
@@ -47,7 +47,7 @@ self.onunhandledrejection = ({ reason }) => fail(undefined, reason);
 
 async function load({ id, wish, relaxedSimd, modules }) {
   const tell = (message) => self.postMessage({ ...message, id });
-  // The engine compiles while the files arrive. Should it fail, that is heard below.
+  // The engine compiles during the download. An error is handled below, where it is awaited.
   const starting = startEngine(relaxedSimd && knowsRelaxedSimd() ? modules.relaxed : modules.plain);
   starting.catch(() => {});
   let bundle = await findBundle(wish, tell);
@@ -56,9 +56,9 @@ async function load({ id, wish, relaxedSimd, modules }) {
   try {
     await take(bundle);
   } catch (error) {
-    const other = isTold(error) && (await bundle.otherVersion());
+    const other = isKnown(error) && (await bundle.otherVersion());
     if (!other) throw error;
-    const which = other.isKept ? 'the newer version cannot be used, so the kept one is' : 'the kept version cannot be used, so a newer one is fetched';
+    const which = other.isKept ? 'the newer version cannot be used, so the cached one is loaded' : 'the cached version cannot be used, so a newer one is downloaded';
     tell({ type: 'notice', notice: `${which} (${error.message})` });
     bundle = other;
     await take(bundle);
@@ -68,14 +68,14 @@ async function load({ id, wish, relaxedSimd, modules }) {
   tell({ type: 'ready', info: { ...engine.info, ...bundle.about }, kept: bundle.isKept });
   if (bundle.isKept && (await bundle.hasNewer())) tell({ type: 'newer' });
 
-  /** Has the engine load the `bundle`. */
+  /** Loads the `bundle` into the engine. */
   async function take(bundle) {
     const open = (path, anew) => bundle.open(path, anew);
     const progress = (phase, loaded, total) => tell({ type: 'progress', phase, loaded, total });
     try {
       engine = await loadEngine(bundle.base, bundle.manifest, open, progress);
     } catch (error) {
-      // The file that came damaged, and came damaged again.
+      // The file was damaged twice.
       if (error.path) await bundle.discard(error.path);
       throw error;
     }
@@ -105,17 +105,17 @@ async function rate({ id, texts, once }) {
     }
     await turn();
   }
-  // Not where a step throws: after a trap this would throw too, and hide it.
+  // Not in a `finally`: after a trap this would throw too, and hide the first error.
   job.free();
   if (requests.delete(id)) self.postMessage({ type: 'done', id });
 }
 
-/** Tells of an error. One that nobody foresaw, a trap or a want of memory, leaves the engine's memory in an unknown state: it is the whole worker's. */
+/** Reports an error. After an unexpected one (a trap, no memory) the engine's memory is in an unknown state, so the error concerns the whole worker. */
 function fail(id, error) {
-  self.postMessage({ type: 'failed', id: isTold(error) ? id : undefined, name: error?.name ?? 'Error', message: error?.message ?? String(error) });
+  self.postMessage({ type: 'failed', id: isKnown(error) ? id : undefined, name: error?.name ?? 'Error', message: error?.message ?? String(error) });
 }
 
-/** Waits until the messages that have arrived are heard. (A timer would do it too, but browsers round short ones up to 4 ms.) */
+/** Lets pending messages be handled. (A timer would do so too, but browsers round short timers up to 4 ms.) */
 function turn() {
   return new Promise((resolve) => {
     resumed.push(resolve);

@@ -23,8 +23,8 @@ pub fn install(packages: &[&str]) -> Result {
     let names = packages.join(" ");
     if on_path("apt-get").next().is_none() {
         return Err(format!(
-            "This machine has no apt-get. Debian 12 calls what is missing: {names}.\n\
-             Install the like of them by hand, then run the command again."
+            "This machine has no apt-get. Missing, by their names in Debian 12: {names}.\n\
+             Install the equivalent packages by hand, then run the command again."
         ));
     }
     let by_hand = format!(

@@ -31,11 +31,11 @@ pub fn get(cache: &Path) -> Result<PathBuf> {
         .arg(&folder);
     let package = format!("axe-core@{}", versions::AXE);
     npm.arg(package)
-        .hint("It needs the network. Run the command again: what is done is kept.")
+        .hint("It needs the network. Run the command again: finished steps are skipped.")
         .run()?;
     find(cache).ok_or_else(|| {
         let (folder, version, wanted) = (folder.display(), versions::AXE, versions::AXE_SHA256);
-        format!("{folder}/{SCRIPT} is not axe-core {version} as it is known here: its SHA-256 is not {wanted}.")
+        format!("{folder}/{SCRIPT} is not axe-core {version}: its SHA-256 is not {wanted}.")
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::cargo;
 use crate::sh::{Result, step};
 use crate::toolchain::TARGET;
-use crate::tools::{self, Wants};
+use crate::tools::{self, SetupOptions};
 
 /// Crates that are built only for WebAssembly.
 const NOT_NATIVE: &str =
@@ -26,7 +26,7 @@ pub fn quick() -> Result {
 fn format() -> Result {
     step("Format", || {
         cargo("fmt --all --check")
-            .hint("`cargo fmt --all` sets it right.")
+            .hint("`cargo fmt --all` fixes it.")
             .run()
     })
 }
@@ -39,7 +39,7 @@ fn lints() -> Result {
 
 /// Runs all checks, and stops at the first that fails.
 pub fn run() -> Result {
-    let tools = tools::set_up(Wants {
+    let tools = tools::set_up(SetupOptions {
         browser: true,
         // versions.rs has NVRTC's hash only for x86-64.
         compiler: cfg!(target_arch = "x86_64"),
@@ -50,7 +50,7 @@ pub fn run() -> Result {
     format()?;
     let kit = crate::web_with(tools)?;
     lints()?;
-    step("Without the feature `cuda`", || {
+    step("Check without the feature `cuda`", || {
         cargo("check --locked --release --package starsight --no-default-features").run()
     })?;
     step("Lints of the WebAssembly side", || {
@@ -65,7 +65,7 @@ pub fn run() -> Result {
             .env("RUSTDOCFLAGS", "--deny warnings")
             .run()
     })?;
-    step("What goes by the clock, with nothing beside it", || {
+    step("Timing tests, one by one", || {
         cargo("test --locked --release --test browser -- --ignored --nocapture --test-threads=1 measured::").run()
     })?;
     if let Some(folder) = nvrtc {
@@ -82,10 +82,10 @@ pub fn run() -> Result {
 /// Tests the site on servers that are not configured for it. Slow, and not part of the checks
 /// above.
 pub fn hosts() -> Result {
-    crate::web(Wants {
+    crate::web(SetupOptions {
         browser: true,
         hosts: true,
-        ..Wants::default()
+        ..SetupOptions::default()
     })?;
     eprintln!("==> The site on other hosts");
     cargo("test --locked --release --test browser -- --ignored --nocapture any_static_host_will_do")

@@ -1,7 +1,7 @@
 //! The main workflow with the project's own data: the starter, fine-tuned on sample reviews.
 
 use crate::sh::{Cmd, Result, at, step};
-use crate::tools::Wants;
+use crate::tools::SetupOptions;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -10,11 +10,11 @@ const OUT: &str = "out/demo";
 /// The commands, as typed after `starsight` in the folder of the workspace.
 const STEPS: [(&str, &str); 2] = [
     (
-        "Fine-tuning the starter on the sample reviews, and testing what it learned",
+        "Fine-tuning and testing the starter on the sample reviews",
         "train --model starter --data samples/reviews.csv --out out/demo/demo-stars",
     ),
     (
-        "Building the site around it",
+        "Building the site around the model",
         "site --model out/demo/demo-stars --out out/demo/site",
     ),
 ];
@@ -25,7 +25,7 @@ pub fn run(port: u16, serve: bool) -> Result {
     if serve {
         check_free(port)?;
     }
-    crate::web(Wants::default())?;
+    crate::web(SetupOptions::default())?;
     step("Compiling the trainer (8 minutes the first time)", || {
         crate::cargo("build --locked --release --package starsight").run()
     })?;
@@ -44,19 +44,17 @@ pub fn run(port: u16, serve: bool) -> Result {
         if serve { " again" } else { "" }
     );
     if serve {
-        return starsight(SERVE)
-            .words(&format!("--port {port}"))
-            .become_it();
+        return starsight(SERVE).words(&format!("--port {port}")).exec();
     }
     Ok(())
 }
 
 /// Checks that the site can be served at this port, before the training rather than after it.
 fn check_free(port: u16) -> Result {
-    let another = "Name another one with `--port N`, or 0 for any that is free.";
+    let another = "Choose another with `--port N`, or 0 for any free port.";
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .map(drop)
-        .map_err(|error| format!("Port {port} cannot be served at: {error}. {another}"))
+        .map_err(|error| format!("Cannot serve at port {port}: {error}. {another}"))
 }
 
 fn starsight(line: &str) -> Cmd {

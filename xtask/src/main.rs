@@ -1,9 +1,11 @@
-//! `cargo xtask`: the set-up, the site, the demo and the tests, in one command each.
+//! `cargo xtask`: set-up, site, demo and tests.
 
 mod apt;
 mod axe;
 mod checks;
 mod demo;
+mod fuzz;
+mod nvrtc;
 mod samples;
 mod sh;
 mod starter;
@@ -16,23 +18,24 @@ use sh::{Cmd, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use tools::Wants;
+use tools::SetupOptions;
 
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
-  setup [--browser]            get what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; and Chromium, axe-core
+  setup [--browser]            install what is missing: the wasm target, trunk, wasm-bindgen, wasm-opt, esbuild; with --browser Chromium and axe-core
   web                          build the page and its worker into web/dist
   demo [--port N] [--no-serve] train on the sample reviews, build the site around the model, and serve it
   check                        format, lints and unit tests, in minutes
   test                         check, lint and test everything
-  hosts                        build the page, and see the site work on Debian's nginx and on Python's http.server (installs nginx)
+  hosts                        build the page, and test the site on Debian's nginx and Python's http.server (installs nginx)
+  fuzz [SECONDS]               run each fuzz target for SECONDS (default 60), and fail if one fails
   starter PLAY MULTILINGUAL ENCODER
-                               make models/starter anew: from two files of reviews and the pretrained encoder in a folder (two hours)
-  samples                      write samples/reviews.csv anew, the same each time
+                               rebuild models/starter from two files of reviews and the folder of a pretrained encoder (two hours)
+  samples                      regenerate samples/reviews.csv, the same each time
 
-Each but `check`, `samples` and `starter` begins with the set-up; what is there is skipped. A command that was cut off can be run again.
+All commands except `check`, `fuzz`, `samples` and `starter` begin with the set-up, which skips what is installed. An interrupted command can be run again.
 Browser and driver are `chromium` and `chromedriver` on PATH, or the programs that $STARSIGHT_CHROMIUM and $STARSIGHT_CHROMEDRIVER name.
 Tools go to $STARSIGHT_TOOLS, else $XDG_CACHE_HOME/starsight, else ~/.cache/starsight.";
 
@@ -43,6 +46,7 @@ enum Task {
     Check,
     Test,
     Hosts,
+    Fuzz { seconds: u32 },
     Starter(starter::Sources),
     Samples,
     Help,
@@ -61,16 +65,17 @@ fn main() -> ExitCode {
         }
     };
     let done = match task {
-        Task::SetUp { browser } => tools::set_up(Wants {
+        Task::SetUp { browser } => tools::set_up(SetupOptions {
             browser,
-            ..Wants::default()
+            ..SetupOptions::default()
         })
         .map(drop),
-        Task::Web => web(Wants::default()).map(drop),
+        Task::Web => web(SetupOptions::default()).map(drop),
         Task::Demo { port, serve } => demo::run(port, serve),
         Task::Check => checks::quick(),
         Task::Test => checks::run(),
         Task::Hosts => checks::hosts(),
+        Task::Fuzz { seconds } => fuzz::run(seconds),
         Task::Starter(sources) => starter::run(&sources),
         Task::Samples => write_samples(),
         Task::Help => {
@@ -99,7 +104,7 @@ fn parse(args: &[&str]) -> Result<Task> {
         "starter" => match rest {
             [play, multilingual, encoder] => {
                 let [play, multilingual, encoder] =
-                    [play, multilingual, encoder].map(|path| path.to_string());
+                    [play, multilingual, encoder].map(std::string::ToString::to_string);
                 return Ok(Task::Starter(starter::Sources {
                     play,
                     multilingual,
@@ -121,8 +126,9 @@ fn parse(args: &[&str]) -> Result<Task> {
         "check" => Task::Check,
         "test" => Task::Test,
         "hosts" => Task::Hosts,
+        "fuzz" => Task::Fuzz { seconds: 60 },
         "samples" => Task::Samples,
-        other => return Err(format!("There is no command `{other}`.")),
+        other => return Err(format!("Unknown command `{other}`.")),
     };
     loop {
         match (&mut task, rest) {
@@ -133,13 +139,17 @@ fn parse(args: &[&str]) -> Result<Task> {
                 let wrong = |_| format!("`--port {number}`: a port is a number from 0 to 65535.");
                 (*port, rest) = (number.parse().map_err(wrong)?, more);
             }
+            (Task::Fuzz { seconds }, [number]) => {
+                let wrong = |_| format!("`{number}`: expected a number of seconds.");
+                (*seconds, rest) = (number.parse().map_err(wrong)?, &[]);
+            }
             (Task::Demo { .. }, ["--port"]) => return Err("`--port` needs a number.".to_owned()),
-            (_, [other, ..]) => return Err(format!("`{command}` takes no `{other}`.")),
+            (_, [other, ..]) => return Err(format!("`{command}` does not take `{other}`.")),
         }
     }
 }
 
-/// Writes the sample reviews: beside, then renamed.
+/// Writes the sample reviews under a temporary name, then renames the file.
 fn write_samples() -> Result {
     let path = root().join("samples/reviews.csv");
     let fresh = path.with_extension("csv.part");
@@ -153,7 +163,8 @@ fn write_samples() -> Result {
 /// The folder of the workspace.
 fn root() -> &'static Path {
     static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
-        // As cargo says now: since this was built, the whole folder may have been moved, and its target folder with it.
+        // From cargo, because the workspace may have been moved, with its target folder, since this
+        // program was built.
         let xtask = PathBuf::from(
             std::env::var_os("CARGO_MANIFEST_DIR")
                 .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()),
@@ -169,8 +180,8 @@ fn cargo(line: &str) -> Cmd {
 }
 
 /// Sets up and builds the site without a model.
-fn web(wants: Wants) -> Result<web::Kit> {
-    web_with(tools::set_up(wants)?)
+fn web(options: SetupOptions) -> Result<web::Kit> {
+    web_with(tools::set_up(options)?)
 }
 
 /// Builds the site without a model.
@@ -205,6 +216,10 @@ mod tests {
             })
         ));
         assert!(matches!(parse(&["check"]), Ok(Task::Check)));
+        assert!(matches!(
+            parse(&["fuzz", "5"]),
+            Ok(Task::Fuzz { seconds: 5 })
+        ));
         assert!(matches!(parse(&["test", "--help"]), Ok(Task::Help)));
         assert!(
             matches!(parse(&["starter", "play.parquet", "many.parquet", "e5"]), Ok(Task::Starter(of)) if of.play == "play.parquet" && of.multilingual == "many.parquet" && of.encoder == "e5")
@@ -216,6 +231,7 @@ mod tests {
             (&["demo", "--port"], "number"),
             (&["demo", "--port", "70000"], "70000"),
             (&["web", "--port", "1"], "--port"),
+            (&["fuzz", "long"], "seconds"),
         ] {
             assert!(parse(args).is_err_and(|why| why.contains(word)), "{args:?}");
         }

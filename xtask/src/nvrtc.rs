@@ -26,7 +26,7 @@ pub fn get(cache: &Path) -> Result<PathBuf> {
         .words("-m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target")
         .arg(&folder)
         .arg(format!("nvidia-cuda-nvrtc-cu12=={}", versions::NVRTC))
-        .hint("It needs the network. Run the command again: what is done is kept.")
+        .hint("It needs the network. Run the command again: finished steps are skipped.")
         .run()?;
     find(cache).ok_or_else(|| {
         let (folder, version, wanted) = (folder.display(), versions::NVRTC, versions::NVRTC_SHA256);

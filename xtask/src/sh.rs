@@ -112,7 +112,7 @@ impl Cmd {
                 // It may have ended by itself in the meantime; then there is nothing to kill.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(self.failed(&format!("no end after {} s", limit.as_secs())));
+                return Err(self.failed(&format!("timed out after {} s", limit.as_secs())));
             }
             sleep(Duration::from_millis(100));
         }
@@ -129,7 +129,7 @@ impl Cmd {
 
     /// Replaces this process by the command (exec), so that signals reach it. Returns only on
     /// failure.
-    pub fn become_it(mut self) -> Result {
+    pub fn exec(mut self) -> Result {
         self.show();
         let error = self.command.exec();
         Err(self.failed(&error.to_string()))
@@ -204,7 +204,7 @@ pub fn lock(path: &Path) -> Result<File> {
         .map_err(at(path))?;
     if file.try_lock().is_err() {
         eprintln!(
-            "    Another run is at work here; this one waits for it ({}).",
+            "    Waiting for another run to finish ({}).",
             path.display()
         );
         file.lock().map_err(at(path))?;

@@ -83,7 +83,7 @@ pub fn run(sources: &Sources) -> Result {
             .run()
     })?;
     if missing(&base) {
-        step("Making the student's vocabulary", || {
+        step("Building the student's vocabulary", || {
             let init = starsight("init --weight-column weight --pieces-of")
                 .arg(&encoder)
                 .words(SHAPE);
@@ -94,7 +94,7 @@ pub fn run(sources: &Sources) -> Result {
                 .run()
         })?;
     }
-    step("Teaching the student", || {
+    step("Distilling the student", || {
         let train = starsight("train --model")
             .arg(&base)
             .words("--teacher")
@@ -115,7 +115,7 @@ pub fn run(sources: &Sources) -> Result {
     if fresh.is_dir() {
         fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
     }
-    step("Keeping its integers", || {
+    step("Copying the int8 model to models/starter", || {
         let publish = starsight("publish --integers --notes")
             .arg(NOTES)
             .words("--languages")

@@ -44,7 +44,7 @@ impl Toolchain {
         if on_path("rustup").next().is_some() {
             let limit = RUSTUP_LIMIT.as_secs();
             let added = step(
-                &format!("rustup gets {TARGET} (20 MB; given up after {limit} s)"),
+                &format!("rustup installs {TARGET} (20 MB; times out after {limit} s)"),
                 || {
                     Cmd::new("rustup")
                         .args(["target", "add", TARGET])
@@ -53,10 +53,10 @@ impl Toolchain {
             );
             match added {
                 Ok(()) if own_has_target() => return Toolchain::Own,
-                Ok(()) => eprintln!("    rustup has it, but not for the `rustc` on PATH."),
+                Ok(()) => eprintln!("    rustup installed it, but not for the `rustc` on PATH."),
                 Err(why) => eprintln!("    {why}"),
             }
-            eprintln!("    Debian's compiler does it instead.");
+            eprintln!("    Using Debian's compiler instead.");
         }
         Toolchain::Debian
     }
@@ -126,19 +126,19 @@ pub fn add_checkers() -> Result {
     let names = missing.join(" and ");
     if on_path("rustup").next().is_none() {
         return Err(format!(
-            "The checks need cargo's {names}, which this Rust toolchain lacks, and there is no rustup to bring it.\n\
-             Install it from where the toolchain came, then run the command again."
+            "The checks need cargo's {names}, which this Rust toolchain lacks, and there is no rustup to install it.\n\
+             Install it from the source of the toolchain, then run the command again."
         ));
     }
     let limit = RUSTUP_LIMIT.as_secs();
     step(
-        &format!("rustup gets {names} (10 MB; given up after {limit} s)"),
+        &format!("rustup installs {names} (10 MB; times out after {limit} s)"),
         || {
             let add = Cmd::new("rustup")
                 .args(["component", "add"])
                 .args(&missing)
                 .dir(crate::root());
-            add.hint("It needs the network. Run the command again: what is done is kept.")
+            add.hint("It needs the network. Run the command again: finished steps are skipped.")
                 .run_within(RUSTUP_LIMIT)
         },
     )

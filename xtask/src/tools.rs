@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The optional parts of the set-up.
 #[derive(Clone, Copy, Default)]
-pub struct Wants {
+pub struct SetupOptions {
     /// Chromium, its driver, axe-core and Python, for the tests.
     pub browser: bool,
     /// NVRTC, which compiles the CUDA kernels for the tests.
@@ -111,35 +111,35 @@ pub struct Tools {
 }
 
 /// Installs what is missing.
-pub fn set_up(wants: Wants) -> Result<Tools> {
+pub fn set_up(options: SetupOptions) -> Result<Tools> {
     let cache = cache()?;
     fs::create_dir_all(&cache).map_err(at(&cache))?;
     let _alone = lock(&cache.join("lock"))?;
 
     let toolchain = Toolchain::choose();
-    if wants.linter {
+    if options.linter {
         toolchain::add_checkers()?;
     }
     let tools = [TRUNK, WASM_BINDGEN, WASM_OPT, ESBUILD].map(|tool| (tool.find(&cache), tool));
 
-    let mut packages = toolchain.packages(wants.linter);
+    let mut packages = toolchain.packages(options.linter);
     let script = axe::find(&cache);
-    let npm = (wants.browser && script.is_none())
+    let npm = (options.browser && script.is_none())
         || tools
             .iter()
             .any(|(found, tool)| found.is_none() && tool.registry == Registry::Npm);
     if npm && on_path("npm").next().is_none() {
         packages.extend(NPM);
     }
-    if wants.browser && !has_browser() {
+    if options.browser && !has_browser() {
         packages.extend(CHROMIUM);
     }
-    if wants.hosts && !Path::new(NGINX).is_file() {
+    if options.hosts && !Path::new(NGINX).is_file() {
         packages.extend(HOSTS);
     }
     let compiler = nvrtc::find(&cache);
-    let pip = wants.compiler && compiler.is_none();
-    if (wants.browser || pip) && on_path("python3").next().is_none() {
+    let pip = options.compiler && compiler.is_none();
+    if (options.browser || pip) && on_path("python3").next().is_none() {
         packages.push(PYTHON);
     }
     if pip
@@ -161,21 +161,26 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
         programs.push(match found {
             Some(program) => program,
             None => {
-                let what = format!("Getting {} {} ({})", tool.program, tool.version, tool.takes);
+                let what = format!(
+                    "Installing {} {} ({})",
+                    tool.program, tool.version, tool.takes
+                );
                 step(&what, || tool.get(&cache))?
             }
         });
     }
-    if wants.browser {
+    if options.browser {
         let script = match script {
             Some(script) => script,
-            None => step("Getting axe-core (1 MB, some seconds)", || axe::get(&cache))?,
+            None => step("Installing axe-core (1 MB, some seconds)", || {
+                axe::get(&cache)
+            })?,
         };
         axe::link(&script)?;
     }
     let nvrtc = match compiler {
-        None if wants.compiler => {
-            let what = "Getting NVRTC (90 MB, some seconds)";
+        None if options.compiler => {
+            let what = "Installing NVRTC (90 MB, some seconds)";
             Some(step(what, || nvrtc::get(&cache))?)
         }
         found => found,
@@ -186,7 +191,7 @@ pub fn set_up(wants: Wants) -> Result<Tools> {
         fs::remove_dir_all(&build).map_err(at(&build))?;
     }
     eprintln!(
-        "Set-up: all is there ({}; tools in {}).",
+        "Set-up complete ({}; tools in {}).",
         toolchain.name(),
         cache.display()
     );
@@ -217,7 +222,7 @@ impl Tool {
     fn get(&self, cache: &Path) -> Result<PathBuf> {
         let folder = self.folder(cache);
         let package = format!("{}@{}", self.package, self.version);
-        let again = "It needs the network. Run the command again: what is done is kept.";
+        let again = "It needs the network. Run the command again: finished steps are skipped.";
         match self.registry {
             Registry::Crates { locked, opt_level } => Cmd::new("cargo")
                 .words("install --force")
@@ -280,7 +285,7 @@ fn cache() -> Result<PathBuf> {
     let folder = set("STARSIGHT_TOOLS")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("starsight")))
         .or_else(|| set("HOME").map(|folder| folder.join(".cache/starsight")))
-        .ok_or("No place for the tools: HOME is not set. Set STARSIGHT_TOOLS to a folder.")?;
+        .ok_or("No folder for the tools: HOME is not set. Set STARSIGHT_TOOLS to a folder.")?;
     std::path::absolute(&folder).map_err(at(&folder))
 }
 

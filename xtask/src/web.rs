@@ -89,7 +89,7 @@ pub fn build(kit: &Kit) -> Result {
             &format!("Compiling {} (2 minutes the first time)", part.what),
             || compile(kit, part.package, part.features),
         )?;
-        let bound = step("Binding it to JavaScript, optimising it", || {
+        let bound = step("Binding it to JavaScript and optimising it", || {
             bind(kit, &part)
         })?;
         parts.push((part, bound));
@@ -290,7 +290,7 @@ fn glue(parts: &[(Part, PathBuf)], folder: &str) -> Result<PathBuf> {
         .collect::<Result<Vec<_>>>()?;
     match texts.windows(2).all(|pair| pair[0] == pair[1]) {
         true => paths.into_iter().next().ok_or_else(|| format!("Nothing was built for {folder}.")),
-        false => Err("wasm-bindgen wrote other JavaScript for one build of the worker than for the other: worker.js can import only one.".to_owned()),
+        false => Err("wasm-bindgen wrote different JavaScript for two builds of a worker; worker.js can import only one.".to_owned()),
     }
 }
 

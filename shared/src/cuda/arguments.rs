@@ -96,7 +96,7 @@ macro_rules! kernels {
     ($($(#[$doc:meta])* $name:ident as $c:ident = $kernel:literal [$threads:expr] { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })*) => {
         structs! {
             /// Rows of a packed batch, with the keys of their dropout streams.
-            Rows as rows {
+            RowArguments as rows {
                 /// The key of each review's random stream, (reviews).
                 keys: In<u64>,
                 /// Index of each token's review, (tokens).
@@ -108,7 +108,7 @@ macro_rules! kernels {
             }
 
             /// The operands of attention.
-            Attention as attention {
+            AttentionOperands as attention {
                 /// Queries, (tokens or reviews, `q_stride`), before the biases are added.
                 q: In<Stored>,
                 /// Keys, followed WIDTH elements later by values, (tokens, `kv_stride`), before the
@@ -134,7 +134,7 @@ macro_rules! kernels {
             }
 
             /// A range of a tensor's elements.
-            Piece as piece { start: u32, length: u32, tensor: u32 }
+            TensorPiece as piece { start: u32, length: u32, tensor: u32 }
 
             /// The gradient of the weights.
             Gradient as weights {
@@ -148,7 +148,7 @@ macro_rules! kernels {
             }
 
             /// State that the optimiser keeps between steps.
-            State as state { clip: f32, halted: u32 }
+            OptimizerState as state { clip: f32, halted: u32 }
 
             $($(#[$doc])* $name as $c { $($(#[$about])* $field: $type),* })*
         }
@@ -167,7 +167,7 @@ kernels! {
     /// Embeddings, LayerNorm and dropout: see rows.cu.
     Embed as embed_arguments = "embed" [ROW_THREADS] {
         ids: In<u32>,
-        at: Rows,
+        at: RowArguments,
         words: In<f32>,
         position_table: In<f32>,
         segment: In<f32>,
@@ -188,7 +188,7 @@ kernels! {
         x: In<Stored>,
         x_bias: In<f32>,
         residual: In<Stored>,
-        at: Rows,
+        at: RowArguments,
         scale: In<f32>,
         bias: In<f32>,
         sum: Out<Stored>,
@@ -208,7 +208,7 @@ kernels! {
         moments: In<f32>,
         scale: In<f32>,
         dropped: Out<Stored>,
-        at: Rows,
+        at: RowArguments,
         parts: Out<f32>,
         site: u64,
         part_stride: u32,
@@ -272,14 +272,14 @@ kernels! {
 
     /// Forward pass of attention: see attention.cu.
     AttentionForward as attention_forward_arguments = "attention_forward" [ATTENTION_THREADS] {
-        of: Attention,
+        of: AttentionOperands,
         context: Out<Stored>,
         log_sums: Out<f32>,
     }
 
     /// The gradient of queries.
     AttentionBackwardQueries as attention_backward_queries_arguments = "attention_backward_queries" [ATTENTION_THREADS] {
-        of: Attention,
+        of: AttentionOperands,
         grad: In<Stored>,
         context: In<Stored>,
         log_sums: In<f32>,
@@ -289,7 +289,7 @@ kernels! {
 
     /// The gradients of keys and values.
     AttentionBackwardKeys as attention_backward_keys_arguments = "attention_backward_keys" [ATTENTION_THREADS] {
-        of: Attention,
+        of: AttentionOperands,
         grad: In<Stored>,
         log_sums: In<f32>,
         products: In<f32>,
@@ -348,7 +348,7 @@ kernels! {
     }
 
     /// Sums of squares of the gradient: see update.cu.
-    SquareSums as square_sums_arguments = "square_sums" [UPDATE_THREADS] { of: Gradient, pieces: In<Piece>, sums: Out<f32> }
+    SquareSums as square_sums_arguments = "square_sums" [UPDATE_THREADS] { of: Gradient, pieces: In<TensorPiece>, sums: Out<f32> }
 
     /// The gradient's norm and the clipping factor that follows from it.
     Clip as clip_arguments = "clip" [CLIP_THREADS] {
@@ -356,7 +356,7 @@ kernels! {
         /// Where the pieces of each tensor begin, (tensors + 1).
         piece_starts: In<u32>,
         losses: In<f32>,
-        state: Out<State>,
+        state: Out<OptimizerState>,
         /// Loss, norm, and the sum of squares of each tensor's gradient, (2 + tensors).
         report: Out<f32>,
         tensors: u32,
@@ -367,8 +367,8 @@ kernels! {
     /// The AdamW update.
     AdamW as adamw_arguments = "adamw" [UPDATE_THREADS] {
         of: Gradient,
-        pieces: In<Piece>,
-        state: In<State>,
+        pieces: In<TensorPiece>,
+        state: In<OptimizerState>,
         /// `shrink` and `size` of each tensor, (tensors, 2).
         rates: In<f32>,
         values: Out<f32>,

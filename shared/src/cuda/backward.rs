@@ -10,7 +10,7 @@ use super::arguments::{
     ActivateBackward, AttentionBackwardKeys, AttentionBackwardQueries, ClassifierGradient,
     ColumnSums, NONE, NormBackward, PositionGradient, ScatterFirst, SumParts, WordGradient,
 };
-use super::batch::{Lesson, Sent};
+use super::batch::{DeviceBatch, TrainingInputs};
 use super::device::{Address, Buffer, Form};
 use super::encoder::{Core, Layer, Write};
 use super::program::COLUMNS;
@@ -38,8 +38,8 @@ pub(super) struct Sums {
 /// A backward pass.
 pub(super) struct Backward<'a> {
     pub core: &'a Core,
-    pub batch: &'a Sent,
-    pub lesson: &'a Lesson,
+    pub batch: &'a DeviceBatch,
+    pub training: &'a TrainingInputs,
     pub tape: &'a Tape,
     pub grad: &'a GradientTape,
     pub sums: &'a Sums,
@@ -108,7 +108,7 @@ impl Backward<'_> {
     }
 
     /// dw = dyᵀ x, over the given rows of dy and x.
-    unsafe fn weight(
+    unsafe fn weight_gradient(
         &self,
         at: &LinearAt,
         rows: usize,
@@ -127,7 +127,7 @@ impl Backward<'_> {
     }
 
     /// dx = dy w
-    unsafe fn input(
+    unsafe fn input_gradient(
         &self,
         at: &LinearAt,
         rows: usize,
@@ -185,9 +185,9 @@ impl Backward<'_> {
         // The classify kernel has overwritten the pooler's product with its gradient.
         let pooler = self.tape.pooler.start();
         self.column_sums(pooler, reviews, width, &layout.pooler.bias)?;
-        self.weight(&layout.pooler, reviews, pooler, self.tape.first.start())?;
+        self.weight_gradient(&layout.pooler, reviews, pooler, self.tape.first.start())?;
         if below {
-            self.input(
+            self.input_gradient(
                 &layout.pooler,
                 reviews,
                 pooler,
@@ -274,7 +274,7 @@ impl Backward<'_> {
             bias_at,
             drops,
         )?;
-        self.input(&at.feed_forward_out, rows, added, inner, Write::Stored)?;
+        self.input_gradient(&at.feed_forward_out, rows, added, inner, Write::Stored)?;
         let arguments = ActivateBackward {
             x: here.inner.start().into(),
             bias: core.bias(&at.feed_forward_in).into(),
@@ -287,10 +287,10 @@ impl Backward<'_> {
         };
         let columns = core.column_blocks(core.config.intermediate_size);
         core.program.launch([columns, PARTS, 1], arguments)?;
-        self.weight(&at.feed_forward_out, rows, added, active)?;
-        self.weight(&at.feed_forward_in, rows, inner, here.attended.start())?;
+        self.weight_gradient(&at.feed_forward_out, rows, added, active)?;
+        self.weight_gradient(&at.feed_forward_in, rows, inner, here.attended.start())?;
         let add = Write::Wide { add: true };
-        self.input(&at.feed_forward_in, rows, inner, dx, add)
+        self.input_gradient(&at.feed_forward_in, rows, inner, dx, add)
     }
 
     /// Backward pass of the first LayerNorm and the attention. Returns where the gradients of the
@@ -314,8 +314,8 @@ impl Backward<'_> {
             bias_at,
             drops,
         )?;
-        self.weight(&at.attention_output, rows, added, here.context.start())?;
-        self.input(&at.attention_output, rows, added, context, Write::Stored)?;
+        self.weight_gradient(&at.attention_output, rows, added, here.context.start())?;
+        self.input_gradient(&at.attention_output, rows, added, context, Write::Stored)?;
 
         let projected = self.grad.projected.start();
         let [dq, dkv] = if layer.is_last {
@@ -365,18 +365,18 @@ impl Backward<'_> {
         let Some([first, _]) = here.first.as_ref().filter(|_| layer.is_last) else {
             let all = at.query_key_value();
             self.column_sums(dq, rows, 3 * h, &all.bias)?;
-            self.weight(&all, rows, dq, x)?;
+            self.weight_gradient(&all, rows, dq, x)?;
             if below {
-                self.input(&all, rows, dq, dx, add)?;
+                self.input_gradient(&all, rows, dq, dx, add)?;
             }
             return Ok(());
         };
         self.column_sums(dq, rows, h, &at.query.bias)?;
         self.column_sums(dkv, tokens, 2 * h, &at.key_value.bias)?;
-        self.weight(&at.query, rows, dq, first.start())?;
-        self.weight(&at.key_value, tokens, dkv, x)?;
+        self.weight_gradient(&at.query, rows, dq, first.start())?;
+        self.weight_gradient(&at.key_value, tokens, dkv, x)?;
         if below {
-            self.input(&at.query, rows, dq, dx, add)?;
+            self.input_gradient(&at.query, rows, dq, dx, add)?;
             // Expand the gradient from the first tokens' rows to all rows.
             let all = self.grad.x.start();
             let arguments = ScatterFirst {
@@ -387,7 +387,7 @@ impl Backward<'_> {
                 rows: tokens as u32,
             };
             core.program.launch(Core::row_blocks(tokens), arguments)?;
-            self.input(&at.key_value, tokens, dkv, all, add)?;
+            self.input_gradient(&at.key_value, tokens, dkv, all, add)?;
         }
         Ok(())
     }
@@ -398,7 +398,7 @@ impl Backward<'_> {
         let Backward {
             core,
             batch,
-            lesson,
+            training,
             sums,
             ..
         } = self;
@@ -423,14 +423,14 @@ impl Backward<'_> {
         let blocks = |rows| [rows, width.div_ceil(COLUMNS as usize), 1];
         let arguments = WordGradient {
             dx: dx.into(),
-            order: lesson.word_order.into(),
-            starts: lesson.word_starts.into(),
-            ids: lesson.word_ids.into(),
+            order: training.word_order.into(),
+            starts: training.word_starts.into(),
+            ids: training.word_ids.into(),
             gradient: sums.gradients.words().into(),
             marks: sums.marks.start().into(),
             mark: self.mark,
         };
-        core.program.launch(blocks(lesson.words), arguments)?;
+        core.program.launch(blocks(training.words), arguments)?;
         if !self.add {
             sums.gradients.zero(&layout.positions)?;
             layout

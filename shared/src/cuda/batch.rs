@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::device::{Address, Buffer, Device, Locked, Mark};
+use super::device::{Address, Buffer, Device, Event, PinnedBuffer};
 use super::tape::Capacity;
 use crate::Error;
 use crate::batch::PackedBatch;
@@ -13,7 +13,7 @@ const SLOTS: usize = 4;
 
 /// A batch in a device's memory, as addresses of what its kernels look up.
 #[derive(Clone, Copy)]
-pub(super) struct Sent {
+pub(super) struct DeviceBatch {
     pub tokens: usize,
     pub reviews: usize,
     /// Tokens of the longest review.
@@ -30,12 +30,12 @@ pub(super) struct Sent {
     pub tiles: Address,
     pub tile_count: usize,
     /// Data that only training needs.
-    pub lesson: Option<Lesson>,
+    pub training: Option<TrainingInputs>,
 }
 
 /// Data that the backward pass of a batch needs.
 #[derive(Clone, Copy)]
-pub(super) struct Lesson {
+pub(super) struct TrainingInputs {
     /// (reviews)
     pub labels: Address,
     /// The distinct ids of the batch, (words). The highest bit is set for ids that occur for the
@@ -47,8 +47,8 @@ pub(super) struct Lesson {
     pub words: usize,
 }
 
-/// The host's input for a [`Lesson`].
-pub(super) struct LessonPlan<'a> {
+/// The host's data from which [`TrainingInputs`] are made.
+pub(super) struct TrainingInputPlan<'a> {
     pub keys: &'a [u64],
     pub labels: &'a [u32],
     /// The ids that have occurred in the step so far.
@@ -57,13 +57,13 @@ pub(super) struct LessonPlan<'a> {
 
 /// Packs batches in locked host memory and uploads them.
 pub(super) struct Sender {
-    room: Buffer<u32>,
-    slots: Vec<(Locked<u32>, Mark)>,
+    device_buffer: Buffer<u32>,
+    slots: Vec<(PinnedBuffer<u32>, Event)>,
     turn: usize,
 }
 
 /// The largest number of u32 values that a batch takes.
-fn most(Capacity { tokens, reviews }: Capacity) -> usize {
+fn max_values(Capacity { tokens, reviews }: Capacity) -> usize {
     // Keys, ids, positions, reviews, word order, word ids, word starts, starts and labels. There is
     // a tile for each review, and one more for each full tile of tokens.
     2 * reviews + 6 * tokens + 2 * reviews + 2 + 2 * (reviews + tokens)
@@ -72,22 +72,23 @@ fn most(Capacity { tokens, reviews }: Capacity) -> usize {
 impl Sender {
     /// A sender for batches of at most `capacity`.
     pub fn new(device: &Arc<dyn Device>, capacity: Capacity) -> Result<Sender, Error> {
-        let most = most(capacity);
-        let slot = |_| Ok((Locked::new(device, most)?, Mark::new(device)?));
+        let len = max_values(capacity);
+        let slot = |_| Ok((PinnedBuffer::new(device, len)?, Event::new(device)?));
         Ok(Sender {
-            room: Buffer::new(device, most)?,
+            device_buffer: Buffer::new(device, len)?,
             slots: (0..SLOTS).map(slot).collect::<Result<_, Error>>()?,
             turn: 0,
         })
     }
 
-    /// Uploads a batch in tiles of `tile` tokens, with the data for training if `lesson` is given.
+    /// Uploads a batch in tiles of `tile` tokens, with the data for training if `training` is
+    /// given.
     pub fn send(
         &mut self,
         batch: &PackedBatch,
         tile: usize,
-        lesson: Option<LessonPlan<'_>>,
-    ) -> Result<Sent, Error> {
+        training: Option<TrainingInputPlan<'_>>,
+    ) -> Result<DeviceBatch, Error> {
         let (slot, copied) = &mut self.slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
         // This returns at once unless the device is `SLOTS` batches behind.
@@ -95,10 +96,10 @@ impl Sender {
         let mut packer = Packer {
             to: slot.as_mut_slice(),
             len: 0,
-            room: &self.room,
+            device_buffer: &self.device_buffer,
         };
         // Keys come first because they are u64 and need its alignment.
-        let keys = lesson.as_ref().map_or(&[][..], |lesson| lesson.keys);
+        let keys = training.as_ref().map_or(&[][..], |training| training.keys);
         let keys = if keys.is_empty() {
             0
         } else {
@@ -121,8 +122,8 @@ impl Sender {
                     .step_by(tile)
                     .flat_map(move |first| [review, first])
             }));
-        let lesson = lesson.map(|lesson| {
-            let labels = packer.put(lesson.labels.iter().copied());
+        let training = training.map(|training| {
+            let labels = packer.put(training.labels.iter().copied());
             let mut order: Vec<u32> = (0..batch.tokens() as u32).collect();
             order.sort_by_key(|token| batch.token_ids[*token as usize]);
             let word_order = packer.put(order.iter().copied());
@@ -130,7 +131,7 @@ impl Sender {
             let groups = || order.chunk_by(|a, b| id(a) == id(b));
             let mark = |group: &[u32]| {
                 let id = id(&group[0]);
-                if lesson.seen.insert(id) {
+                if training.seen.insert(id) {
                     id | FIRST
                 } else {
                     id
@@ -142,7 +143,7 @@ impl Sender {
                 Some(*end)
             });
             let word_starts = packer.put(std::iter::once(0).chain(ends));
-            Lesson {
+            TrainingInputs {
                 labels,
                 word_ids,
                 word_order,
@@ -151,9 +152,9 @@ impl Sender {
             }
         });
         let len = packer.len;
-        self.room.send(slot, len)?;
-        copied.set()?;
-        Ok(Sent {
+        self.device_buffer.send(slot, len)?;
+        copied.record()?;
+        Ok(DeviceBatch {
             tokens: batch.tokens(),
             reviews: batch.reviews(),
             longest: batch.lengths().max().unwrap_or(0),
@@ -164,7 +165,7 @@ impl Sender {
             keys,
             tiles,
             tile_count: tile_numbers / 2,
-            lesson,
+            training,
         })
     }
 }
@@ -175,7 +176,7 @@ const FIRST: u32 = 1 << 31;
 struct Packer<'a> {
     to: &'a mut [u32],
     len: usize,
-    room: &'a Buffer<u32>,
+    device_buffer: &'a Buffer<u32>,
 }
 
 impl Packer<'_> {
@@ -191,6 +192,6 @@ impl Packer<'_> {
             *to = number;
             self.len += 1;
         }
-        (self.room.at(first), self.len - first)
+        (self.device_buffer.at(first), self.len - first)
     }
 }

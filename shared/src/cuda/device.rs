@@ -1,4 +1,4 @@
-//! The interface to a device: memory, copies, kernel launches, matrix products and marks (events).
+//! The interface to a device: memory, copies, kernel launches, matrix products and events.
 //!
 //! The device executes work in the order in which it is submitted. The host waits only when it
 //! calls a function that waits. Two devices implement the interface: a GPU
@@ -160,14 +160,14 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] when there is not enough memory.
-    fn lock(&self, bytes: usize) -> Result<*mut u8, Error>;
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, Error>;
 
     /// Frees page-locked memory.
     ///
     /// # Safety
-    /// The pointer must come from [`Device::lock`] with the same `bytes`, and no copy may be in
-    /// flight.
-    unsafe fn unlock(&self, pointer: *mut u8, bytes: usize);
+    /// The pointer must come from [`Device::allocate_pinned`] with the same `bytes`, and no copy
+    /// may be in flight.
+    unsafe fn free_pinned(&self, pointer: *mut u8, bytes: usize);
 
     /// Zeroes memory.
     ///
@@ -228,68 +228,68 @@ pub trait Device: Send + Sync {
     /// As [`Device::zero`].
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error>;
 
-    /// Creates a mark that is not yet set.
+    /// Creates an event that is not yet recorded.
     ///
     /// # Errors
     /// As [`Device::zero`].
-    fn mark(&self) -> Result<u64, Error>;
+    fn create_event(&self) -> Result<u64, Error>;
 
-    /// Sets a mark after all work submitted so far.
+    /// Records an event after all work submitted so far.
     ///
     /// # Errors
     /// As [`Device::zero`].
-    fn set_mark(&self, mark: u64) -> Result<(), Error>;
+    fn record_event(&self, event: u64) -> Result<(), Error>;
 
-    /// Whether all work before the mark is done.
+    /// Whether all work before the event is done.
     ///
     /// # Errors
     /// [`Error::Device`] when some of that work failed.
-    fn is_done(&self, mark: u64) -> Result<bool, Error>;
+    fn is_done(&self, event: u64) -> Result<bool, Error>;
 
-    /// Waits until all work before the mark is done.
+    /// Waits until all work before the event is done.
     ///
     /// # Errors
     /// As [`Device::is_done`].
-    fn wait(&self, mark: u64) -> Result<(), Error>;
+    fn wait(&self, event: u64) -> Result<(), Error>;
 
-    /// Destroys a mark.
-    fn forget(&self, mark: u64);
+    /// Destroys an event.
+    fn destroy_event(&self, event: u64);
 }
 
-/// A mark in the sequence of a device's work, like a CUDA event.
-pub(super) struct Mark {
+/// A point in the sequence of a device's work.
+pub(super) struct Event {
     device: Arc<dyn Device>,
     id: u64,
 }
 
-impl Mark {
-    /// Creates a mark that is not yet set; waiting for it returns at once.
-    pub fn new(device: &Arc<dyn Device>) -> Result<Mark, Error> {
-        Ok(Mark {
-            id: device.mark()?,
+impl Event {
+    /// Creates an event that is not yet recorded; waiting for it returns at once.
+    pub fn new(device: &Arc<dyn Device>) -> Result<Event, Error> {
+        Ok(Event {
+            id: device.create_event()?,
             device: device.clone(),
         })
     }
 
-    /// Sets the mark after all work submitted so far.
-    pub fn set(&self) -> Result<(), Error> {
-        self.device.set_mark(self.id)
+    /// Records the event after all work submitted so far.
+    pub fn record(&self) -> Result<(), Error> {
+        self.device.record_event(self.id)
     }
 
-    /// Whether all work before the mark is done.
+    /// Whether all work before the event is done.
     pub fn is_done(&self) -> Result<bool, Error> {
         self.device.is_done(self.id)
     }
 
-    /// Waits until all work before the mark is done.
+    /// Waits until all work before the event is done.
     pub fn wait(&self) -> Result<(), Error> {
         self.device.wait(self.id)
     }
 }
 
-impl Drop for Mark {
+impl Drop for Event {
     fn drop(&mut self) {
-        self.device.forget(self.id);
+        self.device.destroy_event(self.id);
     }
 }
 
@@ -392,7 +392,7 @@ impl<T: Plain> Buffer<T> {
 
     /// Submits a copy of the first `len` elements of `from`, which must not change until the copy
     /// is done.
-    pub fn send(&self, from: &Locked<T>, len: usize) -> Result<(), Error> {
+    pub fn send(&self, from: &PinnedBuffer<T>, len: usize) -> Result<(), Error> {
         assert!(
             len <= self.len && len <= from.len,
             "{len} elements of {} to {}",
@@ -406,9 +406,9 @@ impl<T: Plain> Buffer<T> {
         }
     }
 
-    /// Submits a copy of the first `len` elements to `to`. The copy is complete when a mark that is
-    /// set afterwards is done.
-    pub fn fetch(&self, to: &mut Locked<T>, len: usize) -> Result<(), Error> {
+    /// Submits a copy of the first `len` elements to `to`. The copy is complete when an event that
+    /// is recorded afterwards is done.
+    pub fn fetch(&self, to: &mut PinnedBuffer<T>, len: usize) -> Result<(), Error> {
         assert!(
             len <= self.len && len <= to.len,
             "{len} elements of {} to {}",
@@ -425,9 +425,9 @@ impl<T: Plain> Buffer<T> {
 
 /// Waits until all submitted work is done.
 pub(super) fn finish(device: &Arc<dyn Device>) -> Result<(), Error> {
-    let mark = Mark::new(device)?;
-    mark.set()?;
-    mark.wait()
+    let event = Event::new(device)?;
+    event.record()?;
+    event.wait()
 }
 
 impl<T> Drop for Buffer<T> {
@@ -439,33 +439,35 @@ impl<T> Drop for Buffer<T> {
 }
 
 /// An array of `T` in page-locked host memory, for copies to and from a device.
-pub(super) struct Locked<T> {
+pub(super) struct PinnedBuffer<T> {
     device: Arc<dyn Device>,
     pointer: *mut T,
     len: usize,
 }
 
 // SAFETY: it owns its memory, as a Vec does.
-unsafe impl<T: Send> Send for Locked<T> {}
+unsafe impl<T: Send> Send for PinnedBuffer<T> {}
 // SAFETY: as above.
-unsafe impl<T: Sync> Sync for Locked<T> {}
+unsafe impl<T: Sync> Sync for PinnedBuffer<T> {}
 
-impl<T: Plain> Locked<T> {
+impl<T: Plain> PinnedBuffer<T> {
     /// Allocates `len` elements with default values.
-    pub fn new(device: &Arc<dyn Device>, len: usize) -> Result<Locked<T>, Error> {
-        let pointer = device.lock((len * size_of::<T>()).max(1))?.cast::<T>();
+    pub fn new(device: &Arc<dyn Device>, len: usize) -> Result<PinnedBuffer<T>, Error> {
+        let pointer = device
+            .allocate_pinned((len * size_of::<T>()).max(1))?
+            .cast::<T>();
         for i in 0..len {
             // SAFETY: `len` elements were allocated.
             unsafe { pointer.add(i).write(T::default()) };
         }
-        Ok(Locked {
+        Ok(PinnedBuffer {
             device: device.clone(),
             pointer,
             len,
         })
     }
 
-    /// The elements. The caller waits for the mark after the last copy first: no copy may be in
+    /// The elements. The caller waits for the event after the last copy first: no copy may be in
     /// flight.
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: all elements were written.
@@ -479,7 +481,7 @@ impl<T: Plain> Locked<T> {
     }
 }
 
-impl<T> Drop for Locked<T> {
+impl<T> Drop for PinnedBuffer<T> {
     fn drop(&mut self) {
         // Wait for a copy that may be in flight. If waiting fails, the device is lost and copies
         // nothing.
@@ -487,7 +489,7 @@ impl<T> Drop for Locked<T> {
         // SAFETY: the pointer came from the same device with the same number of bytes.
         unsafe {
             self.device
-                .unlock(self.pointer.cast(), (self.len * size_of::<T>()).max(1));
+                .free_pinned(self.pointer.cast(), (self.len * size_of::<T>()).max(1));
         };
     }
 }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Precision;
 use super::arena::{Arena, Placement};
 use super::arguments::{
-    Activate, AddNorm, Attention, AttentionForward, Classify, Embed, GatherFirst, NONE,
-    RoundMatrices, Rows,
+    Activate, AddNorm, AttentionForward, AttentionOperands, Classify, Embed, GatherFirst, NONE,
+    RoundMatrices, RowArguments,
 };
-use super::batch::{Sender, Sent};
-use super::device::{Address, Buffer, Device, Form, Locked, Mark, Product};
+use super::batch::{DeviceBatch, Sender};
+use super::device::{Address, Buffer, Device, Event, Form, PinnedBuffer, Product};
 use super::program::{
     COLUMN_THREADS, HEAD_WARPS, Program, ROW_WARPS, UPDATE_THREADS, tile, vector,
 };
@@ -36,7 +36,7 @@ const ROW_BLOCKS: usize = 1024;
 /// An encoder with its head and its weights, in a device's memory.
 pub struct Encoder {
     pub(super) core: Core,
-    room: Mutex<Room>,
+    buffers: Mutex<Buffers>,
 }
 
 /// The model's configuration, weights and kernels on a device.
@@ -51,11 +51,11 @@ pub(super) struct Core {
 }
 
 /// Buffers for rating.
-struct Room {
+struct Buffers {
     capacity: Capacity,
     sender: Sender,
     tape: Tape,
-    logits: Locked<f32>,
+    logits: PinnedBuffer<f32>,
 }
 
 /// The addresses that the loss needs.
@@ -101,40 +101,40 @@ impl Encoder {
     ) -> Result<Encoder, Error> {
         let layout = Arc::new(Layout::of(config));
         let core = Core::new(device, config, &layout, &layout.gather(weights)?, precision)?;
-        let room = fitting(config, token_budget, |tokens| {
+        let buffers = fitting(config, token_budget, |tokens| {
             // Each review has at least its two special tokens.
             let capacity = Capacity {
                 tokens,
                 reviews: tokens.div_ceil(2),
             };
-            Ok(Room {
+            Ok(Buffers {
                 capacity,
                 sender: Sender::new(device, capacity)?,
                 tape: Tape::new(device, config, precision, capacity, false)?,
-                logits: Locked::new(device, capacity.reviews * LABELS)?,
+                logits: PinnedBuffer::new(device, capacity.reviews * LABELS)?,
             })
         })?;
         Ok(Encoder {
             core,
-            room: Mutex::new(room),
+            buffers: Mutex::new(buffers),
         })
     }
 }
 
 impl Engine for Encoder {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let Room {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffers {
             capacity,
             sender,
             tape,
             logits,
-        } = &mut *room;
+        } = &mut *buffers;
         self.core.rate(batch, *capacity, sender, tape, logits)
     }
 
     fn token_budget(&self) -> usize {
-        self.room
+        self.buffers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .capacity
@@ -195,12 +195,12 @@ impl Core {
         capacity: Capacity,
         sender: &mut Sender,
         tape: &Tape,
-        room: &mut Locked<f32>,
+        host_logits: &mut PinnedBuffer<f32>,
     ) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
         let lengths: Vec<usize> = batch.lengths().collect();
         let order: Vec<usize> = (0..lengths.len()).collect();
-        let copied = Mark::new(&self.device)?;
+        let copied = Event::new(&self.device)?;
         let mut out = Vec::with_capacity(lengths.len());
         for group in pack_in_order(&order, &lengths, capacity.tokens)
             .iter()
@@ -213,10 +213,10 @@ impl Core {
             let sent = sender.send(&part, tile(&self.config), None)?;
             // SAFETY: the group fits the capacity that the tape was made for.
             unsafe { self.forward(&sent, tape, None) }?;
-            tape.logits.fetch(room, part.reviews() * LABELS)?;
-            copied.set()?;
+            tape.logits.fetch(host_logits, part.reviews() * LABELS)?;
+            copied.record()?;
             copied.wait()?;
-            let (rows, _) = room.as_slice()[..part.reviews() * LABELS].as_chunks::<LABELS>();
+            let (rows, _) = host_logits.as_slice()[..part.reviews() * LABELS].as_chunks::<LABELS>();
             out.extend_from_slice(rows);
         }
         Ok(out)
@@ -292,8 +292,8 @@ impl Core {
     }
 
     /// The rows of a batch, or of its first tokens.
-    pub fn rows(batch: &Sent, first: bool) -> Rows {
-        Rows {
+    pub fn rows(batch: &DeviceBatch, first: bool) -> RowArguments {
+        RowArguments {
             keys: batch.keys.into(),
             reviews: batch.review_of.into(),
             positions: batch.positions.into(),
@@ -302,10 +302,10 @@ impl Core {
     }
 
     /// Threshold and scale of a dropout, which is active only if the batch has random streams.
-    pub fn dropout(batch: &Sent, rate: f32) -> (u32, f32) {
+    pub fn dropout(batch: &DeviceBatch, rate: f32) -> (u32, f32) {
         Dropout::new(rate)
             .filter(|_| batch.keys != NONE)
-            .map_or((0, 1.0), Dropout::parts)
+            .map_or((0, 1.0), Dropout::threshold_and_scale)
     }
 
     /// Number of blocks of a kernel with one warp per row.
@@ -325,7 +325,7 @@ impl Core {
     /// The tape, and the buffers of the losses, must have room for the batch.
     pub unsafe fn forward(
         &self,
-        batch: &Sent,
+        batch: &DeviceBatch,
         tape: &Tape,
         losses: Option<&Losses>,
     ) -> Result<(), Error> {
@@ -368,7 +368,7 @@ impl Core {
         )
     }
 
-    unsafe fn embed(&self, batch: &Sent, tape: &Tape) -> Result<(), Error> {
+    unsafe fn embed(&self, batch: &DeviceBatch, tape: &Tape) -> Result<(), Error> {
         let layout = &self.values.placement.layout;
         let (threshold, drop_scale) = Core::dropout(batch, self.config.hidden_dropout);
         let arguments = Embed {
@@ -398,7 +398,7 @@ impl Core {
     }
 
     /// The attention operands of a layer.
-    pub fn attention(&self, batch: &Sent, layer: &Layer<'_>) -> Attention {
+    pub fn attention(&self, batch: &DeviceBatch, layer: &Layer<'_>) -> AttentionOperands {
         let Layer {
             index,
             at,
@@ -413,7 +413,7 @@ impl Core {
             Some([_, query]) if is_last => (query.start(), projected, h, 2 * h),
             _ => (projected, projected + self.bytes(h), 3 * h, 3 * h),
         };
-        Attention {
+        AttentionOperands {
             q: q.into(),
             kv: kv.into(),
             q_bias: self.bias(&at.query).into(),
@@ -432,7 +432,7 @@ impl Core {
     }
 
     /// The layer `index` of a batch.
-    pub fn layer<'a>(&'a self, batch: &Sent, tape: &'a Tape, index: usize) -> Layer<'a> {
+    pub fn layer<'a>(&'a self, batch: &DeviceBatch, tape: &'a Tape, index: usize) -> Layer<'a> {
         let is_last = index + 1 == self.config.layers;
         Layer {
             index,
@@ -444,7 +444,7 @@ impl Core {
     }
 
     /// Blocks of an attention kernel that works on the layer's queries.
-    pub fn query_blocks(&self, batch: &Sent, layer: &Layer<'_>) -> [usize; 3] {
+    pub fn query_blocks(&self, batch: &DeviceBatch, layer: &Layer<'_>) -> [usize; 3] {
         let blocks = if layer.is_last {
             batch.reviews
         } else {
@@ -463,7 +463,7 @@ impl Core {
 
     /// Computes queries, keys and values. Returns the rows of the layer's input that are its
     /// residual: all, or in the last layer those of the first tokens.
-    unsafe fn project(&self, batch: &Sent, layer: &Layer<'_>) -> Result<Address, Error> {
+    unsafe fn project(&self, batch: &DeviceBatch, layer: &Layer<'_>) -> Result<Address, Error> {
         let Layer {
             at,
             here,
@@ -495,7 +495,7 @@ impl Core {
     /// Attention, its output layer, and the first LayerNorm: writes `attended`.
     unsafe fn attend(
         &self,
-        batch: &Sent,
+        batch: &DeviceBatch,
         tape: &Tape,
         layer: &Layer<'_>,
         residual: Address,
@@ -531,7 +531,7 @@ impl Core {
     /// of the last layer is the tape's `first`.
     unsafe fn feed_forward(
         &self,
-        batch: &Sent,
+        batch: &DeviceBatch,
         tape: &Tape,
         layer: &Layer<'_>,
     ) -> Result<(), Error> {
@@ -578,7 +578,7 @@ impl Core {
     )]
     unsafe fn add_norm(
         &self,
-        batch: &Sent,
+        batch: &DeviceBatch,
         first: bool,
         added: Added<'_>,
         residual: Address,

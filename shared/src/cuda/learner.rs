@@ -8,8 +8,8 @@ use super::Precision;
 use super::arena::{Arena, Placement};
 use super::arguments::{AdamW, Clip, Gradient, NONE, SquareSums};
 use super::backward::{Backward, PARTS, Sums};
-use super::batch::{LessonPlan, Sender};
-use super::device::{Buffer, Device, Locked, Mark};
+use super::batch::{Sender, TrainingInputPlan};
+use super::device::{Buffer, Device, Event, PinnedBuffer};
 use super::encoder::{Core, Losses, fitting};
 use super::program::tile;
 use super::tape::{Capacity, GradientTape, Tape};
@@ -28,7 +28,7 @@ const PIECE: usize = 32 * 1024;
 const SLOTS: usize = 4;
 
 /// The reviews of a training step, and its targets and updates.
-pub struct Step<'a> {
+pub struct TrainingStep<'a> {
     /// Token ids of each review.
     pub reviews: &'a [&'a [u32]],
     /// The key of each review's random stream.
@@ -47,7 +47,7 @@ pub struct Step<'a> {
 
 /// The result of a step.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct StepReport {
     /// The step's loss.
     pub loss: f64,
     /// The gradient's norm before clipping. If it or the loss is NaN or infinite, neither this step
@@ -57,8 +57,8 @@ pub struct Report {
     pub squares: Vec<f32>,
 }
 
-/// Settings of a learner.
-pub struct Settings<'a> {
+/// Settings of a [`Learner`].
+pub struct LearnerSettings<'a> {
     /// Precision of the computation.
     pub precision: Precision,
     /// The lowest part of the model that needs gradients.
@@ -74,22 +74,22 @@ pub struct Settings<'a> {
 /// A model being trained on a device, with its optimiser.
 pub struct Learner {
     pub(super) core: Core,
-    room: Mutex<Room>,
+    buffers: Mutex<Buffers>,
     capacity: Capacity,
     sums: Sums,
     first_moment: Arena,
     second_moment: Arena,
-    pieces: Pieces,
+    pieces: TensorPieces,
     /// A step's rates of all tensors, followed by the targets of all labels.
     numbers: Buffer<f32>,
-    number_slots: Vec<(Locked<f32>, Mark)>,
+    number_slots: Vec<(PinnedBuffer<f32>, Event)>,
     turn: usize,
     /// The clipping factor, and whether the optimiser is halted.
     state: Buffer<u32>,
     report: Buffer<f32>,
     /// Reports in flight, in the order of their steps, and slots that are free for more.
-    pending: VecDeque<(Locked<f32>, Mark)>,
-    idle: Vec<(Locked<f32>, Mark)>,
+    pending: VecDeque<(PinnedBuffer<f32>, Event)>,
+    idle: Vec<(PinnedBuffer<f32>, Event)>,
     /// Token ids that have occurred in the step.
     seen: HashSet<u32>,
     steps: u32,
@@ -97,17 +97,17 @@ pub struct Learner {
 }
 
 /// Buffers for computing batches.
-struct Room {
+struct Buffers {
     sender: Sender,
     tape: Tape,
     grad: GradientTape,
-    logits: Locked<f32>,
+    logits: PinnedBuffer<f32>,
     /// The loss of each review of a step.
     losses: Buffer<f32>,
 }
 
 /// The trained tensors, cut into pieces.
-struct Pieces {
+struct TensorPieces {
     /// Start, length and tensor of each piece.
     table: Buffer<u32>,
     count: usize,
@@ -117,12 +117,12 @@ struct Pieces {
     sums: Buffer<f32>,
 }
 
-impl Pieces {
+impl TensorPieces {
     fn new(
         device: &Arc<dyn Device>,
         placement: &Placement,
         trained: &[bool],
-    ) -> Result<Pieces, Error> {
+    ) -> Result<TensorPieces, Error> {
         let (mut table, mut starts) = (Vec::new(), vec![0]);
         for ((tensor, placed), _) in (0u32..)
             .zip(placement.layout.tensors())
@@ -140,7 +140,7 @@ impl Pieces {
         }
         starts.resize(placement.layout.tensors().len() + 1, table.len() as u32 / 3);
         let count = table.len() / 3;
-        let pieces = Pieces {
+        let pieces = TensorPieces {
             table: Buffer::new(device, table.len())?,
             count,
             starts: Buffer::new(device, starts.len())?,
@@ -164,7 +164,7 @@ impl Learner {
         device: &Arc<dyn Device>,
         config: &EncoderConfig,
         weights: &Weights,
-        settings: &Settings<'_>,
+        settings: &LearnerSettings<'_>,
     ) -> Result<Learner, Error> {
         let layout = Arc::new(Layout::of(config));
         let core = Core::new(
@@ -187,27 +187,27 @@ impl Learner {
             Arena::zeroed(device, &placement)?,
             Arena::zeroed(device, &placement)?,
         ];
-        let pieces = Pieces::new(device, &placement, settings.trained)?;
+        let pieces = TensorPieces::new(device, &placement, settings.trained)?;
         let tensors = layout.tensors().len();
         let numbers = 2 * tensors + LABELS * LABELS;
-        let slot = |_| Ok((Locked::new(device, numbers)?, Mark::new(device)?));
-        let (room, capacity) = fitting(config, settings.token_budget, |tokens| {
+        let slot = |_| Ok((PinnedBuffer::new(device, numbers)?, Event::new(device)?));
+        let (buffers, capacity) = fitting(config, settings.token_budget, |tokens| {
             // Allow for more reviews than a step has, because evaluations rate more at once.
             let capacity = Capacity {
                 tokens,
                 reviews: settings.reviews.max(tokens / 8).min(tokens),
             };
-            let room = Room {
+            let buffers = Buffers {
                 sender: Sender::new(device, capacity)?,
                 tape: Tape::new(device, config, settings.precision, capacity, true)?,
                 grad: GradientTape::new(device, config, settings.precision, capacity)?,
-                logits: Locked::new(device, capacity.reviews * LABELS)?,
+                logits: PinnedBuffer::new(device, capacity.reviews * LABELS)?,
                 losses: Buffer::new(device, settings.reviews)?,
             };
-            Ok((room, capacity))
+            Ok((buffers, capacity))
         })?;
         Ok(Learner {
-            room: Mutex::new(room),
+            buffers: Mutex::new(buffers),
             capacity,
             sums,
             first_moment,
@@ -243,10 +243,10 @@ impl Learner {
     /// # Errors
     /// [`Error::Input`] for a token id beyond the vocabulary, a review longer than the positions,
     /// or more reviews than the learner was created for; [`Error::Device`] when the device fails.
-    pub fn step(&mut self, step: &Step<'_>) -> Result<(), Error> {
+    pub fn step(&mut self, step: &TrainingStep<'_>) -> Result<(), Error> {
         if step.reviews.len() > self.most_reviews {
             return Err(Error::Input(format!(
-                "a step of {} reviews; the learner was made for {}",
+                "a step has {} reviews, but the learner was created for {}",
                 step.reviews.len(),
                 self.most_reviews
             )));
@@ -276,7 +276,7 @@ impl Learner {
     }
 
     /// Uploads the rates of all tensors and the targets of all labels.
-    fn send_numbers(&mut self, step: &Step<'_>) -> Result<(), Error> {
+    fn send_numbers(&mut self, step: &TrainingStep<'_>) -> Result<(), Error> {
         let (slot, copied) = &mut self.number_slots[self.turn];
         self.turn = (self.turn + 1) % SLOTS;
         copied.wait()?;
@@ -290,55 +290,55 @@ impl Learner {
             .zip(numbers)
             .for_each(|(to, number)| *to = number);
         self.numbers.send(slot, self.numbers.len())?;
-        copied.set()
+        copied.record()
     }
 
     /// Forward and backward pass of one batch: the reviews `group` of the step. `before` reviews of
     /// the step precede it.
     fn batch(
         &mut self,
-        step: &Step<'_>,
+        step: &TrainingStep<'_>,
         group: &[usize],
         batch: &PackedBatch,
         before: usize,
     ) -> Result<(), Error> {
         let Learner {
             core,
-            room,
+            buffers,
             sums,
             numbers,
             seen,
             ..
         } = self;
-        let room = room.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let buffers = buffers.get_mut().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<u64> = group.iter().map(|i| step.keys[*i]).collect();
         let labels: Vec<u32> = group.iter().map(|i| step.labels[*i] as u32).collect();
-        let sent = room.sender.send(
+        let sent = buffers.sender.send(
             batch,
             tile(&core.config),
-            Some(LessonPlan {
+            Some(TrainingInputPlan {
                 keys: &keys,
                 labels: &labels,
                 seen,
             }),
         )?;
-        let Some(lesson) = sent.lesson else {
+        let Some(training) = sent.training else {
             return Ok(());
         };
         let losses = Losses {
-            labels: lesson.labels,
+            labels: training.labels,
             targets: numbers.at(numbers.len() - LABELS * LABELS),
-            losses: room.losses.at(before),
-            d_logits: room.grad.logits.start(),
-            pooled: room.grad.pooled.start(),
+            losses: buffers.losses.at(before),
+            d_logits: buffers.grad.logits.start(),
+            pooled: buffers.grad.pooled.start(),
         };
         // SAFETY: the batch was packed for the capacity of the tape and of the losses.
-        unsafe { core.forward(&sent, &room.tape, Some(&losses)) }?;
-        let (tape, grad, mark) = (&room.tape, &room.grad, self.steps);
+        unsafe { core.forward(&sent, &buffers.tape, Some(&losses)) }?;
+        let (tape, grad, mark) = (&buffers.tape, &buffers.grad, self.steps);
         let backward = Backward {
             core,
             batch: &sent,
-            lesson: &lesson,
+            training: &training,
             tape,
             grad,
             sums,
@@ -350,7 +350,7 @@ impl Learner {
     }
 
     /// Clips the gradient, updates the weights and requests the report.
-    fn update(&mut self, step: &Step<'_>, reviews: usize) -> Result<(), Error> {
+    fn update(&mut self, step: &TrainingStep<'_>, reviews: usize) -> Result<(), Error> {
         let placement = &self.core.values.placement;
         let program = &self.core.program;
         let blocks = [self.pieces.count, 1, 1];
@@ -373,7 +373,7 @@ impl Learner {
             sums: self.pieces.sums.start().into(),
             piece_starts: self.pieces.starts.start().into(),
             losses: self
-                .room
+                .buffers
                 .get_mut()
                 .unwrap_or_else(PoisonError::into_inner)
                 .losses
@@ -410,12 +410,12 @@ impl Learner {
         let (mut slot, arrived) = match self.idle.pop() {
             Some(slot) => slot,
             None => (
-                Locked::new(&self.core.device, 2 + tensors)?,
-                Mark::new(&self.core.device)?,
+                PinnedBuffer::new(&self.core.device, 2 + tensors)?,
+                Event::new(&self.core.device)?,
             ),
         };
         self.report.fetch(&mut slot, 2 + tensors)?;
-        arrived.set()?;
+        arrived.record()?;
         self.pending.push_back((slot, arrived));
         Ok(())
     }
@@ -425,7 +425,7 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Device`] when the device failed.
-    pub fn reports(&mut self, all: bool) -> Result<Vec<Report>, Error> {
+    pub fn reports(&mut self, all: bool) -> Result<Vec<StepReport>, Error> {
         let mut out = Vec::new();
         while let Some((slot, arrived)) = self.pending.pop_front() {
             if all {
@@ -435,7 +435,7 @@ impl Learner {
                 break;
             }
             let numbers = slot.as_slice();
-            out.push(Report {
+            out.push(StepReport {
                 loss: f64::from(numbers[0]),
                 norm: f64::from(numbers[1]),
                 squares: numbers[2..].to_vec(),
@@ -495,13 +495,13 @@ impl Learner {
 /// Rates with the weights as they are after all submitted work is done.
 impl Engine for Learner {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let Room {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffers {
             sender,
             tape,
             logits,
             ..
-        } = &mut *room;
+        } = &mut *buffers;
         self.core.rate(batch, self.capacity, sender, tape, logits)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Precision;
-use super::device::{Buffer, Device, Form, Mark, Product};
+use super::device::{Buffer, Device, Event, Form, Product};
 use crate::Error;
 
 /// Products submitted together, so that the host's overhead does not count.
@@ -36,14 +36,14 @@ pub fn peak(device: &Arc<dyn Device>, precision: Precision, side: usize) -> Resu
         wide: false,
         add: false,
     };
-    let (done, mut best) = (Mark::new(device)?, f64::INFINITY);
+    let (done, mut best) = (Event::new(device)?, f64::INFINITY);
     for _ in 0..5 {
         let clock = Instant::now();
         for _ in 0..TOGETHER {
             // SAFETY: all three matrices are allocated in this size.
             unsafe { device.multiply(&product)? };
         }
-        done.set()?;
+        done.record()?;
         done.wait()?;
         best = best.min(clock.elapsed().as_secs_f64());
     }

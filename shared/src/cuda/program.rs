@@ -55,7 +55,7 @@ pub(super) fn source(config: &EncoderConfig, precision: Precision) -> Result<Str
     let head = config.head_size();
     if head > WIDEST_HEAD {
         return Err(Error::Device(format!(
-            "attention heads are {head} wide; on a GPU at most {WIDEST_HEAD} are computed: use the processor"
+            "attention heads have a width of {head}; the GPU engine supports at most {WIDEST_HEAD}: use the processor"
         )));
     }
     let flag = usize::from;

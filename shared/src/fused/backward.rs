@@ -77,7 +77,7 @@ pub(super) fn run(
         let tasks = shards_of_layer
             .chain(blocks(&weights, gradients.dense_mut()))
             .collect();
-        parallel::in_turn(tasks, |task| match task {
+        parallel::for_each_in_order(tasks, |task| match task {
             Task::Shard(shard, back, factors) => {
                 layer(&Layer::of(pass, index, shard), shard, back, factors);
             }
@@ -96,7 +96,7 @@ pub(super) fn run(
         .filter(|_| embeds)
         .chain(blocks(&weights, gradients.dense_mut()))
         .collect();
-    parallel::in_turn(tasks, |task| match task {
+    parallel::for_each_in_order(tasks, |task| match task {
         Task::Shard(shard, back, _) => embedding_norm(pass, shard, back),
         Task::Block(block) => block.sum(precision, shards, above, write),
     });
@@ -334,8 +334,8 @@ fn feed_forward(layer: &Layer<'_>, tape: &LayerTape, back: &mut Backward, factor
     layer.drop_output(out);
     add_column_sums(out, &mut vectors[bias(pass, &at.feed_forward_out)]);
     let inner = factors.feed_forward_in.sized(rows * f);
-    let by = pass.arithmetic;
-    product::linear_input(&at.feed_forward_out, out, Write::Set, inner, by);
+    let arithmetic = pass.arithmetic;
+    product::linear_input(&at.feed_forward_out, out, Write::Set, inner, arithmetic);
     activation::backward(
         pass.config.activation,
         &tape.inner,
@@ -343,7 +343,7 @@ fn feed_forward(layer: &Layer<'_>, tape: &LayerTape, back: &mut Backward, factor
         factors.active.sized(rows * f),
     );
     add_column_sums(inner, &mut vectors[bias(pass, &at.feed_forward_in)]);
-    product::linear_input(&at.feed_forward_in, inner, Write::Add, x, by);
+    product::linear_input(&at.feed_forward_in, inner, Write::Add, x, arithmetic);
 }
 
 /// Backward pass of the first LayerNorm and the attention: `back.x` becomes the gradient of the
@@ -392,8 +392,14 @@ fn attend(layer: &Layer<'_>, tape: &LayerTape, back: &mut Backward, factors: &mu
 /// (tokens, hidden).
 fn project(layer: &Layer<'_>, back: &mut Backward, factors: &Factors) {
     let (pass, at) = (layer.pass, layer.at);
-    let (h, by) = (pass.config.hidden_size, pass.arithmetic);
-    product::linear_input(&at.query, &factors.query, Write::Add, &mut back.x, by);
+    let (h, arithmetic) = (pass.config.hidden_size, pass.arithmetic);
+    product::linear_input(
+        &at.query,
+        &factors.query,
+        Write::Add,
+        &mut back.x,
+        arithmetic,
+    );
     if layer.is_last {
         // Expand the gradient from the first tokens' rows to all rows.
         let all = back.x_all.sized(layer.tokens() * h);
@@ -408,7 +414,7 @@ fn project(layer: &Layer<'_>, back: &mut Backward, factors: &Factors) {
         &factors.key_value,
         Write::Add,
         &mut back.x,
-        by,
+        arithmetic,
     );
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layout::{Layout, LinearAt};
-use super::operand::{Direction, Write};
+use super::operand::{Direction, Threads, Write};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::product::View;
 
@@ -27,13 +27,7 @@ const TASK: usize = 64;
 /// Rounds to the nearest bf16, ties to even; a NaN stays a NaN.
 #[inline(always)]
 fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-    if bits & 0x7fff_ffff > 0x7f80_0000 {
-        (bits >> 16) as u16 | 0x40
-    } else {
-        nearest
-    }
+    half::bf16::from_f32(x).to_bits()
 }
 
 /// Packs two neighbours along the summed dimension, the first in the lower half.
@@ -101,17 +95,17 @@ impl Panels {
 /// A model's matrices packed as right operands. They are packed again after the weights change;
 /// their memory is reused.
 #[derive(Default)]
-pub(super) struct Rounded(Mutex<State>);
+pub(super) struct PackedMatrices(Mutex<PackedState>);
 
 #[derive(Default)]
-struct State {
+struct PackedState {
     fresh: Option<Arc<Vec<Panels>>>,
     stale: Vec<Panels>,
 }
 
-impl Rounded {
+impl PackedMatrices {
     /// Marks the packed matrices as outdated. Called when the weights change.
-    pub fn forget(&mut self) {
+    pub fn invalidate(&mut self) {
         let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(panels) = state.fresh.take().and_then(Arc::into_inner) {
             state.stale = panels;
@@ -120,7 +114,7 @@ impl Rounded {
 
     /// The packed operand of each linear layer, indexed by [`LinearAt::number`]. `direction` must
     /// be the same in every call.
-    pub fn of(&self, layout: &Layout, values: &[f32], direction: Direction) -> Arc<Vec<Panels>> {
+    pub fn get(&self, layout: &Layout, values: &[f32], direction: Direction) -> Arc<Vec<Panels>> {
         let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut panels = {
             let mut state = state();
@@ -158,43 +152,51 @@ impl Rounded {
 /// Buffers for products of two operands that both need packing. They are kept between products to
 /// reuse their memory.
 #[derive(Default)]
-struct Room {
+struct Scratch {
     left: Left,
     right: Panels,
 }
 
 thread_local! {
-    static ROOM: RefCell<Room> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// y (m, n) = a (m, k) b (k, n), or y += a b. a and b have one stride of 1, y is row-major, and no
-/// dimension is 0. With `alone`, all threads share the product.
+/// dimension is 0.
 pub(super) fn product(
     write: Write,
     y: &mut [f32],
     (m, n, k): (usize, usize, usize),
     a: View<'_>,
     b: View<'_>,
-    alone: bool,
+    threads: Threads,
 ) {
     // The buffers are taken out of the thread-local, because a thread that waits for others may run
     // another product meanwhile.
-    let mut room = ROOM.take();
-    room.right.size(k, n);
-    room.right
+    let mut scratch = SCRATCH.take();
+    scratch.right.size(k, n);
+    scratch
+        .right
         .parts()
         .for_each(|(first, panel)| pack_panel(b, (k, n), first, panel));
-    pack_left(&mut room.left, a, m, k);
-    by_panels(Bf16Kernel::best(), write, y, &room.left, &room.right, alone);
-    ROOM.set(room);
+    pack_left(&mut scratch.left, a, m, k);
+    by_panels(
+        Bf16Kernel::best(),
+        write,
+        y,
+        &scratch.left,
+        &scratch.right,
+        threads,
+    );
+    SCRATCH.set(scratch);
 }
 
 /// Like [`product`], with a right operand that is already packed, and row-major a.
-pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, alone: bool) {
-    let mut room = ROOM.take();
-    pack_left(&mut room.left, a, y.len() / b.columns, a.rows);
-    by_panels(Bf16Kernel::best(), write, y, &room.left, b, alone);
-    ROOM.set(room);
+pub(super) fn product_by(write: Write, y: &mut [f32], a: View<'_>, b: &Panels, threads: Threads) {
+    let mut scratch = SCRATCH.take();
+    pack_left(&mut scratch.left, a, y.len() / b.columns, a.row_stride);
+    by_panels(Bf16Kernel::best(), write, y, &scratch.left, b, threads);
+    SCRATCH.set(scratch);
 }
 
 fn by_panels(
@@ -203,7 +205,7 @@ fn by_panels(
     y: &mut [f32],
     left: &Left,
     right: &Panels,
-    alone: bool,
+    threads: Threads,
 ) {
     let n = right.columns;
     let rows = |first: usize, y: &mut [f32]| {
@@ -226,12 +228,12 @@ fn by_panels(
             }
         }
     };
-    match alone {
-        true => y
+    match threads {
+        Threads::Shared => y
             .par_chunks_mut(TASK * n)
             .enumerate()
             .for_each(|(i, y)| rows(i * TASK, y)),
-        false => rows(0, y),
+        Threads::Own => rows(0, y),
     }
 }
 
@@ -240,10 +242,10 @@ multiversion! {
     /// are combined and nothing else moves.
     fn pack_left(left: &mut Left, a: View<'_>, m: usize, k: usize) {
         let steps = k.div_ceil(2);
-        let pairs = left.pairs.sized(m * steps).chunks_exact_mut(if a.columns == 1 { steps } else { m });
-        if a.columns == 1 {
+        let pairs = left.pairs.sized(m * steps).chunks_exact_mut(if a.column_stride == 1 { steps } else { m });
+        if a.column_stride == 1 {
             (left.row, left.step) = (steps, 1);
-            for (to, row) in pairs.zip(a.data.chunks(a.rows)) {
+            for (to, row) in pairs.zip(a.data.chunks(a.row_stride)) {
                 neighbours(&row[..k], to);
             }
         } else {
@@ -263,14 +265,14 @@ multiversion! {
         if width < COLUMNS {
             panel.fill(0);
         }
-        if b.columns == 1 {
+        if b.column_stride == 1 {
             for (step, to) in panel.chunks_exact_mut(COLUMNS).enumerate() {
                 interleave(b, 2 * step, k, first, &mut to[..width]);
             }
         } else {
             // A column of b is contiguous, as a weight's row is.
             for column in 0..width {
-                let from = &b.data[(first + column) * b.columns..][..k];
+                let from = &b.data[(first + column) * b.column_stride..][..k];
                 let (pairs, last) = from.as_chunks::<2>();
                 let mut to = panel[column..].iter_mut().step_by(COLUMNS);
                 for ([x, y], to) in pairs.iter().zip(to.by_ref()) {
@@ -300,7 +302,7 @@ fn neighbours(row: &[f32], to: &mut [u32]) {
 /// `first`. A line is contiguous. Elements beyond the last line are zeros.
 #[inline(always)]
 fn interleave(x: View<'_>, line: usize, lines: usize, first: usize, to: &mut [u32]) {
-    let stride = x.columns.max(x.rows);
+    let stride = x.column_stride.max(x.row_stride);
     let one = &x.data[line * stride + first..][..to.len()];
     if line + 1 < lines {
         let other = &x.data[(line + 1) * stride + first..][..to.len()];
@@ -488,30 +490,40 @@ mod tests {
                     if by_rows {
                         View {
                             data,
-                            columns: 1,
-                            rows: width,
+                            column_stride: 1,
+                            row_stride: width,
                         }
                     } else {
                         View {
                             data,
-                            columns: height,
-                            rows: 1,
+                            column_stride: height,
+                            row_stride: 1,
                         }
                     }
                 };
                 let (left, right) = (view(&a, a_by_rows, m, k), view(&b, b_by_rows, k, n));
-                let at =
-                    |v: View<'_>, i: usize, j: usize| rounded(v.data[i * v.rows + j * v.columns]);
-                for (write, alone) in [(Write::Set, false), (Write::Add, true)] {
+                let at = |v: View<'_>, i: usize, j: usize| {
+                    rounded(v.data[i * v.row_stride + j * v.column_stride])
+                };
+                for (write, threads) in [(Write::Set, Threads::Own), (Write::Add, Threads::Shared)]
+                {
                     for kernel in [Bf16Kernel::Plain, Bf16Kernel::best()] {
                         let mut y = before.clone();
-                        let mut room = Room::default();
-                        room.right.size(k, n);
-                        room.right
+                        let mut scratch = Scratch::default();
+                        scratch.right.size(k, n);
+                        scratch
+                            .right
                             .parts()
                             .for_each(|(first, panel)| pack_panel(right, (k, n), first, panel));
-                        pack_left(&mut room.left, left, m, k);
-                        by_panels(kernel, write, &mut y, &room.left, &room.right, alone);
+                        pack_left(&mut scratch.left, left, m, k);
+                        by_panels(
+                            kernel,
+                            write,
+                            &mut y,
+                            &scratch.left,
+                            &scratch.right,
+                            threads,
+                        );
                         for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                             let sum: f64 = (0..k).map(|l| at(left, i, l) * at(right, l, j)).sum();
                             let wanted = sum

@@ -39,10 +39,10 @@ pub use crate::kernels::aligned::Aligned;
 use crate::weights::Weights;
 use crate::{EncoderConfig, Error, LABELS, parallel};
 
-use self::bf16::{Panels, Rounded};
+use self::bf16::{PackedMatrices, Panels};
 pub use self::gradients::{Depth, Gradients};
 use self::layout::Layout;
-use self::operand::Direction;
+use self::operand::{Direction, Threads};
 pub use self::precision::Precision;
 pub use self::product::square;
 use self::product::{Arithmetic, Matrices};
@@ -55,7 +55,7 @@ pub struct Fused {
     values: Aligned<f32>,
     precision: Precision,
     /// The matrices packed for bf16 products, for the forward pass and for the backward pass.
-    rounded: [Rounded; 2],
+    packed: [PackedMatrices; 2],
     /// Shards from earlier ratings, kept to reuse their buffers.
     idle: Mutex<Vec<Shard>>,
 }
@@ -87,7 +87,7 @@ impl Fused {
             layout: Arc::new(layout),
             values,
             precision: Precision::F32,
-            rounded: Default::default(),
+            packed: Default::default(),
             idle: Mutex::default(),
         })
     }
@@ -104,7 +104,7 @@ impl Fused {
 
     /// All weights, for writing.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        self.rounded.iter_mut().for_each(Rounded::forget);
+        self.packed.iter_mut().for_each(PackedMatrices::invalidate);
         &mut self.values
     }
 
@@ -142,9 +142,9 @@ impl Fused {
         if tape.shards.len() < ranges.len() {
             tape.shards.resize_with(ranges.len(), Shard::default);
         }
-        let rounded = self.rounded(Direction::Forward);
-        let pass = self.pass(ranges.len(), rounded.as_deref());
-        parallel::in_turn(
+        let packed = self.packed(Direction::Forward);
+        let pass = self.pass(ranges.len(), packed.as_deref());
+        parallel::for_each_in_order(
             tape.shards.iter_mut().zip(&ranges).collect(),
             |(shard, reviews)| {
                 shard.load(batch, reviews.clone(), Some(dropout_keys));
@@ -161,9 +161,9 @@ impl Fused {
     /// Adds the gradients of a batch to `gradients`. `d_logits` (reviews, 5) is the gradient of the
     /// loss with respect to the logits of the batch that `tape` holds.
     pub fn backward(&self, d_logits: &[[f32; LABELS]], tape: &mut Tape, gradients: &mut Gradients) {
-        let rounded = self.rounded(Direction::Backward);
+        let packed = self.packed(Direction::Backward);
         backward::run(
-            &self.pass(tape.used, rounded.as_deref()),
+            &self.pass(tape.used, packed.as_deref()),
             d_logits,
             tape,
             gradients,
@@ -171,9 +171,9 @@ impl Fused {
     }
 
     /// The packed matrices for a pass in bf16; `None` in f32.
-    fn rounded(&self, direction: Direction) -> Option<Arc<Vec<Panels>>> {
+    fn packed(&self, direction: Direction) -> Option<Arc<Vec<Panels>>> {
         let of = || {
-            self.rounded[usize::from(direction == Direction::Backward)].of(
+            self.packed[usize::from(direction == Direction::Backward)].get(
                 &self.layout,
                 &self.values,
                 direction,
@@ -182,14 +182,16 @@ impl Fused {
         (self.precision == Precision::Bf16).then(of)
     }
 
-    fn pass<'a>(&'a self, shards: usize, rounded: Option<&'a Vec<Panels>>) -> Pass<'a> {
-        let matrices = rounded.map_or(Matrices::F32(&self.values), |rounded| {
-            Matrices::Bf16(rounded)
-        });
+    fn pass<'a>(&'a self, shards: usize, packed: Option<&'a Vec<Panels>>) -> Pass<'a> {
+        let matrices = packed.map_or(Matrices::F32(&self.values), |packed| Matrices::Bf16(packed));
         // With fewer shards than threads, cores would be idle; so they share the products.
         let arithmetic = Arithmetic {
             matrices,
-            alone: shards < rayon::current_num_threads(),
+            threads: if shards < rayon::current_num_threads() {
+                Threads::Shared
+            } else {
+                Threads::Own
+            },
         };
         Pass {
             config: &self.config,
@@ -212,8 +214,8 @@ impl Engine for Fused {
     fn logits(&self, batch: &PackedBatch) -> Result<Vec<[f32; LABELS]>, Error> {
         self.config.check(batch)?;
         let ranges = divide(batch, shard::RATING_TOKENS, self.config.hidden_size);
-        let rounded = self.rounded(Direction::Forward);
-        let pass = self.pass(ranges.len(), rounded.as_deref());
+        let packed = self.packed(Direction::Forward);
+        let pass = self.pass(ranges.len(), packed.as_deref());
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = |reviews: &std::ops::Range<usize>| {
             let mut shard = idle().pop().unwrap_or_default();

@@ -21,6 +21,27 @@ pub(super) enum Write {
     Add,
 }
 
+/// Which threads compute a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// All threads share it.
+    Shared,
+    /// The calling thread computes it.
+    Own,
+}
+
+impl Threads {
+    /// The same for a product of (m, k) and (k, n), unless it is too small to justify entering the
+    /// thread pool.
+    pub(super) fn if_worth_sharing(self, (m, n, k): (usize, usize, usize)) -> Threads {
+        if m * n * k > 1 << 18 {
+            self
+        } else {
+            Threads::Own
+        }
+    }
+}
+
 impl LinearAt {
     /// Height and width of the matrix that rows are multiplied by.
     pub(super) fn shape(&self, direction: Direction) -> (usize, usize) {
@@ -37,13 +58,13 @@ impl LinearAt {
         match direction {
             Direction::Forward => View {
                 data,
-                columns: self.inputs,
-                rows: 1,
+                column_stride: self.inputs,
+                row_stride: 1,
             },
             Direction::Backward => View {
                 data,
-                columns: 1,
-                rows: self.inputs,
+                column_stride: 1,
+                row_stride: self.inputs,
             },
         }
     }

@@ -40,20 +40,20 @@ pub(super) unsafe fn product(
     b: Rows<&[f32]>,
 ) {
     let depth = k.div_ceil(k.div_ceil(DEPTH));
-    let mut room = PANEL.take();
+    let mut buffer = PANEL.take();
     for from in (0..k).step_by(depth) {
         let steps = depth.min(k - from);
         let add = write == Write::Add || from > 0;
         let a = View {
-            data: &a.data[from * a.columns..],
+            data: &a.data[from * a.column_stride..],
             ..a
         };
         for first in (0..n).step_by(tiles.width()) {
             let columns = tiles.width().min(n - first);
-            let panel = room.sized(steps * columns);
+            let panel = buffer.sized(steps * columns);
             transpose(
                 Rows {
-                    data: &b.data[first * b.down + from..],
+                    data: &b.data[first * b.row_stride + from..],
                     ..b
                 },
                 columns,
@@ -63,7 +63,7 @@ pub(super) unsafe fn product(
             );
             let y = Rows {
                 data: y[first..].as_mut_ptr(),
-                down: n,
+                row_stride: n,
             };
             // SAFETY: the panel was just sized, and the caller guarantees the other operands.
             unsafe {
@@ -72,7 +72,7 @@ pub(super) unsafe fn product(
                     a,
                     Rows {
                         data: panel.as_ptr(),
-                        down: columns,
+                        row_stride: columns,
                     },
                     y,
                     add,
@@ -80,5 +80,5 @@ pub(super) unsafe fn product(
             };
         }
     }
-    PANEL.set(room);
+    PANEL.set(buffer);
 }

@@ -5,7 +5,7 @@ use gemm::Parallelism;
 
 use super::bf16::{self, Panels};
 use super::layout::LinearAt;
-use super::operand::{Direction, Write};
+use super::operand::{Direction, Threads, Write};
 use super::panels;
 use super::precision::Precision;
 use crate::kernels::product::{Rows, View};
@@ -14,8 +14,7 @@ use crate::kernels::product::{Rows, View};
 #[derive(Clone, Copy)]
 pub(super) struct Arithmetic<'a> {
     pub matrices: Matrices<'a>,
-    /// Whether all threads share each product.
-    pub alone: bool,
+    pub threads: Threads,
 }
 
 /// The matrices that rows are multiplied by in a pass.
@@ -44,10 +43,10 @@ fn product(
     (m, n, k): (usize, usize, usize),
     a: View<'_>,
     b: View<'_>,
-    alone: bool,
+    threads: Threads,
 ) {
     let last = |v: View<'_>, i: usize, j: usize| {
-        i.saturating_sub(1) * v.rows + j.saturating_sub(1) * v.columns
+        i.saturating_sub(1) * v.row_stride + j.saturating_sub(1) * v.column_stride
     };
     assert!(
         y.len() >= m * n
@@ -61,12 +60,12 @@ fn product(
     if m * n * k == 0 {
         return;
     }
-    let alone = alone && is_worth_sharing(m, n, k);
+    let threads = threads.if_worth_sharing((m, n, k));
     if precision == Precision::Bf16 {
-        return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, alone);
+        return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, threads);
     }
-    if !alone
-        && b.rows == 1
+    if threads == Threads::Own
+        && b.row_stride == 1
         && let Some(tiles) = panels::tiles(n)
     {
         // SAFETY: the assertion above checks the operands.
@@ -79,16 +78,16 @@ fn product(
                 a,
                 Rows {
                     data: b.data,
-                    down: b.columns,
+                    row_stride: b.column_stride,
                 },
             );
         };
     }
     // SAFETY: the assertion above checks the operands.
-    unsafe { gemm_product(write, y, (m, n, k), a, b, alone) };
+    unsafe { gemm_product(write, y, (m, n, k), a, b, threads) };
 }
 
-/// Like [`product`] in f32, by the gemm crate; with `alone` on all threads, otherwise on this one.
+/// Like [`product`] in f32, by the gemm crate.
 ///
 /// # Safety
 /// The operands must be as large as the shape requires.
@@ -98,12 +97,11 @@ unsafe fn gemm_product(
     (m, n, k): (usize, usize, usize),
     a: View<'_>,
     b: View<'_>,
-    alone: bool,
+    threads: Threads,
 ) {
-    let parallelism = if alone {
-        Parallelism::Rayon(0)
-    } else {
-        Parallelism::None
+    let parallelism = match threads {
+        Threads::Shared => Parallelism::Rayon(0),
+        Threads::Own => Parallelism::None,
     };
     // SAFETY: the caller guarantees the operands.
     unsafe {
@@ -116,11 +114,11 @@ unsafe fn gemm_product(
             n as isize,
             write == Write::Add,
             a.data.as_ptr(),
-            a.columns as isize,
-            a.rows as isize,
+            a.column_stride as isize,
+            a.row_stride as isize,
             b.data.as_ptr(),
-            b.columns as isize,
-            b.rows as isize,
+            b.column_stride as isize,
+            b.row_stride as isize,
             1.0,
             1.0,
             false,
@@ -129,11 +127,6 @@ unsafe fn gemm_product(
             parallelism,
         );
     }
-}
-
-/// Whether a product is large enough to justify entering the thread pool.
-fn is_worth_sharing(m: usize, n: usize, k: usize) -> bool {
-    m * n * k > 1 << 18
 }
 
 /// y = a bᵀ with matrices of `side` x `side`, on the calling thread. The product is computed as in
@@ -145,16 +138,24 @@ pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [
     let (a, b) = (
         View {
             data: a,
-            columns: 1,
-            rows: side,
+            column_stride: 1,
+            row_stride: side,
         },
         View {
             data: b,
-            columns: side,
-            rows: 1,
+            column_stride: side,
+            row_stride: 1,
         },
     );
-    product(precision, Write::Set, y, (side, side, side), a, b, false);
+    product(
+        precision,
+        Write::Set,
+        y,
+        (side, side, side),
+        a,
+        b,
+        Threads::Own,
+    );
 }
 
 impl LinearAt {
@@ -164,16 +165,16 @@ impl LinearAt {
         x: &[f32],
         write: Write,
         y: &mut [f32],
-        by: Arithmetic<'_>,
+        arithmetic: Arithmetic<'_>,
     ) {
         let (k, n) = self.shape(direction);
         let rows = x.len() / k;
         let x = View {
             data: x,
-            columns: 1,
-            rows: k,
+            column_stride: 1,
+            row_stride: k,
         };
-        match by.matrices {
+        match arithmetic.matrices {
             Matrices::F32(values) => product(
                 Precision::F32,
                 write,
@@ -181,14 +182,14 @@ impl LinearAt {
                 (rows, n, k),
                 x,
                 self.operand(values, direction),
-                by.alone,
+                arithmetic.threads,
             ),
             Matrices::Bf16(panels) => bf16::product_by(
                 write,
                 &mut y[..rows * n],
                 x,
                 &panels[self.number],
-                by.alone && is_worth_sharing(rows, n, k),
+                arithmetic.threads.if_worth_sharing((rows, n, k)),
             ),
         }
     }
@@ -196,8 +197,8 @@ impl LinearAt {
 
 /// y (rows, outputs) = x (rows, inputs) wᵀ, with the linear layer's weight w (outputs, inputs). The
 /// bias is not added.
-pub(super) fn linear(at: &LinearAt, x: &[f32], y: &mut [f32], by: Arithmetic<'_>) {
-    at.multiply(Direction::Forward, x, Write::Set, y, by);
+pub(super) fn linear(at: &LinearAt, x: &[f32], y: &mut [f32], arithmetic: Arithmetic<'_>) {
+    at.multiply(Direction::Forward, x, Write::Set, y, arithmetic);
 }
 
 /// dx (rows, inputs) = dy (rows, outputs) w: the gradient with respect to a linear layer's input.
@@ -206,9 +207,9 @@ pub(super) fn linear_input(
     dy: &[f32],
     write: Write,
     dx: &mut [f32],
-    by: Arithmetic<'_>,
+    arithmetic: Arithmetic<'_>,
 ) {
-    at.multiply(Direction::Backward, dy, write, dx, by);
+    at.multiply(Direction::Backward, dy, write, dx, arithmetic);
 }
 
 /// dw (outputs', inputs) = dyᵀ x, part of the gradient of a linear layer's weight. It uses the
@@ -225,8 +226,8 @@ pub(super) fn linear_weight(
     let rows = x.len() / at.inputs;
     let dy = View {
         data: dy.get(first..).unwrap_or_default(),
-        columns: at.outputs,
-        rows: 1,
+        column_stride: at.outputs,
+        row_stride: 1,
     };
     product(
         precision,
@@ -236,10 +237,10 @@ pub(super) fn linear_weight(
         dy,
         View {
             data: x,
-            columns: 1,
-            rows: at.inputs,
+            column_stride: 1,
+            row_stride: at.inputs,
         },
-        false,
+        Threads::Own,
     );
 }
 
@@ -265,20 +266,28 @@ mod tests {
             let (a, b) = (
                 View {
                     data: &x,
-                    columns: 1,
-                    rows: k,
+                    column_stride: 1,
+                    row_stride: k,
                 },
                 View {
                     data: &w,
-                    columns: k,
-                    rows: 1,
+                    column_stride: k,
+                    row_stride: 1,
                 },
             );
             for write in [Write::Set, Write::Add] {
                 let (mut panels, mut gemm) = (before.clone(), before.clone());
-                product(Precision::F32, write, &mut panels, (m, n, k), a, b, false);
+                product(
+                    Precision::F32,
+                    write,
+                    &mut panels,
+                    (m, n, k),
+                    a,
+                    b,
+                    Threads::Own,
+                );
                 // SAFETY: the operands were created for the shape.
-                unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, false) };
+                unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, Threads::Own) };
                 for (i, (found, wanted)) in panels.iter().zip(&gemm).enumerate() {
                     assert!(
                         (found - wanted).abs() <= 1e-5 * (1.0 + wanted.abs()),
@@ -313,12 +322,12 @@ mod tests {
             vec![1.0; rows * inputs],
             vec![1.0; 2 * inputs],
         );
-        let by = |alone| Arithmetic {
+        let arithmetic = |threads| Arithmetic {
             matrices: Matrices::F32(&values),
-            alone,
+            threads,
         };
-        linear(&at, &x, &mut y, by(false));
-        linear_input(&at, &dy, Write::Add, &mut dx, by(true));
+        linear(&at, &x, &mut y, arithmetic(Threads::Own));
+        linear_input(&at, &dy, Write::Add, &mut dx, arithmetic(Threads::Shared));
         linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, Precision::F32);
         for r in 0..rows {
             for o in 0..outputs {

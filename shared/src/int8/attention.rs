@@ -138,10 +138,10 @@ multiversion! {
             for (q, out) in q.chunks(QUERIES * width).zip(out.chunks_mut(QUERIES * width)) {
                 let (queries, out) = (Matrix { data: &q[at..], stride: width }, &mut out[at..]);
                 match q.len() / width {
-                    4 => some::<4>(queries, keys, values, tokens, scale, weights, out),
-                    3 => some::<3>(queries, keys, values, tokens, scale, weights, out),
-                    2 => some::<2>(queries, keys, values, tokens, scale, weights, out),
-                    _ => some::<1>(queries, keys, values, tokens, scale, weights, out),
+                    4 => attend_queries::<4>(queries, keys, values, tokens, scale, weights, out),
+                    3 => attend_queries::<3>(queries, keys, values, tokens, scale, weights, out),
+                    2 => attend_queries::<2>(queries, keys, values, tokens, scale, weights, out),
+                    _ => attend_queries::<1>(queries, keys, values, tokens, scale, weights, out),
                 }
             }
         }
@@ -150,7 +150,7 @@ multiversion! {
 
 /// Attention of one head for R queries.
 #[inline(always)]
-fn some<const R: usize>(
+fn attend_queries<const R: usize>(
     q: Matrix<'_>,
     keys: Matrix<'_>,
     values: Matrix<'_>,

@@ -58,13 +58,13 @@ impl File {
     /// # Errors
     /// [`Error::Int8`] when `bytes` are truncated, another format, or another version.
     pub fn new(bytes: Vec<u8>) -> Result<File, Error> {
-        let broken = |e| Error::Int8(format!("cut off, or no safetensors file: {e}"));
+        let broken = |e| Error::Int8(format!("truncated, or not a safetensors file: {e}"));
         // `read_metadata` also checks that every tensor lies within the file.
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         match metadata.metadata().as_ref().and_then(|m| m.get(VERSION.0)) {
             Some(version) if version == VERSION.1 => {}
             Some(version) => {
-                let advice = "make the file anew with `starsight quantize`, or use the starsight that made it";
+                let advice = "create the file again with `starsight quantize`, or use the starsight version that wrote it";
                 return Err(Error::Int8(format!(
                     "version {version} of its format; this starsight reads version {}: {advice}",
                     VERSION.1
@@ -72,7 +72,7 @@ impl File {
             }
             None => {
                 return Err(Error::Int8(format!(
-                    "holds no weights for the int8 engine: its metadata name no version of {}",
+                    "not an int8 weight file: its metadata lack {}",
                     VERSION.0
                 )));
             }

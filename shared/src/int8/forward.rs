@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::attention::{self, attention};
 use super::kernel::Sums;
 use super::linear;
-use super::rows::Rows;
+use super::rows::QuantizedRows;
 use super::{Dense, Int8, Layer, LayerNorm, Table};
 use crate::LABELS;
 use crate::batch::PackedBatch;
@@ -40,9 +40,9 @@ pub(super) struct Workspace {
     inner: Vec<f32>,
     moments: Vec<Moments>,
     /// (rows, hidden)
-    rows: Rows,
+    rows: QuantizedRows,
     /// (feed-forward rows, intermediate)
-    inner_rows: Rows,
+    inner_rows: QuantizedRows,
     sums: Vec<Sums>,
     attention: attention::Scratch,
     pooled: Vec<f32>,
@@ -148,19 +148,19 @@ fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
 
     let context = sized(&mut work.context, rows * h);
     for (review, span) in work.boundaries.windows(2).enumerate() {
-        let asked = if last {
+        let query_rows = if last {
             review..review + 1
         } else {
             span[0]..span[1]
         };
-        let q = &query[asked.start * h..asked.end * h];
+        let q = &query[query_rows.start * h..query_rows.end * h];
         let kv = &key_value[span[0] * 2 * h..span[1] * 2 * h];
         attention(
             q,
             kv,
             model.config.heads,
             h,
-            &mut context[asked.start * h..asked.end * h],
+            &mut context[query_rows.start * h..query_rows.end * h],
             &mut work.attention,
         );
     }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::kernel::{Int8Kernel, PANEL, Panel, STEP, Start, Sums};
-use super::rows::{Rows, Span};
+use super::kernel::{InitialSums, Int8Kernel, PANEL, Panel, STEP, Sums};
+use super::rows::{QuantizedRows, Span};
 
 /// Rows that are multiplied with a panel before the next panel is read. The panel stays in the L1
 /// cache, and there are enough rows to hide the reading of the next one. The number is a multiple
@@ -16,7 +16,7 @@ pub(super) struct Linear {
     panels: Range<usize>,
     outputs: usize,
     /// (panels)
-    starts: Vec<Start>,
+    starts: Vec<InitialSums>,
     /// (panels)
     columns: Vec<Columns>,
 }
@@ -73,7 +73,7 @@ impl Linear {
         };
         let panels = integers[range.clone()].chunks_exact(PANEL * inputs.next_multiple_of(STEP));
         Linear {
-            starts: panels.clone().map(Start::of).collect(),
+            starts: panels.clone().map(InitialSums::of).collect(),
             columns: panels.enumerate().map(columns).collect(),
             panels: range,
             outputs,
@@ -85,7 +85,7 @@ impl Linear {
         &self,
         kernel: Int8Kernel,
         integers: &[u8],
-        x: &Rows,
+        x: &QuantizedRows,
         y: &mut [f32],
         sums: &mut Vec<Sums>,
     ) {
@@ -147,7 +147,7 @@ mod tests {
             );
             let range = 3..integers.len();
             let layer = Linear::new(&integers, range, (outputs, inputs), &scales, &bias);
-            let mut x = Rows::default();
+            let mut x = QuantizedRows::default();
             x.take(&rng::normals(8, rows * inputs, 2.0), inputs);
             for kernel in Int8Kernel::available() {
                 let mut y = vec![f32::NAN; rows * outputs];

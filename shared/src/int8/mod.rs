@@ -35,7 +35,7 @@ use safetensors::tensor::Dtype;
 pub use self::file::holds_integers;
 use self::file::{File, panel_shape};
 use self::forward::Workspace;
-pub use self::kernel::{Int8Kernel, KernelChoice, Trial};
+pub use self::kernel::{Int8Kernel, KernelBenchmark, KernelChoice};
 use self::linear::Linear;
 #[cfg(feature = "native")]
 pub use self::quantize::{quantize, round};

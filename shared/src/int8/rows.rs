@@ -1,6 +1,6 @@
 //! Activations in 7 bits, each row with its own scale and middle, computed at run time.
 
-use super::kernel::{HALF, STEP};
+use super::kernel::{ACTIVATION_OFFSET, STEP};
 use crate::kernels::simd::clamp;
 
 /// Steps between the smallest and the largest value of a row, from 0 to 127.
@@ -15,7 +15,7 @@ pub(super) struct Span {
 
 /// Quantised rows. Buffers are reused.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct QuantizedRows {
     /// (rows, width), each row padded with zeros.
     pub values: Vec<u8>,
     /// (rows)
@@ -24,7 +24,7 @@ pub(super) struct Rows {
     pub width: usize,
 }
 
-impl Rows {
+impl QuantizedRows {
     /// Quantises the rows of x (rows, width).
     pub fn take(&mut self, x: &[f32], width: usize) {
         self.size(x.len() / width, width);
@@ -77,7 +77,7 @@ fn integers(x: &[f32], (low, high): (f32, f32), values: &mut [u8]) -> Span {
     /// 1.5 * 2^23: adding it to a small number rounds it to an integer, which is then in the low
     /// bits. The numbers are centred on the middle of the range before rounding.
     const ROUND: f32 = 12_582_912.0;
-    const MIDDLE: f32 = HALF as f32;
+    const MIDDLE: f32 = ACTIVATION_OFFSET as f32;
     let extent = high - low;
     let inverse = if extent > 0.0 { STEPS / extent } else { 0.0 };
     let (row, padding) = values.split_at_mut(x.len());
@@ -148,7 +148,7 @@ mod tests {
         // One row has a single value, and one is far from 0.
         x[width..2 * width].fill(0.25);
         x[2 * width..3 * width].iter_mut().for_each(|x| *x += 100.0);
-        let mut taken = Rows::default();
+        let mut taken = QuantizedRows::default();
         taken.take(&x, width);
         assert_eq!(
             (taken.width, taken.values.len(), taken.spans.len()),
@@ -161,7 +161,8 @@ mod tests {
         {
             assert!(q.iter().all(|q| *q <= 127) && q[width..].iter().all(|q| *q == 0));
             for (x, q) in x.iter().zip(q) {
-                let stood_for = span.scale * (i32::from(*q) - HALF) as f32 + span.middle;
+                let stood_for =
+                    span.scale * (i32::from(*q) - ACTIVATION_OFFSET) as f32 + span.middle;
                 assert!(
                     (x - stood_for).abs() <= 0.501 * span.scale + 1e-5,
                     "{x} became {stood_for}"
@@ -189,7 +190,7 @@ mod tests {
     fn gelu_comes_before_the_integers() {
         let x = rng::normals(2, 3 * 40, 2.0);
         let mut activated: Vec<f32> = x.clone();
-        let (mut found, mut wanted) = (Rows::default(), Rows::default());
+        let (mut found, mut wanted) = (QuantizedRows::default(), QuantizedRows::default());
         found.take_gelu(&mut activated, 40);
         let by_hand: Vec<f32> = x.iter().map(|x| gelu(*x)).collect();
         wanted.take(&by_hand, 40);

@@ -109,8 +109,8 @@ fn a_file_that_does_not_fit_is_refused_with_the_reason() {
             "{error}"
         );
     };
-    says(&file[..file.len() - 1], &config, "cut off");
-    says(b"{}", &config, "cut off, or no safetensors");
+    says(&file[..file.len() - 1], &config, "truncated");
+    says(b"{}", &config, "truncated, or not a safetensors");
     says(
         &file,
         &other,
@@ -134,7 +134,7 @@ fn a_file_that_does_not_fit_is_refused_with_the_reason() {
     says(
         &replaced("starsight-int8", "starsight-int9"),
         &config,
-        "its metadata name no version of starsight-int8",
+        "its metadata lack starsight-int8",
     );
     says(
         &replaced("layers.1.query.bias", "layers.1.queri.bias"),

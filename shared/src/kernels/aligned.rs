@@ -1,49 +1,29 @@
 //! Buffers aligned to cache lines. No vector then crosses two lines, which processors read and
 //! write more slowly.
 
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+
+use aligned_vec::{AVec, ConstAlign};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; LINE]);
-
-/// A type for which every bit pattern is a valid value.
-///
-/// # Safety
-/// Every bit pattern must be a valid value of the type, and its alignment must not exceed that of a
-/// line.
-pub unsafe trait Plain: Copy {}
-
-// SAFETY: a number without padding; every bit pattern is valid.
-unsafe impl Plain for f32 {}
-// SAFETY: as above.
-unsafe impl Plain for u32 {}
-// SAFETY: as above.
-unsafe impl<const N: usize> Plain for [f32; N] {}
-
 /// A contiguous array that starts on a cache line. Its memory only grows.
 pub struct Aligned<T> {
-    lines: Vec<Line>,
+    values: AVec<T, ConstAlign<LINE>>,
     len: usize,
-    of: PhantomData<T>,
 }
 
 impl<T> Default for Aligned<T> {
     fn default() -> Self {
         Aligned {
-            lines: Vec::new(),
+            values: AVec::new(LINE),
             len: 0,
-            of: PhantomData,
         }
     }
 }
 
-impl<T: Plain> Aligned<T> {
+impl<T: Copy + Default> Aligned<T> {
     /// An array of `n` zeros.
     pub fn zeros(n: usize) -> Self {
         let mut zeros = Self::default();
@@ -53,28 +33,25 @@ impl<T: Plain> Aligned<T> {
 
     /// Sets the length to `n` and returns the elements. Existing values are kept.
     pub fn sized(&mut self, n: usize) -> &mut [T] {
-        let lines = (n * size_of::<T>()).div_ceil(LINE);
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; LINE]));
+        if self.values.len() < n {
+            self.values.resize(n, T::default());
         }
         self.len = n;
         self
     }
 }
 
-impl<T: Plain> Deref for Aligned<T> {
+impl<T> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` elements, and every bit pattern is a valid `T`.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.values[..self.len]
     }
 }
 
-impl<T: Plain> DerefMut for Aligned<T> {
+impl<T> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.values[..self.len]
     }
 }
 

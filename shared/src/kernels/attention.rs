@@ -101,7 +101,7 @@ fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], ou
     transpose(
         Rows {
             data: &of.q[at..],
-            down: width,
+            row_stride: width,
         },
         of.q.len() / width,
         d,
@@ -115,16 +115,16 @@ fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], ou
         shape,
         View {
             data: &of.kv[at..],
-            columns: 1,
-            rows: 2 * width,
+            column_stride: 1,
+            row_stride: 2 * width,
         },
         Rows {
             data: q_columns,
-            down: padded,
+            row_stride: padded,
         },
         Rows {
             data: out,
-            down: padded,
+            row_stride: padded,
         },
     );
 }
@@ -153,8 +153,8 @@ multiversion! {
                     update(p, |i, p| p * inverse[i] * kept[i]);
                 }
             }
-            let weights = View { data: weights, columns: padded, rows: 1 };
-            product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], down: 2 * width }, Rows { data: &mut out[at..], down: width });
+            let weights = View { data: weights, column_stride: padded, row_stride: 1 };
+            product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], row_stride: 2 * width }, Rows { data: &mut out[at..], row_stride: width });
         }
     }
 }
@@ -177,9 +177,9 @@ multiversion! {
             scores(&of, at, padded, q_columns, weights);
             // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p
             // (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
-            transpose(Rows { data: &grad[at..], down: width }, queries, d, grad_columns, padded);
-            let v = View { data: &of.kv[width + at..], columns: 1, rows: 2 * width };
-            product((tokens, padded, d), v, Rows { data: grad_columns, down: padded }, Rows { data: d_weights, down: padded });
+            transpose(Rows { data: &grad[at..], row_stride: width }, queries, d, grad_columns, padded);
+            let v = View { data: &of.kv[width + at..], column_stride: 1, row_stride: 2 * width };
+            product((tokens, padded, d), v, Rows { data: grad_columns, row_stride: padded }, Rows { data: d_weights, row_stride: padded });
             let (p_lanes, dp_lanes) = (weights.as_chunks_mut().0, d_weights.as_chunks_mut().0);
             for block in 0..blocks {
                 let inverse = softmax(p_lanes, blocks, block);
@@ -201,11 +201,11 @@ multiversion! {
                 }
             }
             // Only the columns of real queries are multiplied; the padding is left out.
-            let by_query = View { data: d_weights, columns: padded, rows: 1 };
-            product((queries, d, tokens), by_query, Rows { data: &of.kv[at..], down: 2 * width }, Rows { data: &mut dq[at..], down: width });
-            let (d_scores, dropped) = (View { columns: 1, rows: padded, ..by_query }, View { data: weights, columns: 1, rows: padded });
-            product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], down: width }, Rows { data: &mut dkv[at..], down: 2 * width });
-            product((tokens, d, queries), dropped, Rows { data: &grad[at..], down: width }, Rows { data: &mut dkv[width + at..], down: 2 * width });
+            let by_query = View { data: d_weights, column_stride: padded, row_stride: 1 };
+            product((queries, d, tokens), by_query, Rows { data: &of.kv[at..], row_stride: 2 * width }, Rows { data: &mut dq[at..], row_stride: width });
+            let (d_scores, dropped) = (View { column_stride: 1, row_stride: padded, ..by_query }, View { data: weights, column_stride: 1, row_stride: padded });
+            product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], row_stride: width }, Rows { data: &mut dkv[at..], row_stride: 2 * width });
+            product((tokens, d, queries), dropped, Rows { data: &grad[at..], row_stride: width }, Rows { data: &mut dkv[width + at..], row_stride: 2 * width });
         }
     }
 }

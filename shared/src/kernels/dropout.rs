@@ -30,7 +30,7 @@ impl Dropout {
     /// The threshold below which a 16-bit draw is dropped, and the scale of the other elements, for
     /// GPU kernels.
     #[cfg(feature = "cuda")]
-    pub(crate) fn parts(self) -> (u32, f32) {
+    pub(crate) fn threshold_and_scale(self) -> (u32, f32) {
         (self.threshold.into(), self.scale)
     }
 

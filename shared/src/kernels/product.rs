@@ -3,20 +3,19 @@
 use super::simd::mul_add;
 use super::tile::Tiles;
 
-/// A strided matrix. `columns` is the distance between neighbouring columns, `rows` that between
-/// neighbouring rows.
+/// A strided matrix: element (i, j) is `data[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub data: &'a [f32],
-    pub columns: usize,
-    pub rows: usize,
+    pub column_stride: usize,
+    pub row_stride: usize,
 }
 
-/// A matrix with contiguous rows that are `down` elements apart.
+/// A matrix with contiguous rows that are `row_stride` elements apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<T> {
     pub data: T,
-    pub down: usize,
+    pub row_stride: usize,
 }
 
 /// y (m, n) = a (m, k) b (k, n) for `shape` (m, n, k). Each sum is computed in order, starting from
@@ -28,14 +27,14 @@ pub(crate) fn product(
     y: Rows<&mut [f32]>,
 ) {
     let (m, n, k) = shape;
-    let last = |rows: usize, down: usize, columns: usize, across: usize| {
-        rows.saturating_sub(1) * down + columns.saturating_sub(1) * across
+    let last = |rows: usize, row_stride: usize, columns: usize, column_stride: usize| {
+        rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride
     };
     assert!(
         m * n * k > 0
-            && last(m, a.rows, k, a.columns) < a.data.len()
-            && last(k, b.down, n, 1) < b.data.len()
-            && last(m, y.down, n, 1) < y.data.len(),
+            && last(m, a.row_stride, k, a.column_stride) < a.data.len()
+            && last(k, b.row_stride, n, 1) < b.data.len()
+            && last(m, y.row_stride, n, 1) < y.data.len(),
         "operands of a product of {m} x {k} x {n}"
     );
     let mut done = 0;
@@ -48,11 +47,11 @@ pub(crate) fn product(
                 a,
                 Rows {
                     data: b.data.as_ptr(),
-                    down: b.down,
+                    row_stride: b.row_stride,
                 },
                 Rows {
                     data: y.data.as_mut_ptr(),
-                    down: y.down,
+                    row_stride: y.row_stride,
                 },
                 false,
             );
@@ -67,8 +66,8 @@ multiversion! {
     /// Computes the columns of the result from `done`: the remaining ones of a narrow matrix, or
     /// all if there are no tiles.
     fn plain(shape: (usize, usize, usize), a: View<'_>, b: Rows<&[f32]>, y: Rows<&mut [f32]>, done: usize) {
-        let column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.down, done);
-        columns::<FMA, 4, 1>(shape, a, b, y.data, y.down, column);
+        let column = columns::<FMA, 4, 8>(shape, a, b, y.data, y.row_stride, done);
+        columns::<FMA, 4, 1>(shape, a, b, y.data, y.row_stride, column);
     }
 }
 
@@ -80,28 +79,28 @@ fn columns<const FMA: bool, const R: usize, const N: usize>(
     a: View<'_>,
     b: Rows<&[f32]>,
     y: &mut [f32],
-    down: usize,
+    row_stride: usize,
     mut column: usize,
 ) -> usize {
     while column + N <= n {
         let mut row = 0;
         while row < m {
             let a = View {
-                data: &a.data[row * a.rows..],
+                data: &a.data[row * a.row_stride..],
                 ..a
             };
             let b = Rows {
                 data: &b.data[column..],
                 ..b
             };
-            let y = &mut y[row * down + column..];
+            let y = &mut y[row * row_stride + column..];
             // SAFETY: `product` has asserted that the operands cover the whole result.
             row += unsafe {
                 match m - row {
-                    rest if rest >= R => tile::<FMA, R, N>(k, a, b, y, down),
-                    3 => tile::<FMA, 3, N>(k, a, b, y, down),
-                    2 => tile::<FMA, 2, N>(k, a, b, y, down),
-                    _ => tile::<FMA, 1, N>(k, a, b, y, down),
+                    rest if rest >= R => tile::<FMA, R, N>(k, a, b, y, row_stride),
+                    3 => tile::<FMA, 3, N>(k, a, b, y, row_stride),
+                    2 => tile::<FMA, 2, N>(k, a, b, y, row_stride),
+                    _ => tile::<FMA, 1, N>(k, a, b, y, row_stride),
                 }
             };
         }
@@ -120,22 +119,28 @@ unsafe fn tile<const FMA: bool, const R: usize, const N: usize>(
     a: View<'_>,
     b: Rows<&[f32]>,
     y: &mut [f32],
-    down: usize,
+    row_stride: usize,
 ) -> usize {
     let mut sums = [[0f32; N]; R];
     for step in 0..k {
         // SAFETY: the caller guarantees it.
-        let row = unsafe { b.data.get_unchecked(step * b.down..step * b.down + N) };
+        let row = unsafe {
+            b.data
+                .get_unchecked(step * b.row_stride..step * b.row_stride + N)
+        };
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller guarantees it.
-            let x = unsafe { *a.data.get_unchecked(r * a.rows + step * a.columns) };
+            let x = unsafe {
+                *a.data
+                    .get_unchecked(r * a.row_stride + step * a.column_stride)
+            };
             for (sum, y) in sums.iter_mut().zip(row) {
                 *sum = mul_add::<FMA>(x, *y, *sum);
             }
         }
     }
     for (r, sums) in sums.iter().enumerate() {
-        y[r * down..][..N].copy_from_slice(sums);
+        y[r * row_stride..][..N].copy_from_slice(sums);
     }
     R
 }
@@ -162,13 +167,13 @@ mod tests {
             for left in [
                 View {
                     data: &a,
-                    columns: 1,
-                    rows: k,
+                    column_stride: 1,
+                    row_stride: k,
                 },
                 View {
                     data: &a,
-                    columns: m,
-                    rows: 1,
+                    column_stride: m,
+                    row_stride: 1,
                 },
             ] {
                 let mut y = vec![7.0; m * (n + 2)];
@@ -177,18 +182,18 @@ mod tests {
                     left,
                     Rows {
                         data: &b,
-                        down: n + 3,
+                        row_stride: n + 3,
                     },
                     Rows {
                         data: &mut y,
-                        down: n + 2,
+                        row_stride: n + 2,
                     },
                 );
                 for (i, row) in y.chunks(n + 2).enumerate() {
                     for (j, found) in row[..n].iter().enumerate() {
                         let wanted: f64 = (0..k)
                             .map(|l| {
-                                f64::from(a[i * left.rows + l * left.columns])
+                                f64::from(a[i * left.row_stride + l * left.column_stride])
                                     * f64::from(b[l * (n + 3) + j])
                             })
                             .sum();

@@ -10,7 +10,7 @@ pub(crate) fn transpose(
     out: &mut [f32],
     padded: usize,
 ) {
-    let reached = rows.saturating_sub(1) * x.down + columns;
+    let reached = rows.saturating_sub(1) * x.row_stride + columns;
     assert!(
         rows <= padded && (rows == 0 || reached <= x.data.len()) && columns * padded <= out.len(),
         "a matrix of {rows} x {columns} in rows of {padded}"
@@ -32,7 +32,7 @@ fn plain(x: Rows<&[f32]>, rows: usize, columns: usize, out: &mut [f32], padded: 
     {
         for (i, out) in out.iter_mut().enumerate() {
             *out = if i < rows {
-                x.data[i * x.down + j]
+                x.data[i * x.row_stride + j]
             } else {
                 0.0
             };
@@ -72,7 +72,10 @@ mod avx512 {
                 for (r, line) in lines.iter_mut().enumerate().take(rows.saturating_sub(i)) {
                     // SAFETY: the row exists, and the mask selects its existing columns.
                     *line = unsafe {
-                        _mm512_maskz_loadu_ps(wanted, x.data.as_ptr().add((i + r) * x.down + j))
+                        _mm512_maskz_loadu_ps(
+                            wanted,
+                            x.data.as_ptr().add((i + r) * x.row_stride + j),
+                        )
                     };
                 }
                 let wanted = first(padded - i);
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn rows_become_columns() {
-        for (rows, columns, down, padded) in [
+        for (rows, columns, row_stride, padded) in [
             (1, 1, 1, 1),
             (16, 16, 16, 16),
             (5, 32, 40, 16),
@@ -134,12 +137,12 @@ mod tests {
             (64, 384, 400, 64),
             (0, 3, 3, 2),
         ] {
-            let x = rng::normals(1, rows * down, 1.0);
+            let x = rng::normals(1, rows * row_stride, 1.0);
             let x = Rows {
                 data: x
-                    .get(..(rows * down + columns).saturating_sub(down))
+                    .get(..(rows * row_stride + columns).saturating_sub(row_stride))
                     .unwrap_or(&[]),
-                down,
+                row_stride,
             };
             let (mut fast, mut slow) = (
                 vec![7.0; columns * padded + 1],
@@ -152,9 +155,9 @@ mod tests {
                 .data
                 .iter()
                 .enumerate()
-                .filter(|(i, _)| i % down < columns)
+                .filter(|(i, _)| i % row_stride < columns)
             {
-                assert_eq!(slow[i % down * padded + i / down], *x);
+                assert_eq!(slow[i % row_stride * padded + i / row_stride], *x);
             }
             assert_eq!(
                 slow.last(),

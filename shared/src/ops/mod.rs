@@ -24,7 +24,7 @@ const TASK: usize = 16 * 1024;
 fn slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("{op} wants contiguous operands"),
+        None => bail!("{op} needs contiguous operands"),
     }
 }
 

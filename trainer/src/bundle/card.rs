@@ -40,48 +40,73 @@ pub fn write(
     limits: &[Limit],
     license: Option<&str>,
 ) -> String {
-    let test = &outcome.test.metrics;
     let origin = Origin::of(provenance);
-    let Origin { base, data, .. } = &origin;
-    let mut out = front_matter(name, test, &origin, license);
-    let _ = write!(
-        out,
+    let mut out = front_matter(name, &outcome.test.metrics, &origin, license);
+    out.push_str(&quality(name, outcome, &origin));
+    out.push_str(&making(outcome, provenance));
+    for part in [USE, IN_PYTHON, ELSEWHERE] {
+        out.push_str(part);
+    }
+    out.push_str(&limits_table(limits));
+    out
+}
+
+/// The heading, and the section on the metrics.
+fn quality(name: &str, outcome: &Outcome, origin: &Origin) -> String {
+    let Origin { base, data, .. } = origin;
+    let test = &outcome.test.metrics;
+    format!(
         "\n# {name}\n\nRates app reviews from one to five stars. Fine-tuned from `{base}` on `{data}` by Starsight. Label 0 is one star, label 4 is five.\n\n\
-         ## How good it is\n\n{} reviews of the test split, which nothing was chosen by.\n\n{}\n### Confusion matrix\n\nRows: the stars that the reviewer gave. Columns: the stars \
+         ## How good it is\n\nEvaluated on {} reviews of the test split.\n\n{}\n### Confusion matrix\n\nRows: the stars that the reviewer gave. Columns: the stars \
          that the model gives.\n\n{}\n",
         test.samples,
         metrics_table(&outcome.test, &outcome.validation),
         confusion_table(test)
-    );
-    let divided = match provenance["split_by"].as_str() {
+    )
+}
+
+/// The section on data, recipe and calibration.
+fn making(outcome: &Outcome, provenance: &Value) -> String {
+    let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
+    format!(
+        "## How it was made\n\n{} reviews were divided {} with seed {}: {} to train, {} to \
+         validate, {} to test.{}{}{} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
+         A temperature of {:.3}, fitted to the validation reviews, makes its probabilities match how often it is right ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)): {}; \
+         it changes no rating's likeliest stars. {}\n\n```json\n{recipe}\n```\n\n",
+        provenance["reviews"],
+        division(provenance),
+        provenance["split_seed"],
+        outcome.train_samples,
+        outcome.validation.samples,
+        outcome.test.metrics.samples,
+        copies(provenance),
+        repeats(provenance),
+        teacher(provenance).unwrap_or_default(),
+        provenance["recipe"]["best-by"].as_str().unwrap_or("loss"),
+        outcome.best_step,
+        outcome.steps,
+        outcome.temperature,
+        calibration(outcome),
+        decoding(outcome.decoding)
+    )
+}
+
+/// How the reviews were divided.
+fn division(provenance: &Value) -> String {
+    match provenance["split_by"].as_str() {
         None | Some("stars") => "as `datasets.train_test_split(test_size=0.2, stratify_by_column=\"star\")` does, twice,".to_owned(),
-        Some("text") => "by stars, no text in two parts (but for case and white space),".to_owned(),
+        Some("text") => "by stars, with equal texts (ignoring case and white space) in one part,".to_owned(),
         Some(by) => match by.split_once(':') {
             Some(("date", column)) => format!("by `{column}`, the last ones to test,"),
             Some(("given", column)) => format!("by the column `{column}` and shuffled"),
-            _ => format!("by stars, no value of `{}` in two parts,", by.trim_start_matches("column:")),
+            _ => format!("by stars, with equal values of `{}` in one part,", by.trim_start_matches("column:")),
         },
-    };
-    let teacher = provenance["teacher"].as_str().map(|teacher| {
-        let share = provenance["teacher_share"].as_f64().unwrap_or_default();
-        let alone = match provenance["unlabelled"].as_u64() {
-            None | Some(0) => String::new(),
-            Some(n) => format!("; {n} unlabelled texts have these logits alone"),
-        };
-        let words = match provenance["student"].is_object() && provenance["fresh_embeddings"] != true {
-            true => " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977)).",
-            false => "",
-        };
-        if share == 0.0 {
-            let more = provenance["unlabelled"].as_u64().unwrap_or(0);
-            return format!("{words} It also learned from the predictions of `{teacher}` on {more} unlabelled texts ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)).");
-        }
-        format!(
-            "{words} Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
-        )
-    });
-    let teacher = teacher.unwrap_or_default();
-    let copies = match serde_json::from_value(provenance["dedup"].clone()) {
+    }
+}
+
+/// Which copies were left out, if any.
+fn copies(provenance: &Value) -> String {
+    match serde_json::from_value(provenance["dedup"].clone()) {
         Ok(Dedup(columns)) => format!(
             " Reviews whose {} were those of an earlier one were left out.",
             [vec!["text".into(), "stars".into()], columns]
@@ -89,14 +114,59 @@ pub fn write(
                 .join(", ")
         ),
         Err(_) => String::new(),
-    };
-    let repeats = match provenance["recipe"]["repeats"] == "counted" {
+    }
+}
+
+/// Whether equal texts were one example.
+fn repeats(provenance: &Value) -> &'static str {
+    match provenance["recipe"]["repeats"] == "counted" {
         true => {
             " Reviews with the same text were learned together, with the counts of their stars."
         }
         false => "",
+    }
+}
+
+/// What the model learned from its teacher, if it had one.
+fn teacher(provenance: &Value) -> Option<String> {
+    let teacher = provenance["teacher"].as_str()?;
+    let share = provenance["teacher_share"].as_f64().unwrap_or_default();
+    let unlabelled = provenance["unlabelled"].as_u64().unwrap_or(0);
+    let words = match provenance["student"].is_object() && provenance["fresh_embeddings"] != true {
+        true => {
+            " Each piece of its vocabulary that its teacher knows began as the mean of what the teacher's pieces of it mean ([Gee et al. 2022](https://arxiv.org/abs/2402.09977))."
+        }
+        false => "",
     };
-    let stars = match outcome.decoding {
+    if share == 0.0 {
+        return Some(format!(
+            "{words} It also learned from the predictions of `{teacher}` on {unlabelled} unlabelled texts ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531))."
+        ));
+    }
+    let alone = match unlabelled {
+        0 => String::new(),
+        n => format!("; {n} unlabelled texts have these logits alone"),
+    };
+    Some(format!(
+        "{words} Besides the stars it learned from the logits of `{teacher}` ([Hinton et al. 2015](https://arxiv.org/abs/1503.02531)), which count for {share} of the loss{alone}."
+    ))
+}
+
+/// Where the temperature is applied.
+fn calibration(outcome: &Outcome) -> &'static str {
+    match outcome.temperature_apart {
+        true => {
+            "logits are divided by it for the probabilities that ratings and metrics here rest on, and other programs do not know it"
+        }
+        false => {
+            "the head's last weights are divided by it, so that every program that loads them gives these probabilities"
+        }
+    }
+}
+
+/// How a rating's stars follow from its probabilities.
+fn decoding(decoding: Decoding) -> &'static str {
+    match decoding {
         Decoding::Likeliest => "A rating's stars are the likeliest ones.",
         Decoding::Median => {
             "A rating's stars are the median of the five probabilities, which are the fewest stars off on average."
@@ -107,37 +177,7 @@ pub fn write(
         Decoding::Balanced => {
             "A rating's stars are those with the least expected cost, where any error costs 1, and 0.3 more for each star: right almost as often as the likeliest, and less far off."
         }
-    };
-    let folded = match outcome.temperature_apart {
-        true => {
-            "logits are divided by it for the probabilities that ratings and metrics here rest on, and other programs do not know it"
-        }
-        false => {
-            "the head's last weights are divided by it, so that every program that loads them gives these probabilities"
-        }
-    };
-    let recipe = serde_json::to_string_pretty(&provenance["recipe"]).unwrap_or_default();
-    let _ = write!(
-        out,
-        "## How it was made\n\n{} reviews were divided {divided} with seed {}: {} to train, {} to \
-         validate, {} to test.{copies}{repeats}{teacher} Of the evaluations along the way the best was kept, by validation {} (step {} of {}). \
-         A temperature of {:.3}, fitted to the validation reviews, makes its probabilities match how often it is right ([Guo et al. 2017](https://arxiv.org/abs/1706.04599)): {folded}; \
-         it changes no rating's likeliest stars. {stars}\n\n```json\n{recipe}\n```\n\n",
-        provenance["reviews"],
-        provenance["split_seed"],
-        outcome.train_samples,
-        outcome.validation.samples,
-        test.samples,
-        provenance["recipe"]["best-by"].as_str().unwrap_or("loss"),
-        outcome.best_step,
-        outcome.steps,
-        outcome.temperature
-    );
-    for part in [USE, IN_PYTHON, ELSEWHERE] {
-        out.push_str(part);
     }
-    out.push_str(&limits_table(limits));
-    out
 }
 
 const USE: &str = "## How to use it\n\n";

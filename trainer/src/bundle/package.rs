@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use starsight_model::bundle::{self, FORMAT, FileEntry, MANIFEST, Manifest, Probe};
 use starsight_model::int8::{self, Int8, Int8Kernel};
-use starsight_model::rating::Reading;
+use starsight_model::rating::RatingSettings;
 use starsight_model::weights::Weights;
 use starsight_model::{EncoderConfig, Engine, LABELS, batch::PackedBatch, load};
 
@@ -77,12 +77,12 @@ impl Package<'_> {
         } else {
             1.0
         };
-        let reading = Reading {
+        let settings = RatingSettings {
             temperature,
             decoding: self.outcome.decoding,
             prior: Some(self.prior),
         };
-        let limits = limits::measure(&self.base.tokenizer, engine, reading)?;
+        let limits = limits::measure(&self.base.tokenizer, engine, settings)?;
         let mut vocab = self.base.tokenizer.vocabulary().join("\n");
         vocab.push('\n');
         let contents: [(&str, Vec<u8>); 7] = [
@@ -144,7 +144,7 @@ impl Package<'_> {
 pub fn quantize(dir: &Path) -> Result<FileEntry> {
     let (rater, manifest) = rating::load(dir, &Place::Processor(Precision::F32))?;
     let mut manifest = manifest
-        .with_context(|| format!("{} is not a bundle: it holds no {MANIFEST}", dir.display()))?;
+        .with_context(|| format!("{} is not a bundle: it has no {MANIFEST}", dir.display()))?;
     let config = EncoderConfig::from_json(&files::read(&dir.join(bundle::CONFIG))?)?;
     let weights = load::weights(&files::read(&dir.join(bundle::WEIGHTS))?, &config)?;
     let integers = int8::quantize(&config, &weights)?;

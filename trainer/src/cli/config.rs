@@ -56,7 +56,7 @@ impl<T: Serialize> Configured<T> {
 
 impl<T: Args> Args for Configured<T> {
     fn augment_args(command: Command) -> Command {
-        let help = "TOML file of recipe flags, each under its name, such as a run's recipe.toml; those on the command line win";
+        let help = "TOML file of recipe flags, such as a run's recipe.toml; flags on the command line take precedence";
         T::augment_args(
             command.arg(
                 Arg::new("config")
@@ -128,7 +128,7 @@ fn command_line(
             let flag = OsString::from(format!(
                 "--{name}={}",
                 plain(&value)
-                    .ok_or_else(|| format!("`{name}` is {value}; wanted a single value"))?
+                    .ok_or_else(|| format!("`{name}` is {value}; expected a single value"))?
             ));
             command
                 .clone()
@@ -154,7 +154,7 @@ fn command_line(
         Some(key) => {
             let known: Vec<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
             Err(format!(
-                "unknown key `{key}`; known are {}",
+                "unknown key `{key}`; known keys: {}",
                 known.join(", ")
             ))
         }
@@ -203,11 +203,11 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Program {
         #[command(subcommand)]
-        command: Deed,
+        command: TestCommand,
     }
 
     #[derive(Debug, Subcommand)]
-    enum Deed {
+    enum TestCommand {
         Train {
             #[command(flatten)]
             settings: Configured<Settings>,
@@ -227,7 +227,7 @@ mod tests {
             .chain(flags.iter().map(OsString::from));
         match Program::try_parse_from(line) {
             Ok(Program {
-                command: Deed::Train { settings },
+                command: TestCommand::Train { settings },
             }) => Ok(settings.0),
             Err(error) => {
                 Err(first_paragraph(&error).replace(&format!("{}/", dir.path().display()), ""))
@@ -278,12 +278,12 @@ mod tests {
         for (text, wanted) in [
             (
                 "learning-rate = 1",
-                "recipe.toml: unknown key `learning-rate`; known are text-column,",
+                "recipe.toml: unknown key `learning-rate`; known keys: text-column,",
             ),
             ("[train]\nlr = 1", "recipe.toml: unknown key `train`"),
             (
                 "lr = -1.0",
-                "recipe.toml: `lr`: invalid value '-1' for '--lr <LR>': wanted a number above 0",
+                "recipe.toml: `lr`: invalid value '-1' for '--lr <LR>': expected a number above 0",
             ),
             (
                 "epochs = 1.5",
@@ -303,7 +303,7 @@ mod tests {
             ),
             (
                 "seed = 2024-01-01",
-                "recipe.toml: `seed` is 2024-01-01; wanted a single value",
+                "recipe.toml: `seed` is 2024-01-01; expected a single value",
             ),
             ("lr = 1\n\nlr = 2", "recipe.toml, line 3: not TOML"),
             ("lr 5", "recipe.toml, line 1: not TOML"),

@@ -42,13 +42,13 @@ pub enum Command {
     Compare(Compare),
     /// Describe reviews: stars, repeats and contradictions, lengths, emoji, languages
     Data(Data),
-    /// Divide reviews into train, val and test as the notebook does, and write them as parquet
+    /// Split reviews into train, val and test as the notebook does, and write them as Parquet
     Split(SplitArgs),
     /// Rate reviews whose stars are known, and report how good the ratings are
     Evaluate(Evaluate),
     /// Rate reviews: texts, a file, or lines on standard input
     Rate(Rate),
-    /// Measure how many reviews a second a model rates, in batches of several sizes, packed and
+    /// Measure how many reviews per second a model rates, in batches of several sizes, packed and
     /// padded
     Bench(Bench),
     /// Add the int8 weights, which the browser uses, to a bundle that lacks them
@@ -314,7 +314,7 @@ pub struct Data {
     /// Column to show the stars by; default: `package_name` if it exists
     #[arg(long, value_name = "COLUMN")]
     pub by: Option<String>,
-    /// Seed of the split that is checked for texts in two parts
+    /// Seed of the split in which leaked texts are counted
     #[arg(long, default_value_t = SPLIT_SEED)]
     pub split_seed: u64,
     /// Print the results as one JSON object
@@ -581,7 +581,7 @@ fn model_host(text: &str) -> Result<String, String> {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
         Err(
-            "wanted a host such as https://hub.example or http://localhost:8080, without a path"
+            "expected a host such as https://hub.example or http://localhost:8080, without a path"
                 .into(),
         )
     }
@@ -593,7 +593,7 @@ fn base_url(text: &str) -> Result<String, String> {
         .bytes()
         .all(|b| b.is_ascii_graphic() && !b"\"'<>?#".contains(&b));
     if !(text.starts_with("https://") || text.starts_with("http://")) || !plain {
-        return Err("wanted an address such as https://you.github.io/stars/".into());
+        return Err("expected an address such as https://you.github.io/stars/".into());
     }
     Ok(format!("{}/", text.trim_end_matches('/')))
 }

@@ -71,14 +71,14 @@ impl Source {
             Source::Path(path) if path.is_dir() => Ok(path.clone()),
             Source::Path(path) => {
                 bail!(
-                    "{}: no such folder; wanted a folder with a model, OWNER/NAME of one on the Hub, or {}",
+                    "{}: no such folder; expected a folder with a model, OWNER/NAME of one on the Hub, or {}",
                     path.display(),
                     starter::NAME
                 )
             }
             Source::Repo(repo) => Ok(hub()?
                 .fetch_model(repo)
-                .with_context(|| format!("there is no folder {repo} here; from the Hub"))?
+                .with_context(|| format!("no local folder {repo}; trying the Hub"))?
                 .folder),
             Source::Starter => starter::folder(),
         }
@@ -95,9 +95,7 @@ impl Source {
             Source::Repo(repo) => {
                 return Ok(hub()?
                     .fetch_dataset(repo)
-                    .with_context(|| {
-                        format!("there is no file or folder {repo} here; from the Hub")
-                    })?
+                    .with_context(|| format!("no local file or folder {repo}; trying the Hub"))?
                     .files);
             }
             // Where reviews are expected, `starter` is a file name like any other.
@@ -113,7 +111,7 @@ impl Source {
         };
         let pattern = pattern.to_string_lossy().into_owned();
         let found = glob::glob(&pattern)
-            .with_context(|| format!("{}: not a pattern of paths", path.display()))?;
+            .with_context(|| format!("{}: invalid path pattern", path.display()))?;
         let files: Vec<PathBuf> = found
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
@@ -121,7 +119,7 @@ impl Source {
             .collect();
         ensure!(
             !files.is_empty(),
-            "{}: no such file; wanted a .parquet, .csv, .tsv or .jsonl file, a folder or pattern of such files, or OWNER/NAME of a data set on the Hub",
+            "{}: no such file; expected a .parquet, .csv, .tsv or .jsonl file, a folder or pattern of such files, or OWNER/NAME of a data set on the Hub",
             path.display()
         );
         Ok(files)

@@ -9,8 +9,8 @@ use super::hub;
 use crate::cli::Bench;
 use crate::cli::source::{data_files, names};
 use crate::data::Tables;
-use crate::rate::bench::{self, Figure, Layout, Order, Size};
-use crate::rate::device::Place;
+use crate::rate::bench::{self, BenchReport, BenchResult, Layout, Order, Size};
+use crate::rate::device::{Place, Workload};
 use crate::rate::rating;
 use crate::system::progress::Progress;
 use starsight_model::candle;
@@ -22,7 +22,7 @@ const NOTEBOOKS_LAG: [(usize, u64); 2] = [(32, 500), (1, 20)];
 const CHATGPT: (f64, f64) = (34.896, 0.5574);
 
 pub(super) fn run(args: &Bench) -> Result<()> {
-    let place = args.hardware.open(true)?;
+    let place = args.hardware.open(Workload::Large)?;
     let (rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     let place = if candle::computes(&rater.sizes().model_type) {
         Place::Candle
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Bench) -> Result<()> {
     .join()?;
     ensure!(
         !table.is_empty(),
-        "{}: no reviews: the file holds no rows",
+        "{}: no reviews: the file has no rows",
         table.name()
     );
     let column = table.texts(&args.text_column)?;
@@ -50,90 +50,102 @@ pub(super) fn run(args: &Bench) -> Result<()> {
             }
         })
         .collect();
-    let lag = |size: Size| {
-        let notebooks = || {
-            NOTEBOOKS_LAG
-                .iter()
-                .find(|(reviews, _)| size == Size::Reviews(*reviews))
-                .map(|(_, lag)| *lag)
-        };
-        args.lag_ms.or_else(notebooks)
-    };
-    let ways = bench::ways(&args.batch_sizes, rater.engine().token_budget());
+    let configs = bench::configs(&args.batch_sizes, rater.engine().token_budget());
     let mut progress = Progress::new(
         "measuring",
         "reviews",
-        texts.len() * ways.len() * (args.repeats + 1),
+        texts.len() * configs.len() * (args.repeats + 1),
     );
-    let table = bench::measure(&rater, &texts, &ways, args.repeats, &place, lag, || {
-        progress.advance(texts.len(), "");
-    })?;
+    let report = bench::measure(
+        &rater,
+        &texts,
+        &configs,
+        args.repeats,
+        &place,
+        |size| args.lag_ms.or_else(|| notebooks_lag(size)),
+        || progress.advance(texts.len(), ""),
+    )?;
     progress.finish();
-    let (samples_per_second, dollars) = CHATGPT;
     if args.json {
-        let quoted = json!([{ "what": "ChatGPT, as the notebook quotes it", "measured": false, "samples_per_second": samples_per_second, "dollars": dollars }]);
-        out!(
-            "{}",
-            json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": table, "quoted": quoted })
-        );
-        return Ok(());
+        print_json(args, &report);
+    } else {
+        print(&names(&args.data), &place, &report);
     }
+    Ok(())
+}
+
+/// The notebook's lag for a batch of this size, in milliseconds.
+fn notebooks_lag(size: Size) -> Option<u64> {
+    NOTEBOOKS_LAG
+        .iter()
+        .find(|(reviews, _)| size == Size::Reviews(*reviews))
+        .map(|(_, lag)| *lag)
+}
+
+fn print_json(args: &Bench, report: &BenchReport) {
+    let (samples_per_second, dollars) = CHATGPT;
+    let quoted = json!([{ "what": "ChatGPT, as the notebook quotes it", "measured": false, "samples_per_second": samples_per_second, "dollars": dollars }]);
     out!(
-        "{}: {} reviews of {:.1} tokens, the longest of {}; {} repeats after a warm-up",
-        names(&args.data),
-        HumanCount(table.samples as u64),
-        table.tokens as f64 / table.samples as f64,
-        table.longest,
-        table.repeats
+        "{}",
+        json!({ "model": args.model.to_string(), "data": names(&args.data), "measured": report, "quoted": quoted })
     );
-    let (peak, numbers) = (table.peak_gflops, place.numbers());
+}
+
+/// Prints the report as a table, under the name of the data, and explains its columns.
+fn print(data: &str, place: &Place, report: &BenchReport) {
     out!(
-        "the peak of {}: {peak:.0} * 10^9 operations/s (the engine's own product in {numbers}, nothing else)\n",
+        "{data}: {} reviews, {:.1} tokens on average, {} at most; {} repeats after a warm-up",
+        HumanCount(report.samples as u64),
+        report.tokens as f64 / report.samples as f64,
+        report.longest,
+        report.repeats
+    );
+    let (peak, numbers) = (report.peak_gflops, place.numbers());
+    out!(
+        "peak of {}: {peak:.0} * 10^9 operations/s (matrix products alone, in {numbers})\n",
         place.name()
     );
     out!(
         "batch         layout  order          reviews/s   slowest to fastest   tokens/s  padding   peak   with lag"
     );
-    for figure in &table.figures {
-        out!("{}", line(figure));
+    for result in &report.figures {
+        out!("{}", line(result));
     }
+    let (samples_per_second, dollars) = CHATGPT;
     out!(
         "ChatGPT (quoted, not measured)    {samples_per_second:>12.1}                        ${dollars} for the notebook's test set"
     );
     out!(
-        "\nreviews/s: the median of the repeats, tokenising included; padding: tokens computed for each token of the reviews;"
+        "\nreviews/s: median of the repeats, tokenisation included; padding: computed tokens per token of the reviews;"
     );
+    out!("peak: share of the peak above that the linear layers reach, padding included;");
     out!(
-        "peak: share of that peak which the products of the linear layers reach, padding included;"
+        "with lag: reviews/s with this network delay per batch; the delay is added to the measured time"
     );
-    out!(
-        "with lag: reviews/s if every batch waited that long for a network; the wait is added to the clock, not slept"
-    );
-    Ok(())
 }
 
-fn line(figure: &Figure) -> String {
-    let Figure {
-        way,
+fn line(result: &BenchResult) -> String {
+    let BenchResult {
+        config,
         samples_per_second,
         spread: [slowest, fastest],
         tokens_per_second,
         padding,
         peak_share,
         lag,
-    } = figure;
-    let batch = match way.batch {
+    } = result;
+    let batch = match config.batch {
         Size::Reviews(1) => "1 review".into(),
         Size::Reviews(n) => format!("{n} reviews"),
         Size::Tokens(n) => format!("{n} tokens"),
     };
-    let layout = if way.layout == Layout::Packed {
+    let layout = if config.layout == Layout::Packed {
         "packed"
     } else {
         "padded"
     };
-    let order = if way.order == Order::AsTheyCome {
-        "as they come"
+    let order = if config.order == Order::AsTheyCome {
+        "file order"
     } else {
         "by length"
     };

@@ -12,8 +12,9 @@ use crate::cli::config::Configured;
 use crate::cli::source::{Source, data_files, titles};
 use crate::cli::{Compare, Settings, Train, TrainingRun};
 use crate::data::{Reviews, SplitName};
-use crate::evaluate::calibration::cooled;
+use crate::evaluate::calibration::divide_by_temperature;
 use crate::evaluate::{Evaluation, Measure};
+use crate::rate::device::Workload;
 use crate::rate::rating;
 use crate::system::progress::Progress;
 
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Compare) -> Result<()> {
     let apart: BTreeSet<&String> = names.iter().collect();
     ensure!(
         apart.len() == names.len(),
-        "two of the recipes have the same name, {}; a run's folder is called after its recipe",
+        "two recipes have the same name ({}); a run's folder is named after its recipe",
         names.join(", ")
     );
     // Read all recipes before training the first, so that a mistake in the last one is found at
@@ -68,7 +69,8 @@ pub(super) fn run(args: &Compare) -> Result<()> {
         let mut found: Vec<Vec<Evaluation>> = Vec::new();
         for (seed, settings) in runs {
             say!("==> {recipe}, seed {seed}");
-            let evaluations = judged(args, settings, args.out.join(format!("{recipe}-{seed}")))?;
+            let evaluations =
+                train_and_evaluate(args, settings, args.out.join(format!("{recipe}-{seed}")))?;
             found.resize_with(evaluations.len(), Vec::new);
             found
                 .iter_mut()
@@ -104,13 +106,17 @@ pub(super) fn run(args: &Compare) -> Result<()> {
 fn name(recipe: &Path) -> Result<String> {
     let name = recipe
         .file_stem()
-        .with_context(|| format!("{}: not a recipe; wanted a TOML file", recipe.display()))?;
+        .with_context(|| format!("{}: not a recipe; expected a TOML file", recipe.display()))?;
     Ok(name.to_string_lossy().into_owned())
 }
 
 /// Trains one run unless it is trained already, and evaluates it on the test split and on each of
 /// the other data sets, with every decoding.
-fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Result<Vec<Evaluation>> {
+fn train_and_evaluate(
+    args: &Compare,
+    settings: Configured<Settings>,
+    out: PathBuf,
+) -> Result<Vec<Evaluation>> {
     let Settings {
         labelled,
         division,
@@ -127,12 +133,12 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
         hardware: args.hardware,
         hub: args.hub.clone(),
     };
-    train::tuned(Train {
+    train::run_training(Train {
         model: args.model.clone(),
         teacher: Vec::new(),
         run,
     })?;
-    let (rater, _) = rating::load(&out, &args.hardware.open(true)?)?;
+    let (rater, _) = rating::load(&out, &args.hardware.open(Workload::Large)?)?;
     let own = (
         args.data.as_slice(),
         divided(labels(&labelled), &division),
@@ -158,9 +164,9 @@ fn judged(args: &Compare, settings: Configured<Settings>, out: PathBuf) -> Resul
         let mut progress = Progress::new("evaluating", "reviews", rows.len());
         let mut logits = rating::logits(rater.engine(), &ids, &mut progress)?;
         progress.finish();
-        logits
-            .iter_mut()
-            .for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
+        logits.iter_mut().for_each(|logits| {
+            *logits = divide_by_temperature(logits, rater.settings().temperature);
+        });
         let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
         found.extend(Decoding::ALL.map(|decoding| Evaluation::new(&logits, &labels, decoding)));
     }

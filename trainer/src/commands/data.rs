@@ -55,7 +55,7 @@ fn print(name: &str, by: Option<&str>, survey: &Survey) {
         out!("  {stars}  {:>9}  {:>6}", n(*count), share(*count, reviews));
     }
     print_repeats(repeats, leakage.as_ref(), reviews);
-    out!("\nlength         half     90%     99%     all are at most so long");
+    out!("\nlength       median     90%     99% maximum");
     for (
         what,
         Spread {
@@ -75,7 +75,7 @@ fn print(name: &str, by: Option<&str>, survey: &Survey) {
     );
     out!("scripts{}", listed(": ", &survey.scripts));
     out!(
-        "languages{}; {} are too short or too mixed to tell",
+        "languages{}; {} unidentified (too short or ambiguous)",
         listed(": ", &survey.languages),
         n(survey.unknown_language)
     );
@@ -118,23 +118,23 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
         ceiling,
     } = repeats;
     out!(
-        "\n{} different texts (but for case and white space)",
+        "\n{} distinct texts (ignoring case and white space)",
         n(*texts)
     );
     out!(
-        "  {} reviews ({}) repeat the text of an earlier one, {} its stars too",
+        "  {} reviews ({}) repeat the text of an earlier review; {} of them also repeat its stars",
         n(*copies),
         share(*copies, reviews),
         n(*copies_with_stars)
     );
     out!(
-        "  {} texts stand in {OFTEN} reviews and more: {} reviews ({})",
+        "  {} texts occur in {OFTEN} or more reviews: {} reviews ({})",
         n(*frequent_texts),
         n(*frequent_reviews),
         share(*frequent_reviews, reviews)
     );
     out!(
-        "  {} texts were given different stars, in {} reviews ({}): no rater that sees the text alone can be right on more than {:.2}% of all",
+        "  {} texts have differing stars, in {} reviews ({}): accuracy from the text alone cannot exceed {:.2}%",
         n(*conflicting_texts),
         n(*conflicting_reviews),
         share(*conflicting_reviews, reviews),
@@ -148,8 +148,8 @@ fn print_repeats(repeats: &Repeats, leakage: Option<&Leakage>, reviews: usize) {
     }) = leakage
     {
         out!(
-            "  as the notebook divides them, {:.1}% of the validation and {:.1}% of the test reviews have a text that stands in the training split too; \
-             on the test split no more than {:.2}% can be right, on its texts that are new {:.2}%",
+            "  with the notebook's split, the text of {:.1}% of the validation and {:.1}% of the test reviews is also in the training split; \
+             accuracy on the test split cannot exceed {:.2}%, and {:.2}% on texts that are not in the training split",
             100.0 * val,
             100.0 * test,
             100.0 * test_ceiling,

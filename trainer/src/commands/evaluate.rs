@@ -9,18 +9,18 @@ use clap::ValueEnum;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 use starsight_model::candle;
-use starsight_model::rating::{Decoding, Reading};
+use starsight_model::rating::Decoding;
 use starsight_model::{LABELS, Rater};
 
-use super::{divided, hub, labels, print_metrics, tell_blank};
+use super::{divided, hub, labels, print_blank, print_metrics};
 use crate::cli::source::{data_files, names};
 use crate::cli::{Division, Evaluate};
 use crate::data::{Dedup, Reviews, SPLIT_SEED, SplitName};
 use crate::evaluate::Evaluation;
 use crate::evaluate::agreement::Agreement;
 use crate::evaluate::breakdown::{Group, Grouping};
-use crate::evaluate::calibration::cooled;
-use crate::rate::device::{EngineChoice, Place, Precision};
+use crate::evaluate::calibration::divide_by_temperature;
+use crate::rate::device::{EngineChoice, Place, Precision, Workload};
 use crate::rate::rating;
 use crate::report::{Mistake, Report, WORST};
 use crate::system::files;
@@ -31,47 +31,15 @@ const SHOWN: usize = 30;
 
 pub(super) fn run(args: &Evaluate) -> Result<()> {
     let folder = args.model.model_folder(|| hub(&args.hub))?;
-    let (rater, manifest) = rating::load(&folder, &args.hardware.open(true)?)?;
-    let Reading {
-        temperature,
-        decoding,
-        ..
-    } = rater.reading();
-    let decoding = args.decode.unwrap_or(decoding);
-    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let (rater, manifest) = rating::load(&folder, &args.hardware.open(Workload::Large)?)?;
     // For a single part, the model's provenance says how its reviews were divided.
     let provenance = manifest
         .filter(|_| args.split != SplitName::All)
         .map(|manifest| manifest.provenance)
         .unwrap_or_default();
     let args = &as_trained(args, &provenance);
-    let division = Division {
-        split_by: args
-            .split_by
-            .clone()
-            .filter(|_| args.split != SplitName::All)
-            .unwrap_or_default(),
-        dedup: args.dedup.clone(),
-    };
-    let labels = divided(labels(&args.labelled), &division);
-    let reviews = Reviews::read(
-        &data_files(&args.data, || hub(&args.hub))?,
-        &labels,
-        Some(&by),
-    )?;
-    tell_blank(reviews.blank(), reviews.len(), &args.labelled);
-    if let Some(trained) = provenance["reviews"]
-        .as_u64()
-        .filter(|trained| *trained != reviews.len() as u64)
-    {
-        say!(
-            "the model was trained on {trained} reviews, and these are {}: they are divided otherwise, and it may have learned from some that are rated here",
-            reviews.len()
-        );
-    }
-    let train_rows = provenance["recipe"]["train-rows"]
-        .as_u64()
-        .map(|n| n as usize);
+    let division = division(args);
+    let reviews = read_reviews(args, &division, &provenance)?;
     let groupings = args
         .by
         .iter()
@@ -79,33 +47,28 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let seed = args.split_seed.unwrap_or(SPLIT_SEED);
     let rows = reviews.part(args.split, seed)?;
-    let clock = Instant::now();
-    let mut progress = Progress::new("evaluating", "reviews", rows.len());
     let texts: Vec<&str> = rows.iter().map(|row| reviews.text(*row)).collect();
-    let ids = rater.tokenizer().encode_all(&texts)?;
-    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let mut logits = rating::logits(rater.engine(), &ids, &mut progress)?;
-    let seconds = clock.elapsed().as_secs_f64();
-    progress.finish();
-    // Evaluate the probabilities that users see: the logits divided by the bundle's temperature.
-    logits
-        .iter_mut()
-        .for_each(|logits| *logits = cooled(logits, temperature));
+    let rated = rate(&rater, &texts)?;
+    let ids: Vec<&[u32]> = rated.ids.iter().map(Vec::as_slice).collect();
+
     let labels: Vec<usize> = rows.iter().map(|row| reviews.label(*row)).collect();
-    let evaluation = Evaluation::new(&logits, &labels, decoding);
+    let decoding = args.decode.unwrap_or(rater.settings().decoding);
+    let evaluation = Evaluation::new(&rated.logits, &labels, decoding);
+    let train_rows = provenance["recipe"]["train-rows"]
+        .as_u64()
+        .map(|n| n as usize);
     let unseen = unseen(&reviews, args.split, seed, train_rows, &rater, &ids)?.map(|at| {
         let (logits, labels): (Vec<_>, Vec<_>) =
-            at.into_iter().map(|i| (logits[i], labels[i])).unzip();
+            at.into_iter().map(|i| (rated.logits[i], labels[i])).unzip();
         Evaluation::new(&logits, &labels, decoding)
     });
-    // Only models that our own kernels compute have another engine to compare with.
-    let by_candle = args.hardware.engine == EngineChoice::Candle
-        && !candle::computes(&rater.sizes().model_type);
-    let agreement = (args.hardware.int8 || by_candle)
-        .then(|| agreement(&folder, &ids, &logits, decoding))
+    let agreement = compared_engine(args, &rater)
+        .map(|engine| {
+            agreement(&folder, &ids, &rated.logits, decoding).map(|agreement| (engine, agreement))
+        })
         .transpose()?;
     let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
-    let groups: Vec<(&str, Vec<Group>)> = groupings
+    let groups = groupings
         .iter()
         .map(|grouping| {
             (
@@ -114,68 +77,184 @@ pub(super) fn run(args: &Evaluate) -> Result<()> {
             )
         })
         .collect();
-    let rate = rows.len() as f64 / seconds;
+    let results = Results {
+        evaluation,
+        unseen,
+        agreement,
+        groups,
+        seconds: rated.seconds,
+        tokens: lengths.iter().sum(),
+    };
     if args.json {
-        let tokens_per_second = lengths.iter().sum::<usize>() as f64 / seconds;
-        let groups: Map<_, _> = groups
-            .into_iter()
-            .map(|(by, groups)| (by.to_string(), json!(groups)))
-            .collect();
-        let mut out = json!({ "metrics": evaluation, "groups": groups, "seconds": seconds, "samples_per_second": rate, "tokens_per_second": tokens_per_second });
-        if let Some(unseen) = unseen {
-            out["unseen"] = json!(unseen);
-        }
-        if let Some(agreement) = agreement {
-            out["agreement"] = json!(agreement);
-        }
-        out!("{out}");
+        results.print_json();
     } else {
-        print_metrics(&names(&args.data), &evaluation);
-        unseen.iter().for_each(|unseen| {
-            print_metrics(
-                "of these, texts that do not stand in the training split",
-                unseen,
-            );
-        });
-        groups
-            .iter()
-            .for_each(|(by, groups)| print_groups(by, groups));
-        if let Some(Agreement {
-            same_star,
-            mean_difference,
-            largest_difference,
-            ..
-        }) = agreement
-        {
-            let share = 100.0 * same_star;
-            out!(
-                "\nagreement with {}: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most",
-                if by_candle {
-                    "our own engine in f32"
-                } else {
-                    "f32"
-                }
-            );
-        }
-        out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
+        results.print(&names(&args.data));
     }
     // Written last, so that a failure to write it does not lose the printed figures.
     if let Some(path) = &args.report {
         let mistake = |i: usize| Mistake {
             text: texts[i],
-            logits: logits[i],
-            judged: evaluation.reviews[i],
+            logits: rated.logits[i],
+            judged: results.evaluation.reviews[i],
         };
-        let mistakes = evaluation.worst(WORST).into_iter().map(mistake).collect();
-        files::write_bytes(
-            path,
-            report(args, seed, &division, &rater, &evaluation, mistakes, rate)
-                .page()
-                .as_bytes(),
-        )?;
+        let mistakes = results
+            .evaluation
+            .worst(WORST)
+            .into_iter()
+            .map(mistake)
+            .collect();
+        let report = report(args, seed, &division, &rater, &results, mistakes);
+        files::write_bytes(path, report.page().as_bytes())?;
         say!("the report is in {}", path.display());
     }
     Ok(())
+}
+
+/// How the reviews are divided. Reviews that are all rated need no split.
+fn division(args: &Evaluate) -> Division {
+    Division {
+        split_by: args
+            .split_by
+            .clone()
+            .filter(|_| args.split != SplitName::All)
+            .unwrap_or_default(),
+        dedup: args.dedup.clone(),
+    }
+}
+
+/// Reads the reviews with the columns to group by, and prints what may be unexpected: reviews
+/// without text, and a split that differs from that of the model's training.
+fn read_reviews(args: &Evaluate, division: &Division, provenance: &Value) -> Result<Reviews> {
+    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let labels = divided(labels(&args.labelled), division);
+    let reviews = Reviews::read(
+        &data_files(&args.data, || hub(&args.hub))?,
+        &labels,
+        Some(&by),
+    )?;
+    print_blank(reviews.blank(), reviews.len(), &args.labelled);
+    if let Some(trained) = provenance["reviews"]
+        .as_u64()
+        .filter(|trained| *trained != reviews.len() as u64)
+    {
+        say!(
+            "the model was trained on {trained} reviews, and these are {}: the split differs, so some of these reviews may be training data",
+            reviews.len()
+        );
+    }
+    Ok(reviews)
+}
+
+/// Ratings of texts.
+struct Rated {
+    /// Token ids of each text.
+    ids: Vec<Vec<u32>>,
+    /// Logits of each text, divided by the bundle's temperature.
+    logits: Vec<[f32; LABELS]>,
+    /// Seconds from text to logits.
+    seconds: f64,
+}
+
+/// Rates `texts`. The logits are divided by the bundle's temperature, so that the probabilities
+/// that users see are evaluated.
+fn rate(rater: &Rater, texts: &[&str]) -> Result<Rated> {
+    let clock = Instant::now();
+    let mut progress = Progress::new("evaluating", "reviews", texts.len());
+    let ids = rater.tokenizer().encode_all(texts)?;
+    let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let mut logits = rating::logits(rater.engine(), &slices, &mut progress)?;
+    let seconds = clock.elapsed().as_secs_f64();
+    progress.finish();
+    let temperature = rater.settings().temperature;
+    logits
+        .iter_mut()
+        .for_each(|logits| *logits = divide_by_temperature(logits, temperature));
+    Ok(Rated {
+        ids,
+        logits,
+        seconds,
+    })
+}
+
+/// The engine to compare the ratings with, for ratings in int8 or by candle. `None` for models that
+/// only candle computes: they have no other engine.
+fn compared_engine(args: &Evaluate, rater: &Rater) -> Option<&'static str> {
+    let by_candle = args.hardware.engine == EngineChoice::Candle
+        && !candle::computes(&rater.sizes().model_type);
+    if by_candle {
+        Some("Starsight's own engine in f32")
+    } else {
+        args.hardware.int8.then_some("f32")
+    }
+}
+
+/// The results of an evaluation.
+struct Results<'a> {
+    evaluation: Evaluation,
+    /// Evaluation of the reviews whose text does not occur in the training split.
+    unseen: Option<Evaluation>,
+    /// Agreement with another engine, and its name.
+    agreement: Option<(&'static str, Agreement)>,
+    /// Metrics by group, for each grouping.
+    groups: Vec<(&'a str, Vec<Group>)>,
+    seconds: f64,
+    tokens: usize,
+}
+
+impl Results<'_> {
+    fn reviews_per_second(&self) -> f64 {
+        self.evaluation.reviews.len() as f64 / self.seconds
+    }
+
+    fn print_json(&self) {
+        let groups: Map<_, _> = self
+            .groups
+            .iter()
+            .map(|(by, groups)| ((*by).to_string(), json!(groups)))
+            .collect();
+        let mut out = json!({
+            "metrics": self.evaluation,
+            "groups": groups,
+            "seconds": self.seconds,
+            "samples_per_second": self.reviews_per_second(),
+            "tokens_per_second": self.tokens as f64 / self.seconds,
+        });
+        if let Some(unseen) = &self.unseen {
+            out["unseen"] = json!(unseen);
+        }
+        if let Some((_, agreement)) = &self.agreement {
+            out["agreement"] = json!(agreement);
+        }
+        out!("{out}");
+    }
+
+    /// Prints the results as tables, under the name of the data.
+    fn print(&self, data: &str) {
+        print_metrics(data, &self.evaluation);
+        if let Some(unseen) = &self.unseen {
+            print_metrics(
+                "of these, reviews whose text is not in the training split",
+                unseen,
+            );
+        }
+        self.groups
+            .iter()
+            .for_each(|(by, groups)| print_groups(by, groups));
+        if let Some((engine, agreement)) = &self.agreement {
+            let Agreement {
+                same_star,
+                mean_difference,
+                largest_difference,
+                ..
+            } = agreement;
+            let share = 100.0 * same_star;
+            out!(
+                "\nagreement with {engine}: the same star for {share:.2}% of the reviews; probabilities differ by {mean_difference:.5} on average, by {largest_difference:.3} at most"
+            );
+        }
+        let (seconds, rate) = (self.seconds, self.reviews_per_second());
+        out!("\nrated in {seconds:.1} s: {rate:.1} reviews/s");
+    }
 }
 
 /// The arguments, with missing ones filled in from the provenance of the model's training.
@@ -239,7 +318,7 @@ fn agreement(
     progress.finish();
     reference
         .iter_mut()
-        .for_each(|logits| *logits = cooled(logits, rater.reading().temperature));
+        .for_each(|logits| *logits = divide_by_temperature(logits, rater.settings().temperature));
     Ok(Agreement::new(logits, &reference, decoding))
 }
 
@@ -249,9 +328,8 @@ fn report<'a>(
     seed: u64,
     division: &Division,
     rater: &Rater,
-    evaluation: &'a Evaluation,
+    results: &'a Results<'_>,
     mistakes: Vec<Mistake<'a>>,
-    rate: f64,
 ) -> Report<'a> {
     let part = args
         .split
@@ -265,8 +343,8 @@ fn report<'a>(
         "layers": sizes.layers,
         "width": sizes.hidden_size,
         "weights": sizes.parameters,
-        "temperature": rater.reading().temperature,
-        "decoding": args.decode.unwrap_or(rater.reading().decoding),
+        "temperature": rater.settings().temperature,
+        "decoding": args.decode.unwrap_or(rater.settings().decoding),
         "data": names(&args.data),
         "part_of_the_data": part,
         "seed_of_the_split": seed,
@@ -277,13 +355,13 @@ fn report<'a>(
     Report {
         title: args.model.to_string(),
         lead: format!(
-            "Held against the stars of {} reviews of {}.",
-            HumanCount(evaluation.metrics.samples as u64),
+            "Evaluated on {} reviews of {}.",
+            HumanCount(results.evaluation.metrics.samples as u64),
             names(&args.data)
         ),
-        speed: rate,
+        speed: results.reviews_per_second(),
         speed_of: "rated, from text to stars",
-        evaluation,
+        evaluation: &results.evaluation,
         mistakes,
         learning: None,
         facts: vec![("Provenance", facts.as_object().cloned().unwrap_or_default())],

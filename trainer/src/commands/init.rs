@@ -50,7 +50,7 @@ pub(super) fn run(args: &Init) -> Result<()> {
         &args.out,
     )?;
     out!(
-        "{}: a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces",
+        "{}: a new model of {weights} weights (seed {}), with a vocabulary of {pieces} pieces",
         args.out.display(),
         args.seed
     );

@@ -85,7 +85,7 @@ fn divided(labels: Labels, division: &Division) -> Labels {
 }
 
 /// Prints how many reviews have no text, and whether they are left out.
-fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
+fn print_blank(blank: usize, reviews: usize, args: &Labelled) {
     match (blank, args.drop_empty) {
         (0, _) => {}
         (n, true) => {
@@ -93,7 +93,7 @@ fn tell_blank(blank: usize, reviews: usize, args: &Labelled) {
         }
         (n, false) => {
             say!(
-                "{n} of {reviews} reviews have no text, and stay in; --drop-empty leaves them out"
+                "{n} of {reviews} reviews have no text, and are kept; --drop-empty leaves them out"
             );
         }
     }
@@ -108,7 +108,7 @@ fn reviews(
     columns: Option<&[&str]>,
 ) -> Result<Reviews> {
     let reviews = Reviews::read(files, &divided(labels(args), division), columns)?;
-    tell_blank(reviews.blank(), reviews.len(), args);
+    print_blank(reviews.blank(), reviews.len(), args);
     Ok(reviews)
 }
 

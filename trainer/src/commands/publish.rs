@@ -9,7 +9,7 @@ use serde_json::json;
 use super::hub;
 use crate::bundle::copy::{Changes, copy_bundle};
 use crate::cli::{Cli, Publish};
-use crate::hub::{Plan, Publication, RepoId, State, Way};
+use crate::hub::{FileState, Plan, Publication, RepoId, UploadMethod};
 
 pub(super) fn run(args: &Publish) -> Result<()> {
     if let Some(out) = &args.out {
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Publish) -> Result<()> {
         let files = copy_bundle(&args.model, out, &changes)?;
         match args.json {
             true => out!("{}", json!({ "folder": out, "files": files })),
-            false => out!("{}: {files} files, each as its hash says", out.display()),
+            false => out!("{}: {files} files, hashes verified", out.display()),
         }
         return Ok(());
     }
@@ -58,15 +58,15 @@ pub(super) fn run(args: &Publish) -> Result<()> {
         out!("{} (commit {})", published.url, published.commit);
     }
     match published.files {
-        0 => say!("nothing had changed: the Hub has all of it, and there is no new commit"),
+        0 => say!("already up to date; no commit made"),
         files => say!(
-            "{files} files of {} went; the whole bundle was read back",
+            "uploaded {files} files ({}), verified",
             HumanBytes(published.bytes)
         ),
     }
     if !published.deleted.is_empty() {
         say!(
-            "deleted there, for the bundle has them no more: {}",
+            "deleted on the Hub, no longer in the bundle: {}",
             published.deleted.join(", ")
         );
     }
@@ -79,7 +79,7 @@ fn repository(args: &Publish) -> Result<RepoId> {
     match (&args.revision, &repo.revision) {
         (Some(revision), Some(other)) if revision != other => {
             let conflict = format!(
-                "--to {repo} names the branch {other}, and --revision the branch {revision}: name one"
+                "--to {repo} names the branch {other}, and --revision the branch {revision}: give only one"
             );
             Cli::command()
                 .error(ErrorKind::ArgumentConflict, conflict)
@@ -99,9 +99,9 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
         ..
     } = plan;
     let made = match (plan.repository_exists, plan.revision_exists) {
-        (false, _) if publication.private => ", which would be made, private",
-        (false, _) => ", which would be made, public",
-        (true, false) => ", a branch that would be made",
+        (false, _) if publication.private => " (to be created, private)",
+        (false, _) => " (to be created, public)",
+        (true, false) => " (to be created)",
         (true, true) => "",
     };
     out!("{repository} at {endpoint}, branch {revision}{made}\n");
@@ -115,26 +115,26 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
         .unwrap_or(0);
     for file in &plan.files {
         let state = match file.state {
-            State::New => "new",
-            State::Changed => "changed",
-            State::Same => "same",
+            FileState::New => "new",
+            FileState::Changed => "changed",
+            FileState::Same => "same",
         };
-        let way = match file.way {
-            Some(Way::Commit) => "in the commit",
-            Some(Way::Xet) => "by Xet",
-            Some(Way::Lfs) => "by git-lfs",
-            Some(Way::Ahead) => "by Xet or git-lfs",
+        let method = match file.method {
+            Some(UploadMethod::Commit) => "in the commit",
+            Some(UploadMethod::Xet) => "by Xet",
+            Some(UploadMethod::Lfs) => "by git-lfs",
+            Some(UploadMethod::Ahead) => "by Xet or git-lfs",
             None => "",
         };
         out!(
-            "{:<width$}{:>14}  {state:<8}  {way}",
+            "{:<width$}{:>14}  {state:<8}  {method}",
             file.entry.path,
             HumanBytes(file.entry.size).to_string()
         );
     }
     for path in &plan.stale {
         out!(
-            "{path:<width$}{:>14}  {:<8}  would be deleted: the bundle has it no more",
+            "{path:<width$}{:>14}  {:<8}  to be deleted: no longer in the bundle",
             "",
             "stale"
         );
@@ -145,9 +145,9 @@ fn show(plan: &Plan, publication: &Publication<'_>) {
         "one commit"
     };
     match plan.going().count() {
-        0 => out!("\nnothing has changed: nothing would go"),
+        0 => out!("\nalready up to date; nothing to upload"),
         files => out!(
-            "\n{files} of {} files, {}, would go in {where_to}",
+            "\n{files} of {} files ({}) to upload in {where_to}",
             plan.files.len(),
             HumanBytes(plan.bytes())
         ),

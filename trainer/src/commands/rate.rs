@@ -7,27 +7,33 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use arrow::array::{Array, ArrayRef, Float32Array, UInt8Array};
+use arrow::datatypes::Schema;
 use serde_json::json;
-use starsight_model::rating::Reading;
+use starsight_model::rating::RatingSettings;
 use starsight_model::{LABELS, Rater, Rating};
+use starsight_table::rating_columns;
 
 use super::hub;
 use crate::cli::Rate;
 use crate::cli::source::data_files;
 use crate::data::{Tables, check_writable, with_columns, write_table};
+use crate::rate::device::Workload;
 use crate::rate::rating;
 use crate::system::progress::Progress;
 
 pub(super) fn run(args: &Rate) -> Result<()> {
     // Check before the rating rather than after it.
     args.out.as_deref().map_or(Ok(()), check_writable)?;
-    // Use a GPU only for files: a few texts are rated before a GPU's kernels are compiled.
-    let place = args.hardware.open(args.out.is_some())?;
+    let workload = match args.out {
+        Some(_) => Workload::Large,
+        None => Workload::Small,
+    };
+    let place = args.hardware.open(workload)?;
     let (mut rater, _) = rating::load(&args.model.model_folder(|| hub(&args.hub))?, &place)?;
     if let Some(decoding) = args.decode {
-        rater.set_reading(Reading {
+        rater.set_settings(RatingSettings {
             decoding,
-            ..rater.reading()
+            ..rater.settings()
         });
     }
     match &args.out {
@@ -48,18 +54,18 @@ fn ratings<T: AsRef<str> + Sync>(rater: &Rater, texts: &[T]) -> Result<Vec<Ratin
     progress.finish();
     Ok(logits
         .iter()
-        .map(|logits| Rating::from_logits(logits, rater.reading()))
+        .map(|logits| Rating::from_logits(logits, rater.settings()))
         .collect())
 }
 
 fn rate_lines(args: &Rate, rater: &Rater) -> Result<()> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        say!("one review a line; Ctrl-D ends");
+        say!("one review per line; end with Ctrl-D");
     }
     let mut texts = Vec::new();
     for (line, number) in input.lock().split(b'\n').zip(1..) {
-        let line = line.context("reading standard input")?;
+        let line = line.context("settings standard input")?;
         let text = String::from_utf8(line)
             .ok()
             .with_context(|| format!("standard input, line {number}: not UTF-8"))?;
@@ -91,14 +97,27 @@ fn guesses(ratings: &[Rating]) -> usize {
 }
 
 fn of_guesses(guesses: usize, all: usize) -> String {
-    let (are, texts) = if guesses == 1 {
-        ("is a guess", "its text tells")
+    let (are, their) = if guesses == 1 {
+        ("is a guess", "its")
     } else {
-        ("are guesses", "their texts tell")
+        ("are guesses", "their")
     };
     format!(
-        "{guesses} of {all} ratings {are}: {texts} the model almost nothing, so the probabilities are nearly those of the training reviews"
+        "{guesses} of {all} ratings {are}: {their} probabilities are close to the training distribution"
     )
+}
+
+/// The names of the ratings' columns beside those of the file, which keep theirs.
+fn names_beside(schema: &Schema, file: &str) -> [String; 2 + LABELS] {
+    let own: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let names = rating_columns(&own);
+    if names != rating_columns(&[]) {
+        say!(
+            "{file} has columns with the names of ratings, which are kept; the new ratings are in {}",
+            names.join(", ")
+        );
+    }
+    names
 }
 
 /// Rates the reviews of files, and writes them with the columns stars, expected and p1 to p5.
@@ -108,7 +127,7 @@ fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
     let column = table.texts(&args.text_column)?;
     ensure!(
         !table.is_empty(),
-        "{}: no reviews: the file holds no rows",
+        "{}: no reviews: the file has no rows",
         table.name()
     );
     let texts: Vec<&str> = (0..column.len())
@@ -137,10 +156,10 @@ fn rate_files(args: &Rate, rater: &Rater, out: &Path) -> Result<()> {
             .map(|r| Some(r.stars))
             .collect::<UInt8Array>(),
     );
-    let mut columns = vec![("stars", stars), ("expected", floats(&|r| r.expected))];
-    for (i, name) in ["p1", "p2", "p3", "p4", "p5"].into_iter().enumerate() {
-        columns.push((name, floats(&|r| r.probabilities[i])));
-    }
+    let mut columns = vec![stars, floats(&|r| r.expected)];
+    columns.extend((0..LABELS).map(|i| floats(&|r: &Rating| r.probabilities[i])));
+    let names = names_beside(table.batch().schema_ref(), &table.name());
+    let columns = names.into_iter().zip(columns).collect();
     write_table(out, &with_columns(table.batch(), columns)?)?;
     let rate = ratings.len() as f64 / seconds;
     if args.json {

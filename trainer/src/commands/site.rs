@@ -28,6 +28,6 @@ pub(super) fn run(args: &Site) -> Result<()> {
 pub(super) fn serve(args: &Serve) -> Result<()> {
     serve::serve(&args.dir, args.port, |address| {
         out!("http://{address}/");
-        say!("a preview for this machine alone, no server for the public; Ctrl-C ends it");
+        say!("a preview server for this machine only; stop it with Ctrl-C");
     })
 }

@@ -6,8 +6,8 @@ use serde_json::{Map, json};
 use super::{hub, reviews};
 use crate::cli::SplitArgs;
 use crate::cli::source::data_files;
-use crate::data::table_beside;
-use crate::system::files::Beside;
+use crate::data::write_pending_table;
+use crate::system::files::PendingFile;
 
 pub(super) fn run(args: &SplitArgs) -> Result<()> {
     let reviews = reviews(
@@ -26,9 +26,9 @@ pub(super) fn run(args: &SplitArgs) -> Result<()> {
     // Rename none before all are written: parts of two different divisions would share reviews.
     let files: Vec<_> = parts
         .iter()
-        .map(|(name, rows)| table_beside(&path(name), &reviews.table.take(rows)?))
+        .map(|(name, rows)| write_pending_table(&path(name), &reviews.table.take(rows)?))
         .collect::<Result<_>>()?;
-    files.into_iter().try_for_each(Beside::put)?;
+    files.into_iter().try_for_each(PendingFile::commit)?;
     if args.json {
         let counts: Map<_, _> = parts
             .iter()

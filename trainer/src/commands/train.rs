@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use starsight_model::bundle;
 
-use super::{divided, hub, labels, print_metrics, tell_blank};
+use super::{divided, hub, labels, print_blank, print_metrics};
 use crate::cli::source::{Source, data_files, names, titles};
 use crate::cli::{Distill, Settings, Train, TrainingRun};
 use crate::data::{Corpus, Labels, Texts, Unlabelled};
@@ -16,7 +16,7 @@ use crate::rate::rating;
 use crate::system::files;
 use crate::system::interrupt;
 use crate::train::teacher::Teacher;
-use crate::train::{Recipe, SAVE_AFTER, Training, goes_on, train};
+use crate::train::{self, Recipe, SAVE_AFTER, Training};
 
 /// Folder of a fresh student, inside the run's folder.
 const STUDENT: &str = "student";
@@ -26,7 +26,9 @@ const STUDENT: &str = "student";
 fn parent(teacher: &Teacher, seed: u64) -> Result<Option<BaseModel>> {
     if let Some(model_type) = rating::of_candle(&files::read(&teacher.folder.join(bundle::CONFIG))?)
     {
-        say!("the student's embeddings start at random: the teacher is a {model_type}");
+        say!(
+            "the student's embeddings are initialised at random: those of a {model_type} cannot be used"
+        );
         return Ok(None);
     }
     BaseModel::read(&teacher.folder, None, seed).map(Some)
@@ -40,11 +42,11 @@ enum Start<'a> {
 
 pub(super) fn run(args: Train) -> Result<()> {
     let (json, out) = (args.run.json, args.run.out.clone());
-    tell(&tuned(args)?, json, &out)
+    print_outcome(&run_training(args)?, json, &out)
 }
 
 /// Does what `starsight train` does, without printing the results.
-pub(super) fn tuned(args: Train) -> Result<Outcome> {
+pub(super) fn run_training(args: Train) -> Result<Outcome> {
     let Train {
         model,
         teacher,
@@ -54,7 +56,7 @@ pub(super) fn tuned(args: Train) -> Result<Outcome> {
         &Start::Model(&model),
         &teacher,
         run,
-        &format!("starsight train --model {model}{}", named(&teacher)),
+        &format!("starsight train --model {model}{}", teacher_flags(&teacher)),
     )
 }
 
@@ -73,19 +75,19 @@ pub(super) fn distill(args: Distill) -> Result<()> {
     let shape =
         format!("--layers {layers} --hidden {hidden} --heads {heads} --vocab-size {vocab_size}");
     let (json, out) = (run.json, run.out.clone());
-    tell(
+    print_outcome(
         &start(
             &Start::Fresh(&student),
             &teacher,
             run,
-            &format!("starsight distill{} {shape}", named(&teacher)),
+            &format!("starsight distill{} {shape}", teacher_flags(&teacher)),
         )?,
         json,
         &out,
     )
 }
 
-fn named(teachers: &[Source]) -> String {
+fn teacher_flags(teachers: &[Source]) -> String {
     teachers
         .iter()
         .map(|teacher| format!(" --teacher {teacher}"))
@@ -98,40 +100,18 @@ fn start(
     args: TrainingRun,
     command: &str,
 ) -> Result<Outcome> {
-    let more = if args.unlabelled.is_empty() {
-        String::new()
-    } else {
-        format!(" --unlabelled {}", names(&args.unlabelled))
-    };
-    let made = format!(
-        "{command} --data {}{more} --out {} --config recipe.toml",
-        names(&args.data),
-        args.out.display()
-    );
-    let recipe_toml = args.settings.to_toml(&made)?;
+    let recipe_toml = args.settings.to_toml(&command_line(command, &args))?;
     let Settings {
         labelled,
         division,
         recipe,
     } = args.settings.0;
-    for (flag, given) in [
-        ("--teacher-share", recipe.teacher_share),
-        ("--teacher-temperature", recipe.teacher_temperature),
-    ] {
-        ensure!(
-            !teachers.is_empty() || given.is_none(),
-            "{flag} says how a teacher is followed, and there is none: name one with --teacher, or leave it out"
-        );
-    }
-    ensure!(
-        teachers.is_empty() || recipe.lessons().share > 0.0 || !args.unlabelled.is_empty(),
-        "--teacher-share 0 leaves reviews without stars to the teacher, and there are none: name some with --unlabelled, or give it a share"
-    );
+    check_teacher_flags(&recipe, !teachers.is_empty(), !args.unlabelled.is_empty())?;
     // Refuse what cannot work before reading any data.
-    let goes_on = goes_on(&args.out, args.resume, args.overwrite)?;
+    let resumes = train::resumes(&args.out, args.resume, args.overwrite)?;
     let place = args
         .hardware
-        .open_for(recipe.tied_to_processor(!teachers.is_empty()))?;
+        .open_for(recipe.processor_only_flag(!teachers.is_empty()))?;
     let reviews = Corpus::read(
         data_files(&args.data, || hub(&args.hub))?,
         Labels {
@@ -139,7 +119,7 @@ fn start(
             ..divided(labels(&labelled), &division)
         },
     )?;
-    tell_blank(reviews.blank(), reviews.len(), &labelled);
+    print_blank(reviews.blank(), reviews.len(), &labelled);
     let unlabelled = match args.unlabelled.is_empty() {
         true => None,
         false => Some(Unlabelled::read(
@@ -162,11 +142,8 @@ fn start(
         ),
         Start::Fresh(shape) => {
             let folder = args.out.join(STUDENT);
-            if !(goes_on && folder.join(bundle::CONFIG).is_file()) {
-                if folder.exists() {
-                    std::fs::remove_dir_all(&folder)
-                        .with_context(|| format!("removing {}", folder.display()))?;
-                }
+            if !(resumes && folder.join(bundle::CONFIG).is_file()) {
+                remove_folder(&folder)?;
                 fresh_student(
                     &reviews,
                     unlabelled.as_ref(),
@@ -180,23 +157,9 @@ fn start(
         }
     };
     let base = BaseModel::read(&folder, recipe.max_length, recipe.seed)?;
-    say!(
-        "{base_name}: {} of {} layers, {} wide, {} weights, texts up to {} tokens",
-        base.config.model_type(),
-        base.config.layers,
-        base.config.hidden_size,
-        base.weights.parameters(),
-        base.tokenizer.max_length()
-    );
-    if !base.fresh.is_empty() {
-        say!(
-            "the head starts fresh, drawn from seed {}: {}",
-            recipe.seed,
-            base.fresh.join(", ")
-        );
-    }
+    print_base(&base, &base_name, recipe.seed);
     interrupt::listen()?;
-    train(Training {
+    train::train(Training {
         base,
         base_name,
         student,
@@ -214,14 +177,69 @@ fn start(
     })
 }
 
-fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
+/// The command line of a run, for the first line of `recipe.toml`.
+fn command_line(command: &str, args: &TrainingRun) -> String {
+    let unlabelled = if args.unlabelled.is_empty() {
+        String::new()
+    } else {
+        format!(" --unlabelled {}", names(&args.unlabelled))
+    };
+    format!(
+        "{command} --data {}{unlabelled} --out {} --config recipe.toml",
+        names(&args.data),
+        args.out.display()
+    )
+}
+
+/// Refuses flags of a teacher without a teacher, and a teacher that would have no effect.
+fn check_teacher_flags(recipe: &Recipe, has_teacher: bool, has_unlabelled: bool) -> Result<()> {
+    for (flag, given) in [
+        ("--teacher-share", recipe.teacher_share),
+        ("--teacher-temperature", recipe.teacher_temperature),
+    ] {
+        ensure!(has_teacher || given.is_none(), "{flag} needs --teacher");
+    }
+    ensure!(
+        !has_teacher || recipe.distillation().share > 0.0 || has_unlabelled,
+        "--teacher-share 0 uses the teacher only for unlabelled reviews: add some with --unlabelled, or set a share above 0"
+    );
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("removing {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Prints the size of the base model, and which tensors of its head are new.
+fn print_base(base: &BaseModel, name: &str, seed: u64) {
+    say!(
+        "{name}: {} of {} layers, {} wide, {} weights, texts up to {} tokens",
+        base.config.model_type(),
+        base.config.layers,
+        base.config.hidden_size,
+        base.weights.parameters(),
+        base.tokenizer.max_length()
+    );
+    if !base.fresh.is_empty() {
+        say!(
+            "the head is new, initialised from seed {seed}: {}",
+            base.fresh.join(", ")
+        );
+    }
+}
+
+fn print_outcome(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
     if json {
         out!("{}", serde_json::to_string(outcome)?);
     } else {
         print_metrics("test", &outcome.test);
         if let Some(unseen) = &outcome.unseen {
             print_metrics(
-                "test, texts that do not stand in the training split",
+                "test, reviews whose text is not in the training split",
                 unseen,
             );
         }
@@ -232,7 +250,7 @@ fn tell(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
         );
         let memory = outcome
             .peak_memory_mb
-            .map(|megabytes| format!("; {megabytes} MB of memory at most"))
+            .map(|megabytes| format!("; peak memory {megabytes} MB"))
             .unwrap_or_default();
         let Outcome {
             seconds,
@@ -279,7 +297,7 @@ fn fresh_student(
         folder,
     )?;
     say!(
-        "a fresh model of {weights} weights, drawn from seed {}, with a vocabulary of {pieces} pieces",
+        "a new model of {weights} weights (seed {}), with a vocabulary of {pieces} pieces",
         recipe.seed
     );
     Ok(())

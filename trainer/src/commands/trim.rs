@@ -18,9 +18,6 @@ pub(super) fn run(args: &Trim) -> Result<()> {
     let texts = distinct((0..reviews.len()).map(|i| (reviews.text(i), 1.0)));
     let model = args.model.model_folder(|| hub(&args.hub))?;
     let Trimmed { before, after } = trim::write(&model, &texts, args.least, &args.out)?;
-    out!(
-        "{}: {after} of {before} pieces are left",
-        args.out.display()
-    );
+    out!("{}: kept {after} of {before} pieces", args.out.display());
     Ok(())
 }

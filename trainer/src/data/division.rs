@@ -55,7 +55,7 @@ impl FromStr for SplitBy {
             Some(("column", name)) if !name.is_empty() => Ok(SplitBy::Column(name.into())),
             Some(("date", name)) if !name.is_empty() => Ok(SplitBy::Date(name.into())),
             Some(("given", name)) if !name.is_empty() => Ok(SplitBy::Given(name.into())),
-            _ => Err("wanted `stars`, `text`, `column:NAME`, `date:NAME` or `given:NAME`".into()),
+            _ => Err("expected `stars`, `text`, `column:NAME`, `date:NAME` or `given:NAME`".into()),
         }
     }
 }
@@ -124,10 +124,7 @@ impl FromStr for Dedup {
 
     fn from_str(text: &str) -> Result<Dedup, String> {
         if text.trim().is_empty() {
-            Err(
-                "wanted names of columns with commas between them, such as package_name,date"
-                    .into(),
-            )
+            Err("expected comma-separated column names, such as package_name,date".into())
         } else {
             Ok(text.to_owned().into())
         }

@@ -33,7 +33,7 @@ impl Format {
                 Some("tsv") => Format::Delimited(b'\t'),
                 Some("jsonl" | "ndjson") => Format::JsonLines,
                 _ => bail!(
-                    "{}: not a kind of file that is {done}; wanted .parquet, .csv, .tsv or .jsonl",
+                    "{}: files of this type cannot be {done}; expected .parquet, .csv, .tsv or .jsonl",
                     path.display()
                 ),
             },

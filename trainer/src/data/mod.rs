@@ -24,4 +24,4 @@ pub use split::{SPLIT_SEED, Split, SplitName, split};
 pub use table::Table;
 pub use tables::Tables;
 pub use texts::{Texts, Unlabelled};
-pub use write::{check_writable, table_beside, with_columns, write_table};
+pub use write::{check_writable, with_columns, write_pending_table, write_table};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use arrow::array::{Array, LargeStringArray};
 
-use super::division::{Dedup, Rows, TextKey, copy_key, text_keys, values};
+use super::division::{CopyKey, Dedup, Rows, TextKey, copy_key, text_keys, values};
 use super::{Split, SplitBy, SplitName, Table, Tables};
 
 /// Which columns hold reviews and stars, and which rows are wanted.
@@ -72,13 +72,12 @@ impl Labels {
             (&parts.test, "test"),
         ] {
             match &self.split_by {
-                SplitBy::Given(column) => ensure!(
-                    !part.is_empty(),
-                    "no review in the {name} split: `{column}` says {name} of none that is kept"
-                ),
+                SplitBy::Given(column) => {
+                    ensure!(!part.is_empty(), "no review has {name} in `{column}`");
+                }
                 _ => ensure!(
                     !part.is_empty(),
-                    "no review is left in the {name} split once those without text and copies are left out"
+                    "the {name} split is empty after leaving out copies and reviews without text"
                 ),
             }
         }
@@ -88,7 +87,7 @@ impl Labels {
     /// # Errors
     /// When no review is left of the `read` rows of `name`.
     pub(super) fn check(&self, name: &str, read: usize, left: usize) -> Result<()> {
-        ensure!(read > 0, "{name}: no reviews: the file holds no rows");
+        ensure!(read > 0, "{name}: no reviews: the file has no rows");
         ensure!(left > 0, "{name}: no row has stars in `{}`", self.star);
         Ok(())
     }
@@ -134,71 +133,28 @@ impl Reviews {
     pub(super) fn of(mut table: Table, labels: &Labels) -> Result<Reviews> {
         let mut texts = table.texts(&labels.text)?;
         let mut stars = table.stars(&labels.star)?;
-        let gap = |column: &str, i| {
-            format!(
-                "{}: `{column}` is empty; --drop-empty leaves such rows out",
-                table.origins().place(i)
-            )
-        };
-        if labels.empty == Empty::Keep {
-            if let Some(i) = stars.iter().position(Option::is_none) {
-                bail!(gap(&labels.star, i));
+        match labels.empty {
+            Empty::Keep => refuse_gaps(&table, labels, &texts, &stars)?,
+            Empty::Drop if stars.contains(&None) => {
+                let kept: Vec<usize> = (0..stars.len()).filter(|i| stars[*i].is_some()).collect();
+                table.keep(&kept)?;
+                texts = table.texts(&labels.text)?;
+                stars.retain(Option::is_some);
             }
-            if let Some(i) = (0..texts.len()).find(|i| texts.is_null(*i)) {
-                bail!(gap(&labels.text, i));
-            }
-        } else if stars.contains(&None) {
-            let kept: Vec<usize> = (0..stars.len()).filter(|i| stars[*i].is_some()).collect();
-            table.keep(&kept)?;
-            texts = table.texts(&labels.text)?;
-            stars.retain(Option::is_some);
+            Empty::Drop => {}
         }
-        let values = match labels.split_by.column() {
-            Some(name) => {
-                let column = table.shown(name)?;
-                let refused = |i: usize| {
-                    anyhow!(
-                        "{}: `{name}` is {:?}; wanted train, validation or test (or training, val, valid, dev)",
-                        table.origins().place(i),
-                        column[i]
-                    )
-                };
-                values(&labels.split_by, &column).map_err(refused)?
-            }
-            None => Vec::new(),
-        };
-        let text = |i| if texts.is_null(i) { "" } else { texts.value(i) };
-        let all = || (0..texts.len()).map(text);
-        let copies = labels.dedup.as_ref().map(|Dedup(names)| {
-            let columns = names
-                .iter()
-                .map(|name| table.shown(name))
-                .collect::<Result<Vec<_>>>()?;
-            let key = |(i, text): (usize, TextKey)| {
-                copy_key(
-                    text,
-                    stars[i],
-                    columns.iter().map(|column| column[i].as_str()),
-                )
-            };
-            Ok::<_, anyhow::Error>(
-                text_keys(&all().collect::<Vec<_>>())
-                    .into_iter()
-                    .enumerate()
-                    .map(key)
-                    .collect(),
-            )
-        });
-        let copies = copies.transpose()?;
+        let all: Vec<&str> = (0..texts.len())
+            .map(|i| if texts.is_null(i) { "" } else { texts.value(i) })
+            .collect();
         let rows = Rows {
-            blank: all().map(|text| text.trim().is_empty()).collect(),
+            values: split_values(&table, &labels.split_by)?,
+            copies: copy_keys(&table, labels, &all, &stars)?,
+            blank: all.iter().map(|text| text.trim().is_empty()).collect(),
             texts: if labels.split_by == SplitBy::Text {
-                text_keys(&all().collect::<Vec<_>>())
+                text_keys(&all)
             } else {
                 Vec::new()
             },
-            copies: copies.unwrap_or_default(),
-            values,
             weights: labels
                 .weight
                 .as_ref()
@@ -276,4 +232,66 @@ impl Reviews {
     pub fn blank(&self) -> usize {
         self.rows.blank.iter().filter(|blank| **blank).count()
     }
+}
+
+/// Checks that every row has a text and stars.
+fn refuse_gaps(
+    table: &Table,
+    labels: &Labels,
+    texts: &LargeStringArray,
+    stars: &[Option<u8>],
+) -> Result<()> {
+    let gap = |column: &str, i| {
+        format!(
+            "{}: `{column}` is empty; --drop-empty leaves such rows out",
+            table.origins().place(i)
+        )
+    };
+    if let Some(i) = stars.iter().position(Option::is_none) {
+        bail!(gap(&labels.star, i));
+    }
+    if let Some(i) = (0..texts.len()).find(|i| texts.is_null(*i)) {
+        bail!(gap(&labels.text, i));
+    }
+    Ok(())
+}
+
+/// The value of each row in the column that reviews are divided by; empty without one.
+fn split_values(table: &Table, by: &SplitBy) -> Result<Vec<u128>> {
+    let Some(name) = by.column() else {
+        return Ok(Vec::new());
+    };
+    let column = table.shown(name)?;
+    let refused = |i: usize| {
+        anyhow!(
+            "{}: `{name}` is {:?}; expected train, validation or test (or training, val, valid, dev)",
+            table.origins().place(i),
+            column[i]
+        )
+    };
+    values(by, &column).map_err(refused)
+}
+
+/// The key that each row shares with its copies; empty if copies are kept.
+fn copy_keys(
+    table: &Table,
+    labels: &Labels,
+    texts: &[&str],
+    stars: &[Option<u8>],
+) -> Result<Vec<CopyKey>> {
+    let Some(Dedup(names)) = &labels.dedup else {
+        return Ok(Vec::new());
+    };
+    let columns = names
+        .iter()
+        .map(|name| table.shown(name))
+        .collect::<Result<Vec<_>>>()?;
+    let key = |(i, text): (usize, TextKey)| {
+        copy_key(
+            text,
+            stars[i],
+            columns.iter().map(|column| column[i].as_str()),
+        )
+    };
+    Ok(text_keys(texts).into_iter().enumerate().map(key).collect())
 }

@@ -126,7 +126,7 @@ pub(super) fn split_groups(stars: &[u8], groups: &[u128], what: &str, seed: u64)
     for (part, name) in parts.iter_mut().zip(["training", "validation", "test"]) {
         ensure!(
             !part.is_empty(),
-            "too few reviews to divide: no {what} is left for the {name} split, since reviews with the same one stay together"
+            "too few reviews to split: no {what} is left for the {name} split, because reviews with the same one stay together"
         );
         rng.shuffle(part);
     }
@@ -143,7 +143,7 @@ pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
     let none = dates.iter().filter(|date| **date == 0).count();
     ensure!(
         none == 0,
-        "{none} of {} reviews have nothing in `{name}`, so that they cannot be divided by it",
+        "{none} of {} rows have an empty `{name}`",
         dates.len()
     );
     let mut order: Vec<usize> = (0..dates.len()).collect();
@@ -154,7 +154,7 @@ pub(super) fn split_by_date(dates: &[u128], name: &str) -> Result<Split> {
     let val = order.split_off(order.len() - val_rows);
     ensure!(
         !order.is_empty(),
-        "too few reviews: {} to divide, and none would remain to train on",
+        "too few reviews: of {}, none would remain for training",
         dates.len()
     );
     Ok(Split {
@@ -186,7 +186,7 @@ fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<us
     let train_rows = rows.len() - test_rows;
     ensure!(
         train_rows > 0,
-        "too few reviews: {} to divide, and none would remain to train on once the {part} split is taken",
+        "too few reviews: of {}, none would remain for training after the {part} split",
         rows.len()
     );
     // Positions in `rows` of each class that occurs, in order.
@@ -199,7 +199,7 @@ fn divide(rows: &[usize], stars: &[u8], seed: u64, part: &str) -> Result<(Vec<us
     for (star, positions) in &classes {
         ensure!(
             positions.len() > 1,
-            "too few reviews with {star} stars: a single one is left to divide when the {part} split is taken, so it cannot be in both parts; add reviews, or leave those with {star} stars out"
+            "too few reviews: class {star} has 1 review left for the {part} split; 2 are needed"
         );
     }
     ensure!(
@@ -485,7 +485,7 @@ mod tests {
             split_by_date(&[5, 0, 3], "date")
                 .expect_err("an error")
                 .to_string()
-                .contains("1 of 3 reviews have nothing in `date`")
+                .contains("1 of 3 rows have an empty `date`")
         );
         assert!(split_by_date(&[5], "date").is_err());
     }
@@ -503,6 +503,9 @@ mod tests {
         let error = split(&[1, 5, 5, 5, 5, 5, 5, 5, 5, 5], 42)
             .expect_err("an error")
             .to_string();
-        assert!(error.contains("with 1 stars"), "{error}");
+        assert!(
+            error.contains("class 1 has 1 review left for the test split; 2 are needed"),
+            "{error}"
+        );
     }
 }

@@ -71,7 +71,7 @@ impl Table {
     fn column(&self, name: &str) -> Result<&ArrayRef> {
         let column = self.batch.column_by_name(name);
         column.with_context(|| {
-            format!("{}: no column `{name}`; it has {}. Name the right one by --text-column or --label-column", self.name(), self.columns())
+            format!("{}: no column `{name}`; it has {}. Choose one with --text-column or --label-column", self.name(), self.columns())
         })
     }
 
@@ -110,7 +110,7 @@ impl Table {
         };
         ensure!(
             text,
-            "{}: column `{column}` holds {}; wanted text",
+            "{}: column `{column}` has type {}; expected text",
             self.name(),
             array.data_type()
         );
@@ -132,7 +132,7 @@ impl Table {
         let array = self.column(column)?;
         let text = cast(array, &DataType::LargeUtf8).with_context(|| {
             format!(
-                "{}: column `{column}` holds {}; wanted whole numbers from 1 to 5",
+                "{}: column `{column}` has type {}; expected whole numbers from 1 to 5",
                 self.name(),
                 array.data_type()
             )
@@ -150,7 +150,7 @@ impl Table {
                     Ok(Some(star as u8))
                 }
                 _ => bail!(
-                    "{}: `{column}` is {}; wanted a whole number from 1 to 5",
+                    "{}: `{column}` is {}; expected a whole number from 1 to 5",
                     self.origins.place(i),
                     quoted(value)
                 ),
@@ -167,7 +167,7 @@ impl Table {
         let weight = |(i, value): (usize, &String)| match value.trim().parse::<f32>() {
             Ok(weight) if weight > 0.0 && weight <= HEAVIEST => Ok(weight),
             _ => bail!(
-                "{}: `{column}` is {}; wanted a number above 0, at most {HEAVIEST}",
+                "{}: `{column}` is {}; expected a number above 0, at most {HEAVIEST}",
                 self.origins.place(i),
                 quoted(value)
             ),

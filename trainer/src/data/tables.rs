@@ -36,7 +36,7 @@ impl Tables {
     /// When a file is missing, of another format, or broken. Errors in single rows are found while
     /// reading.
     pub fn open(paths: &[PathBuf], names: Option<&[&str]>, rows: Option<usize>) -> Result<Tables> {
-        ensure!(!paths.is_empty(), "no file of reviews was named");
+        ensure!(!paths.is_empty(), "no data file given");
         let (mut files, mut joint, mut columns) =
             (Vec::new(), Vec::<Field>::new(), Vec::<String>::new());
         for path in paths {
@@ -120,7 +120,7 @@ impl Tables {
             };
             interrupt::check()?;
             let (batch, numbers) = piece?;
-            let batch = alike(&batch, &self.schema, path)?;
+            let batch = cast_to_schema(&batch, &self.schema, path)?;
             let batch = batch.slice(0, batch.num_rows().min(self.left));
             self.left -= batch.num_rows();
             let origins = Origins::of(path, batch.num_rows(), numbers);
@@ -153,7 +153,7 @@ fn common(one: &DataType, other: &DataType) -> DataType {
 }
 
 /// Converts `batch` to the columns of `schema`.
-fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<RecordBatch> {
+fn cast_to_schema(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<RecordBatch> {
     // A value that the new type cannot hold is an error, not null.
     let options = CastOptions {
         safe: false,
@@ -165,7 +165,7 @@ fn alike(batch: &RecordBatch, schema: &Arc<Schema>, path: &Path) -> Result<Recor
         };
         cast_with_options(column, field.data_type(), &options).with_context(|| {
             format!(
-                "{}: column `{}` holds {}; wanted {}",
+                "{}: column `{}` has type {}; expected {}",
                 path.display(),
                 field.name(),
                 column.data_type(),
@@ -272,7 +272,7 @@ mod tests {
             .expect("an error")
             .to_string();
         assert!(
-            error.contains("d.csv, line 5: a quotation mark opens a value"),
+            error.contains("d.csv, line 5: unclosed quotation mark"),
             "{error}"
         );
     }

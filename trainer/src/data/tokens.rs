@@ -52,7 +52,7 @@ impl Tokens {
                 file.set_modified(SystemTime::now()).ok();
             }
             say!(
-                "token ids of {} texts taken from {}",
+                "read the token ids of {} texts from {}",
                 texts.count(),
                 path.display()
             );
@@ -60,7 +60,7 @@ impl Tokens {
         }
         let tokens = Tokens::compute(tokenizer, texts)?;
         if let Err(error) = tokens.write(&path).and_then(|()| prune(&path)) {
-            say!("the token ids are not kept for the next run: {error:#}");
+            say!("the token ids could not be cached: {error:#}");
         }
         Ok(tokens)
     }
@@ -145,7 +145,7 @@ impl Tokens {
             .and_then(|(ends, ids)| ends.checked_add(ids)?.checked_add(rest));
         ensure!(
             &magic == MAGIC && wanted == Some(size),
-            "{} is damaged, or something else",
+            "{} is damaged, or not a token cache",
             path.display()
         );
         let ends: Vec<u64> = (0..texts).map(|_| number()).collect::<Result<_>>()?;

@@ -12,27 +12,27 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use serde_json::{Map, Value};
-use starsight_table::quotes_of_header;
+use serde_json::Value;
+use starsight_table::{Cell, RowWriter};
 
 use super::format::Format;
-use crate::system::files::{self, Beside};
+use crate::system::files::{self, PendingFile};
 
 /// Writes `batch` to `path`, in the format of its ending. The file appears complete or not at all.
 ///
 /// # Errors
 /// When the ending is unknown or the file cannot be written.
 pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<()> {
-    table_beside(path, batch)?.put()
+    write_pending_table(path, batch)?.commit()
 }
 
-/// The same, under a temporary name beside `path`; [`Beside::put`] renames it.
+/// The same, under a temporary name beside `path`; [`PendingFile::commit`] renames it.
 ///
 /// # Errors
 /// As [`write_table`].
-pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
+pub fn write_pending_table(path: &Path, batch: &RecordBatch) -> Result<PendingFile> {
     match Format::of(path, "written")? {
-        Format::Parquet => files::write_beside(path, |out| {
+        Format::Parquet => files::write_pending(path, |out| {
             let properties = WriterProperties::builder()
                 .set_compression(Compression::SNAPPY)
                 .build();
@@ -42,10 +42,24 @@ pub fn table_beside(path: &Path, batch: &RecordBatch) -> Result<Beside> {
             writer.close()?;
             Ok(())
         }),
-        Format::Delimited(delimiter) => {
-            files::write_beside(path, |out| write_delimited(out, batch, delimiter))
-        }
-        Format::JsonLines => files::write_beside(path, |out| write_json_lines(out, batch)),
+        Format::Delimited(delimiter) => files::write_pending(path, |out| {
+            let line_end = csv::Terminator::Any(b'\n');
+            let names = batch
+                .schema_ref()
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str());
+            let writer = RowWriter::delimited(out, delimiter, line_end, names)?;
+            write_rows(writer, batch, false)
+        }),
+        Format::JsonLines => files::write_pending(path, |out| {
+            let names = batch
+                .schema_ref()
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str());
+            write_rows(RowWriter::json_lines(out, names), batch, true)
+        }),
     }
 }
 
@@ -59,7 +73,7 @@ pub fn check_writable(path: &Path) -> Result<()> {
     Format::of(path, "written")?;
     ensure!(
         !path.is_dir(),
-        "{} is a folder; wanted a file to write to",
+        "{} is a folder; expected a file",
         path.display()
     );
     let folder =
@@ -71,26 +85,21 @@ pub fn check_writable(path: &Path) -> Result<()> {
         .unwrap_or(Path::new("/"));
     tempfile::tempfile_in(folder).map(drop).with_context(|| {
         format!(
-            "{}: no file can be written in {}",
+            "{}: cannot write a file in {}",
             path.display(),
             folder.display()
         )
     })
 }
 
-/// Adds columns to `batch`; a column with an existing name replaces that one.
+/// Adds columns to `batch`, after its own.
 ///
 /// # Errors
 /// When a column has another number of rows.
-pub fn with_columns(batch: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+pub fn with_columns(batch: &RecordBatch, more: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
     let schema = batch.schema();
-    let kept = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .filter(|(field, _)| more.iter().all(|(name, _)| name != field.name()));
-    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) =
-        kept.map(|(f, c)| (f.as_ref().clone(), c.clone())).unzip();
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut columns = batch.columns().to_vec();
     for (name, column) in more {
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);
@@ -130,52 +139,28 @@ fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
         .collect::<Result<_, _>>()?)
 }
 
-fn write_delimited(mut out: impl Write, batch: &RecordBatch, delimiter: u8) -> Result<()> {
-    let schema = batch.schema();
-    let names = || schema.fields().iter().map(|field| field.name().as_str());
-    let mut builder = csv::WriterBuilder::new();
-    builder.delimiter(delimiter);
-    let mut header = builder
-        .quote_style(quotes_of_header(names()))
-        .from_writer(&mut out);
-    header.write_record(names())?;
-    header.flush()?;
-    drop(header);
-    let mut writer = builder
-        .quote_style(csv::QuoteStyle::Necessary)
-        .from_writer(out);
+/// Writes the rows of `batch`: text in CSV and TSV, values in JSON lines.
+fn write_rows<W: Write>(mut writer: RowWriter<W>, batch: &RecordBatch, json: bool) -> Result<()> {
     let columns = formatters(batch)?;
     for row in 0..batch.num_rows() {
-        let cells = columns.iter().map(|c| Ok(c.value(row).try_to_string()?));
-        writer.write_record(cells.collect::<Result<Vec<_>>>()?)?;
-    }
-    writer.flush()?;
-    Ok(())
-}
-
-fn write_json_lines(mut out: impl Write, batch: &RecordBatch) -> Result<()> {
-    let columns = formatters(batch)?;
-    let schema = batch.schema();
-    for row in 0..batch.num_rows() {
-        let mut record = Map::new();
-        for ((field, column), formatter) in
-            schema.fields().iter().zip(batch.columns()).zip(&columns)
-        {
-            let value = if column.is_null(row) {
-                Value::Null
-            } else {
-                let text = formatter.value(row).try_to_string()?;
-                match column.data_type() {
-                    kind if kind.is_numeric() || *kind == DataType::Boolean => {
-                        serde_json::from_str(&text).unwrap_or(Value::String(text))
-                    }
-                    _ => Value::String(text),
+        let mut cells = Vec::with_capacity(columns.len());
+        for (column, formatter) in batch.columns().iter().zip(&columns) {
+            let text = formatter.value(row).try_to_string()?;
+            let is_value =
+                column.data_type().is_numeric() || *column.data_type() == DataType::Boolean;
+            cells.push(if column.is_null(row) {
+                if json {
+                    Cell::Json("null".into())
+                } else {
+                    Cell::Empty
                 }
-            };
-            record.insert(field.name().clone(), value);
+            } else if is_value && serde_json::from_str::<Value>(&text).is_ok() {
+                Cell::Json(text.into())
+            } else {
+                Cell::Text(text.into())
+            });
         }
-        serde_json::to_writer(&mut out, &record)?;
-        out.write_all(b"\n")?;
+        writer.row(cells.into_iter())?;
     }
-    Ok(())
+    Ok(writer.flush()?)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use starsight_model::metrics::Metrics;
 use starsight_model::{LABELS, rng};
 
-use starsight_model::metrics::Judged;
+use starsight_model::metrics::ReviewScore;
 
 const RESAMPLES: u64 = 1000;
 
@@ -41,7 +41,7 @@ pub struct Intervals {
 
 impl Intervals {
     /// The intervals over `reviews`; zeros if there are none.
-    pub fn of(reviews: &[Judged]) -> Intervals {
+    pub fn of(reviews: &[ReviewScore]) -> Intervals {
         let drawn: Vec<Metrics> = (0..RESAMPLES)
             .into_par_iter()
             .map(|i| resample(reviews, rng::stream(SEED, i)))
@@ -66,7 +66,7 @@ impl Intervals {
 
 /// The metrics of as many reviews as there are, drawn with replacement from the stream `key`; all
 /// except the calibration error, which has no interval.
-fn resample(reviews: &[Judged], key: u64) -> Metrics {
+fn resample(reviews: &[ReviewScore], key: u64) -> Metrics {
     // One table per lane: most reviews fall into a few cells, and with a single table each count
     // would wait for the previous one.
     let mut counts = [[0u64; LABELS * LABELS]; LANES];
@@ -106,9 +106,9 @@ fn quantile(values: &[f64], at: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn reviews(n: usize) -> Vec<Judged> {
+    fn reviews(n: usize) -> Vec<ReviewScore> {
         (0..n)
-            .map(|i| Judged {
+            .map(|i| ReviewScore {
                 loss: (i % 4) as f32,
                 label: (i % 5) as u8,
                 rated: if i % 4 == 0 {

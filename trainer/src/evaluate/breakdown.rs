@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use starsight_model::metrics::{Judged, Metrics, Scores};
+use starsight_model::metrics::{Metrics, ReviewScore, Scores};
 
 use crate::data::Table;
 
@@ -66,7 +66,7 @@ impl Grouping {
     /// The groups of `reviews`. `reviews[i]` is row `rows[i]` of the table and has `lengths[i]`
     /// tokens. Groups of a column are sorted by size, the largest first; those of length by length,
     /// the shortest first.
-    pub fn groups(&self, rows: &[usize], lengths: &[usize], reviews: &[Judged]) -> Vec<Group> {
+    pub fn groups(&self, rows: &[usize], lengths: &[usize], reviews: &[ReviewScore]) -> Vec<Group> {
         match &self.values {
             None => {
                 let bin = |length: usize| LENGTH_BINS.partition_point(|end| *end < length);
@@ -122,10 +122,10 @@ fn group(group: String, scores: &Scores) -> Group {
     }
 }
 
-fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a Judged)>) -> BTreeMap<K, Scores> {
+fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a ReviewScore)>) -> BTreeMap<K, Scores> {
     let mut sums = BTreeMap::<K, Scores>::new();
     for (key, review) in reviews {
-        sums.entry(key).or_default().add_judged(review);
+        sums.entry(key).or_default().add_score(review);
     }
     sums
 }
@@ -134,8 +134,8 @@ fn sums<'a, K: Ord>(reviews: impl Iterator<Item = (K, &'a Judged)>) -> BTreeMap<
 mod tests {
     use super::*;
 
-    fn judged(label: u8, rated: u8) -> Judged {
-        Judged {
+    fn judged(label: u8, rated: u8) -> ReviewScore {
+        ReviewScore {
             loss: 0.0,
             label,
             rated,

@@ -43,10 +43,9 @@ impl Calibration {
         }
         let temperature = (2.0 / (low + high)) as f32;
         let mut scores = Scores::default();
-        logits
-            .iter()
-            .zip(labels)
-            .for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
+        logits.iter().zip(labels).for_each(|(logits, label)| {
+            scores.add(&divide_by_temperature(logits, temperature), *label);
+        });
         let Metrics { loss, ece, .. } = scores.metrics();
         Calibration {
             temperature,
@@ -67,7 +66,7 @@ impl Calibration {
 }
 
 /// Divides logits by a temperature.
-pub fn cooled(logits: &[f32; LABELS], temperature: f32) -> [f32; LABELS] {
+pub fn divide_by_temperature(logits: &[f32; LABELS], temperature: f32) -> [f32; LABELS] {
     logits.map(|x| x / temperature)
 }
 
@@ -109,10 +108,12 @@ mod tests {
         let label = |(i, logits): (usize, &[f32; LABELS])| {
             let draw = (rng::stream(11, i as u64) >> 40) as f32 / (1u64 << 24) as f32;
             let mut sum = 0.0;
-            softmax(&cooled(logits, temperature)).iter().position(|p| {
-                sum += p;
-                draw < sum
-            })
+            softmax(&divide_by_temperature(logits, temperature))
+                .iter()
+                .position(|p| {
+                    sum += p;
+                    draw < sum
+                })
         };
         let labels = logits
             .iter()
@@ -136,7 +137,10 @@ mod tests {
             for beside in [0.97, 1.03] {
                 let mut scores = Scores::default();
                 logits.iter().zip(&labels).for_each(|(logits, label)| {
-                    scores.add(&cooled(logits, found.temperature * beside), *label);
+                    scores.add(
+                        &divide_by_temperature(logits, found.temperature * beside),
+                        *label,
+                    );
                 });
                 assert!(scores.metrics().loss > found.loss, "{wanted} {beside}");
             }

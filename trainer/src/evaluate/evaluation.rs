@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use starsight_model::LABELS;
-use starsight_model::metrics::{Bin, CALIBRATION_BINS, Judged, Metrics, Scores};
+use starsight_model::metrics::{Bin, CALIBRATION_BINS, Metrics, ReviewScore, Scores};
 use starsight_model::rating::Decoding;
 
 use crate::evaluate::bootstrap::{Interval, Intervals};
@@ -26,7 +26,7 @@ pub struct Evaluation {
     pub calibration: [Bin; CALIBRATION_BINS],
     /// Each review, in the given order.
     #[serde(skip)]
-    pub reviews: Vec<Judged>,
+    pub reviews: Vec<ReviewScore>,
 }
 
 /// A calibration curve as JSON: for each bin with reviews, their number, the number rated right,
@@ -80,8 +80,8 @@ impl Evaluation {
             .zip(labels)
             .for_each(|(logits, label)| scores.add(logits, *label));
         let judge =
-            |(logits, label): (&[f32; LABELS], &usize)| Judged::of(logits, *label, decoding);
-        let reviews: Vec<Judged> = logits.par_iter().zip(labels).map(judge).collect();
+            |(logits, label): (&[f32; LABELS], &usize)| ReviewScore::of(logits, *label, decoding);
+        let reviews: Vec<ReviewScore> = logits.par_iter().zip(labels).map(judge).collect();
         Evaluation {
             metrics: scores.metrics(),
             intervals: Intervals::of(&reviews),

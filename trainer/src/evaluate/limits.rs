@@ -2,7 +2,7 @@
 //! tendencies, not rates.
 
 use starsight_model::batch::PackedBatch;
-use starsight_model::rating::Reading;
+use starsight_model::rating::RatingSettings;
 use starsight_model::tokenizer::Tokenizer;
 use starsight_model::{Engine, Error, Rating};
 
@@ -173,11 +173,11 @@ const LONG_COMPLAINT: &str = "I have had it for a while now. My sister told me a
 pub fn measure(
     tokenizer: &Tokenizer,
     engine: &dyn Engine,
-    reading: Reading,
+    settings: RatingSettings,
 ) -> Result<Vec<Limit>, Error> {
     KINDS
         .iter()
-        .map(|kind| kind.measure(tokenizer, engine, reading))
+        .map(|kind| kind.measure(tokenizer, engine, settings))
         .collect()
 }
 
@@ -186,7 +186,7 @@ impl LimitKind {
         &self,
         tokenizer: &Tokenizer,
         engine: &dyn Engine,
-        reading: Reading,
+        settings: RatingSettings,
     ) -> Result<Limit, Error> {
         let ids = self
             .texts
@@ -197,7 +197,7 @@ impl LimitKind {
         let ratings: Vec<Rating> = engine
             .logits(&PackedBatch::new(&ids)?)?
             .iter()
-            .map(|logits| Rating::from_logits(logits, reading))
+            .map(|logits| Rating::from_logits(logits, settings))
             .collect();
         let near =
             |(rating, (_, stars)): &(&Rating, &(&str, u8))| rating.stars.abs_diff(*stars) <= 1;
@@ -245,7 +245,7 @@ mod tests {
         let found = measure(
             &tokenizer,
             &Always([0.0, 0.0, 0.0, 0.0, 20.0]),
-            Reading::default(),
+            RatingSettings::default(),
         )
         .expect("figures");
         assert_eq!(found.len(), KINDS.len());

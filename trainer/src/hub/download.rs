@@ -34,7 +34,7 @@ pub(super) struct Download<'a> {
 
 impl Download<'_> {
     /// Downloads a file into the cache. Whatever fails, a file under its final name is complete.
-    pub(super) fn bring(&self, file: &RemoteFile, meter: &Meter) -> Result<(), Failure> {
+    pub(super) fn download(&self, file: &RemoteFile, meter: &Meter) -> Result<(), Failure> {
         let etag = file.etag();
         let blob = self.cache.blob(etag);
         let waiting = || {
@@ -92,7 +92,7 @@ impl Download<'_> {
         };
         remove(part)?;
         Err(Failure::Local(anyhow!(
-            "{} arrived damaged twice, and is not kept: {how}",
+            "{} arrived damaged twice and was deleted: {how}",
             file.path
         )))
     }
@@ -105,26 +105,26 @@ impl Download<'_> {
         }
         if have() > 0 {
             self.hub.note(&format!(
-                "{}: going on at {} of {} bytes",
+                "{}: resuming at {} of {} bytes",
                 file.path,
                 have(),
                 file.size
             ));
             meter.add(have());
         }
-        let mut waits = self.hub.patience.waits();
+        let mut waits = self.hub.retry_policy.waits();
         loop {
             let before = have();
-            match self.go_on(file, part, before, meter) {
+            match self.download_rest(file, part, before, meter) {
                 Ok(()) => return Ok(()),
                 // The range is outside the server's file, so the partial file belongs to another
                 // one.
                 Err(Failure::Status { code: 416, .. }) if before > 0 => {
                     Self::restart(part, before, meter)?;
                 }
-                Err(failure) if failure.may_pass() => {
+                Err(failure) if failure.is_transient() => {
                     if have() > before {
-                        waits = self.hub.patience.waits();
+                        waits = self.hub.retry_policy.waits();
                     }
                     match waits.next() {
                         Some(wait) => self.hub.wait_after(&failure, wait),
@@ -137,7 +137,7 @@ impl Download<'_> {
     }
 
     /// Appends to `part`, which has `from` bytes, what one request delivers.
-    fn go_on(
+    fn download_rest(
         &self,
         file: &RemoteFile,
         part: &Path,
@@ -155,9 +155,9 @@ impl Download<'_> {
             self.rest
                 .content(self.kind, self.repo, self.commit, &file.path, from)?;
         let mut at = from;
-        if from > 0 && !goes_on(&response, from)? {
+        if from > 0 && !starts_at(&response, from)? {
             self.hub.note(&format!(
-                "{}: the server cannot go on in the middle; starting again",
+                "{}: the server does not support ranges; starting again",
                 file.path
             ));
             Self::restart(part, from, meter)?;
@@ -170,7 +170,9 @@ impl Download<'_> {
             .with_context(writing)?;
         let mut block = vec![0; BLOCK];
         loop {
-            let read = response.read(&mut block)?;
+            let read = response
+                .read(&mut block)
+                .map_err(|error| Failure::reading(&error, self.hub.retry_policy.stall))?;
             if read == 0 {
                 break;
             }
@@ -179,7 +181,7 @@ impl Download<'_> {
                 drop(out);
                 Self::restart(part, at - read as u64, meter)?;
                 return Err(Failure::Answer(format!(
-                    "{} is longer than the {} bytes that it lists",
+                    "{} is longer than the {} bytes listed",
                     file.path, file.size
                 )));
             }
@@ -204,7 +206,7 @@ impl Download<'_> {
 }
 
 /// Whether the answer continues at byte `from` rather than at the beginning.
-fn goes_on(response: &Response, from: u64) -> Result<bool, Failure> {
+fn starts_at(response: &Response, from: u64) -> Result<bool, Failure> {
     if response.status() != StatusCode::PARTIAL_CONTENT {
         return Ok(false);
     }
@@ -220,7 +222,7 @@ fn goes_on(response: &Response, from: u64) -> Result<bool, Failure> {
     {
         Some(Ok(start)) if start == from => Ok(true),
         _ => Err(Failure::Answer(format!(
-            "the range {range:?} where byte {from} was asked for"
+            "the range {range:?}, but byte {from} was requested"
         ))),
     }
 }

@@ -1,6 +1,6 @@
 //! Failures of requests to a Hub, with messages for the user.
 
-use std::{fmt, io};
+use std::{fmt, io, time::Duration};
 
 use anyhow::{Error, anyhow};
 use hf_hub::HFError;
@@ -9,7 +9,7 @@ use super::{Hub, RepoId};
 
 /// The user's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Operation {
     Fetch,
     Publish,
 }
@@ -71,20 +71,26 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
-/// A failure while reading an answer.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
+impl Failure {
+    /// A failure while reading an answer, with this limit for a stall.
+    pub(super) fn reading(error: &io::Error, stall: Duration) -> Failure {
         let timed_out = error
             .get_ref()
             .and_then(|source| source.downcast_ref::<reqwest::Error>())
             .is_some_and(reqwest::Error::is_timeout);
-        let reason = if timed_out || error.kind() == io::ErrorKind::TimedOut {
-            "it stood still".into()
-        } else {
-            innermost(&error).to_string()
-        };
+        if timed_out || error.kind() == io::ErrorKind::TimedOut {
+            return Failure::stalled(stall);
+        }
         Failure::Network {
-            reason,
+            reason: innermost(error).to_string(),
+            connected: true,
+        }
+    }
+
+    /// A transfer without data for the time `stall`.
+    pub(super) fn stalled(stall: Duration) -> Failure {
+        Failure::Network {
+            reason: format!("no data for {} s", stall.as_secs_f64()),
             connected: true,
         }
     }
@@ -124,7 +130,7 @@ impl fmt::Display for Failure {
                 reason,
                 connected: true,
             } => write!(f, "the connection broke ({reason})"),
-            Failure::Answer(what) => write!(f, "the answer is none of a Hub ({what})"),
+            Failure::Answer(what) => write!(f, "unexpected answer, not a Hub's ({what})"),
             Failure::Local(error) => write!(f, "{error:#}"),
         }
     }
@@ -132,7 +138,7 @@ impl fmt::Display for Failure {
 
 impl Failure {
     /// Whether the same request may succeed a moment later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Failure::Status { code, .. } => matches!(code, 408 | 429 | 500 | 502 | 503 | 504),
             Failure::Network { .. } => true,
@@ -142,7 +148,7 @@ impl Failure {
 
     /// Whether the request may have been done despite the failure: the answer was lost, or the Hub
     /// failed on the way.
-    pub(super) fn may_be_done(&self) -> bool {
+    pub(super) fn may_have_succeeded(&self) -> bool {
         match self {
             Failure::Status { code, .. } => matches!(code, 408 | 500..=599),
             Failure::Network { connected, .. } => *connected,
@@ -153,11 +159,11 @@ impl Failure {
 
     /// The failure as an error for the user: operation, repository, the Hub's answer, and what to
     /// do.
-    pub(super) fn explain(self, hub: &Hub, wish: Wish, repo: &RepoId) -> Error {
+    pub(super) fn explain(self, hub: &Hub, operation: Operation, repo: &RepoId) -> Error {
         let endpoint = hub.endpoint();
-        let doing = match wish {
-            Wish::Fetch => format!("fetching {repo} from {endpoint}"),
-            Wish::Publish => format!("publishing to {repo} at {endpoint}"),
+        let doing = match operation {
+            Operation::Fetch => format!("fetching {repo} from {endpoint}"),
+            Operation::Publish => format!("publishing to {repo} at {endpoint}"),
         };
         match self {
             Failure::Status { code, words } => {
@@ -166,14 +172,14 @@ impl Failure {
                     .unwrap_or_default();
                 anyhow!(
                     "{doing}: the Hub answered {code}{words}: {}",
-                    hub.advice(code, wish, repo)
+                    hub.advice(code, operation, repo)
                 )
             }
             Failure::Network {
                 reason,
                 connected: false,
             } => {
-                let cache = if wish == Wish::Fetch {
+                let cache = if operation == Operation::Fetch {
                     "; HF_HUB_OFFLINE=1 uses what was fetched before"
                 } else {
                     ""
@@ -187,9 +193,9 @@ impl Failure {
                 connected: true,
             } => anyhow!("{doing}: the connection broke ({reason}): try again"),
             Failure::Answer(what) => {
-                anyhow!("{doing}: the answer is none of a Hub ({what}): check the address")
+                anyhow!("{doing}: unexpected answer, not a Hub's ({what}): check the address")
             }
-            Failure::Local(error) if wish == Wish::Fetch => {
+            Failure::Local(error) if operation == Operation::Fetch => {
                 error.context(format!("{doing} into {}", hub.cache_dir().display()))
             }
             Failure::Local(error) => error.context(doing),
@@ -198,27 +204,27 @@ impl Failure {
 }
 
 impl Hub {
-    fn advice(&self, code: u16, wish: Wish, repo: &RepoId) -> String {
-        let permission = match wish {
-            Wish::Fetch => "read",
-            Wish::Publish => "write",
+    fn advice(&self, code: u16, operation: Operation, repo: &RepoId) -> String {
+        let permission = match operation {
+            Operation::Fetch => "read",
+            Operation::Publish => "write",
         };
         let how = "by --token-file, HF_TOKEN or `hf auth login`";
         match code {
-            401 if self.token.is_none() && wish == Wish::Publish => format!("it wants a token and got none; give one with write permission {how}"),
+            401 if self.token.is_none() && operation == Operation::Publish => format!("no token given; pass one with write permission {how}"),
             401 if self.token.is_none() => {
-                format!("there is no public repository of this name; check it, or give a token with read permission {how}")
+                format!("there is no public repository of this name; check it, or pass a token with read permission {how}")
             }
-            401 => format!("it does not know the token; give a valid one with {permission} permission {how}"),
+            401 => format!("token invalid; pass one with {permission} permission {how}"),
             403 => format!(
                 "the token lacks {permission} permission here; use one that may {permission} repositories of {}, and accept the repository's terms if it has any",
                 repo.owner
             ),
             404 => format!("there is no such repository, revision or file, or the token may not see it; check {repo}"),
-            409 | 412 => "the branch moved, someone else committed meanwhile; nothing was changed, look at what is there and publish again".into(),
+            409 | 412 => "someone else committed to the branch meanwhile; nothing was changed; check the branch, then publish again".into(),
             429 => "too many requests; wait a few minutes".into(),
-            500..=599 => "a fault of the Hub's own; try again later".into(),
-            _ => "an answer that this program does not know".into(),
+            500..=599 => "a server error; try again later".into(),
+            _ => "an unexpected status".into(),
         }
     }
 

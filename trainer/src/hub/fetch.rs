@@ -12,7 +12,7 @@ use super::{
     Hub, RepoId,
     cache::{Cache, is_hex},
     download::Download,
-    failure::{Failure, Wish},
+    failure::{Failure, Operation},
     meter::Meter,
     rest::{RemoteFile, RepoKind, Rest},
 };
@@ -67,7 +67,7 @@ impl Hub {
         wanted.push(bundle::MANIFEST.into());
         let snapshot = fetch.all(wanted)?;
         verify::bundle(&snapshot.folder)
-            .with_context(|| format!("the bundle {repo} is not what its own manifest says"))?;
+            .with_context(|| format!("the bundle {repo} differs from its manifest"))?;
         Ok(snapshot)
     }
 
@@ -142,7 +142,7 @@ impl<'a> Fetch<'a> {
                 .filter(|commit| cache.snapshot(commit).is_dir());
             let commit = known.with_context(|| {
                 format!(
-                    "{repo} is not in the cache {}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the files",
+                    "{repo} is not in the cache {}, and HF_HUB_OFFLINE is set; unset it to download",
                     hub.cache_dir().display()
                 )
             })?;
@@ -151,7 +151,7 @@ impl<'a> Fetch<'a> {
             (commit, present)
         } else {
             hub.listing(kind, repo)
-                .map_err(|failure| failure.explain(hub, Wish::Fetch, repo))?
+                .map_err(|failure| failure.explain(hub, Operation::Fetch, repo))?
         };
         Ok(Fetch {
             hub,
@@ -176,7 +176,7 @@ impl<'a> Fetch<'a> {
         };
         if hub.offline {
             bail!(
-                "the cache holds {repo} without {missing}, and HF_HUB_OFFLINE keeps this program off the network: unset it once to fetch the file"
+                "the cache has {repo} without {missing}, and HF_HUB_OFFLINE is set; unset it to download"
             );
         }
         bail!(
@@ -197,8 +197,8 @@ impl<'a> Fetch<'a> {
     fn files(&self, mut wanted: Vec<String>) -> Result<Snapshot> {
         let folder = self.cache.snapshot(&self.commit);
         if !self.hub.offline {
-            self.bring(&wanted)
-                .map_err(|failure| failure.explain(self.hub, Wish::Fetch, self.repo))?;
+            self.download_missing(&wanted)
+                .map_err(|failure| failure.explain(self.hub, Operation::Fetch, self.repo))?;
         }
         wanted.sort();
         let files = wanted.iter().map(|path| folder.join(path)).collect();
@@ -209,7 +209,7 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    fn bring(&self, wanted: &[String]) -> Result<(), Failure> {
+    fn download_missing(&self, wanted: &[String]) -> Result<(), Failure> {
         let Fetch {
             hub,
             kind,
@@ -224,11 +224,13 @@ impl<'a> Fetch<'a> {
         for path in wanted {
             let file = listed.iter().find(|file| file.path == *path);
             let file = file.ok_or_else(|| {
-                Failure::Answer(format!("it lists {path} in one place, and not in another"))
+                Failure::Answer(format!(
+                    "{path} is listed in one answer and missing in another"
+                ))
             })?;
             if !is_hex(file.etag()) {
                 return Err(Failure::Answer(format!(
-                    "{:?} is no hash of {path}",
+                    "{:?} is not a valid hash of {path}",
                     file.etag()
                 )));
             }
@@ -251,7 +253,7 @@ impl<'a> Fetch<'a> {
             cache,
         };
         for file in missing {
-            download.bring(file, &meter)?;
+            download.download(file, &meter)?;
         }
         Ok(())
     }
@@ -283,7 +285,7 @@ fn choose_model(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
             .any(|file| file.ends_with(".safetensors.index.json"))
         {
             bail!(
-                "{repo} keeps its weights in several files: Starsight reads models with one {}",
+                "{repo}: the weights are sharded; only single-file models ({}) are supported",
                 bundle::WEIGHTS
             );
         }
@@ -292,7 +294,7 @@ fn choose_model(repo: &RepoId, files: &[String]) -> Result<Vec<String>> {
             .find(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"))
         {
             bail!(
-                "{repo} has no {}, only {pickle}: that is a Python pickle, which may run code, and is not read here. Name a revision with safetensors (OWNER/NAME@REV), \
+                "{repo} has no {}, only {pickle}: a Python pickle, which can run code and is not loaded. Use a revision with safetensors (OWNER/NAME@REV), \
                  or convert it with transformers: from_pretrained, then save_pretrained",
                 bundle::WEIGHTS
             );
@@ -361,7 +363,10 @@ mod tests {
         assert!(why(&["model.safetensors"]).contains("config.json"));
         assert!(why(&["config.json"]).contains("no model.safetensors"));
         assert!(why(&["config.json", "pytorch_model.bin"]).contains("pickle"));
-        assert!(why(&["config.json", "model.safetensors.index.json"]).contains("several files"));
+        assert!(
+            why(&["config.json", "model.safetensors.index.json"])
+                .contains("the weights are sharded; only single-file models")
+        );
         let chosen = choose_model(
             &repo,
             &files(&[

@@ -27,7 +27,7 @@ pub(super) struct Upload<'a> {
 impl Upload<'_> {
     /// Uploads the file at `path` unless the Hub has its content.
     pub(super) fn send(&self, path: &Path, entry: &FileEntry) -> Result<(), Failure> {
-        let mut waits = self.hub.patience.waits();
+        let mut waits = self.hub.retry_policy.waits();
         loop {
             // Repeated for every attempt: addresses expire, and content that arrived without an
             // answer is not sent again.
@@ -36,11 +36,10 @@ impl Upload<'_> {
                 &["basic", "multipart"],
                 &[(&entry.sha256, entry.size)],
             )?;
-            let object = batch
-                .objects
-                .into_iter()
-                .next()
-                .ok_or_else(|| Failure::Answer(format!("no address for {}", entry.path)))?;
+            let object =
+                batch.objects.into_iter().next().ok_or_else(|| {
+                    Failure::Answer(format!("no upload address for {}", entry.path))
+                })?;
             let Some(actions) = object.actions else {
                 self.meter.add(entry.size);
                 return Ok(());
@@ -67,7 +66,7 @@ impl Upload<'_> {
                 Ok(()) => return Ok(()),
                 // 403: the address has expired.
                 Err(failure)
-                    if failure.may_pass()
+                    if failure.is_transient()
                         || matches!(failure, Failure::Status { code: 403, .. }) =>
                 {
                     match waits.next() {
@@ -90,7 +89,7 @@ impl Upload<'_> {
             .map_err(|failure| {
                 self.meter.take_back(entry.size);
                 Failure::Network {
-                    reason: format!("{} did not arrive whole: {failure}", entry.path),
+                    reason: format!("{} arrived incomplete: {failure}", entry.path),
                     connected: true,
                 }
             })
@@ -146,7 +145,7 @@ impl Parts {
         };
         let size = size
             .filter(|size| *size > 0)
-            .ok_or_else(|| wrong("no size of parts"))?;
+            .ok_or_else(|| wrong("no part size"))?;
         let mut numbered: Vec<(u64, &str)> = upload
             .header
             .iter()
@@ -155,7 +154,7 @@ impl Parts {
         numbered.sort_unstable();
         if numbered.len() as u64 != entry.size.div_ceil(size as u64) {
             return Err(wrong(&format!(
-                "{} addresses of parts of {size} bytes",
+                "{} addresses for parts of {size} bytes",
                 numbered.len()
             )));
         }

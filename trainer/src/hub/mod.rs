@@ -12,12 +12,12 @@ mod fetch;
 mod lfs;
 mod meter;
 mod oid;
-mod patience;
 mod plan;
 mod publish;
 mod put;
 mod repo_id;
 mod rest;
+mod retry_policy;
 mod token;
 mod xet;
 
@@ -27,10 +27,10 @@ use anyhow::{Context, Result, ensure};
 use hf_hub::{HFClient, HFClientBuilder, HFClientSync};
 
 pub use fetch::Snapshot;
-pub use patience::Patience;
-pub use plan::{Plan, PlannedFile, State, Way};
+pub use plan::{FileState, Plan, PlannedFile, UploadMethod};
 pub use publish::{Publication, Published};
 pub use repo_id::RepoId;
+pub use retry_policy::RetryPolicy;
 pub use token::Token;
 
 /// The Hub's address if none is given.
@@ -75,7 +75,7 @@ pub struct Settings {
     /// Use only the cache, and no network.
     pub offline: bool,
     /// Timeouts and retries.
-    pub patience: Patience,
+    pub retry_policy: RetryPolicy,
     /// Receives the events of transfers.
     pub report: Option<Report>,
 }
@@ -86,7 +86,7 @@ pub struct Hub {
     token: Option<Token>,
     cache: Option<PathBuf>,
     offline: bool,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     report: Report,
 }
 
@@ -122,7 +122,7 @@ impl Hub {
         // Messages print the address, so it must not contain a password.
         ensure!(
             url.username().is_empty() && url.password().is_none(),
-            "the Hub's address holds a user name or password: give a token by --token-file or HF_TOKEN"
+            "the Hub's address contains a user name or password: pass a token by --token-file or HF_TOKEN"
         );
         ensure!(
             matches!(url.scheme(), "http" | "https")
@@ -135,7 +135,7 @@ impl Hub {
             token: settings.token,
             cache: settings.cache,
             offline: settings.offline,
-            patience: settings.patience,
+            retry_policy: settings.retry_policy,
             report: settings.report.unwrap_or_else(|| Arc::new(|_| {})),
         })
     }
@@ -162,12 +162,12 @@ impl Hub {
 
     /// hf-hub's client, which retries by itself.
     fn client(&self) -> Result<HFClientSync> {
-        let Patience {
+        let RetryPolicy {
             tries,
             wait,
             connect,
             stall,
-        } = self.patience;
+        } = self.retry_policy;
         let http = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(connect)

@@ -9,7 +9,7 @@ use starsight_model::bundle::{FileEntry, MANIFEST, Manifest};
 
 use super::{
     Hub, RepoId,
-    failure::{Failure, Wish},
+    failure::{Failure, Operation},
     publish::Publication,
     rest::{RemoteFile, RepoKind, Rest, UploadMode},
 };
@@ -51,16 +51,16 @@ pub struct PlannedFile {
     #[serde(flatten)]
     pub entry: FileEntry,
     /// How it compares with the Hub's file.
-    pub state: State,
+    pub state: FileState,
     /// How it would be uploaded, if it would be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub way: Option<Way>,
+    #[serde(rename = "way", skip_serializing_if = "Option::is_none")]
+    pub method: Option<UploadMethod>,
 }
 
 /// How a file compares with the Hub's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum FileState {
     /// The Hub does not have it.
     New,
     /// The Hub has other content.
@@ -72,7 +72,7 @@ pub enum State {
 /// How a file is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Way {
+pub enum UploadMethod {
     /// In the commit itself.
     Commit,
     /// Before the commit, by Xet.
@@ -86,7 +86,9 @@ pub enum Way {
 impl Plan {
     /// The files that would be uploaded.
     pub fn going(&self) -> impl Iterator<Item = &PlannedFile> {
-        self.files.iter().filter(|file| file.state != State::Same)
+        self.files
+            .iter()
+            .filter(|file| file.state != FileState::Same)
     }
 
     /// Number of bytes that would be uploaded.
@@ -114,13 +116,13 @@ impl Hub {
         let Publication { bundle, repo, .. } = publication;
         ensure!(
             !self.offline,
-            "publishing to {repo}: HF_HUB_OFFLINE keeps this program off the network; unset it"
+            "publishing to {repo}: HF_HUB_OFFLINE is set; unset it"
         );
         let mut entries = verify::bundle(bundle)?.files;
         entries.push(FileEntry::of(MANIFEST, &read(&bundle.join(MANIFEST))?));
         let mut plan = self.compare(publication, entries)?;
-        self.choose_ways(&mut plan, publication)
-            .map_err(|failure| failure.explain(self, Wish::Publish, repo))?;
+        self.choose_upload_methods(&mut plan, publication)
+            .map_err(|failure| failure.explain(self, Operation::Publish, repo))?;
         Ok(plan)
     }
 
@@ -133,7 +135,7 @@ impl Hub {
             pull_request,
             ..
         } = *publication;
-        let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
+        let explain = |failure: Failure| failure.explain(self, Operation::Publish, repo);
         let client = self.client()?;
         let repository = found(
             client
@@ -157,7 +159,7 @@ impl Hub {
         };
         ensure!(
             !pull_request || branch.is_some(),
-            "publishing to {repo} at {}: there is no branch {} that a pull request could be for; publish without --pull-request first",
+            "publishing to {repo} at {}: branch {} does not exist; publish without --pull-request first",
             self.endpoint(),
             repo.revision()
         );
@@ -176,7 +178,7 @@ impl Hub {
             Ok(PlannedFile {
                 state: state_of(bundle, &entry, &listed)?,
                 entry,
-                way: None,
+                method: None,
             })
         };
         let files = entries
@@ -185,7 +187,7 @@ impl Hub {
             .collect::<Result<Vec<_>>>()?;
         let other_manifest = files
             .iter()
-            .any(|file| file.entry.path == MANIFEST && file.state == State::Changed);
+            .any(|file| file.entry.path == MANIFEST && file.state == FileState::Changed);
         let stale = match &parent {
             Some(parent) if other_manifest => self.stale(repo, parent, &paths).map_err(explain)?,
             _ => Vec::new(),
@@ -218,7 +220,7 @@ impl Hub {
                 .filter(|path| !paths.contains(path))
                 .collect::<Vec<_>>(),
             Err(error) => {
-                self.note(&format!("the manifest at the Hub cannot be read ({error}): no file of that version is deleted"));
+                self.note(&format!("the manifest on the Hub cannot be read ({error}); no file of that version is deleted"));
                 return Ok(Vec::new());
             }
         };
@@ -242,7 +244,7 @@ impl Hub {
 
     /// Asks the Hub how to upload the files. A repository that does not exist yet cannot be asked;
     /// then the size decides what is likely.
-    pub(super) fn choose_ways(
+    pub(super) fn choose_upload_methods(
         &self,
         plan: &mut Plan,
         publication: &Publication<'_>,
@@ -251,13 +253,13 @@ impl Hub {
         let going = plan
             .files
             .iter_mut()
-            .filter(|file| file.state != State::Same);
+            .filter(|file| file.state != FileState::Same);
         if !plan.revision_exists {
             going.for_each(|file| {
-                file.way = Some(if file.entry.size > LARGE {
-                    Way::Ahead
+                file.method = Some(if file.entry.size > LARGE {
+                    UploadMethod::Ahead
                 } else {
-                    Way::Commit
+                    UploadMethod::Commit
                 });
             });
             return Ok(());
@@ -266,7 +268,7 @@ impl Hub {
         let samples: Vec<(&str, u64, Vec<u8>)> = plan
             .files
             .iter()
-            .filter(|file| file.state != State::Same)
+            .filter(|file| file.state != FileState::Same)
             .map(|file| {
                 Ok((
                     file.entry.path.as_str(),
@@ -279,21 +281,21 @@ impl Hub {
             return Ok(());
         }
         let modes = rest.preupload(repo, &samples)?;
-        let ways = ways(&rest, repo, &modes, plan)?;
+        let methods = upload_methods(&rest, repo, &modes, plan)?;
         for file in &mut plan.files {
-            file.way = ways.get(&file.entry.path).copied();
+            file.method = methods.get(&file.entry.path).copied();
         }
         Ok(())
     }
 }
 
 /// For each path, how the file is uploaded.
-fn ways(
+fn upload_methods(
     rest: &Rest<'_>,
     repo: &RepoId,
     modes: &HashMap<String, UploadMode>,
     plan: &Plan,
-) -> Result<HashMap<String, Way>, Failure> {
+) -> Result<HashMap<String, UploadMethod>, Failure> {
     // git-lfs does not store empty files.
     let ahead =
         |entry: &FileEntry| entry.size > 0 && modes.get(&entry.path) == Some(&UploadMode::Lfs);
@@ -302,7 +304,7 @@ fn ways(
         .find(|file| file.entry.size > LARGE && !ahead(&file.entry))
     {
         return Err(Failure::Answer(format!(
-            "it wants {}, {} bytes, inside the commit itself",
+            "it asks for {} ({} bytes) in the commit itself",
             file.entry.path, file.entry.size
         )));
     }
@@ -317,14 +319,14 @@ fn ways(
             .transfer
             .as_deref()
             == Some("xet");
-    let way = |file: &PlannedFile| match (ahead(&file.entry), by_xet) {
-        (false, _) => Way::Commit,
-        (true, true) => Way::Xet,
-        (true, false) => Way::Lfs,
+    let method = |file: &PlannedFile| match (ahead(&file.entry), by_xet) {
+        (false, _) => UploadMethod::Commit,
+        (true, true) => UploadMethod::Xet,
+        (true, false) => UploadMethod::Lfs,
     };
     Ok(plan
         .going()
-        .map(|file| (file.entry.path.clone(), way(file)))
+        .map(|file| (file.entry.path.clone(), method(file)))
         .collect())
 }
 
@@ -337,13 +339,17 @@ fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
 }
 
 /// Compares a file of the bundle with the Hub's listing.
-pub(super) fn state_of(bundle: &Path, entry: &FileEntry, listed: &[RemoteFile]) -> Result<State> {
+pub(super) fn state_of(
+    bundle: &Path,
+    entry: &FileEntry,
+    listed: &[RemoteFile],
+) -> Result<FileState> {
     match listed.iter().find(|there| there.path == entry.path) {
-        None => Ok(State::New),
+        None => Ok(FileState::New),
         Some(there) => Ok(if there.differs(&bundle.join(&entry.path))?.is_some() {
-            State::Changed
+            FileState::Changed
         } else {
-            State::Same
+            FileState::Same
         }),
     }
 }

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use super::{
     Hub, RepoId,
-    failure::{Failure, Wish},
+    failure::{Failure, Operation},
     lfs::Upload,
     meter::Meter,
-    plan::{Plan, PlannedFile, State, Way, state_of},
+    plan::{FileState, Plan, PlannedFile, UploadMethod, state_of},
     rest::{RepoKind, Rest},
 };
 use crate::system::files::read;
@@ -92,7 +92,7 @@ impl Hub {
             });
         }
 
-        let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
+        let explain = |failure: Failure| failure.explain(self, Operation::Publish, repo);
         let rest = Rest::new(self).map_err(explain)?;
         let client = self.client()?;
         let mut made = Vec::new();
@@ -114,7 +114,7 @@ impl Hub {
         let commit = commit.map_err(|error| match made.is_empty() {
             true => error,
             false => error.context(format!(
-                "made for it at {}: {}; publish again to fill it, or delete it there",
+                "created at {}: {}; publish again to fill it, or delete it there",
                 self.endpoint(),
                 made.join(", ")
             )),
@@ -148,7 +148,7 @@ impl Hub {
             return Ok(());
         }
         let repo = publication.repo;
-        let explain = |failure: Failure| failure.explain(self, Wish::Publish, repo);
+        let explain = |failure: Failure| failure.explain(self, Operation::Publish, repo);
         let client = self.client()?;
         if !plan.repository_exists {
             let path = repo.path();
@@ -190,7 +190,8 @@ impl Hub {
         }
         plan.parent = Some(head);
         (plan.repository_exists, plan.revision_exists) = (true, true);
-        self.choose_ways(plan, publication).map_err(explain)
+        self.choose_upload_methods(plan, publication)
+            .map_err(explain)
     }
 
     /// The address of the pull request whose tip is `commit`.
@@ -227,7 +228,7 @@ impl Hub {
         let listed = rest
             .paths_info(RepoKind::Model, repo, commit, &plan.paths())
             .map_err(|failure| {
-                let why = failure.explain(self, Wish::Publish, repo);
+                let why = failure.explain(self, Operation::Publish, repo);
                 why.context(format!(
                     "published as commit {commit}, but it could not be read back"
                 ))
@@ -242,7 +243,7 @@ impl Hub {
                 },
             };
             bail!(
-                "published to {repo} at {} as commit {commit}, but {path} is not there as it is here ({how}): publish again",
+                "published to {repo} at {} as commit {commit}, but {path} differs from the local file ({how}): publish again",
                 self.endpoint()
             );
         }
@@ -252,7 +253,7 @@ impl Hub {
             .find(|path| listed.iter().any(|there| there.path == **path))
         {
             bail!(
-                "published to {repo} at {} as commit {commit}, but {stale}, a file of the version before, is still there: delete it",
+                "published to {repo} at {} as commit {commit}, but {stale}, a file of the previous version, is still there: delete it",
                 self.endpoint()
             );
         }
@@ -282,7 +283,7 @@ impl Commit<'_> {
         } else {
             HashSet::new()
         };
-        let mut waits = self.hub.patience.waits();
+        let mut waits = self.hub.retry_policy.waits();
         loop {
             let Publication {
                 repo, pull_request, ..
@@ -291,17 +292,17 @@ impl Commit<'_> {
                 repo,
                 lines.clone(),
                 pull_request,
-                self.hub.patience.stall * COMMIT,
+                self.hub.retry_policy.stall * COMMIT,
             ) {
                 Ok(commit) => return Ok(commit),
                 Err(failure) => failure,
             };
-            if pull_request && failure.may_be_done() {
+            if pull_request && failure.may_have_succeeded() {
                 return self.find_proposal(&proposals, &failure);
             }
-            match self.landed(&proposals) {
+            match self.find_commit(&proposals) {
                 Ok(Some(commit)) => return Ok(commit),
-                Ok(None) if failure.may_pass() => {}
+                Ok(None) if failure.is_transient() => {}
                 // Refused, or it is unknown whether the commit exists.
                 _ => return Err(failure),
             }
@@ -323,13 +324,13 @@ impl Commit<'_> {
             publication: Publication { repo, .. },
             ..
         } = self;
-        for wait in iter::once(Duration::ZERO).chain(hub.patience.waits()) {
+        for wait in iter::once(Duration::ZERO).chain(hub.retry_policy.waits()) {
             thread::sleep(wait);
-            if let Ok(Some(commit)) = self.landed(proposals) {
+            if let Ok(Some(commit)) = self.find_commit(proposals) {
                 return Ok(commit);
             }
             hub.note(&format!(
-                "{}; looking for the pull request that may have come of it",
+                "{}; checking whether a pull request was created",
                 hub.redacted(&failure.to_string())
             ));
         }
@@ -338,17 +339,21 @@ impl Commit<'_> {
             format!("{}/{}/discussions", hub.endpoint(), repo.path()),
         );
         Err(Failure::Local(anyhow!(
-            "{failure}, and whether there is a pull request is not known: look at {address} before you publish again"
+            "{failure}; it is unknown whether a pull request was created: check {address} before publishing again"
         )))
     }
 
     /// Uploads the large files.
     fn upload(&self) -> Result<(), Failure> {
         let Publication { bundle, repo, .. } = *self.publication;
-        let going_by = |way: Way| self.plan.going().filter(move |file| file.way == Some(way));
-        let ahead = going_by(Way::Xet).chain(going_by(Way::Lfs));
+        let going_by = |method: UploadMethod| {
+            self.plan
+                .going()
+                .filter(move |file| file.method == Some(method))
+        };
+        let ahead = going_by(UploadMethod::Xet).chain(going_by(UploadMethod::Lfs));
         let meter = Meter::new(&self.hub.report, ahead.map(|file| file.entry.size).sum());
-        let by_xet: Vec<PathBuf> = going_by(Way::Xet)
+        let by_xet: Vec<PathBuf> = going_by(UploadMethod::Xet)
             .map(|file| bundle.join(&file.entry.path))
             .collect();
         if !by_xet.is_empty() {
@@ -360,7 +365,7 @@ impl Commit<'_> {
             repo,
             meter: &meter,
         };
-        going_by(Way::Lfs)
+        going_by(UploadMethod::Lfs)
             .try_for_each(|file| upload.send(&bundle.join(&file.entry.path), &file.entry))
     }
 
@@ -380,8 +385,8 @@ impl Commit<'_> {
             "header",
             json!({ "summary": message, "description": "", "parentCommit": self.plan.parent }),
         )?;
-        for PlannedFile { entry, way, .. } in self.plan.going() {
-            if matches!(way, Some(Way::Lfs | Way::Xet)) {
+        for PlannedFile { entry, method, .. } in self.plan.going() {
+            if matches!(method, Some(UploadMethod::Lfs | UploadMethod::Xet)) {
                 line(
                     "lfsFile",
                     json!({ "path": entry.path, "algo": "sha256", "oid": entry.sha256, "size": entry.size }),
@@ -417,7 +422,7 @@ impl Commit<'_> {
     }
 
     /// Our commit, if the Hub has it: a new tip with the bundle's files.
-    fn landed(&self, proposals: &HashSet<String>) -> Result<Option<String>, Failure> {
+    fn find_commit(&self, proposals: &HashSet<String>) -> Result<Option<String>, Failure> {
         let repo = self.publication.repo;
         let tips: Vec<String> = match self.publication.pull_request {
             true => self.tips()?.difference(proposals).cloned().collect(),
@@ -436,7 +441,7 @@ impl Commit<'_> {
                 .iter()
                 .any(|path| listed.iter().any(|there| there.path == *path));
             for file in &self.plan.files {
-                same &= state_of(self.publication.bundle, &file.entry, &listed)? == State::Same;
+                same &= state_of(self.publication.bundle, &file.entry, &listed)? == FileState::Same;
             }
             if same {
                 return Ok(Some(tip));

@@ -43,7 +43,7 @@ impl Hub {
         let body = piece.body(&sent, meter)?;
         let http = Client::builder()
             .user_agent(USER_AGENT)
-            .connect_timeout(self.patience.connect)
+            .connect_timeout(self.retry_policy.connect)
             .build()?;
         // With a known length the body is not sent in chunked encoding, which object stores refuse.
         let mut request = http
@@ -82,14 +82,11 @@ impl Hub {
             loop {
                 tokio::select! {
                     outcome = &mut answer => return outcome,
-                    () = sleep(self.patience.stall) => {}
+                    () = sleep(self.retry_policy.stall) => {}
                 }
                 let now = sent.load(Ordering::Relaxed);
                 if now == before {
-                    return Err(Failure::Network {
-                        reason: "it stood still".into(),
-                        connected: true,
-                    });
+                    return Err(Failure::stalled(self.retry_policy.stall));
                 }
                 before = now;
             }

@@ -35,7 +35,7 @@ impl RepoId {
                 && !revision.contains("..")
                 && !revision.starts_with('/')
                 && !revision.ends_with('/'),
-            "{revision:?} is no branch, tag or commit"
+            "{revision:?} is not a valid branch, tag or commit"
         );
         Ok(RepoId {
             revision: Some(revision.to_owned()),
@@ -58,7 +58,7 @@ impl FromStr for RepoId {
             None => (text, None),
         };
         let Some((owner, name)) = path.split_once('/') else {
-            bail!("{text:?} is not a repository on the Hub: wanted OWNER/NAME or OWNER/NAME@REV");
+            bail!("{text:?} is not a repository on the Hub: expected OWNER/NAME or OWNER/NAME@REV");
         };
         for part in [owner, name] {
             // The Hub's own rules. They also keep `..` and the cache's separator `--` out of its
@@ -74,7 +74,7 @@ impl FromStr for RepoId {
                     && edges
                     && !part.contains("--")
                     && !part.contains(".."),
-                "{text:?} is not a repository on the Hub: {part:?} is no name there (wanted OWNER/NAME or OWNER/NAME@REV; letters, digits, '-', '_' and '.', at most 96, \
+                "{text:?} is not a repository on the Hub: {part:?} is not a valid name there (expected OWNER/NAME or OWNER/NAME@REV; letters, digits, '-', '_' and '.', at most 96, \
                  no '--' or '..', no '-' or '.' at the ends)"
             );
         }

@@ -177,11 +177,11 @@ pub(super) struct XetStore {
 
 impl<'a> Rest<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Rest<'a>, Failure> {
-        let patience = hub.patience;
+        let retry_policy = hub.retry_policy;
         let http = Client::builder()
             .user_agent(USER_AGENT)
-            .connect_timeout(patience.connect)
-            .timeout(patience.stall)
+            .connect_timeout(retry_policy.connect)
+            .timeout(retry_policy.stall)
             .build()?;
         Ok(Rest { hub, http })
     }
@@ -315,7 +315,7 @@ impl<'a> Rest<'a> {
                 .post(url)
                 .json(body)
                 .header(header::CONTENT_TYPE, LFS_JSON);
-            let response = if self.is_hubs(url) {
+            let response = if self.is_hub_url(url) {
                 self.send(request)
             } else {
                 Self::answer(request)
@@ -333,7 +333,7 @@ impl<'a> Rest<'a> {
         repo: &RepoId,
         lines: Vec<u8>,
         pull_request: bool,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<String, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -348,7 +348,7 @@ impl<'a> Rest<'a> {
         let request = self
             .http
             .post(url)
-            .timeout(patience)
+            .timeout(timeout)
             .header(header::CONTENT_TYPE, "application/x-ndjson")
             .body(lines);
         Ok(self.json::<Made>(request)?.commit_oid)
@@ -407,7 +407,7 @@ impl<'a> Rest<'a> {
     }
 
     /// Whether a URL is on the Hub's own host.
-    fn is_hubs(&self, url: &str) -> bool {
+    fn is_hub_url(&self, url: &str) -> bool {
         let origin = |url: &str| Url::parse(url).map(|url| url.origin());
         matches!((origin(url), origin(self.hub.endpoint())), (Ok(there), Ok(hub)) if there == hub)
     }

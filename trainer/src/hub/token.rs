@@ -15,10 +15,10 @@ impl Token {
     /// When the text cannot be a token.
     pub fn new(text: &str, origin: &str) -> Result<Token> {
         let token = text.trim();
-        ensure!(!token.is_empty(), "{origin}: holds no token");
+        ensure!(!token.is_empty(), "{origin}: no token");
         ensure!(
             token.bytes().all(|b| b.is_ascii_graphic()),
-            "{origin}: holds more than a token; wanted one line such as hf_..."
+            "{origin}: more than a token; expected one line such as hf_..."
         );
         Ok(Token(token.to_owned()))
     }

@@ -37,26 +37,8 @@ impl BaseModel {
     /// shape.
     pub fn read(dir: &Path, max_length: Option<usize>, seed: u64) -> Result<BaseModel> {
         let in_dir = || format!("in {}", dir.display());
-        let path = |name: &str| dir.join(name);
-        ensure!(
-            path(bundle::CONFIG).is_file(),
-            "{} holds no model: no {}",
-            dir.display(),
-            bundle::CONFIG
-        );
-        let config =
-            EncoderConfig::from_json(&files::read(&path(bundle::CONFIG))?).with_context(in_dir)?;
-
-        let mut settings: Map<String, Value> = match path(bundle::TOKENIZER_CONFIG).is_file() {
-            true => serde_json::from_slice(&files::read(&path(bundle::TOKENIZER_CONFIG))?)
-                .with_context(|| {
-                    format!(
-                        "{}: not a JSON object",
-                        path(bundle::TOKENIZER_CONFIG).display()
-                    )
-                })?,
-            false => Map::new(),
-        };
+        let config = read_config(dir)?;
+        let mut settings = read_settings(dir)?;
         // As in transformers: tokenizer_config.json sets the maximum length, whatever truncation
         // tokenizer.json has.
         let own = settings
@@ -71,35 +53,13 @@ impl BaseModel {
                 config.max_positions
             );
         }
-        let json = match (
-            path(bundle::TOKENIZER).is_file(),
-            path(bundle::VOCAB).is_file(),
-        ) {
-            (true, _) => files::read(&path(bundle::TOKENIZER))?,
-            (false, true) => {
-                let vocab = String::from_utf8(files::read(&path(bundle::VOCAB))?)
-                    .with_context(|| format!("{} is not UTF-8", path(bundle::VOCAB).display()))?;
-                let lowercase = settings
-                    .get("do_lower_case")
-                    .and_then(Value::as_bool)
-                    .unwrap_or(true);
-                wordpiece::tokenizer(&vocab, lowercase)
-                    .with_context(in_dir)?
-                    .into_bytes()
-            }
-            (false, false) => anyhow::bail!(
-                "{} holds no tokeniser: neither {} nor {}",
-                dir.display(),
-                bundle::TOKENIZER,
-                bundle::VOCAB
-            ),
-        };
+        let json = read_tokenizer(dir, &settings)?;
         let length = Some(max_length.or(own).unwrap_or(config.max_positions));
         let tokenizer =
             Tokenizer::from_json(&json, length, config.max_positions).with_context(in_dir)?;
         ensure!(
             tokenizer.vocab_size() <= config.vocab_size,
-            "{}: the tokeniser knows {} pieces, but the model only {}",
+            "{}: the tokeniser has {} pieces, but the model only {}",
             dir.display(),
             tokenizer.vocab_size(),
             config.vocab_size
@@ -126,6 +86,52 @@ impl BaseModel {
     }
 }
 
+/// Reads `config.json`, which marks a folder as a model.
+fn read_config(dir: &Path) -> Result<EncoderConfig> {
+    let path = dir.join(bundle::CONFIG);
+    ensure!(
+        path.is_file(),
+        "{} contains no model: {} is missing",
+        dir.display(),
+        bundle::CONFIG
+    );
+    EncoderConfig::from_json(&files::read(&path)?).with_context(|| format!("in {}", dir.display()))
+}
+
+/// Reads `tokenizer_config.json`; empty if there is none.
+fn read_settings(dir: &Path) -> Result<Map<String, Value>> {
+    let path = dir.join(bundle::TOKENIZER_CONFIG);
+    if !path.is_file() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(&files::read(&path)?)
+        .with_context(|| format!("{}: not a JSON object", path.display()))
+}
+
+/// Reads `tokenizer.json`, or builds it from `vocab.txt` as `settings` say.
+fn read_tokenizer(dir: &Path, settings: &Map<String, Value>) -> Result<Vec<u8>> {
+    let [tokenizer, vocab] = [bundle::TOKENIZER, bundle::VOCAB].map(|name| dir.join(name));
+    if tokenizer.is_file() {
+        return files::read(&tokenizer);
+    }
+    ensure!(
+        vocab.is_file(),
+        "{} has no tokeniser: neither {} nor {}",
+        dir.display(),
+        bundle::TOKENIZER,
+        bundle::VOCAB
+    );
+    let pieces = String::from_utf8(files::read(&vocab)?)
+        .with_context(|| format!("{} is not UTF-8", vocab.display()))?;
+    let lowercase = settings
+        .get("do_lower_case")
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
+    let json = wordpiece::tokenizer(&pieces, lowercase)
+        .with_context(|| format!("in {}", dir.display()))?;
+    Ok(json.into_bytes())
+}
+
 /// Reads the weights file of the model in `dir`, for [`load::weights`]: the floating-point weights,
 /// or the int8 weights of a bundle without them.
 ///
@@ -138,7 +144,7 @@ pub fn read_weights(dir: &Path) -> Result<Vec<u8>> {
         .find(|path| path.is_file());
     let path = path.with_context(|| {
         format!(
-            "{} holds no {}; convert other weights to safetensors first",
+            "{} has no {}; convert other weights to safetensors first",
             dir.display(),
             bundle::WEIGHTS
         )

@@ -74,14 +74,14 @@ impl FreshTokenizer {
         size: u32,
     ) -> Result<FreshTokenizer> {
         let mut pieces = Pieces::read(&parent.tokenizer.to_json()?)?;
-        pieces.shrink(texts, size as usize)?;
+        pieces.limit_size(texts, size as usize)?;
         let [unknown, padding, first, last] = pieces::SPECIAL;
         let missing = pieces::SPECIAL
             .into_iter()
             .find(|piece| parent.tokenizer.id(piece).is_none());
         ensure!(
             missing.is_none(),
-            "the parent's tokeniser has no piece {}; wanted one with XLM-RoBERTa's special pieces",
+            "the parent's tokeniser has no piece {}; expected one with XLM-RoBERTa's special pieces",
             missing.unwrap_or_default()
         );
         let settings = object(
@@ -128,7 +128,7 @@ pub fn write(
     );
     ensure!(
         !out.join(bundle::CONFIG).exists(),
-        "{} holds a model already; choose another folder",
+        "{} already contains a model; choose another folder",
         out.display()
     );
     let tokenizer = Tokenizer::from_json(tokenizer_json.as_bytes(), Some(max_length), max_length)?;
@@ -174,7 +174,7 @@ pub fn write(
         // Last, because this file marks the folder as a model.
         (bundle::CONFIG, config.to_json().into_bytes()),
     ] {
-        files::write_bytes(&out.join(name), &bytes).context("writing a fresh model")?;
+        files::write_bytes(&out.join(name), &bytes).context("writing a new model")?;
     }
     Ok((weights.parameters(), tokenizer.vocab_size()))
 }

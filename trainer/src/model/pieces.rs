@@ -62,7 +62,7 @@ impl Pieces {
         let kind = frame["model"]["type"].as_str().unwrap_or("none").to_owned();
         ensure!(
             kind == "Unigram",
-            "the tokeniser's model is {kind}; only a Unigram vocabulary, such as XLM-RoBERTa's, can be cut to its pieces"
+            "the tokeniser's model is {kind}; only a Unigram vocabulary, such as XLM-RoBERTa's, can be trimmed"
         );
         let vocab: Vec<(String, f64)> = serde_json::from_value(frame["model"]["vocab"].take())
             .context("the pieces of a Unigram model are texts with scores")?;
@@ -71,7 +71,7 @@ impl Pieces {
         special.extend(frame["model"]["unk_id"].as_u64().map(|id| id as usize));
         if let Some(beyond) = special.iter().find(|id| **id >= vocab.len()) {
             bail!(
-                "an added token has the number {beyond}, beyond the {} pieces; such a vocabulary cannot be cut",
+                "an added token has the id {beyond}, beyond the {} pieces; such a vocabulary cannot be trimmed",
                 vocab.len()
             );
         }
@@ -87,7 +87,7 @@ impl Pieces {
         ];
         ensure!(
             known.contains(&processor.as_str()),
-            "the tokeniser's post-processor is {processor}; only vocabularies with {} can be cut",
+            "the tokeniser's post-processor is {processor}; only vocabularies with {} can be trimmed",
             known[1..].join(", ")
         );
         let piece = |(id, (text, score)): (usize, (String, f64))| Piece {
@@ -117,7 +117,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When the tokeniser fails, or the user interrupts.
-    pub fn cut_to_used(&mut self, texts: &[(&str, f64)], least: usize) -> Result<()> {
+    pub fn keep_used(&mut self, texts: &[(&str, f64)], least: usize) -> Result<()> {
         let counts = self.count(texts, |_| 1.0)?;
         self.retain(|id, piece| {
             counts[id]
@@ -138,7 +138,7 @@ impl Pieces {
     /// # Errors
     /// When `size` leaves no room beside bytes and special pieces, the tokeniser fails, or the user
     /// interrupts.
-    pub fn shrink(&mut self, texts: &[(&str, f64)], size: usize) -> Result<()> {
+    pub fn limit_size(&mut self, texts: &[(&str, f64)], size: usize) -> Result<()> {
         self.frame["normalizer"] = json!({ "type": "Sequence", "normalizers": [
             { "type": "NFKC" },
             { "type": "Replace", "pattern": { "Regex": "\\s+" }, "content": " " },
@@ -270,7 +270,7 @@ impl Pieces {
             };
             *id = (*by_origin
                 .get(&(old as u32))
-                .with_context(|| format!("piece {old} is named and gone"))?)
+                .with_context(|| format!("piece {old} is still referenced, but was removed"))?)
             .into();
             Ok(())
         };
@@ -283,7 +283,7 @@ impl Pieces {
         let id = |name: &str| {
             ids.get(name)
                 .copied()
-                .with_context(|| format!("{name} is named and gone"))
+                .with_context(|| format!("{name} is still referenced, but was removed"))
         };
         for token in whole["post_processor"]
             .get_mut("special_tokens")
@@ -394,7 +394,7 @@ pub(crate) mod tests {
             ("good app 日", 1.0),
         ];
         let mut pieces = Pieces::read(&unigram()).expect("pieces");
-        pieces.cut_to_used(&texts, 2).expect("cut");
+        pieces.keep_used(&texts, 2).expect("cut");
         let json = pieces.to_json().expect("JSON");
         // `▁bad` and `ness` occur once, `goo` and the letters never.
         let left: Vec<&str> = pieces
@@ -436,7 +436,7 @@ pub(crate) mod tests {
             .chain([("bad 日", 0.5)])
             .collect();
         let mut pieces = Pieces::read(&unigram()).expect("pieces");
-        pieces.shrink(&texts, BYTES + 5 + 4).expect("shrunk");
+        pieces.limit_size(&texts, BYTES + 5 + 4).expect("shrunk");
         assert_eq!(pieces.size(), BYTES + 5 + 4, "five are special");
         let json = pieces.to_json().expect("JSON");
         assert_eq!(
@@ -445,7 +445,7 @@ pub(crate) mod tests {
         );
         assert_eq!(cut(&json, "é"), ["<s>", "▁", "<0xC3>", "<0xA9>", "</s>"]);
         let error = Pieces::read(&unigram())
-            .and_then(|mut pieces| pieces.shrink(&texts, 261))
+            .and_then(|mut pieces| pieces.limit_size(&texts, 261))
             .expect_err("an error")
             .to_string();
         assert!(

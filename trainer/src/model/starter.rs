@@ -25,7 +25,8 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/starter.rs"
 /// # Errors
 /// When there is no home folder, or it cannot be written.
 pub fn folder() -> Result<PathBuf> {
-    let cache = files::cache().context("the starter is unpacked into the user's cache, and there is none: set HOME or XDG_CACHE_HOME")?;
+    let cache =
+        files::cache().context("no cache folder for the starter: set HOME or XDG_CACHE_HOME")?;
     unpack(FILES, &cache)
 }
 
@@ -53,7 +54,7 @@ fn unpack(bundle: &[(&str, &[u8])], cache: &Path) -> Result<PathBuf> {
     }
     ensure!(
         folder.join(bundle::CONFIG).is_file(),
-        "{} holds no {}",
+        "{} has no {}",
         folder.display(),
         bundle::CONFIG
     );

@@ -31,7 +31,7 @@ pub struct Trimmed {
 pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> Result<Trimmed> {
     ensure!(
         !out.join(bundle::CONFIG).exists(),
-        "{} holds a model already; choose another folder",
+        "{} already contains a model; choose another folder",
         out.display()
     );
     let in_model = || format!("in {}", model.display());
@@ -45,21 +45,43 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
     let rows = config["vocab_size"].as_u64().unwrap_or(0) as usize;
     ensure!(
         rows >= before,
-        "the tokeniser {} knows {before} pieces, but the model only {rows}",
+        "the tokeniser {} has {before} pieces, but the model only {rows}",
         in_model()
     );
-    pieces.cut_to_used(texts, least).with_context(in_model)?;
+    pieces.keep_used(texts, least).with_context(in_model)?;
     let kept: Vec<usize> = pieces.origins().flatten().map(|id| id as usize).collect();
 
-    let bytes = read_weights(model)?;
-    let weights = SafeTensors::deserialize(&bytes).with_context(in_model)?;
-    // The embedding table, and tensors of a masked-language-model head that have a row per piece.
+    let weights = trim_weights(&read_weights(model)?, rows, &kept).with_context(in_model)?;
+    trim_config(&mut config, &kept);
+    for name in [bundle::TOKENIZER_CONFIG, bundle::CARD] {
+        let path = model.join(name);
+        if path.is_file() {
+            files::write_bytes(&out.join(name), &files::read(&path)?)?;
+        }
+    }
+    files::write_bytes(&out.join(bundle::TOKENIZER), pieces.to_json()?.as_bytes())?;
+    files::write_bytes(&out.join(bundle::WEIGHTS), &weights)?;
+    // Last, because this file marks the folder as a model.
+    files::write_bytes(
+        &out.join(bundle::CONFIG),
+        &serde_json::to_vec_pretty(&config)?,
+    )?;
+    Ok(Trimmed {
+        before,
+        after: kept.len(),
+    })
+}
+
+/// The safetensors file `bytes`, in which every tensor with `rows` rows has only the rows `kept`:
+/// the embedding table, and tensors of a masked-language-model head that have a row per piece.
+fn trim_weights(bytes: &[u8], rows: usize, kept: &[usize]) -> Result<Vec<u8>> {
+    let weights = SafeTensors::deserialize(bytes)?;
     let cut: Vec<(String, Option<Vec<u8>>)> = weights
         .iter()
         .map(|(name, tensor)| {
             (
                 name.to_owned(),
-                (tensor.shape().first() == Some(&rows)).then(|| rows_of(&tensor, &kept)),
+                (tensor.shape().first() == Some(&rows)).then(|| rows_of(&tensor, kept)),
             )
         })
         .collect();
@@ -80,12 +102,14 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
     }
     ensure!(
         cut.iter().any(|(_, data)| data.is_some()),
-        "no tensor {} has a row for each of the {rows} pieces",
-        in_model()
+        "no tensor has a row for each of the {rows} pieces"
     );
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let weights = safetensors::serialize(tensors, Some(metadata))?;
+    Ok(safetensors::serialize(tensors, Some(metadata))?)
+}
 
+/// Adapts `config.json` to the pieces that are left.
+fn trim_config(config: &mut Map<String, Value>, kept: &[usize]) {
     config.insert("vocab_size".into(), kept.len().into());
     if let Some(pad) = config.get("pad_token_id").and_then(Value::as_u64) {
         config.insert(
@@ -93,23 +117,6 @@ pub fn write(model: &Path, texts: &[(&str, f64)], least: usize, out: &Path) -> R
             kept.iter().position(|id| *id as u64 == pad).into(),
         );
     }
-    for name in [bundle::TOKENIZER_CONFIG, bundle::CARD] {
-        let path = model.join(name);
-        if path.is_file() {
-            files::write_bytes(&out.join(name), &files::read(&path)?)?;
-        }
-    }
-    files::write_bytes(&out.join(bundle::TOKENIZER), pieces.to_json()?.as_bytes())?;
-    files::write_bytes(&out.join(bundle::WEIGHTS), &weights)?;
-    // Last, because this file marks the folder as a model.
-    files::write_bytes(
-        &out.join(bundle::CONFIG),
-        &serde_json::to_vec_pretty(&config)?,
-    )?;
-    Ok(Trimmed {
-        before,
-        after: kept.len(),
-    })
 }
 
 /// The bytes of the rows `kept` of a tensor.

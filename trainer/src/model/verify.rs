@@ -20,7 +20,7 @@ pub fn manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join(bundle::MANIFEST);
     ensure!(
         path.is_file(),
-        "{} is not a bundle: it holds no {}",
+        "{} is not a bundle: it has no {}",
         dir.display(),
         bundle::MANIFEST
     );

@@ -109,7 +109,7 @@ impl Alphabet {
     }
 
     /// The text with unknown characters replaced by spaces.
-    fn spell(&self, text: &str) -> String {
+    fn replace_unknown(&self, text: &str) -> String {
         text.chars()
             .map(|c| {
                 if c.is_ascii() || self.letters.contains(&c) || self.symbols.contains(&c) {
@@ -158,7 +158,9 @@ pub fn learn<'a>(
 ) -> Result<String> {
     let alphabet = Alphabet::of(texts.clone(), size / SHARE_OF_A_KIND);
     let doubled: Vec<String> = alphabet.symbols.iter().map(|c| format!("{c}{c}")).collect();
-    let texts = texts.map(|text| alphabet.spell(text)).chain(doubled);
+    let texts = texts
+        .map(|text| alphabet.replace_unknown(text))
+        .chain(doubled);
     let model = WordPiece::builder()
         .unk_token("[UNK]".into())
         .build()
@@ -190,7 +192,7 @@ pub fn learn<'a>(
         .collect();
     ensure!(
         !pieces.is_empty(),
-        "the texts hold no words to learn a vocabulary from"
+        "the texts contain no words to learn a vocabulary from"
     );
     let vocab: Vec<&str> = SPECIAL
         .into_iter()

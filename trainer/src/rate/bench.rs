@@ -12,7 +12,7 @@ use serde::Serialize;
 use starsight_model::batch::{PackedBatch, plan};
 use starsight_model::config::Sizes;
 use starsight_model::fused::{self, Precision};
-use starsight_model::int8::{Int8Kernel, Trial};
+use starsight_model::int8::{Int8Kernel, KernelBenchmark};
 use starsight_model::{LABELS, Rater};
 
 use crate::rate::device::Place;
@@ -51,7 +51,7 @@ pub enum Size {
 
 /// A configuration to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Way {
+pub struct BenchConfig {
     /// Reviews or tokens in a batch.
     pub batch: Size,
     /// Packed or padded.
@@ -62,10 +62,10 @@ pub struct Way {
 
 /// The measurement of one configuration.
 #[derive(Debug, Clone, Serialize)]
-pub struct Figure {
+pub struct BenchResult {
     /// The configuration.
     #[serde(flatten)]
-    pub way: Way,
+    pub config: BenchConfig,
     /// Reviews per second: the median of the repeats.
     pub samples_per_second: f64,
     /// Reviews per second in the slowest and the fastest repeat.
@@ -92,7 +92,7 @@ pub struct Lag {
 
 /// The result of a benchmark.
 #[derive(Debug, Clone, Serialize)]
-pub struct Table {
+pub struct BenchReport {
     /// Reviews rated in each repeat.
     pub samples: usize,
     /// Number of their tokens.
@@ -105,7 +105,7 @@ pub struct Table {
     /// precision.
     pub peak_gflops: f64,
     /// The figures.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<BenchResult>,
 }
 
 /// The id used for padding: `[PAD]` in BERT's vocabularies. Every id costs the same.
@@ -113,8 +113,8 @@ const PAD: u32 = 0;
 
 /// The configurations of a table with these batch sizes: each packed and padded, in file order and
 /// sorted. The last one is that of `rate`, with batches of `token_budget` tokens.
-pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
-    let mut ways = Vec::new();
+pub fn configs(batch_sizes: &[usize], token_budget: usize) -> Vec<BenchConfig> {
+    let mut configs = Vec::new();
     for size in batch_sizes {
         let batch = Size::Reviews(*size);
         // A single review is neither padded nor sorted.
@@ -127,34 +127,34 @@ pub fn ways(batch_sizes: &[usize], token_budget: usize) -> Vec<Way> {
                 (Layout::Packed, Order::ByLength),
             ],
         };
-        ways.extend(choices.iter().map(|(layout, order)| Way {
+        configs.extend(choices.iter().map(|(layout, order)| BenchConfig {
             batch,
             layout: *layout,
             order: *order,
         }));
     }
-    ways.push(Way {
+    configs.push(BenchConfig {
         batch: Size::Tokens(token_budget),
         layout: Layout::Packed,
         order: Order::ByLength,
     });
-    ways
+    configs
 }
 
-/// Measures each of `ways` over `texts`, on a device with a peak of `peak_gflops`. `lag` gives the
-/// delay of a batch in milliseconds; `done` is called after each pass over the texts.
+/// Measures each of `configs` over `texts`, on a device with a peak of `peak_gflops`. `lag` gives
+/// the delay of a batch in milliseconds; `done` is called after each pass over the texts.
 ///
 /// # Errors
 /// When the engine fails.
 pub fn measure(
     rater: &Rater,
     texts: &[&str],
-    ways: &[Way],
+    configs: &[BenchConfig],
     repeats: usize,
     place: &Place,
     lag: impl Fn(Size) -> Option<u64>,
     mut done: impl FnMut(),
-) -> Result<Table> {
+) -> Result<BenchReport> {
     let lengths: Vec<usize> = rater
         .tokenizer()
         .encode_all(texts)?
@@ -163,34 +163,34 @@ pub fn measure(
         .collect();
     let tokens: usize = lengths.iter().sum();
     let peak_gflops = place.peak()?;
-    let mut passes = vec![Vec::with_capacity(repeats); ways.len()];
+    let mut passes = vec![Vec::with_capacity(repeats); configs.len()];
     // The first round is a warm-up, which fills caches and starts threads. Each round measures all
     // configurations in turn, so that a machine that slows down affects them alike.
     for round in 0..=repeats {
-        for (way, passes) in ways.iter().zip(&mut passes) {
-            let pass = pass(rater, texts, &lengths, *way)?;
+        for (config, passes) in configs.iter().zip(&mut passes) {
+            let pass = pass(rater, texts, &lengths, *config)?;
             if round > 0 {
                 passes.push(pass);
             }
             done();
         }
     }
-    let figure = |(way, passes): (&Way, Vec<Pass>)| {
+    let result = |(config, passes): (&BenchConfig, Vec<Pass>)| {
         let mut seconds: Vec<f64> = passes.iter().map(|p| p.seconds).collect();
         seconds.sort_unstable_by(f64::total_cmp);
         let (median, samples) = (median(&seconds), texts.len() as f64);
         let Pass {
             computed, batches, ..
         } = passes[0];
-        let lag = lag(way.batch).map(|milliseconds| {
+        let lag = lag(config.batch).map(|milliseconds| {
             let waited = Duration::from_millis(milliseconds).as_secs_f64() * batches as f64;
             Lag {
                 milliseconds,
                 samples_per_second: samples / (median + waited),
             }
         });
-        Figure {
-            way: *way,
+        BenchResult {
+            config: *config,
             samples_per_second: samples / median,
             spread: [samples / seconds[seconds.len() - 1], samples / seconds[0]],
             tokens_per_second: tokens as f64 / median,
@@ -205,8 +205,8 @@ pub fn measure(
             lag,
         }
     };
-    let figures = ways.iter().zip(passes).map(figure).collect();
-    Ok(Table {
+    let figures = configs.iter().zip(passes).map(result).collect();
+    Ok(BenchReport {
         samples: texts.len(),
         tokens,
         longest: lengths.iter().copied().max().unwrap_or(0),
@@ -225,14 +225,14 @@ struct Pass {
     batches: usize,
 }
 
-fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pass> {
+fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], config: BenchConfig) -> Result<Pass> {
     let mut pass = Pass {
         seconds: 0.0,
         computed: 0,
         batches: 0,
     };
     let mut rate = |reviews: Vec<Vec<u32>>| -> Result<()> {
-        let reviews = if way.layout == Layout::Padded {
+        let reviews = if config.layout == Layout::Padded {
             padded(reviews)
         } else {
             reviews
@@ -244,7 +244,7 @@ fn pass(rater: &Rater, texts: &[&str], lengths: &[usize], way: Way) -> Result<Pa
         Ok(())
     };
     let clock = Instant::now();
-    match (way.order, way.batch) {
+    match (config.order, config.batch) {
         (Order::AsTheyCome, Size::Reviews(size)) => {
             for texts in texts.chunks(size) {
                 rate(rater.tokenizer().encode_all(texts)?)?;
@@ -326,9 +326,9 @@ pub fn int8_peak(kernel: Int8Kernel) -> f64 {
     /// Large enough that starting the threads does not matter.
     const TIMES: usize = 10_000;
     let trials = (0..rayon::current_num_threads())
-        .map(|_| Trial::default())
+        .map(|_| KernelBenchmark::default())
         .collect();
-    at_best(trials, TIMES * Trial::OPERATIONS, |trial| {
+    at_best(trials, TIMES * KernelBenchmark::OPERATIONS, |trial| {
         (0..TIMES).for_each(|_| trial.run(kernel));
     })
 }
@@ -376,13 +376,16 @@ mod tests {
 
     #[test]
     fn single_reviews_are_neither_padded_nor_sorted() {
-        let ways = ways(&[2, 1], 2048);
-        assert_eq!(ways.len(), 6);
+        let configs = configs(&[2, 1], 2048);
+        assert_eq!(configs.len(), 6);
         assert_eq!(
-            ways.iter().filter(|w| w.batch == Size::Reviews(1)).count(),
+            configs
+                .iter()
+                .filter(|w| w.batch == Size::Reviews(1))
+                .count(),
             1
         );
-        assert_eq!(ways[5].batch, Size::Tokens(2048));
+        assert_eq!(configs[5].batch, Size::Tokens(2048));
     }
 
     #[test]

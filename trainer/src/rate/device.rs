@@ -52,6 +52,15 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
+/// How much there is to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    /// A few texts, which are rated before a GPU's kernels are compiled.
+    Small,
+    /// Files of reviews.
+    Large,
+}
+
 /// Flags of device and precision.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Hardware {
@@ -92,51 +101,55 @@ impl RatingHardware {
     ///
     /// # Errors
     /// As [`Hardware::open`].
-    pub fn open(self, much: bool) -> Result<Place> {
+    pub fn open(self, workload: Workload) -> Result<Place> {
         match self.engine {
-            EngineChoice::Candle => Ok(told(Place::Candle)),
-            EngineChoice::Own if self.int8 => Ok(told(Place::Int8)),
-            EngineChoice::Own => self.hardware.open(much),
+            EngineChoice::Candle => Ok(announced(Place::Candle)),
+            EngineChoice::Own if self.int8 => Ok(announced(Place::Int8)),
+            EngineChoice::Own => self.hardware.open(workload),
         }
     }
 }
 
 /// Prints the device to standard error, and returns it.
-fn told(place: Place) -> Place {
+fn announced(place: Place) -> Place {
     say!("computing on {} in {}", place.name(), place.numbers());
     place
 }
 
 impl Hardware {
     /// Opens the chosen device and prints it to standard error. `auto` takes a GPU only if there is
-    /// `much` to compute, because compiling a GPU's kernels takes seconds.
+    /// a large [`Workload`], because compiling a GPU's kernels takes seconds.
     ///
     /// # Errors
     /// When a requested GPU lacks something it needs, or the device does not support the precision.
-    pub fn open(self, much: bool) -> Result<Place> {
-        self.choose(much).map(told)
+    pub fn open(self, workload: Workload) -> Result<Place> {
+        self.choose(workload).map(announced)
     }
 
-    /// The same for work of which a part, named by `tied`, can be computed only on the processor.
-    /// Call it before the work begins.
+    /// The same for work of which a part, named by `processor_only`, can be computed only on the
+    /// processor. Call it before the work begins.
     ///
     /// # Errors
     /// As [`Hardware::open`], and when a GPU is requested for such work.
-    pub fn open_for(self, tied: Option<&str>) -> Result<Place> {
-        let device = untied(self.device, tied)?;
-        if let Some(tied) = tied.filter(|_| device != self.device && gpu_is_there()) {
-            say!("the GPU stays unused: {tied} is computed on the processor only");
+    pub fn open_for(self, processor_only: Option<&str>) -> Result<Place> {
+        let device = device_for(self.device, processor_only)?;
+        if let Some(processor_only) =
+            processor_only.filter(|_| device != self.device && gpu_is_there())
+        {
+            say!("the GPU is not used: {processor_only} runs only on the processor");
         }
-        Hardware { device, ..self }.open(true)
+        Hardware { device, ..self }.open(Workload::Large)
     }
 
-    fn choose(self, much: bool) -> Result<Place> {
+    fn choose(self, workload: Workload) -> Result<Place> {
         match self.device {
             DeviceChoice::Cuda => self.gpu(),
-            DeviceChoice::Auto if much && gpu_is_there() => self.gpu().or_else(|error| {
-                say!("the GPU stays unused: {error:#}");
-                self.processor()
-            }),
+            DeviceChoice::Auto if workload == Workload::Large && gpu_is_there() => {
+                self.gpu().or_else(|error| {
+                    say!("the GPU is not used: {error:#}");
+                    self.processor()
+                })
+            }
             DeviceChoice::Auto | DeviceChoice::Cpu => self.processor(),
         }
     }
@@ -145,7 +158,7 @@ impl Hardware {
         match self.precision {
             PrecisionChoice::Bf16 if !Fused::has_bf16() => {
                 bail!(
-                    "--precision bf16: this processor has no instruction for products in bf16 (AVX512-BF16); say --precision f32, or leave that out"
+                    "--precision bf16: this processor has no bf16 instructions (AVX512-BF16); use --precision f32, or omit it"
                 )
             }
             PrecisionChoice::Bf16 => {
@@ -167,8 +180,7 @@ impl Hardware {
 
     #[cfg(feature = "cuda")]
     fn gpu(self) -> Result<Place> {
-        let gpu =
-            Gpu::open().context("no GPU can be used; --device cpu computes on the processor")?;
+        let gpu = Gpu::open().context("no usable GPU; use --device cpu for the processor")?;
         let precision = if self.precision == PrecisionChoice::F32 {
             Precision::F32
         } else {
@@ -183,19 +195,21 @@ impl Hardware {
     #[cfg(not(feature = "cuda"))]
     fn gpu(self) -> Result<Place> {
         bail!(
-            "this program was built without its part for GPUs: build it with `cargo build --release -p starsight --features cuda`, or say --device cpu"
+            "this program was built without GPU support: build it with `cargo build --release -p starsight --features cuda`, or use --device cpu"
         )
     }
 }
 
-/// The device for work of which the part `tied` can be computed only on the processor.
-fn untied(wish: DeviceChoice, tied: Option<&str>) -> Result<DeviceChoice> {
-    match (wish, tied) {
-        (DeviceChoice::Cuda, Some(tied)) => bail!(
-            "--device cuda: {tied} is computed on the processor only; say --device cpu, or leave that out"
-        ),
+/// The device for work of which the part `processor_only` can be computed only on the processor.
+fn device_for(choice: DeviceChoice, processor_only: Option<&str>) -> Result<DeviceChoice> {
+    match (choice, processor_only) {
+        (DeviceChoice::Cuda, Some(processor_only)) => {
+            bail!(
+                "--device cuda: {processor_only} runs only on the processor; use --device cpu, or omit it"
+            )
+        }
         (_, Some(_)) => Ok(DeviceChoice::Cpu),
-        (wish, None) => Ok(wish),
+        (choice, None) => Ok(choice),
     }
 }
 
@@ -341,7 +355,7 @@ mod tests {
 
     fn choose(device: DeviceChoice, precision: PrecisionChoice) -> Result<Place, String> {
         Hardware { device, precision }
-            .choose(true)
+            .choose(Workload::Large)
             .map_err(|e| format!("{e:#}"))
     }
 
@@ -364,7 +378,7 @@ mod tests {
 
     #[test]
     fn what_only_the_processor_computes_is_settled_before_a_gpu_is_looked_for() {
-        let may = |wish| untied(wish, Some("--int8")).map_err(|e| e.to_string());
+        let may = |choice| device_for(choice, Some("--int8")).map_err(|e| e.to_string());
         assert_eq!(
             [may(DeviceChoice::Auto), may(DeviceChoice::Cpu)],
             [Ok(DeviceChoice::Cpu), Ok(DeviceChoice::Cpu)]
@@ -372,10 +386,10 @@ mod tests {
         let error = may(DeviceChoice::Cuda).expect_err("a GPU cannot");
         assert_eq!(
             error,
-            "--device cuda: --int8 is computed on the processor only; say --device cpu, or leave that out"
+            "--device cuda: --int8 runs only on the processor; use --device cpu, or omit it"
         );
-        for wish in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda] {
-            assert_eq!(untied(wish, None).ok(), Some(wish));
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda] {
+            assert_eq!(device_for(choice, None).ok(), Some(choice));
         }
         let place = Hardware {
             device: DeviceChoice::Auto,

@@ -41,14 +41,14 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
     let in_dir = || format!("in {}", dir.display());
     let read = |name: &str, advice: &str| {
         let path = dir.join(name);
-        ensure!(path.is_file(), "{} holds no {name}{advice}", dir.display());
+        ensure!(path.is_file(), "{} has no {name}{advice}", dir.display());
         files::read(&path)
     };
     let (config, tokenizer) = (read(bundle::CONFIG, "")?, read(bundle::TOKENIZER, "")?);
     if let Some(model_type) = of_candle(&config) {
         ensure!(
             place.numbers() != Numbers::Int8,
-            "{} is a {model_type}, which --int8 does not compute; leave it out",
+            "{}: --int8 does not support {model_type}; omit --int8",
             dir.display()
         );
         say!("{model_type} is computed by candle, on the processor in f32");
@@ -68,7 +68,7 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
         Numbers::Int8 => {
             let weights = read(
                 bundle::INT8_WEIGHTS,
-                ": `starsight quantize` makes it for a bundle of an earlier version",
+                ": `starsight quantize` adds it to a bundle of an earlier version",
             )?;
             (
                 Rater::int8(&config, &tokenizer, weights, Int8Kernel::best())
@@ -78,7 +78,7 @@ pub fn load(dir: &Path, place: &Place) -> Result<(Rater, Option<Manifest>)> {
         }
     };
     if let Some(manifest) = &manifest {
-        rater.set_reading(manifest.reading());
+        rater.set_settings(manifest.settings());
         rater
             .check_probes(&manifest.probes, tolerance)
             .with_context(in_dir)?;
@@ -104,7 +104,7 @@ fn tensors(dir: &Path) -> Result<HashMap<String, Tensor>> {
     }
     ensure!(
         pickled.is_file(),
-        "{} holds neither {} nor {}",
+        "{} has neither {} nor {}",
         dir.display(),
         bundle::WEIGHTS,
         base::PICKLED

@@ -74,7 +74,7 @@ impl Report<'_> {
                         (ratings::mistakes(&self.mistakes))
                         (self.facts())
                     }
-                    footer.footer { p { "Made by starsight " (env!("CARGO_PKG_VERSION")) ". This file is whole in itself: it loads nothing and sends nothing." } }
+                    footer.footer { p { "Made by starsight " (env!("CARGO_PKG_VERSION")) ". This file is self-contained: it loads nothing and sends nothing." } }
                 }
             }
         };

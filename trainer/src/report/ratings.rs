@@ -10,7 +10,7 @@ use super::chart::{Axis, Plot};
 use super::learning::short;
 use super::stars;
 use crate::evaluate::Evaluation;
-use starsight_model::metrics::Judged;
+use starsight_model::metrics::ReviewScore;
 
 /// Number of mistakes shown.
 pub const WORST: usize = 30;
@@ -25,7 +25,7 @@ pub struct Mistake<'a> {
     /// Its logits, divided by the calibration temperature.
     pub logits: [f32; LABELS],
     /// Its stars and rating.
-    pub judged: Judged,
+    pub judged: ReviewScore,
 }
 
 /// Confusion matrix, histogram of stars, calibration.
@@ -55,7 +55,7 @@ pub fn section(evaluation: &Evaluation) -> Markup {
                 }
                 figure {
                     figcaption {
-                        strong { "How often it is that sure" }
+                        strong { "Distribution of confidence" }
                         p { "The expected calibration error is " strong { (format!("{:.4}", metrics.ece)) } ": how far the curve lies from the line, on average over all reviews." }
                     }
                     (confidence(&evaluation.calibration))
@@ -308,7 +308,7 @@ pub fn mistakes(mistakes: &[Mistake]) -> Markup {
 impl Mistake<'_> {
     fn row(&self) -> Markup {
         let probabilities = softmax(&self.logits);
-        let Judged {
+        let ReviewScore {
             label, rated, loss, ..
         } = self.judged;
         let (excerpt, cut) = excerpt(self.text);

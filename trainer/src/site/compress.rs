@@ -34,7 +34,7 @@ fn brotli_quality(bytes: usize) -> i32 {
 ///
 /// # Errors
 /// When the file cannot be read, or the compressed forms not written.
-pub(super) fn beside(root: &Path, path: &str) -> Result<Written> {
+pub(super) fn write_compressed(root: &Path, path: &str) -> Result<Written> {
     let mut written = Written { files: 0, bytes: 0 };
     let kind = path.rsplit('.').next().unwrap_or_default();
     if !KINDS.contains(&kind) {
@@ -100,7 +100,7 @@ mod tests {
             fs::write(dir.path().join(name), &content).unwrap();
         }
         assert_eq!(
-            beside(dir.path(), "page.js").unwrap(),
+            write_compressed(dir.path(), "page.js").unwrap(),
             Written {
                 files: 2,
                 bytes: (forms[0].1.len() + forms[1].1.len()) as u64
@@ -108,7 +108,7 @@ mod tests {
         );
         assert_eq!(fs::read(dir.path().join("page.js.br")).unwrap(), forms[1].1);
         assert_eq!(
-            beside(dir.path(), "weights.safetensors").unwrap(),
+            write_compressed(dir.path(), "weights.safetensors").unwrap(),
             Written { files: 0, bytes: 0 }
         );
     }

@@ -72,31 +72,16 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
     // Beside OUT, because a folder can be renamed only within a file system.
     let absolute = std::path::absolute(out)?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        bail!("{} is no folder that can be written", out.display())
+        bail!("{} is not a writable folder", out.display())
     };
     let former = parent.join(format!(".starsight-former-{}", name.to_string_lossy()));
-    take_up(out, &former).with_context(|| {
+    restore_former(out, &former).with_context(|| {
         format!(
             "moving the site that an earlier run left at {}",
             former.display()
         )
     })?;
-    let manifest = verify::manifest(bundle)?;
-    ensure!(
-        manifest.file(INT8_WEIGHTS).is_ok(),
-        "{} holds no {INT8_WEIGHTS}, with which browsers compute: `starsight quantize --model {}` adds it",
-        bundle.display(),
-        bundle.display()
-    );
-    // The site's own manifest lists only the files that the site contains.
-    let manifest = Manifest {
-        files: manifest
-            .files
-            .into_iter()
-            .filter(|file| options.full || file.path != WEIGHTS)
-            .collect(),
-        ..manifest
-    };
+    let manifest = site_manifest(bundle, options)?;
     check_replaceable(out)?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let work = tempfile::Builder::new()
@@ -104,12 +89,45 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
         .tempdir_in(parent)
         .with_context(|| format!("writing in {}", parent.display()))?;
     let fresh = work.path().join("fresh");
+    let written = write_files(page, bundle, &manifest, options, &fresh)
+        .with_context(|| format!("writing the site {}", out.display()))?;
+    move_into_place(&fresh, out, &former)
+        .with_context(|| format!("moving the site to {}", out.display()))?;
+    Ok(written)
+}
 
+/// The site's own manifest, which lists only the files that the site contains.
+fn site_manifest(bundle: &Path, options: &Options) -> Result<Manifest> {
+    let manifest = verify::manifest(bundle)?;
+    ensure!(
+        manifest.file(INT8_WEIGHTS).is_ok(),
+        "{} has no {INT8_WEIGHTS}, which browsers need: `starsight quantize --model {}` adds it",
+        bundle.display(),
+        bundle.display()
+    );
+    Ok(Manifest {
+        files: manifest
+            .files
+            .into_iter()
+            .filter(|file| options.full || file.path != WEIGHTS)
+            .collect(),
+        ..manifest
+    })
+}
+
+/// Writes the page, the bundle and their compressed forms to the new folder `folder`.
+fn write_files(
+    page: &Page,
+    bundle: &Path,
+    manifest: &Manifest,
+    options: &Options,
+    folder: &Path,
+) -> Result<Written> {
     let mut paths = Vec::new();
     let mut bytes = 0;
     let mut put = |path: String, write: &mut dyn FnMut(&mut File) -> Result<u64>| -> Result<()> {
-        let target = fresh.join(&path);
-        let failed = || format!("writing {path} for {}", out.display());
+        let target = folder.join(&path);
+        let failed = || format!("writing {path}");
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).with_context(failed)?;
         }
@@ -128,7 +146,7 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
             verify::copy(bundle, entry, file).map(|()| entry.size)
         })?;
     }
-    let json = serde_json::to_vec_pretty(&manifest)?;
+    let json = serde_json::to_vec_pretty(manifest)?;
     put(format!("{MODEL}/{MANIFEST}"), &mut |file| {
         Ok(file.write_all(&json).map(|()| json.len() as u64)?)
     })?;
@@ -140,15 +158,12 @@ pub fn write_site_of(page: &Page, bundle: &Path, out: &Path, options: &Options) 
     };
     let compressed = paths
         .par_iter()
-        .map(|path| compress::beside(&fresh, path))
+        .map(|path| compress::write_compressed(folder, path))
         .collect::<Result<Vec<_>>>()?;
     for more in compressed {
         written.files += more.files;
         written.bytes += more.bytes;
     }
-
-    move_into_place(&fresh, out, &former)
-        .with_context(|| format!("moving the site to {}", out.display()))?;
     Ok(written)
 }
 
@@ -159,7 +174,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         return Ok(());
     }
     if !out.is_dir() {
-        bail!("{} is a file: name a folder for the site", out.display());
+        bail!("{} is a file; choose a folder for the site", out.display());
     }
     let empty = fs::read_dir(out)
         .with_context(|| format!("reading {}", out.display()))?
@@ -167,7 +182,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         .is_none();
     ensure!(
         empty,
-        "{} holds something that is not a site of Starsight's, and is left as it is: name a new folder",
+        "{} contains something that is not a site of Starsight's; choose a new folder",
         out.display()
     );
     Ok(())
@@ -189,7 +204,7 @@ fn move_into_place(fresh: &Path, out: &Path, former: &Path) -> std::io::Result<(
 
 /// Restores the site that an interrupted run left at `former`, or deletes it if the new one is
 /// already in place.
-fn take_up(out: &Path, former: &Path) -> std::io::Result<()> {
+fn restore_former(out: &Path, former: &Path) -> std::io::Result<()> {
     match (former.exists(), out.exists()) {
         (false, _) => Ok(()),
         (true, false) => fs::rename(former, out),
@@ -434,7 +449,7 @@ mod tests {
                 "{:#}",
                 write_site_of(TEST_PAGE, &model, &out, &FULL).unwrap_err()
             )
-            .contains("holds no starsight.json")
+            .contains("has no starsight.json")
         );
         let old = Manifest {
             files: vec![],

@@ -67,84 +67,39 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 /// # Errors
 /// When it is not a page that trunk built from `web/index.html`.
 pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
-    let base_url = options.base_url.as_deref();
     let mut files: Files = page
         .iter()
         .map(|(path, content)| ((*path).to_owned(), content.to_vec()))
         .collect();
-    let mut html = text(&files, START_PAGE)?;
-
-    let (before, rest) = html
-        .split_once("<script type=\"module\">")
-        .context("index.html starts no program")?;
-    let (script, after) = rest
-        .split_once("</script>")
-        .context("index.html: a script has no end")?;
-    let program = between(script, "bindings from './", ".js'")
-        .context("index.html imports no program")?
-        .to_owned();
+    let source = text(&files, START_PAGE)?;
+    let StartPage {
+        before,
+        program,
+        after,
+    } = StartPage::of(&source)?;
     let wasm = format!("{program}_bg.wasm");
-    ensure!(files.contains_key(&wasm), "there is no {wasm}");
+    ensure!(files.contains_key(&wasm), "the page has no {wasm}");
 
-    // The modules check their workers' files against hashes. They keep their names, because other
-    // sites import one of them; within the page their addresses carry a version, because a browser
-    // may have cached an earlier one.
-    let mut with_modules: Vec<(String, String)> = Vec::new();
-    for Sealing {
-        module,
-        folder,
-        mark,
-    } in SEALING
-    {
-        let seals = serde_json::to_string(&seals(&files, folder))?;
-        let content = text(&files, module)?.replace(mark, &seals).into_bytes();
-        with_modules.push((format!("'./{module}'"), versioned(module, &content)));
-        files.insert(module.into(), content);
-    }
-    let with_versions = |text: String| {
-        with_modules.iter().fold(text, |text, (name, versioned)| {
-            text.replace(name, &format!("'./{versioned}'"))
-        })
-    };
-    let glue = with_versions(text(&files, &format!("{program}.js"))?);
-    files.remove(&format!("{program}.js"));
-    let program = add(&mut files, "starsight-page", glue);
-    if files.contains_key(ELEMENT) {
-        let element = with_versions(text(&files, ELEMENT)?);
-        files.insert(ELEMENT.into(), element.into_bytes());
-    }
+    let modules = seal_modules(&mut files)?;
+    let program = version_imports(&mut files, program, &modules)?;
     let start = START
         .replace("WASM", &wasm)
         .replace("HASH", &integrity(&files[&wasm]))
         .replace("PROGRAM", &program);
     let start = add(&mut files, "start", start);
-    html = format!(
+    let html = format!(
         "{before}<script type=\"module\" src=\"./{start}\"></script>{}",
         preloads_removed(after)
     );
-
-    let preloads =
-        std::iter::once(&program).chain(with_modules.iter().map(|(_, versioned)| versioned));
-    let preloads: Vec<String> = preloads
-        .map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">"))
-        .collect();
-    let preloads = preloads.join("\n    ");
-    let canonical = base_url
-        .map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    "))
-        .unwrap_or_default();
-    html = html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1);
-    html = with_policy(&html, &policy(&options.model_hosts))
+    let preloads = std::iter::once(&program).chain(modules.iter().map(|module| &module.versioned));
+    let html = with_links(&html, options.base_url.as_deref(), preloads);
+    let html = with_policy(&html, &policy(&options.model_hosts))
         .with_context(|| format!("in {START_PAGE}"))?;
-    html = with_integrity(&html, &files);
+    let html = with_integrity(&html, &files);
     files.insert(START_PAGE.into(), html.into_bytes());
 
     if files.contains_key(NOT_FOUND) {
-        let home = base_url
-            .map(|url| format!(", or go to <a href=\"{url}\">the start page</a>"))
-            .unwrap_or_default();
-        let page = text(&files, NOT_FOUND)?.replace("<!-- home -->", &home);
-        let page =
-            with_policy(&page, POLICY_OF_NOT_FOUND).with_context(|| format!("in {NOT_FOUND}"))?;
+        let page = not_found(&files, options.base_url.as_deref())?;
         files.insert(NOT_FOUND.into(), page.into_bytes());
     }
     if files.contains_key(SERVICE_WORKER) {
@@ -152,6 +107,106 @@ pub(super) fn finish(page: &Page, options: &Options) -> Result<Files> {
         files.insert(SERVICE_WORKER.into(), worker.into_bytes());
     }
     Ok(files)
+}
+
+/// The start page around the inline script that starts the program.
+struct StartPage<'a> {
+    before: &'a str,
+    /// Name of the program that the script imports, without its ending.
+    program: &'a str,
+    after: &'a str,
+}
+
+impl StartPage<'_> {
+    fn of(html: &str) -> Result<StartPage<'_>> {
+        let (before, rest) = html
+            .split_once("<script type=\"module\">")
+            .context("index.html has no module script")?;
+        let (script, after) = rest
+            .split_once("</script>")
+            .context("index.html: unclosed script")?;
+        let program = between(script, "bindings from './", ".js'")
+            .context("index.html: the script imports no program")?;
+        Ok(StartPage {
+            before,
+            program,
+            after,
+        })
+    }
+}
+
+/// A module that keeps its name, and its address within the page.
+struct Module {
+    path: &'static str,
+    versioned: String,
+}
+
+/// Writes the versions and hashes of the workers' files into the modules that start them.
+///
+/// The modules keep their names, because other sites import one of them; within the page their
+/// addresses carry a version, because a browser may have cached an earlier one.
+fn seal_modules(files: &mut Files) -> Result<Vec<Module>> {
+    let mut modules = Vec::new();
+    for Sealing {
+        module,
+        folder,
+        mark,
+    } in SEALING
+    {
+        let seals = serde_json::to_string(&seals(files, folder))?;
+        let content = text(files, module)?.replace(mark, &seals).into_bytes();
+        modules.push(Module {
+            path: module,
+            versioned: versioned(module, &content),
+        });
+        files.insert(module.into(), content);
+    }
+    Ok(modules)
+}
+
+/// Makes the program and the element import the modules by their versioned addresses. Gives the
+/// program a name that depends on its content, and returns it.
+fn version_imports(files: &mut Files, program: &str, modules: &[Module]) -> Result<String> {
+    let with_versions = |text: String| {
+        modules
+            .iter()
+            .fold(text, |text, Module { path, versioned }| {
+                text.replace(&format!("'./{path}'"), &format!("'./{versioned}'"))
+            })
+    };
+    let glue = with_versions(text(files, &format!("{program}.js"))?);
+    files.remove(&format!("{program}.js"));
+    let program = add(files, "starsight-page", glue);
+    if files.contains_key(ELEMENT) {
+        let element = with_versions(text(files, ELEMENT)?);
+        files.insert(ELEMENT.into(), element.into_bytes());
+    }
+    Ok(program)
+}
+
+/// Adds the canonical address and the preloads to the head of the HTML.
+fn with_links<'a>(
+    html: &str,
+    base_url: Option<&str>,
+    preloads: impl Iterator<Item = &'a String>,
+) -> String {
+    let preloads: Vec<String> = preloads
+        .map(|path| format!("<link rel=\"modulepreload\" href=\"./{path}\">"))
+        .collect();
+    let preloads = preloads.join("\n    ");
+    let canonical = base_url
+        .map(|url| format!("<link rel=\"canonical\" href=\"{url}\">\n    "))
+        .unwrap_or_default();
+    html.replacen("</head>", &format!("  {canonical}{preloads}\n  </head>"), 1)
+}
+
+/// The 404 page, with its policy and a link to the start page.
+fn not_found(files: &Files, base_url: Option<&str>) -> Result<String> {
+    let home = base_url
+        .map(|url| format!(", or go to <a href=\"{url}\">the start page</a>"))
+        .unwrap_or_default();
+    let page = text(files, NOT_FOUND)?.replace("<!-- home -->", &home);
+    with_policy(&page, POLICY_OF_NOT_FOUND).with_context(|| format!("in {NOT_FOUND}"))
 }
 
 /// Version and hash of each file that the workers in this folder run, by name; all files except the
@@ -263,7 +318,7 @@ fn text(files: &Files, path: &str) -> Result<String> {
     let bytes = files
         .get(path)
         .with_context(|| format!("the page has no {path}"))?;
-    String::from_utf8(bytes.clone()).with_context(|| format!("{path} is no text"))
+    String::from_utf8(bytes.clone()).with_context(|| format!("{path} is not UTF-8"))
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

@@ -35,12 +35,16 @@ pub fn serve(dir: &Path, port: u16, on_ready: impl FnOnce(SocketAddr)) -> Result
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                anyhow::anyhow!("port {port} is taken by another program: name another one with --port, or 0 for any that is free")
-            }
-            _ => anyhow::Error::new(error).context(format!("listening on 127.0.0.1:{port}")),
-        })?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    anyhow::anyhow!(
+                        "port {port} is in use; choose another with --port, or 0 for any free port"
+                    )
+                }
+                _ => anyhow::Error::new(error).context(format!("listening on 127.0.0.1:{port}")),
+            })?;
         on_ready(listener.local_addr()?);
         tokio::select! {
             ended = axum::serve(listener, router(root)) => ended.context("serving"),
@@ -94,7 +98,7 @@ async fn guard(State(root): State<Arc<PathBuf>>, mut request: Request, next: Nex
     if !is_for_loopback(&request) {
         return (
             StatusCode::MISDIRECTED_REQUEST,
-            "a preview for this machine alone: ask for localhost or 127.0.0.1\n",
+            "this preview serves only localhost and 127.0.0.1\n",
         )
             .into_response();
     }
@@ -515,7 +519,7 @@ mod tests {
             .expect_err("taken")
             .to_string();
         assert!(
-            error.contains(&format!("port {} is taken", address.port())),
+            error.contains(&format!("port {} is in use", address.port())),
             "{error}"
         );
         let error = serve(&root.join("none"), 0, |_| ())

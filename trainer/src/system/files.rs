@@ -12,18 +12,18 @@ use tempfile::NamedTempFile;
 const UNFINISHED: &str = ".starsight-";
 
 /// A complete file on disk that does not have its final name yet. Dropping it deletes it.
-pub struct Beside {
+pub struct PendingFile {
     file: NamedTempFile,
     path: PathBuf,
 }
 
-impl Beside {
+impl PendingFile {
     /// Renames it to its final name, replacing an existing file.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn put(self) -> Result<()> {
-        let Beside { file, path } = self;
+    pub fn commit(self) -> Result<()> {
+        let PendingFile { file, path } = self;
         file.persist(&path)
             .map_err(|e| e.error)
             .with_context(|| format!("writing {}", path.display()))?;
@@ -40,7 +40,7 @@ pub fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {
-    write_beside(path, write)?.put()
+    write_pending(path, write)?.commit()
 }
 
 /// The same without renaming, so that several files that belong together can all be written before
@@ -48,10 +48,10 @@ pub fn write_whole(
 ///
 /// # Errors
 /// As [`write_whole`].
-pub fn write_beside(
+pub fn write_pending(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
-) -> Result<Beside> {
+) -> Result<PendingFile> {
     let failed = || format!("writing {}", path.display());
     let folder = folder_of(path);
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -69,7 +69,7 @@ pub fn write_beside(
     out.flush().with_context(failed)?;
     drop(out);
     file.as_file().sync_all().with_context(failed)?;
-    Ok(Beside {
+    Ok(PendingFile {
         file,
         path: path.to_owned(),
     })

@@ -82,8 +82,8 @@ pub struct Run {
     /// SHA-256 of the training and validation rows: token ids and labels.
     pub data: String,
     /// SHA-256 of the teachers' logits of the training rows, if there are teachers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lessons: Option<String>,
+    #[serde(rename = "lessons", default, skip_serializing_if = "Option::is_none")]
+    pub teacher_logits: Option<String>,
 }
 
 impl Run {
@@ -159,7 +159,7 @@ impl Checkpoints {
     }
 
     /// File of the logits of teacher `number`, from 0, which a resumed run reads again.
-    pub fn lessons(&self, number: usize) -> PathBuf {
+    pub fn teacher_file(&self, number: usize) -> PathBuf {
         self.dir.join(if number == 0 {
             "teacher.logits".into()
         } else {
@@ -329,7 +329,7 @@ impl Checkpoints {
         }
         ensure!(
             steps.is_empty(),
-            "{} holds no whole checkpoint; --overwrite starts from the beginning",
+            "{} has no complete checkpoint; --overwrite starts from the beginning",
             self.dir.display()
         );
         Ok(None)
@@ -358,7 +358,7 @@ impl Checkpoints {
             let (size, sha256) = verify::hashed(&path, &mut io::sink())?;
             ensure!(
                 size == entry.size && sha256 == entry.sha256,
-                "{} is damaged: it is not as it was saved",
+                "{} is damaged: its SHA-256 differs",
                 path.display()
             );
         }
@@ -369,7 +369,7 @@ impl Checkpoints {
     fn with_best(&self, state: CheckpointState) -> Result<CheckpointState> {
         if let Some(best) = state.best().filter(|best| best.step != state.step) {
             self.whole(best.step)
-                .context("the best one so far cannot be used")?;
+                .context("the best checkpoint so far cannot be used")?;
         }
         Ok(state)
     }

@@ -12,11 +12,11 @@ use starsight_model::{Engine, LABELS};
 use super::checkpoint::Checkpoints;
 use super::loss::{Counts, one};
 use super::repeats::{Learned, Repeats};
-use super::teacher::{Taught, Teacher};
+use super::teacher::{Teacher, TeacherLogits};
 use super::training::Training;
 use crate::data::tokens::Tokens;
 use crate::data::{Corpus, Split, Texts};
-use crate::evaluate::calibration::{Calibration, cooled};
+use crate::evaluate::calibration::{Calibration, divide_by_temperature};
 use crate::rate::rating;
 use crate::system::progress::Progress;
 
@@ -29,7 +29,7 @@ pub(super) struct Examples<'a> {
     /// The examples to learn from: the training split, and all reviews without stars.
     learned: Learned,
     /// The teachers' logits of the examples.
-    lessons: Option<Taught>,
+    teacher_logits: Option<TeacherLogits>,
 }
 
 impl<'a> Examples<'a> {
@@ -46,7 +46,7 @@ impl<'a> Examples<'a> {
         } = training;
         let more = training.unlabelled.map_or(0, Texts::count);
         let without = if more > 0 {
-            format!("; and {more} without stars to train")
+            format!("; and {more} unlabelled ones to train")
         } else {
             String::new()
         };
@@ -64,7 +64,7 @@ impl<'a> Examples<'a> {
             .transpose()?;
         let mut learned = Learned::each(&parts.train, reviews.len(), more);
         if recipe.repeats == Repeats::Counted || recipe.weight_column.is_some() {
-            learned = learned.weighed(
+            learned = learned.with_weights(
                 recipe.repeats,
                 |row| reviews.label(row),
                 |row| reviews.weight(row),
@@ -73,7 +73,7 @@ impl<'a> Examples<'a> {
         }
         if recipe.repeats == Repeats::Counted {
             say!(
-                "the {} reviews to train on are {} examples: texts with the counts of their stars",
+                "{} training reviews grouped into {} examples",
                 parts.train.len(),
                 learned.count() - more
             );
@@ -83,7 +83,7 @@ impl<'a> Examples<'a> {
             reviews,
             unlabelled,
             learned,
-            lessons: None,
+            teacher_logits: None,
         })
     }
 
@@ -92,14 +92,14 @@ impl<'a> Examples<'a> {
     ///
     /// # Errors
     /// When a teacher cannot be read or computed, or the user interrupts.
-    pub fn ask_teachers(
+    pub fn compute_teacher_logits(
         &mut self,
         training: &Training<'_>,
         parts: &Split,
         checkpoints: &Checkpoints,
     ) -> Result<()> {
         // With a share of 0 the teachers label only unlabelled texts.
-        let asked = if training.recipe.lessons().share > 0.0 {
+        let asked = if training.recipe.distillation().share > 0.0 {
             &parts.train[..]
         } else {
             &[]
@@ -110,10 +110,10 @@ impl<'a> Examples<'a> {
                 asked,
                 training.unlabelled,
                 &training.place,
-                &checkpoints.lessons(number),
+                &checkpoints.teacher_file(number),
             )
         };
-        self.lessons = Taught::mean(
+        self.teacher_logits = TeacherLogits::mean(
             training
                 .teachers
                 .iter()
@@ -135,16 +135,16 @@ impl<'a> Examples<'a> {
     }
 
     /// The teachers' logits of `rows`; empty without a teacher.
-    pub fn lessons(&self, rows: &[usize]) -> Vec<Option<&[f32; LABELS]>> {
-        self.lessons
+    pub fn teacher_logits(&self, rows: &[usize]) -> Vec<Option<&[f32; LABELS]>> {
+        self.teacher_logits
             .iter()
-            .flat_map(|lessons| rows.iter().map(|row| lessons.of(*row)))
+            .flat_map(|logits| rows.iter().map(|row| logits.of(*row)))
             .collect()
     }
 
     /// SHA-256 of the teachers' logits.
-    pub fn lessons_fingerprint(&self) -> Option<String> {
-        self.lessons.as_ref().map(Taught::fingerprint)
+    pub fn teacher_fingerprint(&self) -> Option<String> {
+        self.teacher_logits.as_ref().map(TeacherLogits::fingerprint)
     }
 
     pub fn ids(&self, row: usize) -> &[u32] {
@@ -219,10 +219,9 @@ impl<'a> Examples<'a> {
         let calibration = Calibration::fit(&logits, &labels);
         let scores = |temperature| {
             let mut scores = Scores::of(decoding);
-            logits
-                .iter()
-                .zip(&labels)
-                .for_each(|(logits, label)| scores.add(&cooled(logits, temperature), *label));
+            logits.iter().zip(&labels).for_each(|(logits, label)| {
+                scores.add(&divide_by_temperature(logits, temperature), *label);
+            });
             scores.metrics()
         };
         let Metrics { loss, ece, .. } = scores(1.0);

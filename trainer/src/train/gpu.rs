@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use starsight_model::Engine;
 use starsight_model::cuda::encoder::TOKEN_BUDGET;
-use starsight_model::cuda::learner::{self, Report, Settings};
+use starsight_model::cuda::learner::{LearnerSettings, StepReport, TrainingStep};
 use starsight_model::cuda::{Device, Learner, Precision};
 use starsight_model::rng::dropout_keys;
 use starsight_model::weights::Weights;
@@ -36,11 +36,11 @@ impl Gpu {
     pub fn new(device: &Arc<dyn Device>, precision: Precision, setup: &Setup<'_>) -> Result<Gpu> {
         ensure!(
             setup.loss.is_cross_entropy(),
-            "--ordinal-log-loss and --teacher are computed on the processor only: leave them out, or say --device cpu"
+            "--ordinal-log-loss and --teacher run only on the processor: omit them, or use --device cpu"
         );
         let trained: Vec<bool> = setup.groups.iter().map(|group| group.trained).collect();
         let token_budget = setup.token_budget.unwrap_or(TOKEN_BUDGET);
-        let settings = Settings {
+        let settings = LearnerSettings {
             precision,
             depth: setup.depth,
             trained: &trained,
@@ -50,7 +50,7 @@ impl Gpu {
         let learner = Learner::new(device, setup.config, setup.weights, &settings)?;
         if learner.token_budget() < token_budget {
             say!(
-                "the GPU's memory does not hold {token_budget} tokens at once: {} are computed",
+                "GPU memory is too small for --token-budget {token_budget}; using {}",
                 learner.token_budget()
             );
         }
@@ -66,7 +66,7 @@ impl Gpu {
         })
     }
 
-    fn told(&mut self, report: &Report) -> Done {
+    fn done(&mut self, report: &StepReport) -> Done {
         let layout = self.learner.layout();
         let trained = || {
             layout
@@ -117,7 +117,7 @@ impl Trainee for Gpu {
             .filter_map(|counts| counts.iter().position(|count| *count > 0.0))
             .collect();
         let keys = dropout_keys(self.seed, number as u64, step.rows.iter().copied());
-        self.learner.step(&learner::Step {
+        self.learner.step(&TrainingStep {
             reviews: &step.token_ids,
             keys: &keys,
             labels: &labels,
@@ -130,7 +130,7 @@ impl Trainee for Gpu {
 
     fn finished(&mut self, all: bool) -> Result<Vec<Done>> {
         let reports = self.learner.reports(all)?;
-        Ok(reports.iter().map(|report| self.told(report)).collect())
+        Ok(reports.iter().map(|report| self.done(report)).collect())
     }
 
     fn engine(&mut self) -> &dyn Engine {

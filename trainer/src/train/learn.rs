@@ -37,8 +37,8 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The plan for a model with this configuration. `labels` are those of the training split,
-    /// `learned` is the number of examples with unlabelled ones, and `taught` says whether there is
-    /// a teacher.
+    /// `learned` is the number of examples with unlabelled ones, and `has_teacher` says whether
+    /// there is a teacher.
     ///
     /// # Errors
     /// When a flag does not fit the model or the length of the run.
@@ -47,14 +47,14 @@ impl Plan {
         config: &EncoderConfig,
         labels: impl Iterator<Item = usize>,
         learned: usize,
-        taught: bool,
+        has_teacher: bool,
     ) -> Result<Plan> {
         let length = recipe.length(learned);
         let (grouping, layout) = (recipe.grouping(length.steps), Layout::of(config));
         let groups = grouping.of(config, layout.tensors().iter().map(|tensor| &tensor.spec))?;
         let loss = recipe
             .loss(labels)
-            .with_lessons(taught.then(|| recipe.lessons()));
+            .with_distillation(has_teacher.then(|| recipe.distillation()));
         Ok(Plan {
             length,
             schedule: recipe.schedule(length.steps)?,
@@ -193,7 +193,7 @@ impl Learner<'_> {
             if interrupted {
                 let (step, out) = (self.state.step, self.training.out.display());
                 bail!(
-                    "interrupted after step {step} of {}; all is saved in {out}: go on with --resume",
+                    "interrupted after step {step} of {}; saved in {out}; continue with --resume",
                     self.plan.length.steps
                 );
             }
@@ -290,7 +290,7 @@ impl Learner<'_> {
         let step = Step {
             token_ids: rows.iter().map(|row| self.examples.ids(*row)).collect(),
             counts: picked.iter().map(|i| self.examples.counts(*i)).collect(),
-            lessons: self.examples.lessons(&rows),
+            teacher_logits: self.examples.teacher_logits(&rows),
             rows: &rows,
         };
         let learning_rate = self.plan.schedule.rate(number);
@@ -334,7 +334,7 @@ impl Learner<'_> {
             }
             if !unmoved.is_empty() {
                 progress.note(&format!(
-                    "step {}: no gradient reaches {}: they stay as they are",
+                    "step {}: {} have zero gradients and do not train",
                     number + 1,
                     unmoved.join(", ")
                 ));
@@ -369,7 +369,7 @@ impl Learner<'_> {
             .collect();
         let others = match rows.len() - known.len() {
             0 => String::new(),
-            n => format!(" and {n} reviews without stars"),
+            n => format!(" and {n} unlabelled reviews"),
         };
         format!(
             "step {} of {}, on {}{others}",

@@ -41,7 +41,9 @@ impl FromStr for ClassWeights {
             })
             .collect();
         let weights = weights.and_then(|weights| <[f64; LABELS]>::try_from(weights).ok());
-        weights.map(ClassWeights::Given).ok_or_else(|| "wanted `balanced`, or five numbers above 0 with commas between them, for 1 to 5 stars".into())
+        weights.map(ClassWeights::Given).ok_or_else(|| {
+            "expected `balanced`, or five comma-separated numbers above 0, for 1 to 5 stars".into()
+        })
     }
 }
 
@@ -100,13 +102,13 @@ pub struct Loss {
     weights: [f64; LABELS],
     soft_targets: Option<f64>,
     log_loss: f64,
-    lessons: Option<Lessons>,
+    distillation: Option<DistillationSettings>,
 }
 
 /// Settings of distillation: the weight of the teacher's logits, and the temperature of the
 /// comparison.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lessons {
+pub struct DistillationSettings {
     /// Share of the loss that the teacher's logits have; the labels have the rest.
     pub share: f64,
     /// Temperature by which both logits are divided before their probabilities are compared. A
@@ -115,7 +117,7 @@ pub struct Lessons {
 }
 
 /// Default settings of distillation.
-pub const DEFAULT_LESSONS: Lessons = Lessons {
+pub const DEFAULT_DISTILLATION: DistillationSettings = DistillationSettings {
     share: 0.9,
     temperature: 2.0,
 };
@@ -140,7 +142,7 @@ impl Loss {
             weights,
             soft_targets: None,
             log_loss: 0.0,
-            lessons: None,
+            distillation: None,
         }
     }
 
@@ -166,15 +168,18 @@ impl Loss {
         }
     }
 
-    /// Adds distillation from a teacher's logits, in [`Loss::taught`].
+    /// Adds distillation from a teacher's logits, in [`Loss::distilled`].
     #[must_use]
-    pub fn with_lessons(self, lessons: Option<Lessons>) -> Loss {
-        Loss { lessons, ..self }
+    pub fn with_distillation(self, distillation: Option<DistillationSettings>) -> Loss {
+        Loss {
+            distillation,
+            ..self
+        }
     }
 
     /// Whether the loss is only a cross-entropy with the targets of [`Loss::targets`].
     pub fn is_cross_entropy(&self) -> bool {
-        self.log_loss == 0.0 && self.lessons.is_none()
+        self.log_loss == 0.0 && self.distillation.is_none()
     }
 
     /// Plain cross-entropy.
@@ -265,11 +270,11 @@ impl Loss {
     /// [`Loss::of_counts`] plus, for each review, share T² KL(p ‖ q), where p and q are the softmax
     /// of the teacher's and the student's logits divided by T. T² keeps the gradients at the same
     /// scale for every T. The gradient of the second term is share T (q - p) (Hinton, Vinyals and
-    /// Dean, "Distilling the Knowledge in a Neural Network", 2015). Without lessons it equals
+    /// Dean, "Distilling the Knowledge in a Neural Network", 2015). Without distillation it equals
     /// [`Loss::of_counts`].
     ///
     /// For an unlabelled text the teacher's share is 1, and the weight is 1.
-    pub fn taught(
+    pub fn distilled(
         &self,
         logits: &[f32; LABELS],
         counts: Option<&Counts>,
@@ -278,7 +283,7 @@ impl Loss {
         let (loss, gradient) = counts.map_or((0.0, [0.0; LABELS]), |counts| {
             self.of_counts(logits, counts)
         });
-        let Some(Lessons { share, temperature }) = self.lessons else {
+        let Some(DistillationSettings { share, temperature }) = self.distillation else {
             return (loss, gradient);
         };
         let share = if counts.is_some() { share } else { 1.0 };
@@ -403,33 +408,33 @@ mod tests {
     #[test]
     fn a_teacher_is_followed_as_far_as_it_counts() {
         let teacher = [1.5, -0.5, 0.25, 2.0, -3.0];
-        for lessons in [
-            Lessons {
+        for distillation in [
+            DistillationSettings {
                 share: 1.0,
                 temperature: 1.0,
             },
-            Lessons {
+            DistillationSettings {
                 share: 0.7,
                 temperature: 3.0,
             },
         ] {
-            let loss = Loss::new(0.1, WEIGHTS).with_lessons(Some(lessons));
+            let loss = Loss::new(0.1, WEIGHTS).with_distillation(Some(distillation));
             let several = Some([0.5, 0.0, 3.0, 1.0, 0.0]);
             for (logits, counts) in LOGITS.iter().flat_map(|(logits, label)| {
                 [Some(one(*label)), several, None].map(|counts| (*logits, counts))
             }) {
-                let (_, gradient) = loss.taught(&logits, counts.as_ref(), &teacher);
+                let (_, gradient) = loss.distilled(&logits, counts.as_ref(), &teacher);
                 for c in 0..LABELS {
                     let at = |step: f32| {
                         let mut moved = logits;
                         moved[c] += step;
-                        loss.taught(&moved, counts.as_ref(), &teacher).0
+                        loss.distilled(&moved, counts.as_ref(), &teacher).0
                     };
                     let step = 1.0 / 1024.0;
                     let wanted = (at(step) - at(-step)) / (2.0 * f64::from(step));
                     assert!(
                         (f64::from(gradient[c]) - wanted).abs() < 1e-5,
-                        "{lessons:?} {logits:?} {counts:?} {c}: {} {wanted}",
+                        "{distillation:?} {logits:?} {counts:?} {c}: {} {wanted}",
                         gradient[c]
                     );
                 }
@@ -437,21 +442,21 @@ mod tests {
         }
         // A student that agrees with its teacher has no loss; adding a constant to all logits
         // changes nothing.
-        let all = Loss::plain().with_lessons(Some(Lessons {
+        let all = Loss::plain().with_distillation(Some(DistillationSettings {
             share: 1.0,
             temperature: 2.0,
         }));
-        let (loss, gradient) = all.taught(&teacher.map(|x| x + 7.0), Some(&one(0)), &teacher);
+        let (loss, gradient) = all.distilled(&teacher.map(|x| x + 7.0), Some(&one(0)), &teacher);
         assert!(
             loss.abs() < 1e-12 && gradient.iter().all(|g| g.abs() < 1e-7),
             "{loss} {gradient:?}"
         );
         // torch 2.15, float64: 4 * F.kl_div(log_softmax(LOGITS[1] / 2), softmax(teacher / 2), reduction="sum")
-        let (loss, _) = all.taught(&LOGITS[1].0, Some(&one(0)), &teacher);
+        let (loss, _) = all.distilled(&LOGITS[1].0, Some(&one(0)), &teacher);
         assert!((loss - 1.0639032019545245).abs() < 1e-9, "{loss}");
         let (logits, label) = LOGITS[0];
         assert_eq!(
-            Loss::plain().taught(&logits, Some(&one(label)), &teacher),
+            Loss::plain().distilled(&logits, Some(&one(label)), &teacher),
             Loss::plain().of(&logits, label)
         );
         assert!(!all.is_cross_entropy());
@@ -468,7 +473,7 @@ mod tests {
                 counts
             });
         let plain = Loss::new(0.1, WEIGHTS).with_log_loss(0.3);
-        for loss in [plain, plain.with_lessons(Some(DEFAULT_LESSONS))] {
+        for loss in [plain, plain.with_distillation(Some(DEFAULT_DISTILLATION))] {
             assert!(
                 (loss.weight(Some(&counts))
                     - labels
@@ -479,8 +484,8 @@ mod tests {
                     < 1e-12
             );
             for (logits, _) in LOGITS {
-                let each = labels.map(|label| loss.taught(&logits, Some(&one(label)), &teacher));
-                let (value, gradient) = loss.taught(&logits, Some(&counts), &teacher);
+                let each = labels.map(|label| loss.distilled(&logits, Some(&one(label)), &teacher));
+                let (value, gradient) = loss.distilled(&logits, Some(&counts), &teacher);
                 assert!((value - each.iter().map(|(value, _)| value).sum::<f64>()).abs() < 1e-9);
                 for (c, found) in gradient.iter().enumerate() {
                     let wanted: f64 = each
@@ -609,7 +614,7 @@ mod tests {
             assert!(
                 text.parse::<ClassWeights>()
                     .expect_err("an error")
-                    .contains("five numbers above 0"),
+                    .contains("five comma-separated numbers above 0"),
                 "{text}"
             );
         }

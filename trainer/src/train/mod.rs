@@ -25,5 +25,5 @@ mod training;
 mod watch;
 
 pub use recipe::Recipe;
-pub use run::{goes_on, train};
+pub use run::{resumes, train};
 pub use training::{SAVE_AFTER, Training};

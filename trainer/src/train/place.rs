@@ -18,13 +18,13 @@ use crate::rate::device::Place;
 pub fn trainee(place: &Place, setup: &Setup<'_>) -> Result<Box<dyn Trainee>> {
     Ok(match place {
         Place::Processor(precision) => Box::new(Processor::new(*precision, setup)?),
-        Place::Int8 => bail!("a model rates in int8, but is not trained in it"),
-        Place::Candle => bail!("a model rates by candle, but is not trained by it"),
+        Place::Int8 => bail!("training in int8 is not supported"),
+        Place::Candle => bail!("training with candle is not supported"),
         #[cfg(feature = "cuda")]
         Place::Gpu { device, precision } => {
             ensure!(
                 setup.rounded_from.is_none(),
-                "--int8 is for the processor: on a GPU, leave it out, or say --device cpu"
+                "--int8 runs only on the processor: omit it, or use --device cpu"
             );
             Box::new(gpu::Gpu::new(device, *precision, setup)?)
         }

@@ -28,7 +28,7 @@ pub struct Processor {
     rounded_from: Option<usize>,
     /// The unrounded weights, while the model holds the weights rounded to int8; the buffer is
     /// reused.
-    own: Vec<f32>,
+    unrounded: Vec<f32>,
     rounded: bool,
 }
 
@@ -54,7 +54,7 @@ impl Processor {
             first: true,
             done: Vec::new(),
             rounded_from: setup.rounded_from,
-            own: Vec::new(),
+            unrounded: Vec::new(),
             rounded: false,
             model,
         })
@@ -64,25 +64,25 @@ impl Processor {
     /// unrounded weights are kept: the gradients at the rounded weights update them (the
     /// straight-through estimator of Bengio, Léonard and Courville, "Estimating or Propagating
     /// Gradients Through Stochastic Neurons", 2013).
-    fn round(&mut self, words: impl Iterator<Item = usize>) {
-        self.own.clear();
-        self.own.extend_from_slice(self.model.values());
+    fn use_int8_weights(&mut self, words: impl Iterator<Item = usize>) {
+        self.unrounded.clear();
+        self.unrounded.extend_from_slice(self.model.values());
         let layout = self.model.layout().clone();
         int8::round(&layout, self.model.values_mut(), words);
         self.rounded = true;
     }
 
     /// Restores the unrounded weights.
-    fn unround(&mut self) {
+    fn restore_weights(&mut self) {
         if std::mem::take(&mut self.rounded) {
-            self.model.values_mut().copy_from_slice(&self.own);
+            self.model.values_mut().copy_from_slice(&self.unrounded);
         }
     }
 }
 
 impl Trainee for Processor {
     fn step(&mut self, step: &Step<'_>, number: usize, rate: f64) -> Result<()> {
-        self.unround();
+        self.restore_weights();
         self.optimizer
             .prepare(&mut self.model, step.token_ids.iter().copied().flatten());
         if self.rounded_from.is_some_and(|from| number >= from) {
@@ -93,7 +93,7 @@ impl Trainee for Processor {
                 .flatten()
                 .map(|id| *id as usize)
                 .collect();
-            self.round(words.into_iter());
+            self.use_int8_weights(words.into_iter());
         }
         let Processor {
             model, workspace, ..
@@ -107,7 +107,7 @@ impl Trainee for Processor {
             self.seed,
             number,
         )?;
-        self.unround();
+        self.restore_weights();
         let Processor {
             model,
             workspace,
@@ -140,17 +140,17 @@ impl Trainee for Processor {
     }
 
     fn engine(&mut self) -> &dyn Engine {
-        self.unround();
+        self.restore_weights();
         self.optimizer.settle(&mut self.model);
         if self.rounded_from.is_some() {
             let words = self.model.layout().words().len() / self.model.layout().width();
-            self.round(0..words);
+            self.use_int8_weights(0..words);
         }
         &self.model
     }
 
     fn state(&mut self) -> Result<[Weights; 3]> {
-        self.unround();
+        self.restore_weights();
         self.optimizer.settle(&mut self.model);
         let [first, second] = self.optimizer.moments(&self.model)?;
         Ok([

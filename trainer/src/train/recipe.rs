@@ -6,7 +6,7 @@ use starsight_model::rating::Decoding;
 
 use super::criterion::Criterion;
 use super::groups::Grouping;
-use super::loss::{ClassWeights, DEFAULT_LESSONS, Lessons, Loss};
+use super::loss::{ClassWeights, DEFAULT_DISTILLATION, DistillationSettings, Loss};
 use super::repeats::Repeats;
 use super::schedule::{Decay, Schedule};
 use crate::data::{Corpus, SPLIT_SEED, Split};
@@ -95,15 +95,15 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher_temperature: Option<f64>,
     /// Steps between evaluations, each with a checkpoint; default: the end of each epoch
-    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and model selection")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,
     /// Steps between further checkpoints; one is saved every five minutes in any case
-    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and model selection")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
     /// Validation metric that selects the weights to keep
-    #[arg(long, value_enum, default_value_t = Criterion::Loss, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, value_enum, default_value_t = Criterion::Loss, help_heading = "Evaluation and model selection")]
     pub best_by: Criterion,
     /// How to derive stars from the probabilities: `likeliest` is right most often, `median` has
     /// the lowest mean error in stars, `expected` (the rounded mean) the lowest squared error,
@@ -112,24 +112,24 @@ pub struct Recipe {
         long,
         default_value_t,
         value_name = "likeliest|median|expected|balanced",
-        help_heading = "Evaluation and the model that is kept"
+        help_heading = "Evaluation and model selection"
     )]
     #[serde(default)]
     pub decode: Decoding,
     /// Keep the weights as trained, and store the calibration temperature in the bundle's manifest;
     /// by default the head's last layer is divided by it, so that every program that loads the
     /// bundle gives calibrated probabilities
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Evaluation and model selection")]
     #[serde(default)]
     pub temperature_apart: bool,
     /// Stop after this many evaluations without an improvement
-    #[arg(long, value_parser = positive, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, value_parser = positive, help_heading = "Evaluation and model selection")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Share of the steps, at the end, that compute with weights rounded to int8, so that the model
     /// adapts to them (quantisation-aware training); the bundle's floating-point weights are then
     /// the rounded ones too
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Evaluation and the model that is kept")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, help_heading = "Evaluation and model selection")]
     #[serde(default)]
     pub int8: f64,
     /// Seed of the order of reviews, of dropout and of a new head
@@ -195,17 +195,18 @@ impl Recipe {
         Ok(parts)
     }
 
-    /// The part of this recipe that can be computed only on the processor, if any; `taught` says
-    /// whether there is a teacher.
-    pub fn tied_to_processor(&self, taught: bool) -> Option<&'static str> {
-        let tied = [
-            (taught, "learning from a --teacher"),
+    /// The part of this recipe that can be computed only on the processor, if any; `has_teacher`
+    /// says whether there is a teacher.
+    pub fn processor_only_flag(&self, has_teacher: bool) -> Option<&'static str> {
+        let flags = [
+            (has_teacher, "--teacher"),
             (self.ordinal_log_loss > 0.0, "--ordinal-log-loss"),
             (self.int8 > 0.0, "--int8"),
             (self.repeats == Repeats::Counted, "--repeats counted"),
             (self.weight_column.is_some(), "--weight-column"),
         ];
-        tied.into_iter()
+        flags
+            .into_iter()
             .find(|(given, _)| *given)
             .map(|(_, what)| what)
     }
@@ -279,9 +280,9 @@ impl Recipe {
     }
 
     /// Settings of distillation.
-    pub fn lessons(&self) -> Lessons {
-        let Lessons { share, temperature } = DEFAULT_LESSONS;
-        Lessons {
+    pub fn distillation(&self) -> DistillationSettings {
+        let DistillationSettings { share, temperature } = DEFAULT_DISTILLATION;
+        DistillationSettings {
             share: self.teacher_share.unwrap_or(share),
             temperature: self.teacher_temperature.unwrap_or(temperature),
         }
@@ -302,7 +303,7 @@ impl Recipe {
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..) => Ok(n),
-        _ => Err("wanted a whole number above 0".into()),
+        _ => Err("expected a whole number above 0".into()),
     }
 }
 
@@ -310,7 +311,7 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, S
     text.parse()
         .ok()
         .filter(|x: &f64| x.is_finite() && fits(*x))
-        .ok_or_else(|| format!("wanted {wanted}"))
+        .ok_or_else(|| format!("expected {wanted}"))
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {
@@ -378,23 +379,23 @@ pub(crate) mod tests {
 
     #[test]
     fn what_only_the_processor_computes_is_named() {
-        let tied = |flags: &[&str], taught| recipe(flags).tied_to_processor(taught);
+        let flag = |flags: &[&str], has_teacher| recipe(flags).processor_only_flag(has_teacher);
         assert_eq!(
-            [tied(&[], false), tied(&["--label-smoothing", "0.1"], false)],
+            [flag(&[], false), flag(&["--label-smoothing", "0.1"], false)],
             [None, None]
         );
-        assert_eq!(tied(&[], true), Some("learning from a --teacher"));
+        assert_eq!(flag(&[], true), Some("--teacher"));
         assert_eq!(
-            tied(&["--ordinal-log-loss", "0.5"], false),
+            flag(&["--ordinal-log-loss", "0.5"], false),
             Some("--ordinal-log-loss")
         );
-        assert_eq!(tied(&["--int8", "0.2"], false), Some("--int8"));
+        assert_eq!(flag(&["--int8", "0.2"], false), Some("--int8"));
         assert_eq!(
-            tied(&["--repeats", "counted"], false),
+            flag(&["--repeats", "counted"], false),
             Some("--repeats counted")
         );
         assert_eq!(
-            tied(&["--weight-column", "w"], false),
+            flag(&["--weight-column", "w"], false),
             Some("--weight-column")
         );
     }

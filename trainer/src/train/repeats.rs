@@ -52,7 +52,7 @@ impl Learned {
 
     /// Adds the weight of each row. With [`Repeats::Counted`], rows with the same token `ids`
     /// become one example with the number of the first row.
-    pub fn weighed<'a>(
+    pub fn with_weights<'a>(
         self,
         repeats: Repeats,
         label: impl Fn(usize) -> usize,
@@ -146,7 +146,7 @@ mod tests {
         let weights = [1.0, 2.0, 1.0, 0.5, 1.0, 1.0];
         let train = [5, 0, 2, 1, 3];
         let of = |repeats| {
-            Learned::each(&train, 6, 1).weighed(
+            Learned::each(&train, 6, 1).with_weights(
                 repeats,
                 |row| LABEL[row],
                 |row| weights[row],
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_was_written_often_comes_in_equal_shares() {
         let train: Vec<usize> = (0..50).collect();
-        let learned = Learned::each(&train, 50, 0).weighed(
+        let learned = Learned::each(&train, 50, 0).with_weights(
             Repeats::Counted,
             |row| row % 2,
             |_| 1.0,

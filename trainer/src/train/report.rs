@@ -51,14 +51,14 @@ pub fn write(
     let report = Report {
         title: package::name_of(&training.out),
         lead: format!(
-            "Fine-tuned from {} on {} reviews of {}, and held against {} others that nothing was chosen by.",
+            "Fine-tuned from {} on {} reviews of {}, and evaluated on {} test reviews.",
             training.base_name,
             count(outcome.train_samples),
             training.data_name,
             count(rows.len())
         ),
         speed: outcome.train_samples_per_second,
-        speed_of: "learned from, validation included",
+        speed_of: "trained on, validation included",
         evaluation: &outcome.test,
         mistakes: worst
             .into_iter()

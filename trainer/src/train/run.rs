@@ -16,7 +16,7 @@ use super::report;
 use super::training::Training;
 use crate::bundle::package::{self, Package};
 use crate::data::{Corpus, Split, Texts};
-use crate::evaluate::calibration::cooled;
+use crate::evaluate::calibration::divide_by_temperature;
 use crate::evaluate::{Evaluation, Outcome};
 use crate::system::interrupt::Interrupted;
 use crate::system::{files, memory};
@@ -41,14 +41,14 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
         Some(rate) => base.config.clone().with_dropout(rate as f32),
         None => base.config.clone(),
     };
-    let taught = !training.teachers.is_empty();
+    let has_teacher = !training.teachers.is_empty();
     let plan = |examples: usize| {
         Plan::new(
             recipe,
             &config,
             parts.train.iter().map(|row| reviews.label(*row)),
             examples,
-            taught,
+            has_teacher,
         )
     };
     // Check the flags before the costly tokenisation, although counting repeats may later leave
@@ -60,16 +60,16 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     // Compare what is known so far before the costly tokenisation and teacher.
     resumed
         .iter()
-        .try_for_each(|state| same(state, &run, out))?;
+        .try_for_each(|state| ensure_same_run(state, &run, out))?;
 
     let mut examples = Examples::tokenised(&training, &parts)?;
     let plan = plan(examples.count())?;
-    examples.ask_teachers(&training, &parts, &checkpoints)?;
+    examples.compute_teacher_logits(&training, &parts, &checkpoints)?;
     run.data = examples.fingerprint(&parts.val);
-    run.lessons = examples.lessons_fingerprint();
+    run.teacher_logits = examples.teacher_fingerprint();
     resumed
         .iter()
-        .try_for_each(|state| same(state, &run, out))?;
+        .try_for_each(|state| ensure_same_run(state, &run, out))?;
     files::write_bytes(&out.join("recipe.toml"), training.recipe_toml.as_bytes())?;
     let state = learn::learn(
         &training,
@@ -84,7 +84,7 @@ pub fn train(training: Training<'_>) -> Result<Outcome> {
     let best = state.best().context("a run has at least one evaluation")?;
     let (by, score) = (recipe.best_by, recipe.best_by.of(&best.validation));
     say!(
-        "the weights after step {}, epoch {:.2}, are kept: {by} {score:.4}, the best of {}",
+        "kept step {} (epoch {:.2}): best {by} {score:.4} of {} evaluations",
         best.step,
         best.epoch,
         state.evaluations.len()
@@ -106,7 +106,7 @@ fn identity(training: &Training<'_>, resumed: Option<&CheckpointState>) -> Resul
         data: resumed
             .map(|state| state.run.data.clone())
             .unwrap_or_default(),
-        lessons: resumed.and_then(|state| state.run.lessons.clone()),
+        teacher_logits: resumed.and_then(|state| state.run.teacher_logits.clone()),
     })
 }
 
@@ -159,14 +159,14 @@ impl Kept {
         let engine = training.place.engine(config, &self.weights)?;
         let clock = Instant::now();
         let mut logits = examples.logits(engine.as_ref(), &parts.test, "test").map_err(|error| match error.is::<Interrupted>() {
-            true => anyhow!("interrupted before the test split was rated; all is saved in {}: go on with --resume", out.display()),
+            true => anyhow!("interrupted before the test split was rated; saved in {}; continue with --resume", out.display()),
             false => error,
         })?;
         let labels: Vec<usize> = parts.test.iter().map(|row| reviews.label(*row)).collect();
         if recipe.temperature_apart {
             logits
                 .iter_mut()
-                .for_each(|logits| *logits = cooled(logits, temperature));
+                .for_each(|logits| *logits = divide_by_temperature(logits, temperature));
         }
         let uncalibrated = |(logits, label): (&[f32; LABELS], &usize)| {
             cross_entropy(&logits.map(|x| x * temperature), *label)
@@ -247,21 +247,21 @@ fn prior(reviews: &Corpus, rows: &[usize]) -> [f32; LABELS] {
 ///
 /// # Errors
 /// When `out` holds an earlier run and neither `resume` nor `overwrite` is set, or cannot be read.
-pub fn goes_on(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
+pub fn resumes(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
     let saved = Checkpoints::under(out).any()?;
     ensure!(
         resume || overwrite || !(saved || out.join(bundle::MANIFEST).exists()),
-        "{} holds an earlier run; choose another folder, or say --resume or --overwrite",
+        "{} contains an earlier run; choose another folder, or use --resume or --overwrite",
         out.display()
     );
     Ok(resume && saved)
 }
 
 /// Checks that `run` can continue from `state`.
-fn same(state: &CheckpointState, run: &Run, out: &Path) -> Result<()> {
+fn ensure_same_run(state: &CheckpointState, run: &Run, out: &Path) -> Result<()> {
     ensure!(
         run.continues(&state.run),
-        "{} holds a run of another recipe, base model or data; --resume goes on only with the same:\n  there: {}\n  here:  {}",
+        "{} contains a run that differs; --resume needs the same recipe, base model and data:\n  saved: {}\n  now:   {}",
         out.display(),
         serde_json::to_string(&state.run)?,
         serde_json::to_string(run)?
@@ -272,15 +272,15 @@ fn same(state: &CheckpointState, run: &Run, out: &Path) -> Result<()> {
 /// Handles an earlier run in `out`, and returns its state if it is to be resumed.
 fn prepare(training: &Training<'_>, checkpoints: &Checkpoints) -> Result<Option<CheckpointState>> {
     let out = &training.out;
-    goes_on(out, training.resume, training.overwrite)?;
+    resumes(out, training.resume, training.overwrite)?;
     files::sweep(out)?;
     checkpoints.sweep()?;
     if training.resume {
         let state = checkpoints.newest()?;
         match &state {
-            Some(state) => say!("going on after step {}", state.step),
+            Some(state) => say!("resuming after step {}", state.step),
             None => say!(
-                "{} holds no checkpoint: starting from the beginning",
+                "{} has no checkpoint: starting from the beginning",
                 out.display()
             ),
         }

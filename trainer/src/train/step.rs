@@ -17,7 +17,7 @@ pub struct Step<'a> {
     /// The star counts of each text; `None` for unlabelled ones.
     pub counts: Vec<Option<Counts>>,
     /// The teachers' logits of each text, where computed; empty without a teacher.
-    pub lessons: Vec<Option<&'a [f32; LABELS]>>,
+    pub teacher_logits: Vec<Option<&'a [f32; LABELS]>>,
 }
 
 /// Buffers of a step, reused from step to step.
@@ -67,8 +67,11 @@ pub fn gradient(
         let keys = dropout_keys(seed, number as u64, group.iter().map(|i| step.rows[*i]));
         let mut logits = model.forward(&PackedBatch::new(&reviews)?, &keys, &mut workspace.tape)?;
         for (logits, i) in logits.iter_mut().zip(&group) {
-            let (value, slope) = match (&step.counts[*i], step.lessons.get(*i).copied().flatten()) {
-                (counts, Some(teacher)) => loss.taught(logits, counts.as_ref(), teacher),
+            let (value, slope) = match (
+                &step.counts[*i],
+                step.teacher_logits.get(*i).copied().flatten(),
+            ) {
+                (counts, Some(teacher)) => loss.distilled(logits, counts.as_ref(), teacher),
                 (Some(counts), None) => loss.of_counts(logits, counts),
                 // Neither stars nor a teacher's logits.
                 (None, None) => (0.0, [0.0; LABELS]),

@@ -33,27 +33,27 @@ pub struct Teacher {
 
 /// A teacher's logits of the training examples.
 #[derive(Debug, PartialEq)]
-pub struct Taught {
+pub struct TeacherLogits {
     /// Index into `logits` by row; `u32::MAX` for rows without logits.
     places: Vec<u32>,
     logits: Vec<[f32; LABELS]>,
 }
 
-impl Taught {
+impl TeacherLogits {
     /// The logits of these rows, of `all` rows.
-    fn new(rows: &[usize], all: usize, logits: Vec<[f32; LABELS]>) -> Taught {
+    fn new(rows: &[usize], all: usize, logits: Vec<[f32; LABELS]>) -> TeacherLogits {
         let mut places = vec![u32::MAX; all];
         rows.iter()
             .zip(0..)
             .for_each(|(row, place)| places[*row] = place);
-        Taught { places, logits }
+        TeacherLogits { places, logits }
     }
 
     /// Combines several teachers' logits of the same rows: the mean of their log-probabilities,
     /// which is the geometric mean of the probabilities; a single teacher's logits are unchanged.
     /// (Malinin, Mlodozeniec and Gales, "Ensemble Distribution Distillation", ICLR 2020, compare
     /// ways to learn from several.) `None` without teachers.
-    pub fn mean(mut all: Vec<Taught>) -> Option<Taught> {
+    pub fn mean(mut all: Vec<TeacherLogits>) -> Option<TeacherLogits> {
         let (mut mean, count) = (all.pop()?, all.len() as f64 + 1.0);
         if !all.is_empty() {
             for (i, logits) in mean.logits.iter_mut().enumerate() {
@@ -101,10 +101,10 @@ impl Teacher {
         unlabelled: Option<&Unlabelled>,
         place: &Place,
         kept: &Path,
-    ) -> Result<Taught> {
+    ) -> Result<TeacherLogits> {
         let more = unlabelled.map_or(0, Texts::count);
         let all = reviews.len() + more;
-        let taught: Vec<usize> = rows.iter().copied().chain(reviews.len()..all).collect();
+        let rated: Vec<usize> = rows.iter().copied().chain(reviews.len()..all).collect();
 
         let pickled = self.folder.join(base::PICKLED);
         let weights = match self.folder.join(bundle::WEIGHTS).is_file() || !pickled.is_file() {
@@ -120,13 +120,13 @@ impl Teacher {
         unlabelled.inspect(|texts| key.update(texts.fingerprint()));
         let key = key.finalize();
         drop(weights);
-        if let Some(logits) = read(kept, &key, taught.len()) {
+        if let Some(logits) = read(kept, &key, rated.len()) {
             say!(
-                "the teacher's ratings of {} reviews are taken from {}",
-                taught.len(),
+                "read the teacher's logits of {} reviews from {}",
+                rated.len(),
                 kept.display()
             );
-            return Ok(Taught::new(&taught, all, logits));
+            return Ok(TeacherLogits::new(&rated, all, logits));
         }
 
         let (rater, _) = rating::load(&self.folder, place)
@@ -159,7 +159,7 @@ impl Teacher {
             .iter()
             .for_each(|x| bytes.extend(x.to_le_bytes()));
         files::write_bytes(kept, &bytes)?;
-        Ok(Taught::new(&taught, all, logits))
+        Ok(TeacherLogits::new(&rated, all, logits))
     }
 }
 
@@ -201,9 +201,9 @@ mod tests {
         }
         std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("written");
         assert_eq!(read(&path, &[7; KEY], 2), None, "cut off");
-        let taught = Taught::new(&[4, 1], 6, logits.to_vec());
+        let teacher = TeacherLogits::new(&[4, 1], 6, logits.to_vec());
         assert_eq!(
-            (taught.of(4), taught.of(1), taught.of(0)),
+            (teacher.of(4), teacher.of(1), teacher.of(0)),
             (Some(&logits[0]), Some(&logits[1]), None)
         );
     }
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn several_teachers_are_the_geometric_mean_of_their_probabilities() {
         use starsight_model::rating::softmax;
-        let one = || Taught::new(&[2], 3, vec![[1.0, 2.0, 3.0, 4.0, 5.0f32]]);
-        assert_eq!(Taught::mean(vec![one()]), Some(one()));
-        assert_eq!(Taught::mean(Vec::new()), None);
-        let other = Taught::new(&[2], 3, vec![[7.0, 0.5, -1.0, 2.0, 7.5]]);
-        let [p, q] = [&one(), &other].map(|taught| softmax(taught.of(2).expect("logits")));
+        let one = || TeacherLogits::new(&[2], 3, vec![[1.0, 2.0, 3.0, 4.0, 5.0f32]]);
+        assert_eq!(TeacherLogits::mean(vec![one()]), Some(one()));
+        assert_eq!(TeacherLogits::mean(Vec::new()), None);
+        let other = TeacherLogits::new(&[2], 3, vec![[7.0, 0.5, -1.0, 2.0, 7.5]]);
+        let [p, q] = [&one(), &other].map(|teacher| softmax(teacher.of(2).expect("logits")));
         let found = softmax(
-            Taught::mean(vec![one(), other])
+            TeacherLogits::mean(vec![one(), other])
                 .expect("a mean")
                 .of(2)
                 .expect("logits"),

@@ -82,7 +82,7 @@ impl Training<'_> {
             {
                 provenance["fresh_embeddings"] = json!(true);
             }
-            provenance["teacher_share"] = json!(self.recipe.lessons().share);
+            provenance["teacher_share"] = json!(self.recipe.distillation().share);
         }
         provenance
     }

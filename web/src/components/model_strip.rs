@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::components::announcer::Announcer;
 use crate::focus::focus;
 use crate::model::{Model, ModelState};
-use crate::starsight::{Info, Trouble};
+use crate::starsight::{Info, ScriptError};
 use crate::words::shell as words;
 
 /// The strip's `id`. It receives the focus when a focused button disappears.
@@ -24,7 +24,7 @@ pub fn ModelStrip() -> impl IntoView {
     let body = move || match model.state.get() {
         ModelState::Loading => view! { <Loading/> }.into_any(),
         ModelState::Ready(info) => view! { <Facts info/> }.into_any(),
-        ModelState::Failed(trouble) => view! { <Failed trouble/> }.into_any(),
+        ModelState::Failed(error) => view! { <Failed error/> }.into_any(),
     };
     let notice = move || {
         model.notice.get().map(|notice| view! { <p class="strip__notice" id="load-notice">{words::notice(&notice)}</p> })
@@ -41,7 +41,7 @@ pub fn ModelStrip() -> impl IntoView {
 #[component]
 fn Loading() -> impl IntoView {
     let model = expect_context::<Model>();
-    let at = model.arriving;
+    let at = model.progress;
     let title = move || match at.get() {
         at if at.waiting => words::WAITING_FOR_TAB,
         at if at.preparing => words::PREPARING,
@@ -51,7 +51,7 @@ fn Loading() -> impl IntoView {
     let detail = move || {
         at.with(|at| {
             if at.total > 0.0 {
-                words::arriving(at)
+                words::downloading(at)
             } else {
                 String::new()
             }
@@ -110,18 +110,18 @@ fn Facts(info: Info) -> impl IntoView {
 
 /// What happened and what to do.
 #[component]
-fn Failed(trouble: Trouble) -> impl IntoView {
+fn Failed(error: ScriptError) -> impl IntoView {
     let model = expect_context::<Model>();
-    let cancelled = trouble.is_cancel();
+    let cancelled = error.is_cancel();
     view! {
         <div class="strip__failed" class:strip__failed--cancelled=cancelled>
             <div role="alert">
-                <p class="strip__title">{words::failure(&trouble)}</p>
-                {(!cancelled).then(|| view! { <p class="strip__reason" id="load-error">{trouble.message.clone()}</p> })}
-                <p class="strip__detail">{words::advice(&trouble)}</p>
+                <p class="strip__title">{words::failure(&error)}</p>
+                {(!cancelled).then(|| view! { <p class="strip__reason" id="load-error">{error.message.clone()}</p> })}
+                <p class="strip__detail">{words::advice(&error)}</p>
             </div>
             <button class="button" id="load-retry" type="button" on:click=move |_| { focus(STRIP); model.start(); }>{if cancelled { words::LOAD } else { words::RETRY }}</button>
-            {model.wants_token(&trouble).then(|| view! { <TokenField/> })}
+            {model.wants_token(&error).then(|| view! { <TokenField/> })}
         </div>
     }
 }

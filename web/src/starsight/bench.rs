@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::AbortSignal;
 
 use super::field::{field, number};
-use super::{Options, Rater, Trouble};
+use super::{Options, Rater, ScriptError};
 
 /// Number of reviews per call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Rater {
         signal: &AbortSignal,
         mut on_row: impl FnMut(Row) + 'static,
         mut on_rated: impl FnMut(f64, f64) + 'static,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ScriptError> {
         let on_progress = Closure::<dyn FnMut(JsValue)>::new(move |at: JsValue| {
             on_rated(
                 number(&at, "rated").unwrap_or_default(),

@@ -1,21 +1,21 @@
 //! Bindings to `starsight.js`. This page uses the module's public interface, as any other page
 //! would.
 
-mod arriving;
 mod bench;
 mod field;
 mod info;
-mod wanted;
+mod progress;
+mod request;
 
 use js_sys::{Array, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use web_sys::{AbortSignal, DataTransfer};
 
-pub use self::arriving::{Arriving, LoadProgress};
 pub use self::bench::{Batch, Row, Ways};
 use self::field::{field, list, number, text};
 pub use self::info::{Bin, Info, Metrics};
-pub use self::wanted::{Wanted, is_folder};
+pub use self::progress::{DownloadProgress, LoadProgress};
+pub use self::request::{ModelRequest, is_folder};
 
 #[wasm_bindgen(raw_module = "./starsight.js")]
 extern "C" {
@@ -93,14 +93,14 @@ pub struct Rating {
 
 /// An error, whose name identifies its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ScriptError {
     /// The kind of error, such as `DownloadError`.
     pub name: String,
     /// What happened.
     pub message: String,
 }
 
-impl Trouble {
+impl ScriptError {
     /// Whether the reader cancelled the operation.
     pub fn is_cancel(&self) -> bool {
         self.name == "AbortError"
@@ -121,8 +121,8 @@ impl Trouble {
     }
 }
 
-impl From<JsValue> for Trouble {
-    fn from(thrown: JsValue) -> Trouble {
+impl From<JsValue> for ScriptError {
+    fn from(thrown: JsValue) -> ScriptError {
         // In some browsers a DOMException is not an `instanceof` Error, so the two fields are read
         // from any object.
         let part = |name: &str| {
@@ -130,7 +130,7 @@ impl From<JsValue> for Trouble {
                 .ok()
                 .and_then(|value| value.as_string())
         };
-        Trouble {
+        ScriptError {
             name: part("name").unwrap_or_default(),
             message: part("message").unwrap_or_else(|| format!("{thrown:?}")),
         }
@@ -156,7 +156,7 @@ pub struct KeptModel {
 }
 
 /// Lists what this browser has cached for this page.
-pub async fn kept() -> Result<Kept, Trouble> {
+pub async fn kept() -> Result<Kept, ScriptError> {
     let found = js_kept().await?;
     let model = |entry: JsValue| KeptModel {
         model: text(&entry, "model").unwrap_or_default(),
@@ -169,7 +169,7 @@ pub async fn kept() -> Result<Kept, Trouble> {
 }
 
 /// Deletes the cached model from `model`, or all.
-pub async fn forget(model: Option<&str>) -> Result<(), Trouble> {
+pub async fn forget(model: Option<&str>) -> Result<(), ScriptError> {
     js_forget(&model.map_or(JsValue::UNDEFINED, JsValue::from)).await?;
     Ok(())
 }
@@ -185,7 +185,9 @@ pub struct Listeners {
 }
 
 /// The files of a drop, including those in its folders.
-pub fn files_of(transfer: &DataTransfer) -> impl Future<Output = Result<Array, Trouble>> + use<> {
+pub fn files_of(
+    transfer: &DataTransfer,
+) -> impl Future<Output = Result<Array, ScriptError>> + use<> {
     // The browser gives access only now, while the drop is being handled.
     let found = wasm_bindgen_futures::JsFuture::from(js_files_of(transfer));
     async move { Ok(found.await?.unchecked_into()) }
@@ -195,7 +197,7 @@ pub fn files_of(transfer: &DataTransfer) -> impl Future<Output = Result<Array, T
 #[derive(Debug, Clone, Default)]
 pub struct Source {
     /// The model in the page's address.
-    pub wanted: Wanted,
+    pub request: ModelRequest,
     /// Local files that hold a bundle, to be used instead.
     pub files: Option<Array>,
     /// The access token for a private model.
@@ -209,7 +211,7 @@ pub async fn load(
     source: &Source,
     signal: &AbortSignal,
     listeners: &Listeners,
-) -> Result<Rater, Trouble> {
+) -> Result<Rater, ScriptError> {
     let mut options = Options::default();
     options.set("onProgress", listeners.on_progress.as_ref());
     options.set("onNotice", listeners.on_notice.as_ref());
@@ -217,15 +219,15 @@ pub async fn load(
     options.set("update", &source.update.into());
     options.set("signal", signal);
     let Source {
-        wanted,
+        request,
         files,
         token,
         ..
     } = source;
     let texts = [
         ("token", token),
-        ("model", &wanted.model),
-        ("endpoint", &wanted.endpoint),
+        ("model", &request.model),
+        ("endpoint", &request.endpoint),
     ];
     for (name, value) in texts
         .into_iter()
@@ -236,7 +238,7 @@ pub async fn load(
     if let Some(files) = files {
         options.set("files", files);
     }
-    if let Some(workers) = &wanted.workers {
+    if let Some(workers) = &request.workers {
         // A value that is not a number is passed on unchanged, so that the error shows it.
         options.set(
             "workers",
@@ -255,7 +257,7 @@ impl Rater {
     }
 
     /// Rates one text; also returns the statistics of the call.
-    pub async fn rate_one(&self, text: &str) -> Result<(Rating, Speed), Trouble> {
+    pub async fn rate_one(&self, text: &str) -> Result<(Rating, Speed), ScriptError> {
         let rated = self
             .js_rate(&Array::of1(&text.into()), &Object::new())
             .await?;
@@ -284,7 +286,7 @@ impl Rater {
         signal: &AbortSignal,
         on_progress: impl FnMut(Speed) + 'static,
         mut on_ratings: impl FnMut(&mut dyn Iterator<Item = (usize, Rating)>) + 'static,
-    ) -> Result<Speed, Trouble> {
+    ) -> Result<Speed, ScriptError> {
         let on_progress = Closure::<dyn FnMut(Speed)>::new(on_progress);
         let on_ratings = Closure::<dyn FnMut(Columns)>::new(move |columns: Columns| {
             let (indices, stars, expected, probabilities) = (

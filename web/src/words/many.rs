@@ -8,14 +8,14 @@ use crate::figures::{duration, megabytes, percent, speed, time_left, whole};
 use crate::words::NO_VALUE;
 
 pub const TITLE: &str = "Rate many";
-pub const LABEL: &str = "Reviews, one a line";
+pub const LABEL: &str = "Reviews, one per line";
 pub const PLACEHOLDER: &str = "Great game, my kids love it\nWon't open on my tablet\n…";
 pub const RATE: &str = "Rate";
 pub const RATE_AGAIN: &str = "Rate again";
 pub const PAUSE: &str = "Pause";
-pub const RESUME: &str = "Go on";
+pub const RESUME: &str = "Resume";
 pub const CANCEL: &str = "Cancel";
-pub const NOTHING_PASTED: &str = "Paste some reviews first, one a line.";
+pub const NOTHING_PASTED: &str = "Paste some reviews first, one per line.";
 pub const BUSY: &str = "A file is being rated. Pause or cancel that first.";
 pub const ONE_FILE: &str = "Please choose one file at a time.";
 pub const WHAT_COMES: &str = "The ratings appear below, and can be downloaded.";
@@ -35,12 +35,12 @@ pub const PREVIEW: &str = "The first rows";
 
 pub const SUMMARY: &str = "Summary";
 pub const AVERAGE: &str = "stars on average";
-pub const DISTRIBUTION: &str = "How many reviews got each number of stars";
+pub const DISTRIBUTION: &str = "Reviews by number of stars";
 pub const LOWEST: &str = "Most negative";
 pub const HIGHEST: &str = "Most positive";
 
-pub const ACCURACY_TITLE: &str = "Against the true stars";
-pub const CONFUSION: &str = "How often each number of true stars was rated how";
+pub const ACCURACY_TITLE: &str = "Compared with the true stars";
+pub const CONFUSION: &str = "Ratings by true stars";
 pub const CONFUSION_AXES: &str = "true ↓ rated →";
 
 pub const RESULTS: &str = "Ratings";
@@ -48,17 +48,17 @@ pub const COLUMN_NUMBER: &str = "Row";
 pub const COLUMN_REVIEW: &str = "Review";
 pub const COLUMN_STARS: &str = "Stars";
 pub const COLUMN_EXPECTED: &str = "Expected";
-pub const COLUMN_SURE: &str = "Sure";
+pub const COLUMN_SURE: &str = "Confidence";
 pub const COLUMN_TRUE: &str = "True";
-pub const NO_ROWS: &str = "No row is like that.";
-pub const ARRANGE: &str = "Rows that are shown";
+pub const NO_ROWS: &str = "No rows match.";
+pub const ARRANGE: &str = "Search, order and filter";
 pub const SEARCH: &str = "Search the reviews";
 pub const ORDER: &str = "Order";
 pub const FILTER: &str = "Only rows rated";
 pub const UNRATED: &str = "not rated";
-pub const DETAIL: &str = "The chosen row";
+pub const DETAIL: &str = "Selected row";
 pub const DETAIL_HINT: &str =
-    "Choose a row to read all of it: with a click, or with the arrow keys in the table.";
+    "Select a row to read all of it: click it, or use the arrow keys in the table.";
 
 pub const DOWNLOAD: &str = "Download";
 pub const DOWNLOAD_CSV: &str = "Download CSV";
@@ -66,13 +66,13 @@ pub const DOWNLOAD_JSON: &str = "Download JSONL";
 
 /// The orders of the table: name, key with direction, and whether it needs true stars.
 pub static ORDERS: [(&str, (Key, bool), bool); 8] = [
-    ("In the order of the file", (Key::File, false), false),
+    ("File order", (Key::File, false), false),
     ("Fewest stars first", (Key::Stars, false), false),
     ("Most stars first", (Key::Stars, true), false),
     ("Most negative first", (Key::Expected, false), false),
     ("Most positive first", (Key::Expected, true), false),
-    ("Least sure first", (Key::Confidence, false), false),
-    ("Most sure first", (Key::Confidence, true), false),
+    ("Least confident first", (Key::Confidence, false), false),
+    ("Most confident first", (Key::Confidence, true), false),
     (
         "Furthest from the true stars first",
         (Key::Error, true),
@@ -126,7 +126,7 @@ pub fn about(described: &Described, bytes: f64) -> String {
 pub fn opened(name: &str, described: &Described) -> String {
     let faults: usize = described.problems.iter().map(|problem| problem.count).sum();
     let faulty = if faults > 0 {
-        format!("; something is wrong with {}", many(faults, "row", "rows"))
+        format!("; {} with problems", many(faults, "row", "rows"))
     } else {
         String::new()
     };
@@ -138,7 +138,7 @@ pub fn opened(name: &str, described: &Described) -> String {
 
 /// Announced when a file could not be read.
 pub fn refused(name: &str, why: &str) -> String {
-    format!("{name} was not read: {why}")
+    format!("{name} could not be read: {why}")
 }
 
 /// The names of columns; a column without a name gets its number.
@@ -183,11 +183,11 @@ pub fn problem(problem: &Problem) -> String {
     );
     match fault {
         Fault::TooFew(found, wanted) => format!(
-            "{row} {numbers} with too few cells: the first has {found} of {wanted}. The missing ones are empty."
+            "{row} {numbers} with too few cells: the first has {found} of {wanted}. The missing cells are left empty."
         ),
         Fault::TooMany(found, wanted) => {
             format!(
-                "{row} {numbers} with too many cells: the first has {found} in place of {wanted}. The surplus stands in a column of its own."
+                "{row} {numbers} with too many cells: the first has {found} instead of {wanted}. The extra cells are in a separate column."
             )
         }
         Fault::Endless => format!(
@@ -195,17 +195,17 @@ pub fn problem(problem: &Problem) -> String {
         ),
         Fault::Unclosed => {
             format!(
-                "{row} {numbers} with a quotation mark that is not closed before the end of the file: the cell holds all that follows."
+                "{row} {numbers} with a quotation mark that is never closed: the cell contains the rest of the file."
             )
         }
-        Fault::EmptyLine => format!("{line} {numbers} with nothing on them, left out."),
+        Fault::EmptyLine => format!("{line} {numbers} empty; skipped."),
         Fault::NotUtf8 => {
             format!(
-                "{row} {numbers} with bytes that are not UTF-8, as the rest of the file is. They were read as Latin-1 (Windows-1252); the download is UTF-8."
+                "{row} {numbers} with bytes that are not UTF-8, unlike the rest of the file. They were read as Latin-1 (Windows-1252); the download is UTF-8."
             )
         }
         Fault::NotJson(why) => {
-            format!("{line} {numbers} without a JSON object, left out. The first: {why}.")
+            format!("{line} {numbers} without a JSON object; skipped. The first: {why}.")
         }
     }
 }
@@ -213,7 +213,7 @@ pub fn problem(problem: &Problem) -> String {
 /// A summary of what the chosen columns contain.
 pub fn chosen(choice: ColumnChoice, chosen: Chosen) -> String {
     if choice.text.is_none() {
-        return "No column looks like reviews. Choose the one that holds them.".into();
+        return "No column looks like reviews. Choose the column with the reviews.".into();
     }
     let mut out = format!("{} to rate", many(chosen.reviews, "review", "reviews"));
     if chosen.without_text > 0 {
@@ -327,7 +327,10 @@ pub fn star(stars: usize) -> String {
 
 /// The number of reviews behind the metrics.
 pub fn compared(samples: usize) -> String {
-    format!("Over {} with both.", many(samples, "review", "reviews"))
+    format!(
+        "Based on {} with both a rating and true stars.",
+        many(samples, "review", "reviews")
+    )
 }
 
 /// Metrics, each as id, name and figure; a placeholder while there are none.
@@ -412,7 +415,7 @@ pub fn found(rows: usize, total: usize) -> String {
 /// Shown under a table with more rows than a browser can scroll.
 pub fn not_shown(shown: usize) -> String {
     format!(
-        "The first {} rows are shown. Search or filter to see others; the download has all.",
+        "The first {} rows are shown. Search or filter to see others; the download contains all rows.",
         whole(shown as f64)
     )
 }
@@ -460,11 +463,11 @@ mod tests {
         };
         assert_eq!(
             problem(Fault::TooFew(1, 3), 1, &[7]),
-            "1 row (7) with too few cells: the first has 1 of 3. The missing ones are empty."
+            "1 row (7) with too few cells: the first has 1 of 3. The missing cells are left empty."
         );
         assert!(
             problem(Fault::EmptyLine, 1200, &[1, 2, 3])
-                .starts_with("1,200 lines (1, 2, 3, …) with nothing on them")
+                .starts_with("1,200 lines (1, 2, 3, …) empty; skipped")
         );
     }
 }

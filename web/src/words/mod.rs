@@ -9,7 +9,7 @@ pub mod speed;
 /// Shown when something needs the model before it is ready.
 pub const NOT_READY: &str = "The model is not ready yet.";
 /// The message for work that another request has replaced.
-pub const SUPERSEDED: &str = "Something else was asked for meanwhile.";
+pub const SUPERSEDED: &str = "Another request has replaced this one.";
 /// Shown instead of a figure that is not known yet.
 pub const NO_VALUE: &str = "–";
 

@@ -7,37 +7,37 @@ pub const TITLE: &str = "The model";
 pub const NAME: &str = "Name";
 pub const ARCHITECTURE: &str = "Architecture";
 pub const PARAMETERS: &str = "Parameters";
-pub const SIZE: &str = "Size here";
+pub const SIZE: &str = "Download size";
 pub const READS: &str = "Reads";
 pub const SOURCE: &str = "Source";
 pub const COMMIT: &str = "Commit";
 pub const HASH: &str = "SHA-256 of the weights";
-pub const BASE: &str = "Trained from";
-pub const DATA: &str = "Trained on";
+pub const BASE: &str = "Base model";
+pub const DATA: &str = "Training data";
 pub const CODE: &str = "Trained with";
 pub const TEMPERATURE: &str = "Calibration temperature";
-pub const DECODING: &str = "Its stars are";
-pub const NOT_LOADED: &str = "What is known of the model shows here once it is loaded.";
+pub const DECODING: &str = "Stars are chosen by";
+pub const NOT_LOADED: &str = "Details appear here once the model is loaded.";
 pub const UPDATE: &str = "Look for a newer version";
 
 pub const QUALITY: &str = "How good it is";
-pub const NO_METRICS: &str = "Its maker published no metrics.";
+pub const NO_METRICS: &str = "No metrics were published for this model.";
 pub const METRIC: &str = "Metric";
 pub const VALUE: &str = "Value";
 pub const INTERVAL: &str = "95% interval";
 pub const METRICS: &str = "Metrics on the test reviews";
 
-pub const CONFUSION: &str = "True stars, and those it gave";
+pub const CONFUSION: &str = "True stars and stars given by the model";
 pub const CONFUSION_CORNER: &str = "True";
-pub const CONFUSION_NOTE: &str = "A row holds the reviews of so many true stars; its figures say how many of them got 1 to 5. The darker, the larger a share of the row.";
+pub const CONFUSION_NOTE: &str = "Rows: true stars. Columns: stars given by the model. Each cell counts reviews; darker cells hold a larger share of their row.";
 
-pub const CALIBRATION: &str = "Is it as sure as it should be?";
-pub const CALIBRATION_DRAWING: &str = "Share of right ratings by how sure the model was";
-pub const CALIBRATION_NOTE: &str = "Reviews are grouped by how sure the model was. On the line, it is right as often as it says; below it, it is too sure. The larger a dot, the more reviews.";
+pub const CALIBRATION: &str = "Calibration";
+pub const CALIBRATION_DRAWING: &str = "Share of correct ratings by the model's confidence";
+pub const CALIBRATION_NOTE: &str = "Reviews are grouped by the model's confidence. On the line, confidence equals accuracy; below it, the model is overconfident. Larger dots stand for more reviews.";
 pub const NO_CALIBRATION: &str =
-    "This model's maker published no curve; only the expected calibration error above.";
-pub const SURE: &str = "sure";
-pub const RIGHT: &str = "right";
+    "No calibration curve was published for this model, only the expected calibration error above.";
+pub const SURE: &str = "confidence";
+pub const RIGHT: &str = "accuracy";
 
 pub const ANOTHER: &str = "Another model";
 pub const WHICH: &str =
@@ -46,25 +46,27 @@ pub const WHICH_PLACEHOLDER: &str = "owner/name";
 pub const LOAD: &str = "Load it";
 pub const OWN: &str = "Back to this site's own model";
 pub const DROP: &str =
-    "Or drop a model's folder here, as starsight train writes it, or all of its files";
+    "Or drop a model folder written by starsight train here, or all of its files";
 pub const CHOOSE_FOLDER: &str = "Choose a folder";
 pub const CHOOSE_FILES: &str = "Choose files";
 pub const STAYS_HERE: &str =
     "Files stay on this device. They are checked against their manifest, like any other model.";
 pub const NO_NAME: &str = "Type a name or a folder first.";
 
-pub const KEPT: &str = "Kept in this browser";
-pub const NOTHING_KEPT: &str = "Nothing is kept yet. A model that was fetched whole is kept, and loads without a network the next time.";
+pub const KEPT: &str = "Cached in this browser";
+pub const NOTHING_KEPT: &str = "No cached models. Downloaded models are cached and load offline.";
 pub const DELETE: &str = "Delete";
-pub const DELETE_ALL: &str = "Delete everything that is kept";
+pub const DELETE_ALL: &str = "Delete the whole cache";
 pub const DELETED: &str = "Deleted.";
 
 /// A description of the model's decoding rule, unless it is the default.
 pub fn decoding(name: &str) -> Option<&'static str> {
     match name {
-        "median" => Some("the median of the five probabilities"),
-        "expected" => Some("the mean of the five probabilities, rounded"),
-        "balanced" => Some("right almost as often as the likeliest, and less far off"),
+        "median" => Some("the median of the distribution"),
+        "expected" => Some("the mean of the distribution, rounded"),
+        "balanced" => Some(
+            "a balanced rule: almost as accurate as the most likely number, with smaller errors",
+        ),
         _ => None,
     }
 }
@@ -73,13 +75,13 @@ pub fn decoding(name: &str) -> Option<&'static str> {
 /// is not shown.
 pub fn metric(name: &str, value: f64) -> Option<(&'static str, String)> {
     let (called, is_share) = match name {
-        "accuracy" => ("Accuracy: the very number of stars", true),
+        "accuracy" => ("Accuracy (exact stars)", true),
         "off_by_one" => ("At most one star off", true),
         "binary_great" => ("4 or 5 stars against 1 to 3", true),
         "binary_five" => ("5 stars against the rest", true),
         "mae" => ("Mean absolute error, in stars", false),
         "qwk" => ("Quadratic weighted kappa", false),
-        "macro_f1" => ("F1, averaged over the stars", false),
+        "macro_f1" => ("F1, averaged over the five classes", false),
         "ece" => ("Expected calibration error", false),
         "loss" => ("Loss (cross-entropy)", false),
         _ => return None,
@@ -144,7 +146,7 @@ pub fn architecture(info: &Info) -> String {
 /// `1.1 MB, as 8-bit integers`.
 pub fn size(info: &Info) -> String {
     let kept = if info.is_kept {
-        "; kept from an earlier visit"
+        "; cached from an earlier visit"
     } else {
         ""
     };
@@ -156,9 +158,9 @@ pub fn reads(max_tokens: f64) -> String {
     format!("the first {} tokens of a review", whole(max_tokens))
 }
 
-/// `1,920 of 5 rated 4`, shown as the tooltip of a cell of the confusion matrix.
+/// `1,920 of 5★ rated 4★`, shown as the tooltip of a cell of the confusion matrix.
 pub fn cell(count: f64, truth: usize, rated: usize) -> String {
-    format!("{} of {truth} rated {rated}", whole(count))
+    format!("{} of {truth}★ rated {rated}★", whole(count))
 }
 
 /// The text for a dot of the calibration curve.
@@ -204,7 +206,7 @@ pub fn not_deleted(why: &str) -> String {
 /// The size of incomplete downloads.
 pub fn unfinished(bytes: f64) -> String {
     format!(
-        "And {} MB of downloads that were cut off; loading the model goes on with them.",
+        "Plus {} MB of interrupted downloads, which resume when the model is loaded.",
         megabytes(bytes)
     )
 }

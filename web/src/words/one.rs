@@ -9,22 +9,22 @@ pub const LABEL: &str = "Review";
 pub const PLACEHOLDER: &str = "Type or paste a review";
 pub const TRY: &str = "Or try";
 pub const RATING: &str = "Rating";
-pub const NOTHING_TYPED: &str = "The rating shows here as you type.";
-pub const WAITING: &str = "The rating shows here once the model is ready.";
+pub const NOTHING_TYPED: &str = "The rating appears here as you type.";
+pub const WAITING: &str = "The rating appears here once the model is ready.";
 pub const FAILED: &str = "This review could not be rated";
 pub const GUESS: &str = "This text tells the model almost nothing: it may be in a language that the model does not know, or say nothing about an app. The probabilities are those of an average review.";
 pub const PROBABILITIES: &str = "Probability of each number of stars";
 
-pub const PULLS: &str = "What pulls the rating";
+pub const PULLS: &str = "Words that affect the rating";
 pub const UP: &str = "Up";
 pub const DOWN: &str = "Down";
 pub const NO_WORD: &str = "no single word";
 pub const BETWEEN_WORDS: &str = " · ";
 pub const WHAT_PULLS_ARE: &str =
-    "The words that pull the rating up or down will be marked here, and named.";
-pub const NOT_WEIGHED: &str = "The words could not be weighed";
+    "The words that raise or lower the rating will be marked and listed here.";
+pub const NOT_WEIGHED: &str = "The effect of the words could not be computed";
 pub const SHARE: &str = "Copy a link to this review";
-pub const WHAT_SHARING_MEANS: &str = "The link holds the text, for whoever you give it to. It stands behind a #, which browsers send to no server.";
+pub const WHAT_SHARING_MEANS: &str = "Whoever has the link can read the text. The text is in the part after \"#\", which browsers do not send to servers.";
 pub const TOO_LONG_TO_SHARE: &str = "This review is too long for a link.";
 
 /// Example reviews to try with a click, from happy to angry.
@@ -57,7 +57,7 @@ pub fn verdict(rating: &Rating) -> String {
     let sure = match p {
         0.9.. => "almost certain".to_string(),
         0.7.. => "fairly sure".to_string(),
-        _ if p - q < 0.1 => format!("but it may as well be {}", second + 1),
+        _ if p - q < 0.1 => format!("but {} is almost as likely", second + 1),
         0.5.. => "probably".to_string(),
         _ => "not very sure".to_string(),
     };
@@ -88,9 +88,7 @@ pub fn weighed(words_a_piece: usize) -> String {
         1 => "Each word was left out in turn".to_string(),
         count => format!("The review is long, so {count} words at a time were left out"),
     };
-    format!(
-        "{how}; the figure says by how many stars the rating is higher or lower with it than without."
-    )
+    format!("{how}; the figure shows how many stars the rating gains or loses with it.")
 }
 
 #[cfg(test)]
@@ -122,7 +120,7 @@ mod tests {
         );
         assert_eq!(
             verdict_of([0.0, 0.0, 0.05, 0.49, 0.46], 4),
-            "4 stars, but it may as well be 5"
+            "4 stars, but 5 is almost as likely"
         );
         assert_eq!(
             verdict_of([0.1, 0.2, 0.4, 0.2, 0.1], 3),

@@ -1,7 +1,7 @@
 //! Texts of the page's frame: introduction, navigation and the model's state.
 
 use crate::figures::{megabytes, millions, percent, time_left};
-use crate::starsight::{Arriving, Info, Trouble};
+use crate::starsight::{DownloadProgress, Info, ScriptError};
 use crate::view::View;
 
 pub const NAME: &str = "Starsight";
@@ -10,15 +10,15 @@ pub const LEAD: &str = "A small language model reads it and rates it from one to
 pub const PRIVACY: &str = "No text leaves this page.";
 pub const SKIP: &str = "Skip to the content";
 pub const VIEWS: &str = "Views";
-pub const FOOTER: &str = "Starsight is free software, and so is this page: save it, host it, use its module in your own.";
+pub const FOOTER: &str = "Starsight is free software, and so is this page: save it, host it, or use its module in your own page.";
 
 pub const COPIED: &str = "Copied.";
 pub const COPY_BY_HAND: &str = "This browser does not let the page copy. Copy it from here:";
 
 pub const MODEL: &str = "Model";
 pub const UNMEASURED: &str = "accuracy not measured";
-pub const FETCHING: &str = "Fetching the model";
-pub const WAITING_FOR_TAB: &str = "Another tab is fetching it";
+pub const FETCHING: &str = "Downloading the model";
+pub const WAITING_FOR_TAB: &str = "Another tab is downloading it";
 pub const PREPARING: &str = "Checking the model";
 pub const CONNECTING: &str = "Looking for the model";
 pub const CANCEL: &str = "Cancel";
@@ -28,7 +28,7 @@ pub const READY: &str = "The model is ready.";
 pub const NEWER: &str = "There is a newer version of this model.";
 pub const LOAD_NEWER: &str = "Load it";
 pub const TOKEN: &str = "Access token, if the model is private";
-pub const TOKEN_USE: &str = "It goes to the Hub alone, and is forgotten when you leave the page.";
+pub const TOKEN_USE: &str = "It is sent only to the Hub and is not stored.";
 
 /// The name of a view in the navigation.
 pub const fn view(view: View) -> &'static str {
@@ -75,7 +75,7 @@ pub fn notice(notice: &str) -> String {
 }
 
 /// The download's progress: `12.3 of 91.0 MB · 8.2 MB/s · 9 s left`.
-pub fn arriving(at: &Arriving) -> String {
+pub fn downloading(at: &DownloadProgress) -> String {
     let mut out = format!("{} of {} MB", megabytes(at.loaded), megabytes(at.total));
     if let (Some(speed), Some(left)) = (at.speed(), at.seconds_left) {
         out += &format!(" · {} MB/s · {} left", megabytes(speed), time_left(left));
@@ -84,34 +84,34 @@ pub fn arriving(at: &Arriving) -> String {
 }
 
 /// The headline for a failure.
-pub fn failure(trouble: &Trouble) -> &'static str {
-    match trouble.name.as_str() {
+pub fn failure(error: &ScriptError) -> &'static str {
+    match error.name.as_str() {
         "AbortError" => "The download was cancelled",
         "DownloadError" => "The model could not be downloaded",
         "BundleError" => "This model cannot be used",
         "EngineError" => "The rating engine is not running",
-        _ if trouble.is_about_token() => "This is no access token",
-        "TypeError" | "RangeError" => "The address of this page asks for something impossible",
+        _ if error.is_about_token() => "The access token is not valid",
+        "TypeError" | "RangeError" => "The page's address has an invalid parameter",
         _ => "The model could not be loaded",
     }
 }
 
 /// The advice for a failure.
-pub fn advice(trouble: &Trouble) -> &'static str {
-    match trouble.name.as_str() {
-        "AbortError" => "Nothing is rated without it.",
+pub fn advice(error: &ScriptError) -> &'static str {
+    match error.name.as_str() {
+        "AbortError" => "The page needs a model to rate reviews.",
         "DownloadError" => "Check the connection and the address, then try again.",
         "BundleError" => {
-            "It may have been damaged on the way: try again. If that does not help, it has to be published anew."
+            "It may have been damaged in transit: try again. If that does not help, the model must be published again."
         }
         "EngineError" => {
             "Try again. If that does not help, close other tabs or use a newer browser."
         }
-        _ if trouble.is_about_token() => {
-            "Copy the whole token once more, without spaces, and type it below."
+        _ if error.is_about_token() => {
+            "Copy the whole token again, without spaces, and paste it below."
         }
         "TypeError" | "RangeError" => {
-            "Correct what stands after the question mark in the address, or name another model in the Model view."
+            "Correct the part of the address after the \"?\", or choose another model in the Model view."
         }
         _ => "Try again, or reload the page.",
     }

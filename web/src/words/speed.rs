@@ -4,32 +4,33 @@ use crate::figures::{dollars, duration, speed, whole};
 use crate::starsight::{Batch, Row};
 
 pub const LIVE: &str = "Right now";
-pub const RESTS: &str = "Nothing of yours is rated yet. What you rate in any view is counted here.";
+pub const RESTS: &str =
+    "You have not rated any reviews yet. Reviews rated in any view are counted here.";
 pub const REVIEWS_A_SECOND: &str = "reviews/s";
 pub const TOKENS_A_SECOND: &str = "tokens/s";
-pub const CURVE: &str = "Reviews a second over the last 30 seconds";
+pub const CURVE: &str = "Reviews per second over the last 30 seconds";
 
 pub const BENCH: &str = "Benchmark";
-pub const BENCH_LEAD: &str = "Rates invented reviews, as long and as short as real ones, in the ways of the notebook that Starsight replaces. Each way gets a warm-up; then the median of three runs counts. Close what else is running: it takes a minute or so.";
+pub const BENCH_LEAD: &str = "Rates made-up reviews of realistic lengths, with the settings of the notebook that Starsight replaces. Each setting gets a warm-up and three runs; the median counts. Close other programs first. It takes about a minute.";
 pub const START: &str = "Measure this device";
 pub const AGAIN: &str = "Measure again";
 pub const CANCEL: &str = "Cancel";
 pub const COPY_TEXT: &str = "Copy as text";
 pub const COPY_JSON: &str = "Copy as JSON";
-pub const TABLE: &str = "Reviews rated a second, by way of rating";
-pub const WAY: &str = "Way of rating";
+pub const TABLE: &str = "Reviews rated per second, by setting";
+pub const WAY: &str = "Setting";
 pub const HERE: &str = "Here, reviews/s";
 pub const SPREAD: &str = "Slowest to fastest";
 pub const NOTEBOOK: &str = "Notebook (quoted)";
 pub const FAILED: &str = "The benchmark stopped";
-pub const STOPPED: &str = "Cancelled. What was measured stays.";
+pub const STOPPED: &str = "Cancelled. Finished measurements are kept.";
 pub const DONE: &str = "Measured.";
-pub const BUSY: &str = "Reviews are being rated under Rate many. Wait for them, or pause that first: both at a time would be slow, and the figures wrong.";
+pub const BUSY: &str = "Reviews are being rated under Rate many. Wait for them or pause them first: running both at once would be slow and distort the figures.";
 pub const NOT_MEASURED: &str = "Not measured yet.";
-pub const QUOTED: &str = "Quoted are the notebook's own figures, from its GPU; its clock stopped before the GPU had finished. They were not measured here.";
+pub const QUOTED: &str = "Quoted figures are the notebook's own, from its GPU; its timer stopped before the GPU had finished. They were not measured here.";
 
-pub const COMPARED: &str = "What it saves";
-pub const THIS_DEVICE: &str = "This device, at its best";
+pub const COMPARED: &str = "Comparison";
+pub const THIS_DEVICE: &str = "This device, fastest setting";
 pub const NOTEBOOK_BEST: &str = "The notebook's GPU (quoted)";
 pub const CHATGPT: &str = "ChatGPT (quoted)";
 pub const COMPARED_TABLE: &str = "Speed, time and cost of 100,000 reviews";
@@ -41,11 +42,11 @@ pub const NOT_QUOTED: &str = "not quoted";
 pub const CHATGPT_QUOTED: &str =
     "ChatGPT's 34.9 reviews/s and $0.56 for 57,613 reviews are quoted from the notebook.";
 
-/// A benchmark setting: `32 a call, with 500 ms of lag`.
+/// A benchmark setting: `32 per call, with 500 ms of lag`.
 pub fn way(batch: Batch, lag: u32, workers: u32) -> String {
     let mut out = match batch {
-        Batch::Of(1) => "One a call".to_string(),
-        Batch::Of(count) => format!("{count} a call"),
+        Batch::Of(1) => "One per call".to_string(),
+        Batch::Of(count) => format!("{count} per call"),
         Batch::Packed => "All at once, packed".to_string(),
     };
     if lag > 0 {
@@ -73,7 +74,7 @@ pub fn quoted(figure: f64) -> String {
 
 /// Shown while the benchmark runs.
 pub fn measuring(done: usize, of: usize) -> String {
-    format!("Measuring, {done} of {of} ways done…")
+    format!("Measuring, {done} of {of} settings done…")
 }
 
 /// Shown when another model has been loaded since the benchmark.

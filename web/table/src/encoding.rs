@@ -2,9 +2,9 @@
 //!
 //! UTF-16 is recognised by its byte order mark and converted at once. In any other encoding, cells
 //! are stored as bytes first. This is correct for every encoding that uses ASCII's bytes for
-//! separators, quotation marks and line breaks. Then [`settle`] converts them to text. It decides
-//! byte by byte: files written by several programs contain UTF-8 and Windows-1252 side by side, and
-//! reading all of such a file as one of the two would corrupt it.
+//! separators, quotation marks and line breaks. Then [`decode_columns`] converts them to text. It
+//! decides byte by byte: files written by several programs contain UTF-8 and Windows-1252 side by
+//! side, and reading all of such a file as one of the two would corrupt it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -100,12 +100,12 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
 
 /// Records evidence for UTF-8 and for Windows-1252.
 #[derive(Default)]
-pub struct Census {
+pub struct EncodingStats {
     has_utf8: bool,
     has_other: bool,
 }
 
-impl Census {
+impl EncodingStats {
     /// Records some bytes, and returns whether all of them are UTF-8.
     pub fn is_utf8(&mut self, bytes: &[u8]) -> bool {
         if bytes.is_ascii() {
@@ -133,13 +133,17 @@ impl Census {
 
 /// Names the columns, converts cells that are not UTF-8, and returns the encoding. Rows with such
 /// cells are added to `problems`.
-pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems) -> Encoding {
-    let mut census = Census::default();
+pub fn decode_columns(
+    columns: &mut [Column],
+    names: &[Vec<u8>],
+    problems: &mut Problems,
+) -> Encoding {
+    let mut stats = EncodingStats::default();
     let mut other_rows = BTreeSet::new();
     for (column, name) in columns.iter_mut().zip(names) {
-        census.is_utf8(name);
+        stats.is_utf8(name);
         let other: Vec<usize> = (0..column.len())
-            .filter(|row| !census.is_utf8(column.raw(*row)))
+            .filter(|row| !stats.is_utf8(column.raw(*row)))
             .collect();
         if !other.is_empty() {
             *column = column.map(|cell| text(cell).into_owned());
@@ -150,7 +154,7 @@ pub fn settle(columns: &mut [Column], names: &[Vec<u8>], problems: &mut Problems
     other_rows
         .into_iter()
         .for_each(|row| problems.note(Fault::NotUtf8, row + 1));
-    census.encoding()
+    stats.encoding()
 }
 
 #[cfg(test)]
@@ -163,7 +167,7 @@ mod tests {
         let mut columns = [Column::new("", CellKind::Text)];
         cells.iter().for_each(|cell| columns[0].push(cell));
         let mut problems = Problems::default();
-        let encoding = settle(&mut columns, &[b"plain".to_vec()], &mut problems);
+        let encoding = decode_columns(&mut columns, &[b"plain".to_vec()], &mut problems);
         let other = problems
             .list()
             .into_iter()

@@ -5,15 +5,13 @@
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum Error {
     /// The extension is not a supported one.
-    #[error(
-        "{0} is not a kind of file that is read here; wanted .csv, .tsv, .jsonl, .parquet or .txt"
-    )]
+    #[error("{0} has an unsupported file type; wanted .csv, .tsv, .jsonl, .parquet or .txt")]
     Kind(String),
     /// The file is empty.
     #[error("{0} is empty; wanted reviews")]
     Empty(String),
     /// The file is too large for a page's memory. Sizes are in bytes.
-    #[error("{name} holds {} MB, and a page takes up to {} MB at a time; split it into several files", .bytes / 1_000_000, .most / 1_000_000)]
+    #[error("{name} has {} MB, but a page reads at most {} MB; split it into several files", .bytes / 1_000_000, .most / 1_000_000)]
     Large {
         /// The file.
         name: String,
@@ -22,9 +20,21 @@ pub enum Error {
         /// The largest supported size.
         most: u64,
     },
+    /// The table has more cells than fit into a page's memory.
+    #[error(
+        "{name} has {cells} values, but a page reads at most {most}; split it into several files"
+    )]
+    Cells {
+        /// The file.
+        name: String,
+        /// The number of its cells.
+        cells: u64,
+        /// The largest supported number.
+        most: u64,
+    },
     /// No line is a JSON object.
     #[error(
-        "{name} holds no JSON object a line ({why}); wanted lines such as {{\"review\": \"Love it\"}}"
+        "{name} does not have one JSON object per line ({why}); wanted lines such as {{\"review\": \"Love it\"}}"
     )]
     Json {
         /// The file.
@@ -42,7 +52,7 @@ pub enum Error {
     },
     /// A column uses an unsupported compression.
     #[error(
-        "column `{column}` of {name} is compressed with {codec}; read here are Parquet files that are uncompressed or compressed with Snappy, gzip, LZ4 or Zstandard"
+        "column `{column}` of {name} is compressed with {codec}; supported are Parquet files that are uncompressed or compressed with Snappy, gzip, LZ4 or Zstandard"
     )]
     Codec {
         /// The file.

@@ -1,9 +1,10 @@
 //! Writes a table with the ratings as additional columns.
 
-use serde_json::Value;
+use std::io;
 
 use crate::protocol::{Form, Rated};
 use crate::ratings::Ratings;
+use crate::rows::{Cell, RowWriter};
 use crate::table::{CellKind, Column, Table};
 
 /// The columns of a rating.
@@ -15,109 +16,84 @@ const PREFIX: &str = "rated_";
 /// Approximate size of an output piece, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// Writes all rows, in pieces. Rows without a rating have empty rating columns in CSV and none in
-/// JSON.
-pub fn write(table: &Table, ratings: &Ratings, form: Form, mut take: impl FnMut(&[u8])) {
-    let mut out = Vec::with_capacity(PIECE + (PIECE >> 3));
-    let mut writer = match form {
-        Form::Csv => Writer::csv(table, &mut out),
-        Form::JsonLines => Writer::json(table),
-    };
-    for row in 0..table.rows {
-        writer.row(table, row, ratings.get(row), &mut out);
-        if out.len() >= PIECE {
-            take(&out);
-            out.clear();
-        }
-    }
-    take(&out);
-}
-
-enum Writer {
-    Csv,
-    /// The names of all columns as JSON strings with a colon, without duplicates.
-    Json(Vec<String>),
-}
-
-impl Writer {
-    /// Writes a byte order mark if the table had one, so that programs which read the original read
-    /// the output too.
-    fn csv(table: &Table, out: &mut Vec<u8>) -> Writer {
-        if table.has_mark {
-            out.extend_from_slice("\u{feff}".as_bytes());
-        }
-        let names = names(table);
-        let quotes = quotes_of_header(names.iter().map(String::as_str));
-        record(out, &names, quotes);
-        Writer::Csv
-    }
-
-    fn json(table: &Table) -> Writer {
-        let mut known: Vec<String> = Vec::new();
-        for name in names(table) {
-            let twin = (2..).map(|i| format!("{name}_{i}"));
-            let free = std::iter::once(name.clone())
-                .chain(twin)
-                .find(|name| !known.contains(name));
-            known.extend(free);
-        }
-        Writer::Json(
-            known
-                .into_iter()
-                .map(|name| format!("{}:", Value::String(name)))
-                .collect(),
-        )
-    }
-
-    fn row(&mut self, table: &Table, row: usize, rating: Option<Rated>, out: &mut Vec<u8>) {
-        let figures = rating.map(figures);
-        match self {
-            Writer::Csv => {
-                let cells = table
-                    .columns
-                    .iter()
-                    .map(|column| column.text(row).into_owned());
-                record(
-                    out,
-                    &cells.chain(figures.unwrap_or_default()).collect::<Vec<_>>(),
-                    csv::QuoteStyle::Necessary,
-                );
-            }
-            Writer::Json(names) => {
-                let mut members: Vec<String> = Vec::with_capacity(names.len());
-                let (own, added) = names.split_at(table.columns.len());
-                members.extend(
-                    own.iter()
-                        .zip(&table.columns)
-                        .filter_map(|(name, column)| Some(format!("{name}{}", json(column, row)?))),
-                );
-                members.extend(
-                    added
-                        .iter()
-                        .zip(figures.into_iter().flatten())
-                        .map(|(name, figure)| format!("{name}{figure}")),
-                );
-                out.extend_from_slice(format!("{{{}}}\n", members.join(",")).as_bytes());
-            }
-        }
-    }
-}
-
-/// The names of the table's columns and of the rating's columns.
-fn names(table: &Table) -> Vec<String> {
-    let own: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| column.name.clone())
-        .collect();
-    let added = NAMES.map(|name| {
+/// The names of a rating's columns beside the table's own, which keep theirs.
+pub fn rating_columns(own: &[&str]) -> [String; 7] {
+    NAMES.map(|name| {
         let mut name = name.to_string();
-        while own.contains(&name) {
+        while own.contains(&name.as_str()) {
             name.insert_str(0, PREFIX);
         }
         name
-    });
-    own.iter().cloned().chain(added).collect()
+    })
+}
+
+/// Writes all rows, in pieces. Rows without a rating have empty rating columns in CSV and none in
+/// JSON.
+pub fn write(table: &Table, ratings: &Ratings, form: Form, take: impl FnMut(&[u8])) {
+    let mut pieces = Pieces {
+        held: Vec::with_capacity(PIECE + (PIECE >> 3)),
+        take,
+    };
+    // Memory cannot fail.
+    let _ = write_rows(table, ratings, form, &mut pieces);
+    pieces.send();
+}
+
+fn write_rows(
+    table: &Table,
+    ratings: &Ratings,
+    form: Form,
+    mut out: impl io::Write,
+) -> io::Result<()> {
+    let own: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+    let added = rating_columns(&own);
+    let names = own.into_iter().chain(added.iter().map(String::as_str));
+    let mut writer = match form {
+        Form::Csv => {
+            // Programs that read the original with its byte order mark read the output too.
+            if table.has_mark {
+                out.write_all("\u{feff}".as_bytes())?;
+            }
+            RowWriter::delimited(out, b',', csv::Terminator::CRLF, names)?
+        }
+        Form::JsonLines => RowWriter::json_lines(out, names),
+    };
+    for row in 0..table.rows {
+        let figures = match ratings.get(row) {
+            Some(rating) => figures(rating).map(|figure| Cell::Json(figure.into())),
+            None => [const { Cell::Empty }; 7],
+        };
+        let own = table.columns.iter().map(|column| cell(column, row, form));
+        writer.row(own.chain(figures))?;
+    }
+    writer.flush()
+}
+
+/// Collects what is written into pieces of about [`PIECE`] bytes.
+struct Pieces<F: FnMut(&[u8])> {
+    held: Vec<u8>,
+    take: F,
+}
+
+impl<F: FnMut(&[u8])> Pieces<F> {
+    fn send(&mut self) {
+        (self.take)(&self.held);
+        self.held.clear();
+    }
+}
+
+impl<F: FnMut(&[u8])> io::Write for Pieces<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        if self.held.len() >= PIECE {
+            self.send();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The cells of a rating. Engines differ in the last digits: four decimals of the expected stars
@@ -136,35 +112,13 @@ fn figures(rating: Rated) -> [String; 7] {
     ]
 }
 
-/// A cell as JSON, if it is not empty.
-fn json(column: &Column, row: usize) -> Option<String> {
-    match column.kind() {
-        CellKind::Text => Some(Value::String(column.text(row).into_owned()).to_string()),
-        CellKind::Json => Some(String::from_utf8_lossy(column.raw(row)).into_owned())
-            .filter(|json| !json.is_empty()),
+/// A cell as it was read; in CSV a string of JSON is the text that it holds.
+fn cell(column: &Column, row: usize, form: Form) -> Cell<'_> {
+    match (form, column.kind()) {
+        (Form::Csv, _) | (Form::JsonLines, CellKind::Text) => Cell::Text(column.text(row)),
+        (Form::JsonLines, CellKind::Json) => match column.raw(row) {
+            [] => Cell::Empty,
+            json => Cell::Json(String::from_utf8_lossy(json)),
+        },
     }
-}
-
-/// The quoting of a CSV file's header. A reader that detects the separator counts candidates
-/// outside quotation marks, and takes U+FEFF at the start of a file for a byte order mark. If a
-/// name contains one of these characters, all names are quoted.
-pub fn quotes_of_header<'a>(mut names: impl Iterator<Item = &'a str>) -> csv::QuoteStyle {
-    let misleads = |name: &str| name.contains([';', '\t', '|']) || name.starts_with('\u{feff}');
-    if names.any(misleads) {
-        csv::QuoteStyle::Always
-    } else {
-        csv::QuoteStyle::Necessary
-    }
-}
-
-/// Adds a line of CSV (RFC 4180).
-fn record(out: &mut Vec<u8>, cells: &[String], quotes: csv::QuoteStyle) {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .quote_style(quotes)
-        .from_writer(out);
-    // Writing to memory cannot fail.
-    let _ = writer
-        .write_record(cells)
-        .and_then(|()| Ok(writer.flush()?));
 }

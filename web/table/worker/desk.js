@@ -1,14 +1,14 @@
-// The table's worker as the page sees it. It is started when it is first needed.
+// The page's interface to the table's worker, which is started when it is first needed.
 
 import { SealedScript, seal } from '../../worker/sealed.js';
 
-/** By name, each file's { version, integrity }: `starsight site` puts them here. */
+/** Each file's { version, integrity }, keyed by name; set by `starsight site`. */
 const SEALS = __STARSIGHT_TABLE__;
 
 const SCRIPT = new SealedScript(seal(new URL('./worker.js', import.meta.url), SEALS));
 const MODULE = seal(new URL('./starsight_table_bg.wasm', import.meta.url), SEALS);
 
-/** Asks worker.js, which says what can be asked. */
+/** Sends requests to worker.js, which documents them. */
 export class Desk {
   /** A promise of the worker, and the worker itself. */
   #worker;
@@ -16,7 +16,7 @@ export class Desk {
   #asked = 0;
   #open = new Map();
 
-  /** Reads a Blob. `hear` is called with the bytes read and the bytes in all. */
+  /** Reads a Blob. `hear` is called with the bytes read and the total. */
   open(file, opening, hear) {
     return this.#ask({ type: 'open', file, opening }, hear);
   }
@@ -26,18 +26,18 @@ export class Desk {
     return this.#ask({ type: 'ask', request });
   }
 
-  /** The next rows to rate, their reviews, and what names their table; or undefined when all are handed out. */
+  /** The next rows to rate, their reviews and the identifier of their table; undefined when all have been handed out. */
   next() {
     return this.#ask({ type: 'next' });
   }
 
-  /** Keeps ratings of rows of a table, unless another is open by now. The arrays are given away. */
+  /** Stores ratings of rows of a table, unless another table has been opened. The arrays are transferred. */
   rate(table, rows, stars, expected, probabilities) {
     const arrays = [rows.buffer, stars.buffer, expected.buffer, probabilities.buffer];
     this.#tell({ type: 'rate', table, rows, stars, expected, probabilities }, arrays);
   }
 
-  /** Lets go of the table, and of the file that is being read. */
+  /** Closes the table, and stops reading a file. */
   close() {
     this.#tell({ type: 'close' });
   }
@@ -47,7 +47,7 @@ export class Desk {
     return this.#ask({ type: 'write', form });
   }
 
-  /** Says what is not answered, to a worker if there is one. */
+  /** Sends a message that has no answer, if the worker is running. */
   #tell(message, arrays = []) {
     this.#worker?.then((worker) => worker.postMessage(message, arrays)).catch(() => {});
   }
@@ -73,7 +73,7 @@ export class Desk {
       const { id, type, value, name, message } = data;
       const entry = this.#open.get(id);
       // A trap leaves the table's memory in an unknown state.
-      if (type === 'failed' && (!entry || name === 'RuntimeError')) this.#die(`it broke down (${message}): the file may be too large for this browser's memory`);
+      if (type === 'failed' && (!entry || name === 'RuntimeError')) this.#die(`it crashed (${message}): the file may be damaged, or too large for this browser's memory`);
       else if (type === 'progress') entry?.hear?.(data.loaded, data.total);
       else if (type === 'failed') this.#settle(id).reject(Object.assign(new Error(message), { name }));
       else this.#settle(id).resolve(value);
@@ -91,11 +91,11 @@ export class Desk {
     return entry;
   }
 
-  /** Ends the worker; the next file gets another. */
+  /** Stops the worker; the next file starts another one. */
   #die(why) {
     this.#running?.terminate();
     this.#running = this.#worker = undefined;
-    const error = Object.assign(new Error(`the reader of files stopped: ${why}`), { name: 'TableError' });
+    const error = Object.assign(new Error(`the file reader stopped: ${why}`), { name: 'TableError' });
     for (const id of [...this.#open.keys()]) this.#settle(id).reject(error);
   }
 }

@@ -1,37 +1,37 @@
-// The worker that keeps the page's table: reads files in slices and answers what desk.js asks. The work is done by the module around which wasm-bindgen writes JavaScript (`starsight-table`).
+// The worker that holds the page's table: reads files in slices and answers the requests of desk.js. `starsight-table` is the module that wasm-bindgen generates.
 //
-// Asked, each with an `id` of the asker's choice:
-//   { type: 'start', module }                                              first of all: the WebAssembly, { address, integrity }
-//   { type: 'open', id, file, opening }                                    read this Blob, in place of what was there; `opening` as JSON
+// Requests, each with an `id` chosen by the sender:
+//   { type: 'start', module }                                              first: the WebAssembly module, { address, integrity }
+//   { type: 'open', id, file, opening }                                    read this Blob, replacing the previous file; `opening` is JSON
 //   { type: 'ask', id, request }                                           see protocol.rs; JSON
 //   { type: 'next', id }                                                   the next reviews to rate
-//   { type: 'rate', table, rows, stars, expected, probabilities }          keep ratings of rows of the `table` that `next` named, unless another is open by now; not answered
+//   { type: 'rate', table, rows, stars, expected, probabilities }          store ratings of rows of the `table` that `next` named, unless another is open; no answer
 //   { type: 'write', id, form }                                            the table with its ratings, as a Blob
-//   { type: 'close' }                                                      let go of the table, and of the file that is being read; not answered
-// Answered, with the same `id`:
+//   { type: 'close' }                                                      close the table, and stop reading a file; no answer
+// Answers, with the same `id`:
 //   { type: 'progress', id, loaded, total }                                opening: bytes
-//   { type: 'done', id, value }                                            what was asked for: JSON; [rows, texts, table] or undefined; a Blob
+//   { type: 'done', id, value }                                            the result: JSON; [rows, texts, table] or undefined; a Blob
 //   { type: 'failed', id, name, message }
 
 import initialise, { Reading } from 'starsight-table';
 
 import { fetchSealed } from '../../worker/sealed.js';
 
-/** Bytes of a file that are in memory at a time. */
+/** Bytes of a slice of a file. */
 const SLICE = 1 << 22;
 
-/** Media types of what is written. */
+/** Media types of written files. */
 const TYPES = { Csv: 'text/csv;charset=utf-8', JsonLines: 'application/x-ndjson' };
 
 let started;
 
 let desk;
-/** The last file asked for, by its `id`: reading an earlier one ends. It also names the table that comes of it. */
+/** The `id` of the latest `open` request. Reading an earlier file stops. It also identifies the resulting table. */
 let latest;
 
 const deeds = {
   async open({ id, file, opening }) {
-    // Two tables at a time may be more than there is memory for.
+    // There may not be enough memory for two tables.
     deeds.close();
     latest = id;
     const reading = new Reading(opening);
@@ -76,7 +76,7 @@ self.onmessage = async ({ data }) => {
   const { type, id } = data;
   if (type === 'start') {
     started = initialise({ module_or_path: fetchSealed(data.module) });
-    // Told to whoever asks first.
+    // The first request reports the error.
     started.catch(() => {});
     return;
   }

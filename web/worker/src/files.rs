@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult};
 
-use crate::failure::Failure;
+use crate::worker_error::WorkerError;
 
 /// Milliseconds between two reports of progress.
 const REPORT_INTERVAL: f64 = 50.0;
@@ -48,7 +48,7 @@ impl Files {
         let fits =
             usize::try_from(entry.size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
         if !fits {
-            return Err(Failure::Engine(format!(
+            return Err(WorkerError::Engine(format!(
                 "not enough memory in this browser for the {} bytes of {}",
                 entry.size, entry.path
             ))
@@ -60,7 +60,8 @@ impl Files {
         }
         progress.loaded = before;
         let checked = self.fill(&mut bytes, entry, true, progress).await?;
-        checked.map_err(|e| Failure::File(entry.path.clone(), format!("{}: {e}", self.base)))?;
+        checked
+            .map_err(|e| WorkerError::File(entry.path.clone(), format!("{}: {e}", self.base)))?;
         Ok(bytes)
     }
 

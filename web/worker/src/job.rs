@@ -9,8 +9,8 @@ use starsight_model::batch::{Distinct, pack_in_order};
 use starsight_model::{Rater, Rating};
 use wasm_bindgen::prelude::*;
 
-use crate::failure::Failure;
-use crate::tuning::Tuning;
+use crate::tuner::KernelTuner;
+use crate::worker_error::WorkerError;
 
 /// Tokens in a packed batch: enough rows for the products to run at full speed, few enough that
 /// ratings arrive steadily and the worker can handle messages. MiniLM takes about an eighth of a
@@ -25,7 +25,7 @@ const CHARACTERS_A_STEP: u32 = 1 << 16;
 #[wasm_bindgen]
 pub struct Job {
     rater: Rc<Rater>,
-    tuning: Rc<Tuning>,
+    tuner: Rc<KernelTuner>,
     texts: Array,
     once: bool,
     token_ids: Vec<Vec<u32>>,
@@ -36,11 +36,11 @@ pub struct Job {
 type Pack = Vec<Vec<usize>>;
 
 impl Job {
-    pub(crate) fn new(rater: Rc<Rater>, tuning: Rc<Tuning>, texts: Array, once: bool) -> Job {
+    pub(crate) fn new(rater: Rc<Rater>, tuner: Rc<KernelTuner>, texts: Array, once: bool) -> Job {
         let token_ids = Vec::with_capacity(texts.length() as usize);
         Job {
             rater,
-            tuning,
+            tuner,
             texts,
             once,
             token_ids,
@@ -61,11 +61,11 @@ impl Job {
             characters += text.unchecked_ref::<js_sys::JsString>().length() + 1;
             let text = text
                 .as_string()
-                .ok_or_else(|| Failure::Engine("a text is not a string".into()))?;
+                .ok_or_else(|| WorkerError::Engine("a text is not a string".into()))?;
             self.token_ids.push(
                 self.rater
                     .encode(&text)
-                    .map_err(|e| Failure::Engine(e.to_string()))?,
+                    .map_err(|e| WorkerError::Engine(e.to_string()))?,
             );
         }
         Ok(())
@@ -79,8 +79,8 @@ impl Job {
         let ratings = self
             .rater
             .rate(&token_ids)
-            .map_err(|e| Failure::Engine(e.to_string()))?;
-        self.tuning
+            .map_err(|e| WorkerError::Engine(e.to_string()))?;
+        self.tuner
             .rated(token_ids.iter().map(|ids| ids.len()).sum());
 
         let places: Vec<u32> = reviews.iter().flatten().map(|&i| i as u32).collect();

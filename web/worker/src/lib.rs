@@ -4,10 +4,10 @@
 //! and returns an [`Engine`]; [`Engine::rate`] starts a [`Job`], which works in short steps so that
 //! the worker can handle messages in between.
 
-mod failure;
 mod files;
 mod job;
-mod tuning;
+mod tuner;
+mod worker_error;
 
 use std::rc::Rc;
 
@@ -18,10 +18,10 @@ use starsight_model::int8::Int8Kernel;
 use starsight_model::{Error, Rater};
 use wasm_bindgen::prelude::*;
 
-use crate::failure::Failure;
 use crate::files::{Files, Progress};
 pub use crate::job::Job;
-use crate::tuning::Tuning;
+use crate::tuner::KernelTuner;
+use crate::worker_error::WorkerError;
 
 /// The largest accepted difference between a probe's logit and the trainer's. The engine gives the
 /// same bits everywhere; the difference comes from writing logits as JSON.
@@ -57,7 +57,7 @@ pub fn agreeing_kernels() -> String {
 #[wasm_bindgen]
 pub struct Engine {
     rater: Rc<Rater>,
-    tuning: Rc<Tuning>,
+    tuner: Rc<KernelTuner>,
     info: String,
 }
 
@@ -78,11 +78,11 @@ pub async fn load(
     progress: Function,
 ) -> Result<Engine, JsValue> {
     let manifest = Manifest::from_json(manifest.as_bytes())
-        .map_err(|e| Failure::Bundle(format!("{base}: {e}")))?;
+        .map_err(|e| WorkerError::Bundle(format!("{base}: {e}")))?;
     if manifest.file(INT8_WEIGHTS).is_err() {
-        let why = "it was made by an earlier starsight; `starsight quantize` adds the file";
-        return Err(Failure::Bundle(format!(
-            "the model at {base} holds no {INT8_WEIGHTS}, with which the browser computes: {why}"
+        let why = "it was written by an earlier starsight; `starsight quantize` adds the file";
+        return Err(WorkerError::Bundle(format!(
+            "the model at {base} has no {INT8_WEIGHTS}, which the browser needs: {why}"
         ))
         .into());
     }
@@ -90,7 +90,7 @@ pub async fn load(
         .map(|path| manifest.file(path))
         .into_iter()
         .collect::<Result<Vec<_>, _>>()
-        .map_err(Failure::bundle)?;
+        .map_err(WorkerError::bundle)?;
     let total = needed.iter().map(|entry| entry.size).sum();
 
     let files = Files::new(base, open);
@@ -105,22 +105,22 @@ pub async fn load(
     }
     progress.say("prepare");
 
-    let tuning = Tuning::new();
+    let tuner = KernelTuner::new();
     let mut rater =
-        Rater::int8(&config, &tokenizer, weights, tuning.choice()).map_err(Failure::bundle)?;
-    rater.set_reading(manifest.reading());
+        Rater::int8(&config, &tokenizer, weights, tuner.choice()).map_err(WorkerError::bundle)?;
+    rater.set_settings(manifest.settings());
     rater
         .check_probes(&manifest.probes, PROBE_TOLERANCE)
         .map_err(|e| match e {
-            Error::Probe { .. } => Failure::Bundle(format!(
-                "this browser rates otherwise than the model's maker did: {e}"
+            Error::Probe { .. } => WorkerError::Bundle(format!(
+                "this browser computes other logits than the trainer did: {e}"
             )),
-            _ => Failure::bundle(e),
+            _ => WorkerError::bundle(e),
         })?;
     let info = describe(&manifest, &rater, total);
     Ok(Engine {
         rater: Rc::new(rater),
-        tuning: Rc::new(tuning),
+        tuner: Rc::new(tuner),
         info,
     })
 }
@@ -139,7 +139,7 @@ impl Engine {
     /// Starts rating `texts`, an array of strings. If `once`, texts with the same tokens are rated
     /// only once.
     pub fn rate(&self, texts: js_sys::Array, once: bool) -> Job {
-        Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuning), texts, once)
+        Job::new(Rc::clone(&self.rater), Rc::clone(&self.tuner), texts, once)
     }
 }
 

@@ -31,7 +31,7 @@ fn open(what: &str, names: &[&str], help: &str) -> Result<Library, Error> {
         }
     }
     Err(Error::Device(format!(
-        "{what} is not there (looked for {}): {help}",
+        "{what} was not found (looked for {}): {help}",
         names.join(", ")
     )))
 }
@@ -176,7 +176,7 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "a library is not there (looked for libnothing-of-this-name.so): install it"
+            "a library was not found (looked for libnothing-of-this-name.so): install it"
         );
     }
 }

@@ -86,7 +86,7 @@ impl Gpu {
         })?;
         let mut name = [0; 128];
         // SAFETY: the driver writes at most `name.len()` characters.
-        driver.check("naming the GPU", unsafe {
+        driver.check("reading the GPU's name", unsafe {
             (driver.device_name)(name.as_mut_ptr(), name.len() as c_int, ordinal)
         })?;
         let name: String = name
@@ -96,7 +96,7 @@ impl Gpu {
         let [mut major, mut minor] = [0; 2];
         for (value, attribute) in [(&mut major, CAPABILITY[0]), (&mut minor, CAPABILITY[1])] {
             // SAFETY: the driver writes the value.
-            driver.check("asking the GPU", unsafe {
+            driver.check("querying the GPU", unsafe {
                 (driver.device_attribute)(value, attribute, ordinal)
             })?;
         }
@@ -115,7 +115,7 @@ impl Gpu {
         // SAFETY: the context was retained above.
         driver.check("opening the GPU", unsafe { (driver.set_current)(context) })?;
         // SAFETY: the driver writes the handle.
-        driver.check("opening a stream", unsafe {
+        driver.check("creating a stream", unsafe {
             (driver.stream_create)(&raw mut stream, NON_BLOCKING)
         })?;
         // SAFETY: cuBLAS writes its handle; a context is current.
@@ -163,7 +163,7 @@ impl Gpu {
     /// Makes the GPU's context current on this thread.
     fn enter(&self) -> Result<(), Error> {
         // SAFETY: the context is retained as long as `self` exists.
-        self.driver.check("turning to the GPU", unsafe {
+        self.driver.check("selecting the GPU", unsafe {
             (self.driver.set_current)(self.context)
         })
     }
@@ -184,7 +184,7 @@ impl Gpu {
         if result == OUT_OF_MEMORY {
             return Err(Error::DeviceMemory { bytes });
         }
-        self.driver.check("asking for memory", result)
+        self.driver.check("allocating GPU memory", result)
     }
 }
 
@@ -244,7 +244,7 @@ impl Device for Gpu {
         }
     }
 
-    fn lock(&self, bytes: usize) -> Result<*mut u8, Error> {
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, Error> {
         self.enter()?;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the driver writes the pointer.
@@ -254,7 +254,7 @@ impl Device for Gpu {
         Ok(pointer.cast())
     }
 
-    unsafe fn unlock(&self, pointer: *mut u8, _bytes: usize) {
+    unsafe fn free_pinned(&self, pointer: *mut u8, _bytes: usize) {
         // SAFETY: the caller guarantees it.
         unsafe {
             (self.driver.set_current)(self.context);
@@ -388,52 +388,52 @@ impl Device for Gpu {
                 DEFAULT,
             )
         };
-        check_cublas("a matrix product", status)
+        check_cublas("computing a matrix product", status)
     }
 
-    fn mark(&self) -> Result<u64, Error> {
+    fn create_event(&self) -> Result<u64, Error> {
         self.enter()?;
         let mut event = std::ptr::null_mut();
         // SAFETY: the driver writes the handle.
-        self.driver.check("making an event", unsafe {
+        self.driver.check("creating an event", unsafe {
             (self.driver.event_create)(&raw mut event, DISABLE_TIMING)
         })?;
         Ok(event as u64)
     }
 
-    fn set_mark(&self, mark: u64) -> Result<(), Error> {
+    fn record_event(&self, event: u64) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: the mark is an event of this device.
+        // SAFETY: the event belongs to this device.
         self.driver.check("recording an event", unsafe {
-            (self.driver.event_record)(mark as Handle, self.stream)
+            (self.driver.event_record)(event as Handle, self.stream)
         })
     }
 
-    fn is_done(&self, mark: u64) -> Result<bool, Error> {
+    fn is_done(&self, event: u64) -> Result<bool, Error> {
         self.enter()?;
-        // SAFETY: the mark is an event of this device.
-        match unsafe { (self.driver.event_query)(mark as Handle) } {
+        // SAFETY: the event belongs to this device.
+        match unsafe { (self.driver.event_query)(event as Handle) } {
             NOT_READY => Ok(false),
             result => self
                 .driver
-                .check("working on the GPU", result)
+                .check("computing on the GPU", result)
                 .map(|()| true),
         }
     }
 
-    fn wait(&self, mark: u64) -> Result<(), Error> {
+    fn wait(&self, event: u64) -> Result<(), Error> {
         self.enter()?;
-        // SAFETY: the mark is an event of this device.
-        self.driver.check("working on the GPU", unsafe {
-            (self.driver.event_synchronize)(mark as Handle)
+        // SAFETY: the event belongs to this device.
+        self.driver.check("computing on the GPU", unsafe {
+            (self.driver.event_synchronize)(event as Handle)
         })
     }
 
-    fn forget(&self, mark: u64) {
-        // SAFETY: the mark belongs to this device and is not used again.
+    fn destroy_event(&self, event: u64) {
+        // SAFETY: the event belongs to this device and is not used again.
         unsafe {
             (self.driver.set_current)(self.context);
-            (self.driver.event_destroy)(mark as Handle);
+            (self.driver.event_destroy)(event as Handle);
         }
     }
 }

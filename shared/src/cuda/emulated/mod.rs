@@ -14,6 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use half::bf16;
 use libloading::Library;
 
 use super::Precision;
@@ -44,9 +45,9 @@ struct Inner {
     /// Numbers of operations submitted and done.
     sent: u64,
     done: u64,
-    /// Number of operations that must be done for each mark.
-    marks: HashMap<u64, u64>,
-    next_mark: u64,
+    /// Number of operations that must be done for each event.
+    events: HashMap<u64, u64>,
+    next_event: u64,
     failed: Option<String>,
 }
 
@@ -93,9 +94,7 @@ impl Inner {
             // SAFETY: the sender guaranteed the addresses.
             self.failed = unsafe { run(&operation) }.err();
             if !self.are_fences_whole() {
-                self.failed = Some(format!(
-                    "{operation:?} has written beside what it was given"
-                ));
+                self.failed = Some(format!("{operation:?} has written outside its buffers"));
             }
         }
         match &self.failed {
@@ -196,19 +195,12 @@ unsafe fn multiply(product: &Product) {
                 // SAFETY: the caller guarantees the size of the result.
                 Precision::F32 => unsafe { *(result as usize as *mut f32).add(i) = sum },
                 // SAFETY: as above.
-                Precision::Bf16 => unsafe { *(result as usize as *mut u16).add(i) = round(sum) },
+                Precision::Bf16 => unsafe {
+                    *(result as usize as *mut u16).add(i) = bf16::from_f32(sum).to_bits();
+                },
             }
         }
     }
-}
-
-/// Rounds an f32 to bf16: to nearest, ties to even.
-fn round(x: f32) -> u16 {
-    if x.is_nan() {
-        return 0x7fc0;
-    }
-    let bits = x.to_bits();
-    (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 impl Device for Emulated {
@@ -246,12 +238,12 @@ impl Device for Emulated {
         }
     }
 
-    fn lock(&self, bytes: usize) -> Result<*mut u8, Error> {
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, Error> {
         // SAFETY: the layout is not empty.
         Ok(unsafe { std::alloc::alloc(layout(bytes)?) })
     }
 
-    unsafe fn unlock(&self, pointer: *mut u8, bytes: usize) {
+    unsafe fn free_pinned(&self, pointer: *mut u8, bytes: usize) {
         if let Ok(layout) = layout(bytes) {
             // SAFETY: it was allocated with this layout.
             unsafe { std::alloc::dealloc(pointer, layout) };
@@ -309,34 +301,34 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn mark(&self) -> Result<u64, Error> {
+    fn create_event(&self) -> Result<u64, Error> {
         let mut inner = self.inner();
-        inner.next_mark += 1;
-        let mark = inner.next_mark;
-        inner.marks.insert(mark, 0);
-        Ok(mark)
+        inner.next_event += 1;
+        let event = inner.next_event;
+        inner.events.insert(event, 0);
+        Ok(event)
     }
 
-    fn set_mark(&self, mark: u64) -> Result<(), Error> {
+    fn record_event(&self, event: u64) -> Result<(), Error> {
         let mut inner = self.inner();
         let sent = inner.sent;
-        inner.marks.insert(mark, sent);
+        inner.events.insert(event, sent);
         Ok(())
     }
 
-    fn is_done(&self, mark: u64) -> Result<bool, Error> {
+    fn is_done(&self, event: u64) -> Result<bool, Error> {
         let inner = self.inner();
-        Ok(inner.done >= inner.marks[&mark])
+        Ok(inner.done >= inner.events[&event])
     }
 
-    fn wait(&self, mark: u64) -> Result<(), Error> {
+    fn wait(&self, event: u64) -> Result<(), Error> {
         let mut inner = self.inner();
-        let until = inner.marks[&mark];
+        let until = inner.events[&event];
         inner.run(until)
     }
 
-    fn forget(&self, mark: u64) {
-        self.inner().marks.remove(&mark);
+    fn destroy_event(&self, event: u64) {
+        self.inner().events.remove(&event);
     }
 }
 

@@ -1,7 +1,7 @@
-// What the kernels need of CUDA, for a processor: the tests compile this file, then the kernels, then nothing more.
+// The parts of CUDA that the kernels need, for a CPU. The tests compile this file followed by the kernels.
 //
-// Each thread of a block is a fiber. They run in turn, each until it waits: for the block (__syncthreads) or for its warp (a shuffle). Stricter than a GPU, which forgives some of
-// it: all threads of a block must reach every barrier, and all of a warp the same shuffle, in the same line.
+// Each thread of a block is a fiber. Fibers run in turn, each until it waits for the block (__syncthreads) or for its warp (a shuffle). This is stricter than a GPU: all threads of
+// a block must reach every barrier, and all threads of a warp the same shuffle, in the same line.
 
 #define _GNU_SOURCE
 #include <math.h>
@@ -41,10 +41,10 @@ static const void *arguments;
 
 static void fiber_main(void);
 
-// Fibers: `enter` goes to one, `yield` back to who entered it.
+// Fibers: `enter` switches to a fiber, `yield` back to its caller.
 #if defined(__x86_64__)
 static char *scheduler, *fibers[MOST_THREADS];
-// Keeps what a function must keep on the stack, and goes over to another stack.
+// Saves the callee-saved registers on the stack and switches to another stack.
 void starsight_switch(char **from, char *to);
 __asm__(
     ".text\n.hidden starsight_switch\n.type starsight_switch,@function\nstarsight_switch:\n"
@@ -52,7 +52,7 @@ __asm__(
     "mov %rsp,(%rdi)\nmov %rsi,%rsp\n"
     "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
 static void make_fiber(int i, char *stack) {
-    // Six registers, where to return to, and a place for where that would return to, as the stack's alignment wants it.
+    // Six registers, the return address, and a dummy return address for the stack's alignment.
     void **top = (void **)(stack + STACK) - 8;
     top[6] = (void *)fiber_main;
     fibers[i] = (char *)top;
@@ -118,7 +118,7 @@ static const char *run(void (*of)(const void *), const unsigned grid[3], unsigne
                 blockIdx.x = x, blockIdx.y = y, blockIdx.z = z;
                 run_block();
                 if (fault) {
-                    // Its fibers stand where they were: others take their place.
+                    // Its fibers cannot continue; new ones replace them.
                     ready = 0;
                     return fault;
                 }
@@ -167,7 +167,7 @@ INLINE unsigned as_bits(float x) {
     return bits;
 }
 
-// A kernel, and what launches it: returns what went wrong, or nothing.
+// Defines a kernel and the function that launches it, which returns an error message or null.
 #define KERNEL(name, threads)                                                                     \
     static void name##_body(struct name##_arguments a);                                           \
     static void name##_entry(const void *of) { name##_body(*(const struct name##_arguments *)of); } \

@@ -1,9 +1,9 @@
-// Self-attention over reviews of different lengths: softmax(q kᵀ / sqrt(d)) v in each head, between the boundaries of each review (Vaswani et al., "Attention Is All You Need",
-// 2017). The weights are never stored: forward they are summed as they come (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018), backward computed
-// again from the logarithm of their sum (Dao et al., "FlashAttention", 2022).
+// Self-attention within each review of a packed batch: softmax(q kᵀ / sqrt(d)) v in each head (Vaswani et al., "Attention Is All You Need",
+// 2017). The weights are never stored: the forward pass sums them online (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018), and the backward pass
+// recomputes them from the logarithm of their sum (Dao et al., "FlashAttention", 2022).
 //
-// A block takes a head of TILE neighbouring tokens of a review, and goes through the review's tokens TILE by TILE in shared memory. Each warp takes every ATTENTION_WARPS-th of
-// the block's tokens; its lanes are the tokens of the tile while scores are computed, and the head's columns while rows are added up. Biases are added as q, k and v are read.
+// A block computes one head for TILE neighbouring tokens of a review. It iterates over the review's tokens in tiles of TILE in shared memory. Each warp takes every
+// ATTENTION_WARPS-th of the block's tokens. Its lanes are the tokens of the tile for scores, and the head's columns for sums of rows. Biases are added when q, k and v are read.
 
 #define ATTENTION_THREADS (ATTENTION_WARPS * WARP)
 #define TURNS (TILE / ATTENTION_WARPS)
@@ -14,7 +14,7 @@
 #define EACH_TURN for (int t = 0; t < TURNS; t++)
 #define EACH_HEAD_COLUMN for (int n = 0, c = lane; n < HEAD_COLUMNS; n++, c += WARP) if (c < HEAD)
 
-// Rows first.. of one head of x + bias, times a factor: as many as there are up to `rows`, the others zero.
+// Loads one head of x + bias, times a factor, for the rows from `first`: up to `rows`; the others are zero.
 INLINE void load_tile(float (*tile)[PADDED], const stored *x, unsigned stride, const float *bias, float factor, unsigned first, unsigned rows) {
     for (int i = threadIdx.x; i < TILE * HEAD; i += ATTENTION_THREADS) {
         int row = i / HEAD, column = i % HEAD;
@@ -35,7 +35,7 @@ INLINE float dot(const float *a, const float *b) {
     return sum;
 }
 
-// sums[n] += Σ over lanes i of weight_i rows[i][column n of this lane], the rows being the first `rows` of a tile
+// sums[n] += Σ_i weight_i tile[i][column n of this lane] over the first `rows` rows of a tile, where lane i holds weight_i
 INLINE void add_rows(float *sums, float weight, float (*tile)[PADDED], int rows, int lane) {
     for (int i = 0; i < rows; i++) {
         float w = __shfl_sync(FULL, weight, i);
@@ -43,10 +43,10 @@ INLINE void add_rows(float *sums, float weight, float (*tile)[PADDED], int rows,
     }
 }
 
-// What a block works on: some tokens of a review.
+// The tokens of a review that a block computes.
 struct work {
     unsigned review, first, start, tokens;
-    // Rows of q, and the first of them.
+    // Number of rows of q, and the first row.
     unsigned queries, query_row;
     unsigned head;
 };
@@ -64,7 +64,7 @@ INLINE struct work work_of(struct attention of, int over_queries) {
     return w;
 }
 
-// The stream of random numbers for the weights of one query.
+// The random stream for the weights of one query.
 INLINE u64 weight_stream(struct attention of, struct work w, unsigned query) {
     return stream(stream(of.keys[w.review], of.site), ((u64)w.head << 32) | query);
 }
@@ -120,7 +120,7 @@ KERNEL(attention_forward, ATTENTION_THREADS) {
 // With p the weights, m the dropout mask and grad the gradient with respect to context = (p m) v:
 // dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d); and Σ p dp = grad · context.
 
-// dq (queries); grad · context is left for the other half.
+// dq (queries); it also stores grad · context for the second kernel.
 KERNEL(attention_backward_queries, ATTENTION_THREADS) {
     SHARED float q[TILE][PADDED], g[TILE][PADDED], k[TILE][PADDED], v[TILE][PADDED];
     struct attention of = a.of;
@@ -174,7 +174,7 @@ KERNEL(attention_backward_queries, ATTENTION_THREADS) {
     }
 }
 
-// dk and dv (tokens): the block's tokens are keys, and the tiles it goes through are queries.
+// dk and dv (tokens): the block's tokens are keys, and the tiles are queries.
 KERNEL(attention_backward_keys, ATTENTION_THREADS) {
     SHARED float q[TILE][PADDED], g[TILE][PADDED], k[TILE][PADDED], v[TILE][PADDED];
     SHARED u64 streams[TILE];
@@ -212,7 +212,7 @@ KERNEL(attention_backward_keys, ATTENTION_THREADS) {
                     float p = expf(dot(q[lane], k[j]) - log_sum), dp = dot(g[lane], v[j]);
                     float factor = of.threshold ? drop_factor(streams[lane], w.first + j, of.threshold, of.drop_scale) : 1.0f;
                     kept = p * factor;
-                    // The scale is in q already.
+                    // q already contains the scale.
                     ds = p * (dp * factor - product);
                 }
                 add_rows(dv[t], kept, g, rows, lane);

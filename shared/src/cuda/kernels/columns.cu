@@ -1,7 +1,7 @@
-// What is done column by column: the feed-forward activation with its bias, and sums over rows for the gradients of biases.
+// Column kernels: the feed-forward activation with its bias, and sums over rows for the gradients of biases.
 //
-// A thread takes VEC columns of every row of its part, so that neighbouring threads read neighbouring memory and sums stay in registers. Block row b (blockIdx.y) of PARTS
-// leaves its sums in row b of `parts`; `sum_parts` adds these up, in their order.
+// A thread computes VEC columns of every row of its part, so that neighbouring threads read neighbouring memory and sums stay in registers. Block row b (blockIdx.y) of PARTS
+// writes its sums to row b of `parts`; `sum_parts` adds these up in order.
 
 #define HALF_SQRT 0.70710678118654752f
 #define DENSITY 0.39894228040143268f
@@ -9,7 +9,7 @@
 // activation(x): x Φ(x) (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016), or max(x, 0)
 INLINE float activation(float x) {
 #if RELU
-    // A NaN stays one, which fmaxf would hide.
+    // Keeps a NaN, which fmaxf would hide.
     return x <= 0.0f ? 0.0f : x;
 #else
     return x * (0.5f + 0.5f * erff(x * HALF_SQRT));
@@ -40,7 +40,7 @@ KERNEL(activate, COLUMN_THREADS) {
     }
 }
 
-// dy becomes the gradient with respect to x + bias, y = activation(x + bias) is computed again, and the sums of that gradient go to `parts`.
+// dy becomes the gradient with respect to x + bias, y = activation(x + bias) is recomputed, and the sums of that gradient go to `parts`.
 KERNEL(activate_backward, COLUMN_THREADS) {
     unsigned column = (blockIdx.x * COLUMN_THREADS + threadIdx.x) * VEC;
     if (column >= INTERMEDIATE) return;
@@ -80,7 +80,7 @@ KERNEL(column_sums, COLUMN_THREADS) {
     EACH part[column + e] = sums[e];
 }
 
-// The sum of all parts: the gradients of all vectors, and after them that of the first segment's row, when there is one.
+// Sums all parts: the gradients of all vectors, followed by that of the first segment's row, if there is one.
 KERNEL(sum_parts, COLUMNS * GROUPS) {
     SHARED float room[GROUPS][COLUMNS];
     unsigned column = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS, group = threadIdx.x / COLUMNS;

@@ -1,9 +1,9 @@
-// Gradients of the embeddings: each row is the sum over the tokens that were looked up in it. A block takes COLUMNS columns of a row, and adds its tokens up in a fixed order.
+// Gradients of the embeddings: the gradient of a row is the sum over the tokens that use it. A block computes COLUMNS columns of a row and adds the tokens in a fixed order.
 
 #define ROWS_FIRST 0x80000000u
 
-// Words: only rows that occur in the batch. The host has sorted the tokens by id: those of the block's id are order[starts[i]..starts[i + 1]]. The highest bit of the id says
-// that it occurs for the first time in this step, in which the row is then marked: what stands in a row without the step's mark is left from before, and counts as zero.
+// Words: only rows that occur in the batch. The host has sorted the tokens by id: those of the block's id are order[starts[i]..starts[i + 1]]. The highest bit of the id is set
+// if it occurs for the first time in this step; the row then gets the step's mark. Rows without the step's mark hold old values and count as zero.
 KERNEL(word_gradient, COLUMNS * GROUPS) {
     SHARED float room[GROUPS][COLUMNS];
     unsigned column = blockIdx.y * COLUMNS + threadIdx.x % COLUMNS, group = threadIdx.x / COLUMNS;
@@ -20,7 +20,7 @@ KERNEL(word_gradient, COLUMNS * GROUPS) {
     if (threadIdx.x == 0) a.marks[id] = a.mark;
 }
 
-// Positions: row p is added to by every review that is longer than p.
+// Positions: every review longer than p contributes to row p.
 KERNEL(position_gradient, COLUMNS * GROUPS) {
     SHARED float room[GROUPS][COLUMNS];
     unsigned position = blockIdx.x, column = blockIdx.y * COLUMNS + threadIdx.x % COLUMNS, group = threadIdx.x / COLUMNS;

@@ -1,9 +1,9 @@
-// The head: from the pooler's product to logits, the loss and its gradient. A warp takes a review.
+// The head: from the pooler's product to logits, the loss and its gradient. A warp computes one review.
 
 // logits (rows, LABELS) = dropout(activation(x + bias)) classifierᵀ + classifier_bias.
 //
-// In training also the loss of each review, -Σ t_c ln p_c with p = softmax(logits) and t its row of targets, in which class weights, label smoothing and the division by the
-// step's total weight are contained; the gradient of the logits, p_c Σ t - t_c; and d_x, that of x + bias, by which x is replaced, while `pooled` keeps what the classifier took.
+// In training it also computes the loss of each review, -Σ t_c ln p_c, with p = softmax(logits) and t its row of targets, which includes class weights, label smoothing and the
+// division by the step's total weight; the gradient of the logits, p_c Σ t - t_c; and the gradient of x + bias, which replaces x. `pooled` keeps the classifier's input.
 KERNEL(classify, HEAD_WARPS * WARP) {
     int lane = threadIdx.x % WARP;
     unsigned row = blockIdx.x * HEAD_WARPS + threadIdx.x / WARP;
@@ -22,7 +22,7 @@ KERNEL(classify, HEAD_WARPS * WARP) {
             x[c][e] = tanhf(in);
             slopes[c][e] = 1.0f - x[c][e] * x[c][e];
 #else
-            // A NaN stays one, which fmaxf would hide.
+            // Keeps a NaN, which fmaxf would hide.
             x[c][e] = in <= 0.0f ? 0.0f : in;
             slopes[c][e] = in > 0.0f ? 1.0f : 0.0f;
 #endif
@@ -72,7 +72,7 @@ KERNEL(classify, HEAD_WARPS * WARP) {
     }
 }
 
-// The gradient of the classifier, (LABELS, WIDTH); that of its bias goes to the first part (see columns.cu).
+// The gradient of the classifier, (LABELS, WIDTH); the gradient of its bias goes to the first part (see columns.cu).
 KERNEL(classifier_gradient, COLUMNS * GROUPS) {
     SHARED float room[GROUPS][COLUMNS];
     unsigned column = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS, group = threadIdx.x / COLUMNS;

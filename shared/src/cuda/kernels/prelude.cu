@@ -1,7 +1,7 @@
-// What all kernels share: types, rows in registers, sums over a warp, random numbers.
+// Shared by all kernels: types, rows in registers, sums over a warp, random numbers.
 //
-// The sources are the common subset of C and CUDA C. On a GPU, NVRTC compiles them when the program starts, for the device and the model at hand; in the tests, the system's
-// C compiler does, and each thread of a block is a fiber (see emulated/runtime.c). Before this file stand the constants of the model:
+// The sources are the common subset of C and CUDA C. On a GPU, NVRTC compiles them at run time for the device and the model; in the tests, the system's
+// C compiler does, and each thread of a block is a fiber (see emulated/runtime.c). The constants of the model are defined before this file:
 //
 //   WIDTH         hidden size                       HEAD      width of an attention head
 //   INTERMEDIATE  width between the two feed-forward layers   LABELS    classes
@@ -13,7 +13,7 @@
 
 #define FULL 0xffffffffu
 
-// Elements that a thread takes at once: 16 bytes of bf16. All rows and tensors are aligned to that when both widths are multiples of it.
+// Elements that a thread reads at once: 16 bytes of bf16. All rows and tensors are aligned to that when both widths are multiples of it.
 #if WIDTH % 8 == 0 && INTERMEDIATE % 8 == 0
 #define VEC 8
 #else
@@ -31,7 +31,7 @@
 // bfloat16 is the upper half of an f32.
 INLINE float from_bf16(unsigned short x) { return as_float((unsigned)x << 16); }
 
-// Rounded to the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; a NaN stays a NaN.
 INLINE unsigned short to_bf16(float x) {
     unsigned bits = as_bits(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (unsigned short)((bits >> 16) | 0x40u);
@@ -46,7 +46,7 @@ INLINE float widen(stored x) { return x; }
 INLINE stored narrow(float x) { return x; }
 #endif
 
-// VEC neighbours in memory to registers and back.
+// Loads and stores VEC neighbours.
 #if VEC == 8
 INLINE void load_f32(const float *from, float *to) {
     float4 a = ((const float4 *)from)[0], b = ((const float4 *)from)[1];
@@ -104,7 +104,7 @@ INLINE float warp_max(float x) {
     return x;
 }
 
-// Counter-based random numbers, to the bit those of rng.rs.
+// Counter-based random numbers, bit for bit those of rng.rs.
 INLINE u64 random_bits(u64 key, u64 counter) {
     u64 z = key + (counter + 1) * 0x9e3779b97f4a7c15ull;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -113,13 +113,13 @@ INLINE u64 random_bits(u64 key, u64 counter) {
 }
 INLINE u64 stream(u64 key, u64 name) { return random_bits(random_bits(key, name), name); }
 
-// What dropout makes of element i of the row with stream `key`: the factor 0 or the scale, by the i-th 16 bits of the stream (dropout.rs).
+// The dropout factor of element i of the row with stream `key`: 0 or the scale, depending on the i-th 16 bits of the stream (dropout.rs).
 INLINE float drop_factor(u64 key, unsigned i, unsigned threshold, float scale) {
     unsigned draw = (unsigned)(random_bits(key, i / 4) >> (16 * (i % 4))) & 0xffffu;
     return draw < threshold ? 0.0f : scale;
 }
 
-// The same for VEC neighbours from column i on: x is multiplied by the factors.
+// Multiplies VEC neighbours from column i by their dropout factors.
 INLINE void drop(float *x, u64 key, unsigned i, unsigned threshold, float scale) {
 #if VEC == 8
     u64 low = random_bits(key, i / 4), high = random_bits(key, i / 4 + 1);
@@ -132,13 +132,13 @@ INLINE void drop(float *x, u64 key, unsigned i, unsigned threshold, float scale)
 #endif
 }
 
-// The rows of a packed batch: of each its review and its place in it. When only the first tokens are computed, row r is the first token of review r.
+// The review of a row of a packed batch, and its position in it. If only the first tokens are computed, row r is the first token of review r.
 INLINE u64 row_stream(struct rows rows, unsigned row, u64 site) {
     u64 review = rows.keys[rows.first ? row : rows.reviews[row]];
     return stream(stream(review, site), rows.first ? 0 : rows.positions[row]);
 }
 
-// Sums over many rows are taken by blocks of GROUPS x COLUMNS threads: a thread takes every GROUPS-th row of its column, then the groups are summed, in their order.
+// Sums over many rows use blocks of GROUPS x COLUMNS threads: a thread sums every GROUPS-th row of its column, then the groups are summed in order.
 INLINE float sum_groups(float x, float (*room)[COLUMNS]) {
     int column = threadIdx.x % COLUMNS, group = threadIdx.x / COLUMNS;
     room[group][column] = x;

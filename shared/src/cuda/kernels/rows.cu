@@ -1,5 +1,5 @@
-// What is done row by row: embeddings, residual and LayerNorm, and their backward passes. A warp takes a row, which it holds in registers (Ba, Kiros, Hinton, "Layer
-// Normalization", 2016: the variance is the biased one).
+// Row kernels: embeddings, residual and LayerNorm, and their backward passes. A warp holds a row in registers (Ba, Kiros, Hinton, "Layer Normalization", 2016: with the
+// biased variance).
 
 // x (a row) becomes LayerNorm(x); its mean and 1 / sqrt(variance + eps) are kept.
 INLINE void normalise(float x[CHUNKS][VEC], const float *scale, const float *bias, float eps, float *moments, int lane) {
@@ -70,11 +70,11 @@ KERNEL(add_norm, ROW_WARPS * WARP) {
     EACH_CHUNK store(a.y + at + column, x[c]);
 }
 
-// Back through dropout after LayerNorm (`before`, in the order of this pass), LayerNorm, and dropout of what was added (`after`).
+// Backward pass of the dropout after the LayerNorm (`before`, in the order of this pass), of the LayerNorm, and of the dropout of the added output (`after`).
 //
-// dy becomes the gradient with respect to the sum that LayerNorm took; `dropped`, if it is asked for, is that with respect to x + x_bias. With n the normalised row and
-// h = dy * scale: d = (h - mean(h) - n mean(h n)) / sqrt(variance + eps). Block b of PARTS leaves the sums over its rows in row b of `parts`: those of dy n (for the scale),
-// of dy (for the bias) and of what goes on (for x_bias, or for the segment embedding).
+// dy becomes the gradient of the LayerNorm's input sum; `dropped`, if not null, receives the gradient of x + x_bias. With n the normalised row and
+// h = dy * scale: d = (h - mean(h) - n mean(h n)) / sqrt(variance + eps). Block b of PARTS writes the sums over its rows to row b of `parts`: those of dy n (for the scale),
+// of dy (for the bias) and of the resulting gradient (for x_bias, or for the segment embedding).
 KERNEL(norm_backward, ROW_WARPS * WARP) {
     SHARED float totals[3][WIDTH];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -111,7 +111,7 @@ KERNEL(norm_backward, ROW_WARPS * WARP) {
             EACH sums[2][c][e] += d[c][e];
         }
     }
-    // The warps one after the other: the order of summation is fixed.
+    // The warps add in turn, so that the order of summation is fixed.
     for (int turn = 0; turn < ROW_WARPS; turn++) {
         if (warp == turn) {
             for (int i = 0; i < 3; i++) {
@@ -128,7 +128,7 @@ KERNEL(norm_backward, ROW_WARPS * WARP) {
     }
 }
 
-// The first token's row of each review. Rows: reviews.
+// Copies the first token's row of each review. Rows: reviews.
 KERNEL(gather_first, ROW_WARPS * WARP) {
     int lane = threadIdx.x % WARP;
     unsigned row = blockIdx.x * ROW_WARPS + threadIdx.x / WARP;
@@ -140,7 +140,7 @@ KERNEL(gather_first, ROW_WARPS * WARP) {
     }
 }
 
-// Its transpose, for gradients: the rows of first tokens take those of the reviews, all others are zero. Rows: tokens.
+// The reverse, for gradients: rows of first tokens get the rows of the reviews; all others become zero. Rows: tokens.
 KERNEL(scatter_first, ROW_WARPS * WARP) {
     int lane = threadIdx.x % WARP;
     unsigned row = blockIdx.x * ROW_WARPS + threadIdx.x / WARP;

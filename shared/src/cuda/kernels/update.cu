@@ -1,5 +1,5 @@
 // The optimiser: the gradient's norm, and AdamW over all tensors in one launch each (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, as PyTorch
-// computes it). The host has cut the trained tensors into pieces of some ten thousand elements, each within one tensor; a block takes a piece.
+// computes it). The host has cut the trained tensors into pieces of some ten thousand elements, each within one tensor; a block processes one piece.
 
 #define BETA1 0.9f
 #define BETA2 0.999f
@@ -11,7 +11,7 @@
 #define QUAD 1
 #endif
 
-// QUAD neighbours at once, as far as whole ones go; then one by one.
+// QUAD neighbours at once, then the remaining elements one by one.
 INLINE void load_quad(const float *from, float *to) {
 #if QUAD == 4
     float4 x = *(const float4 *)from;
@@ -58,8 +58,8 @@ KERNEL(square_sums, UPDATE_THREADS) {
     }
 }
 
-// One block: the sums of squares of whole tensors, the norm, the factor that clips it, and the mean loss. A norm that is no number, or a loss, halts the optimiser: from then on
-// nothing moves.
+// One block: the sums of squares of whole tensors, the norm, the factor that clips it, and the mean loss. A NaN or infinite norm or loss halts the optimiser:
+// no later step changes the weights.
 KERNEL(clip, CLIP_WARPS * WARP) {
     SHARED double room[CLIP_WARPS];
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -79,7 +79,7 @@ KERNEL(clip, CLIP_WARPS * WARP) {
         for (unsigned i = 0; i < a.tensors; i++) squares += a.report[2 + i];
         for (int i = 1; i < CLIP_WARPS; i++) loss += room[i];
         float norm = (float)sqrt(squares);
-        // As torch.nn.utils.clip_grad_norm_. False for what is no number.
+        // As torch.nn.utils.clip_grad_norm_. False for a NaN.
         int moves = norm < 1e38f && (float)loss - (float)loss == 0.0f && !a.state->halted;
         a.state->clip = fminf(a.max_norm / (norm + 1e-6f), 1.0f);
         a.state->halted = !moves;
@@ -125,7 +125,7 @@ KERNEL(adamw, UPDATE_THREADS) {
     }
 }
 
-// The bf16 copy of the matrices, made once; AdamW keeps it up to date.
+// The bf16 copy of the matrices, computed once; AdamW updates it.
 KERNEL(round_matrices, UPDATE_THREADS) {
     for (unsigned i = blockIdx.x * UPDATE_THREADS + threadIdx.x; i < a.count; i += gridDim.x * UPDATE_THREADS) a.halves[i] = to_bf16(a.values[i]);
 }

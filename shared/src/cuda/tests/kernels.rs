@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::Precision;
 use super::super::arguments::*;
 use super::super::backward::PARTS;
-use super::super::batch::{LessonPlan, Sender, Sent};
+use super::super::batch::{DeviceBatch, Sender, TrainingInputPlan};
 use super::super::device::{Buffer, Device};
 use super::super::encoder::Core;
 use super::super::program::{COLUMNS, Program, tile, vector};
@@ -31,7 +31,7 @@ struct Rig {
     precision: Precision,
     batch: PackedBatch,
     keys: Vec<u64>,
-    sent: Sent,
+    sent: DeviceBatch,
     /// Holds what `sent` points to.
     _sender: Sender,
 }
@@ -76,7 +76,7 @@ impl Rig {
         .expect("a sender");
         // One id has already occurred in the step.
         let mut seen = HashSet::from([batch.token_ids[0]]);
-        let plan = LessonPlan {
+        let plan = TrainingInputPlan {
             keys: &keys,
             labels: &labels,
             seen: &mut seen,
@@ -173,7 +173,7 @@ impl Rig {
 
     fn drops() -> (Dropout, u32, f32) {
         let dropout = Dropout::new(RATE).expect("a rate above 0");
-        let (threshold, scale) = dropout.parts();
+        let (threshold, scale) = dropout.threshold_and_scale();
         (dropout, threshold, scale)
     }
 
@@ -268,6 +268,7 @@ fn embeddings_are_summed_normalised_and_dropped() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the operands of two kernels")]
 fn residual_and_layer_norm_there_and_back() {
     each(|rig| {
         for first in [false, true] {
@@ -507,6 +508,7 @@ fn attention_there_and_back() {
     });
 }
 
+#[expect(clippy::too_many_lines, reason = "the operands of three kernels")]
 fn check_attention(rig: &Rig, first: bool, drops: bool) {
     let (h, n, heads, reviews) = (
         rig.width(),
@@ -519,7 +521,7 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
     let (q_bias, kv_bias) = (rng::normals(3, h, 1.0), rng::normals(4, 2 * h, 1.0));
     let (q_bias_at, kv_bias_at) = (rig.wide(&q_bias), rig.wide(&kv_bias));
     let (dropout, threshold, drop_scale) = Rig::drops();
-    let of = Attention {
+    let of = AttentionOperands {
         q: q_at.start().into(),
         kv: kv_at.start().into(),
         q_bias: q_bias_at.start().into(),
@@ -587,7 +589,7 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         .map(|w| w[0] as usize..w[1] as usize)
         .enumerate()
     {
-        let asked = if first {
+        let query_rows = if first {
             review * h..(review + 1) * h
         } else {
             span.start * h..span.end * h
@@ -596,17 +598,17 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
         let stream = rng::stream(rig.keys[review], SITE);
         let dropout = drops.then_some((dropout, stream));
         let operands = Operands {
-            q: &q[asked.clone()],
+            q: &q[query_rows.clone()],
             kv: &kv[span.clone()],
             heads,
             size: h / heads,
             dropout,
         };
-        attention::forward(operands, &mut wanted[asked.clone()], &mut scratch);
+        attention::forward(operands, &mut wanted[query_rows.clone()], &mut scratch);
         attention::backward(
             operands,
-            &grad[asked.clone()],
-            &mut wanted_q[asked],
+            &grad[query_rows.clone()],
+            &mut wanted_q[query_rows],
             &mut wanted_kv[span],
             &mut scratch,
         );
@@ -656,7 +658,7 @@ fn the_heads_gradient_is_that_of_finite_differences() {
                 classifier_bias: classifier_bias_at.start().into(),
                 logits: logits.start().into(),
                 keys: rig.sent.keys.into(),
-                labels: rig.sent.lesson.expect("a lesson").labels.into(),
+                labels: rig.sent.training.expect("a training").labels.into(),
                 targets: targets_at.start().into(),
                 losses: losses.start().into(),
                 d_logits: d_logits.start().into(),
@@ -740,17 +742,17 @@ fn embeddings_gradients_are_sums_over_the_tokens_that_looked_there() {
             rig.wide(&before[..20 * h]),
         );
         let marks: Buffer<u32> = Buffer::zeroed(&rig.device, 50).expect("memory");
-        let lesson = rig.sent.lesson.expect("a lesson");
+        let training = rig.sent.training.expect("a training");
         let arguments = WordGradient {
             dx: dx_at.start().into(),
-            order: lesson.word_order.into(),
-            starts: lesson.word_starts.into(),
-            ids: lesson.word_ids.into(),
+            order: training.word_order.into(),
+            starts: training.word_starts.into(),
+            ids: training.word_ids.into(),
             gradient: words.start().into(),
             marks: marks.start().into(),
             mark: 3,
         };
-        rig.launch([lesson.words, h.div_ceil(COLUMNS as usize), 1], arguments)
+        rig.launch([training.words, h.div_ceil(COLUMNS as usize), 1], arguments)
             .expect("launched");
         // Rows that do not occur keep their earlier values. The row of the id that occurred earlier
         // in the step accumulates onto its earlier value.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::device::Device;
 use super::super::emulated::Emulated;
-use super::super::learner::{Learner, Settings, Step};
+use super::super::learner::{Learner, LearnerSettings, TrainingStep};
 use super::super::{Encoder, Precision};
 use super::{distilbert, reviews, weights};
 use crate::engine::Engine;
@@ -15,7 +15,7 @@ fn learner(memory: usize, token_budget: usize) -> Result<Learner, crate::Error> 
     let config = distilbert(32, 4, 64);
     let device: Arc<dyn Device> = Arc::new(Emulated::new(memory));
     let trained = vec![true; Layout::of(&config).tensors().len()];
-    let settings = Settings {
+    let settings = LearnerSettings {
         precision: Precision::F32,
         depth: Depth::Embeddings,
         trained: &trained,
@@ -39,10 +39,7 @@ fn the_token_budget_is_halved_until_it_fits() {
         "the longest review fits in any case"
     );
     let error = learner(1 << 10, 4000).err().expect("an error").to_string();
-    assert!(
-        error.starts_with("the GPU's memory does not suffice"),
-        "{error}"
-    );
+    assert!(error.starts_with("the GPU is out of memory"), "{error}");
 }
 
 #[test]
@@ -69,7 +66,7 @@ fn a_step_that_does_not_fit_the_learner_is_refused() {
         .chain(&token_ids)
         .map(Vec::as_slice)
         .collect();
-    let step = Step {
+    let step = TrainingStep {
         reviews: &reviews,
         keys: &[0; 16],
         labels: &[0; 16],
@@ -78,5 +75,8 @@ fn a_step_that_does_not_fit_the_learner_is_refused() {
         max_norm: 1.0,
     };
     let error = learner.step(&step).expect_err("an error").to_string();
-    assert_eq!(error, "a step of 16 reviews; the learner was made for 8");
+    assert_eq!(
+        error,
+        "a step has 16 reviews, but the learner was created for 8"
+    );
 }

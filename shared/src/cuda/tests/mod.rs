@@ -99,6 +99,10 @@ fn assert_close(what: &str, found: &[f32], wanted: &[f32], floor: f64, bound: f6
     let distance = length(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
     let size = length(&mut wanted.iter().copied());
     assert_eq!(found.len(), wanted.len(), "{what}");
+    println!(
+        "{what}: difference {distance:.1e}, {:.0}% of the tolerance",
+        100.0 * distance / (bound * (size + floor))
+    );
     // Written so that a NaN fails.
     assert!(
         distance <= bound * (size + floor),

@@ -1,6 +1,6 @@
 //! Tests of whole steps: logits, loss, gradients and weights.
 
-use super::super::learner::{Learner, Report, Settings, Step};
+use super::super::learner::{Learner, LearnerSettings, StepReport, TrainingStep};
 use super::super::{Encoder, Precision};
 use super::{assert_close, bert, device, distilbert, reviews, weights};
 use crate::batch::{PackedBatch, plan};
@@ -108,7 +108,7 @@ impl Pair {
             .iter()
             .map(|t| is_trained(&t.spec.name, t.spec.head))
             .collect();
-        let settings = Settings {
+        let settings = LearnerSettings {
             precision,
             depth,
             trained: &trained,
@@ -169,7 +169,7 @@ impl Pair {
     fn step(&mut self, number: u64, updates: &[Option<Update>], max_norm: f32) {
         let keys = self.keys(number);
         let reviews: Vec<&[u32]> = self.token_ids.iter().map(Vec::as_slice).collect();
-        let step = Step {
+        let step = TrainingStep {
             reviews: &reviews,
             keys: &keys,
             labels: &self.labels,
@@ -180,7 +180,7 @@ impl Pair {
         self.learner.step(&step).expect("a step");
     }
 
-    fn report(&mut self) -> Report {
+    fn report(&mut self) -> StepReport {
         let mut reports = self.learner.reports(true).expect("reports");
         assert_eq!(reports.len(), 1);
         reports.remove(0)
@@ -416,7 +416,7 @@ fn moments_are_taken_up_again() {
         .layout()
         .name(&whole.learner.values().expect("values"))
         .expect("weights");
-    let settings = Settings {
+    let settings = LearnerSettings {
         precision: Precision::F32,
         depth: Depth::Embeddings,
         trained: &whole.trained,

@@ -4,9 +4,9 @@
 //! Weights are stored in panels of 16 outputs, (inputs / 4, 16, 4): four inputs of one output are
 //! adjacent, as the dot products of all instruction sets require. Activations have 64 added, so
 //! that they range from 0 to 127, because one operand must be unsigned. The sums' initial values
-//! compensate for it, see [`Start`]. With these ranges, behaviour that instructions leave to the
-//! processor never occurs: WebAssembly's relaxed dot product is exact, and AVX2's `maddubs` does
-//! not saturate.
+//! compensate for it, see [`InitialSums`]. With these ranges, behaviour that instructions leave to
+//! the processor never occurs: WebAssembly's relaxed dot product is exact, and AVX2's `maddubs`
+//! does not saturate.
 //!
 //! Both instructions add the products of two neighbours in 16 bits. Widening these sums takes as
 //! long as computing them. So they are accumulated in 16 bits as long as they fit: at least three
@@ -59,7 +59,7 @@ pub const STEP: usize = 8;
 const QUAD: usize = 4 * PANEL;
 
 /// Added to activations to make them unsigned.
-pub const HALF: i32 = 64;
+pub const ACTIVATION_OFFSET: i32 = 64;
 
 /// The sums of a row over a panel.
 pub type Sums = [i32; PANEL];
@@ -69,7 +69,7 @@ pub type Sums = [i32; PANEL];
 pub struct Panel<'a> {
     /// (inputs / 4, 16, 4), each byte a signed integer.
     pub weights: &'a [u8],
-    pub start: &'a Start,
+    pub start: &'a InitialSums,
 }
 
 impl Panel<'_> {
@@ -80,7 +80,7 @@ impl Panel<'_> {
 
 /// The initial values of the sums over a panel: -64 times the sum of the weights. They compensate
 /// for the 64 added to activations.
-pub struct Start {
+pub struct InitialSums {
     /// Initial values of the 32-bit sums.
     whole: Sums,
     /// Runs, each with the initial values of its 16-bit sums.
@@ -96,15 +96,15 @@ struct Run {
     start: [i16; QUAD / 2],
 }
 
-impl Start {
+impl InitialSums {
     /// Computes the initial values for a panel's weights.
-    pub fn of(weights: &[u8]) -> Start {
+    pub fn of(weights: &[u8]) -> InitialSums {
         /// The largest sum of magnitudes that fits in 16 bits.
-        const MOST: i16 = i16::MAX / HALF as i16;
+        const MOST: i16 = i16::MAX / ACTIVATION_OFFSET as i16;
         let (mut whole, mut runs) = ([0; PANEL], Vec::new());
         let (mut quads, mut sums, mut magnitudes) = (0, [0; QUAD / 2], [0; QUAD / 2]);
         let mut end = |quads, sums: [i16; QUAD / 2]| {
-            let start = sums.map(|sum| -(HALF as i16) * sum);
+            let start = sums.map(|sum| -(ACTIVATION_OFFSET as i16) * sum);
             start
                 .iter()
                 .enumerate()
@@ -112,22 +112,26 @@ impl Start {
             runs.push(Run { quads, start });
         };
         for quad in weights.as_chunks::<QUAD>().0 {
-            let mut together = added(magnitudes, quad, |w| i16::from(w).abs());
+            let mut together = accumulate(magnitudes, quad, |w| i16::from(w).abs());
             if together.iter().any(|magnitude| *magnitude > MOST) {
                 end(quads, sums);
                 (quads, sums) = (0, [0; QUAD / 2]);
-                together = added(sums, quad, |w| i16::from(w).abs());
+                together = accumulate(sums, quad, |w| i16::from(w).abs());
             }
-            (quads, sums, magnitudes) = (quads + 1, added(sums, quad, i16::from), together);
+            (quads, sums, magnitudes) = (quads + 1, accumulate(sums, quad, i16::from), together);
         }
         end(quads, sums);
-        Start { whole, runs }
+        InitialSums { whole, runs }
     }
 }
 
 /// Adds `f` of the weights of a quad to the sums, two neighbours of an output per sum.
 #[inline(always)]
-fn added(mut sums: [i16; QUAD / 2], quad: &[u8; QUAD], f: impl Fn(i8) -> i16) -> [i16; QUAD / 2] {
+fn accumulate(
+    mut sums: [i16; QUAD / 2],
+    quad: &[u8; QUAD],
+    f: impl Fn(i8) -> i16,
+) -> [i16; QUAD / 2] {
     for (sum, [a, b]) in sums.iter_mut().zip(quad.as_chunks::<2>().0) {
         *sum += f(*a as i8) + f(*b as i8);
     }
@@ -235,7 +239,7 @@ impl Int8Kernel {
                     .all(|weights| {
                         let panel = Panel {
                             weights,
-                            start: &Start::of(weights),
+                            start: &InitialSums::of(weights),
                         };
                         [&random, &vec![0; random.len()], &vec![127; random.len()]]
                             .into_iter()
@@ -275,19 +279,19 @@ impl Int8Kernel {
 }
 
 /// A product for measuring kernels; its operands stay in a core's own cache.
-pub struct Trial {
+pub struct KernelBenchmark {
     x: Vec<u8>,
     weights: Vec<u8>,
-    start: Start,
-    sums: [Sums; Trial::ROWS],
+    start: InitialSums,
+    sums: [Sums; KernelBenchmark::ROWS],
 }
 
-impl Trial {
+impl KernelBenchmark {
     const ROWS: usize = 16;
     const INPUTS: usize = 384;
 
-    /// Additions and multiplications of one call of [`Trial::run`].
-    pub const OPERATIONS: usize = 2 * Trial::ROWS * Trial::INPUTS * PANEL;
+    /// Additions and multiplications of one call of [`KernelBenchmark::run`].
+    pub const OPERATIONS: usize = 2 * KernelBenchmark::ROWS * KernelBenchmark::INPUTS * PANEL;
 
     /// Computes the product once.
     pub fn run(&mut self, kernel: Int8Kernel) {
@@ -302,15 +306,15 @@ impl Trial {
     }
 }
 
-impl Default for Trial {
+impl Default for KernelBenchmark {
     /// The weights have a typical magnitude, because it decides how many products fit in 16 bits.
-    fn default() -> Trial {
-        let weights = vec![16; Trial::INPUTS * PANEL];
-        Trial {
-            x: vec![1; Trial::ROWS * Trial::INPUTS],
-            start: Start::of(&weights),
+    fn default() -> KernelBenchmark {
+        let weights = vec![16; KernelBenchmark::INPUTS * PANEL];
+        KernelBenchmark {
+            x: vec![1; KernelBenchmark::ROWS * KernelBenchmark::INPUTS],
+            start: InitialSums::of(&weights),
             weights,
-            sums: [[0; PANEL]; Trial::ROWS],
+            sums: [[0; PANEL]; KernelBenchmark::ROWS],
         }
     }
 }
@@ -337,7 +341,7 @@ impl KernelChoice {
         const ROUNDS: usize = 6;
         /// Long enough for a browser's coarse clock.
         const MILLISECONDS: f64 = 1.5;
-        let mut trial = Trial::default();
+        let mut trial = KernelBenchmark::default();
         let mut speeds: Vec<(f64, Int8Kernel)> = Int8Kernel::available()
             .into_iter()
             .map(|kernel| (0.0, kernel))
@@ -393,7 +397,7 @@ fn portable(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
                 *sum += x
                     .iter()
                     .zip(w)
-                    .map(|(x, w)| (i32::from(*x) - HALF) * i32::from(*w as i8))
+                    .map(|(x, w)| (i32::from(*x) - ACTIVATION_OFFSET) * i32::from(*w as i8))
                     .sum::<i32>();
             }
         }
@@ -432,7 +436,7 @@ mod tests {
     #[test]
     fn a_run_ends_where_16_bits_do() {
         let quads = |weights: &[u8]| {
-            Start::of(weights)
+            InitialSums::of(weights)
                 .runs
                 .iter()
                 .map(|run| run.quads)
@@ -486,7 +490,7 @@ mod tests {
             &x,
             Panel {
                 weights: &weights,
-                start: &Start::of(&weights),
+                start: &InitialSums::of(&weights),
             },
             &mut sums,
         );

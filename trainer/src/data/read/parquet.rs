@@ -8,43 +8,28 @@ use anyhow::{Context, Result, anyhow, ensure};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use starsight_table::has_valid_sizes;
 
 use super::super::origins::Numbers;
 use super::{PIECE, Pieces, text_field};
 
 fn broken(path: &Path) -> String {
-    format!("{}: not a whole parquet file", path.display())
+    format!("{}: not a complete Parquet file", path.display())
 }
 
 /// Returns what `read` returns. The parquet reader panics on files that contradict themselves; that
 /// becomes an error.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
-        .map_err(|_| anyhow!("{}: its parts contradict one another", broken(path)))
+        .map_err(|_| anyhow!("{}: inconsistent metadata", broken(path)))
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?
         .with_context(|| broken(path))?;
-    // The reader panics if one of these numbers is negative.
-    let sound = |column: &ColumnChunkMetaData| {
-        [
-            column.compressed_size(),
-            column.data_page_offset(),
-            column.dictionary_page_offset().unwrap_or(0),
-        ]
-        .into_iter()
-        .all(|number| number >= 0)
-    };
     ensure!(
-        builder
-            .metadata()
-            .row_groups()
-            .iter()
-            .flat_map(RowGroupMetaData::columns)
-            .all(sound),
+        has_valid_sizes(builder.metadata()),
         "{}: a size is negative",
         broken(path)
     );

@@ -42,7 +42,7 @@ impl Text {
     fn open(path: &Path, ending: &str) -> Result<Text> {
         let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
         let reader = TextReader::open(ending, Some(true))
-            .with_context(|| format!("{}: not a file of text", path.display()))?;
+            .with_context(|| format!("{}: not a text file", path.display()))?;
         Ok(Text {
             path: path.into(),
             file,
@@ -87,10 +87,7 @@ impl Text {
             .iter()
             .find(|problem| problem.fault == Fault::Unclosed)
         {
-            bail!(
-                "{path}, line {}: a quotation mark opens a value here that no other one closes before the end of the file",
-                line(problem)
-            );
+            bail!("{path}, line {}: unclosed quotation mark", line(problem));
         }
         let uneven =
             |problem: &&Problem| matches!(problem.fault, Fault::TooFew(..) | Fault::TooMany(..));
@@ -138,7 +135,7 @@ impl Text {
     }
 
     /// Prints which separator was found, if the file's ending does not say.
-    fn tell_separator(&self, separator: Option<char>) {
+    fn print_separator(&self, separator: Option<char>) {
         let is_csv = self
             .path
             .extension()
@@ -155,7 +152,7 @@ impl Text {
     }
 
     /// Prints which of the rows read are not UTF-8.
-    fn tell_encoding(&self) {
+    fn print_encoding(&self) {
         let (lines, count) = &self.other;
         if *count > 0 {
             let more = if *count > lines.len() { ", …" } else { "" };
@@ -192,7 +189,7 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
     let mut text = Text::open(path, ending)?;
     let mut fields: Vec<(String, Narrowest)> = Vec::new();
     while let Some(table) = text.next()? {
-        text.tell_separator(table.separator);
+        text.print_separator(table.separator);
         for (i, column) in table.columns.iter().enumerate() {
             if i == fields.len() {
                 fields.push((column.name.clone(), Narrowest::Nothing));
@@ -209,13 +206,13 @@ pub fn fields(path: &Path, ending: &str) -> Result<Vec<Field>> {
         }
     }
     let wanted = if ending == "jsonl" {
-        "a JSON object a line"
+        "one JSON object per line"
     } else {
-        "a first line with the names of the columns"
+        "a header line with the column names"
     };
     ensure!(
         !fields.is_empty(),
-        "{}: empty file; wanted {wanted}",
+        "{}: empty file; expected {wanted}",
         path.display()
     );
     Ok(fields
@@ -245,7 +242,7 @@ struct Rows(Text);
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        self.0.tell_encoding();
+        self.0.print_encoding();
     }
 }
 

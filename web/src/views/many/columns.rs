@@ -20,7 +20,7 @@ pub fn Columns(sheet: Sheet, run: Run) -> impl IntoView {
         spawn_local(async move {
             match sheet.choose(choice).await {
                 Ok(()) => failed.set(String::new()),
-                Err(trouble) => failed.set(trouble.message),
+                Err(error) => failed.set(error.message),
             }
         });
     };

@@ -27,7 +27,7 @@ pub fn RowDetail(sheet: Sheet, shown: Shown) -> impl IntoView {
     Effect::new(move |_| match row.get() {
         Some((row, ..)) => spawn_local(async move {
             if let Ok(found) = sheet
-                .desk()
+                .worker()
                 .ask::<Option<Detail>>(Request::Detail(row))
                 .await
             {

@@ -25,7 +25,7 @@ pub fn Download(sheet: Sheet) -> impl IntoView {
             spawn_local(async move {
                 let name = untrack(|| file_name(sheet, form));
                 let written = sheet
-                    .desk()
+                    .worker()
                     .write(form)
                     .await
                     .and_then(|file| Ok(offer(&file, &name)?));
@@ -34,7 +34,7 @@ pub fn Download(sheet: Sheet) -> impl IntoView {
                         failed.set(String::new());
                         announcer.say(words::written(&name));
                     }
-                    Err(trouble) => failed.set(words::not_written(&name, &trouble.message)),
+                    Err(error) => failed.set(words::not_written(&name, &error.message)),
                 }
                 writing.set(false);
             });

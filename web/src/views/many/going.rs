@@ -26,7 +26,7 @@ pub fn status(sheet: Sheet, run: Run) -> String {
         }
         Phase::Paused => words::paused(rated, total),
         Phase::Done => words::done(rated, pace.guesses, pace.seconds),
-        Phase::Failed(trouble) => words::failed(rated, total, &trouble.message),
+        Phase::Failed(error) => words::failed(rated, total, &error.message),
     }
 }
 

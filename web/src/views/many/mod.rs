@@ -2,7 +2,6 @@
 
 mod accuracy;
 mod columns;
-mod desk;
 mod detail;
 mod download;
 mod extremes;
@@ -14,6 +13,7 @@ mod sheet;
 mod shown;
 mod source;
 mod summary;
+mod table_worker;
 mod toolbar;
 
 use leptos::prelude::*;

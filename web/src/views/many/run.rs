@@ -10,7 +10,7 @@ use starsight_table::protocol::Request;
 use web_sys::AbortController;
 
 use crate::model::{Model, ModelState};
-use crate::starsight::{Info, Rating, Speed, Trouble};
+use crate::starsight::{Info, Rating, ScriptError, Speed};
 use crate::views::many::sheet::Sheet;
 
 /// Portions that are rated at the same time. They are enough for the worker pool to decide whether
@@ -29,7 +29,7 @@ pub enum Phase {
     /// Every review is rated.
     Done,
     /// It stopped with an error and can be resumed.
-    Failed(Trouble),
+    Failed(ScriptError),
 }
 
 /// The work done by a run, and its speed.
@@ -146,14 +146,14 @@ impl Run {
             };
             let before = self.pace.get_untracked();
             let begun = Date::now();
-            let outcome = match self.sheet.desk().ask::<()>(request).await {
+            let outcome = match self.sheet.worker().ask::<()>(request).await {
                 Ok(()) => {
                     self.rate_all(&controller, move || {
                         before.seconds + (Date::now() - begun) / 1000.0
                     })
                     .await
                 }
-                Err(trouble) => Err(trouble),
+                Err(error) => Err(error),
             };
             let is_current = self
                 .stop
@@ -164,8 +164,8 @@ impl Run {
             }
             let phase = match outcome.and(looked) {
                 Ok(()) => Phase::Done,
-                Err(trouble) if trouble.is_cancel() => Phase::Paused,
-                Err(trouble) => Phase::Failed(trouble),
+                Err(error) if error.is_cancel() => Phase::Paused,
+                Err(error) => Phase::Failed(error),
             };
             self.phase.set(phase);
             finished();
@@ -178,7 +178,7 @@ impl Run {
         self,
         controller: &AbortController,
         seconds: impl Fn() -> f64 + Clone + 'static,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ScriptError> {
         let lane = async || {
             let outcome = self.rate_portions(controller, seconds.clone()).await;
             if outcome.is_err() {
@@ -192,7 +192,7 @@ impl Run {
         let (stopped, failed): (Vec<_>, Vec<_>) = outcomes
             .into_iter()
             .filter_map(Result::err)
-            .partition(Trouble::is_cancel);
+            .partition(ScriptError::is_cancel);
         failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
     }
 
@@ -200,10 +200,10 @@ impl Run {
         self,
         controller: &AbortController,
         seconds: impl Fn() -> f64 + Clone + 'static,
-    ) -> Result<(), Trouble> {
-        let (desk, signal) = (self.sheet.desk(), controller.signal());
+    ) -> Result<(), ScriptError> {
+        let (worker, signal) = (self.sheet.worker(), controller.signal());
         while !signal.aborted()
-            && let Some(portion) = desk.next().await?
+            && let Some(portion) = worker.next().await?
         {
             let (rows, table) = (portion.rows, portion.table);
             let seconds = seconds.clone();
@@ -220,7 +220,7 @@ impl Run {
                 }
             };
             let on_ratings = {
-                let desk = desk.clone();
+                let worker = worker.clone();
                 move |ratings: &mut dyn Iterator<Item = (usize, Rating)>| {
                     let rated: Vec<_> = ratings
                         .map(|(place, rating)| (rows[place], rating))
@@ -228,7 +228,7 @@ impl Run {
                     self.pace.update(|pace| {
                         pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count()
                     });
-                    desk.rate(table, &rated);
+                    worker.rate(table, &rated);
                     self.sheet.look_soon();
                 }
             };
@@ -253,7 +253,7 @@ impl Run {
         self.phase.set(Phase::Idle);
         self.pace.set(Pace::default());
         spawn_local(async move {
-            if self.sheet.desk().ask::<()>(Request::Forget).await.is_ok() {
+            if self.sheet.worker().ask::<()>(Request::Forget).await.is_ok() {
                 drop(self.sheet.look().await);
             }
         });

@@ -13,8 +13,8 @@ use wasm_bindgen::JsCast;
 use web_sys::{Blob, File};
 
 use crate::model::superseded;
-use crate::starsight::Trouble;
-use crate::views::many::desk::Desk;
+use crate::starsight::ScriptError;
+use crate::views::many::table_worker::TableWorker;
 
 /// Whether an action is in progress, and whether it must be repeated.
 pub(super) type Again = Rc<(Cell<bool>, Cell<bool>)>;
@@ -30,7 +30,7 @@ pub enum Source {
     /// A file that is being read, and the share that has been read.
     Reading(String, f64),
     /// A file that could not be read.
-    Refused(String, Trouble),
+    Refused(String, ScriptError),
     /// A table.
     Open(Arc<Opened>),
 }
@@ -65,7 +65,7 @@ pub struct Sheet {
     pub is_reading: RwSignal<bool>,
     /// How often a file was opened or closed. Answers for an earlier turn are discarded.
     turns: StoredValue<u32>,
-    desk: StoredValue<Desk, LocalStorage>,
+    worker: StoredValue<TableWorker, LocalStorage>,
     blob: StoredValue<Option<Blob>, LocalStorage>,
     /// Whether the summary was updated recently, and whether ratings have arrived since.
     looks: StoredValue<Again, LocalStorage>,
@@ -83,15 +83,15 @@ impl Sheet {
             tables: RwSignal::default(),
             is_reading: RwSignal::new(false),
             turns: StoredValue::new(0),
-            desk: StoredValue::new_local(Desk::new()),
+            worker: StoredValue::new_local(TableWorker::new()),
             blob: StoredValue::new_local(None),
             looks: StoredValue::new_local(Rc::default()),
         }
     }
 
     /// The table's worker.
-    pub fn desk(self) -> Desk {
-        self.desk.get_value()
+    pub fn worker(self) -> TableWorker {
+        self.worker.get_value()
     }
 
     /// The table, if there is one. Reactive.
@@ -134,7 +134,7 @@ impl Sheet {
     }
 
     /// Opens pasted lines as a table.
-    pub async fn open_lines(self, text: &str) -> Result<(), Trouble> {
+    pub async fn open_lines(self, text: &str) -> Result<(), ScriptError> {
         let blob = Blob::new_with_str_sequence(&Array::of1(&text.into()))?;
         self.read(&blob, None, None).await
     }
@@ -143,7 +143,7 @@ impl Sheet {
     pub fn close(self) {
         self.turn();
         self.is_reading.set(false);
-        self.desk().close();
+        self.worker().close();
         self.blob.set_value(None);
         self.source.set(Source::Nothing);
     }
@@ -162,7 +162,7 @@ impl Sheet {
         blob: &Blob,
         name: Option<String>,
         header: Option<bool>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ScriptError> {
         let turn = self.turn();
         self.is_reading.set(true);
         // Pasted lines are a text file without a name.
@@ -182,7 +182,7 @@ impl Sheet {
                 _ => false,
             });
         };
-        let read = self.desk().open(blob, &opening, hear).await;
+        let read = self.worker().open(blob, &opening, hear).await;
         let read = match read {
             // The table is shown only when everything that is shown about it is known.
             Ok(described) if self.turns.get_value() == turn => {
@@ -206,22 +206,22 @@ impl Sheet {
                 })));
                 Ok(())
             }
-            Err(trouble) => {
+            Err(error) => {
                 self.source.set(if name.is_some() {
-                    Source::Refused(file, trouble.clone())
+                    Source::Refused(file, error.clone())
                 } else {
                     Source::Nothing
                 });
-                Err(trouble)
+                Err(error)
             }
         }
     }
 
     /// Switches to other columns.
-    pub async fn choose(self, choice: ColumnChoice) -> Result<(), Trouble> {
+    pub async fn choose(self, choice: ColumnChoice) -> Result<(), ScriptError> {
         let turn = self.turns.get_value();
         self.choice.set(choice);
-        let chosen = self.desk().ask(Request::Choose(choice)).await?;
+        let chosen = self.worker().ask(Request::Choose(choice)).await?;
         if self.turns.get_value() == turn {
             self.chosen.set(chosen);
         }
@@ -229,9 +229,9 @@ impl Sheet {
     }
 
     /// Updates the summary of the ratings.
-    pub async fn look(self) -> Result<(), Trouble> {
+    pub async fn look(self) -> Result<(), ScriptError> {
         let turn = self.turns.get_value();
-        let summary = self.desk().ask(Request::Summary).await?;
+        let summary = self.worker().ask(Request::Summary).await?;
         if self.turns.get_value() == turn {
             self.summary.set(summary);
             self.changes.update(|changes| *changes += 1);

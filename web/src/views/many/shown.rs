@@ -94,7 +94,7 @@ impl Shown {
         // Without a table there is nothing to arrange.
         if self
             .sheet
-            .desk()
+            .worker()
             .ask::<usize>(Request::Arrange(arrangement))
             .await
             .is_ok()
@@ -146,7 +146,7 @@ impl Shown {
                 count: count + 2 * BEYOND,
             };
             // Without a table there are no rows.
-            let Ok(window) = self.sheet.desk().ask::<Window>(request).await else {
+            let Ok(window) = self.sheet.worker().ask::<Window>(request).await else {
                 break;
             };
             self.window.set(window);
@@ -159,7 +159,7 @@ impl Shown {
         spawn_local(async move {
             let place = async || {
                 self.sheet
-                    .desk()
+                    .worker()
                     .ask::<Option<usize>>(Request::Place(row))
                     .await
                     .ok()

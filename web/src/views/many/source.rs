@@ -61,7 +61,7 @@ pub fn Sources(sheet: Sheet, run: Run) -> impl IntoView {
                 .name
                 .as_ref()
                 .map(|name| many::opened(name, &opened.described)),
-            Source::Refused(name, trouble) => Some(many::refused(name, &trouble.message)),
+            Source::Refused(name, error) => Some(many::refused(name, &error.message)),
             _ => None,
         });
         if let Some(said) = said {
@@ -122,8 +122,8 @@ fn Paste(sheet: Sheet, run: Run, hint: RwSignal<String>) -> impl IntoView {
             match sheet.open_lines(&text).await {
                 Ok(()) => run.start(move || announcer.say(untrack(|| going::status(sheet, run)))),
                 // The button was pressed twice: the second press rates.
-                Err(trouble) if trouble.is_cancel() => {}
-                Err(trouble) => hint.set(trouble.message),
+                Err(error) if error.is_cancel() => {}
+                Err(error) => hint.set(error.message),
             }
         });
     };
@@ -169,7 +169,7 @@ fn OpenFile(sheet: Sheet, run: Run) -> impl IntoView {
     let about = move || {
         sheet.source.with(|source| match source {
             Source::Open(opened) => many::about(&opened.described, opened.bytes),
-            Source::Refused(_, trouble) => trouble.message.clone(),
+            Source::Refused(_, error) => error.message.clone(),
             Source::Reading(_, share) => many::reading(*share),
             Source::Nothing => String::new(),
         })

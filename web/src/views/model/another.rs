@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::address::Address;
 use crate::focus::focus;
 use crate::model::Model;
-use crate::starsight::Wanted;
+use crate::starsight::ModelRequest;
 use crate::views::model::drop::DropZone;
 use crate::words::model as words;
 use crate::words::shell;
@@ -19,11 +19,11 @@ pub fn Another() -> impl IntoView {
     let token = RwSignal::new(String::new());
     let hint = RwSignal::new("");
     // The address may already name this model while local files are used instead.
-    let go = move |wanted: Wanted| {
-        if wanted == address.wanted.get_untracked() {
+    let go = move |request: ModelRequest| {
+        if request == address.request.get_untracked() {
             model.start_wanted()
         } else {
-            address.ask_for(&wanted)
+            address.ask_for(&request)
         }
     };
     let load = move |event: leptos::ev::SubmitEvent| {
@@ -35,21 +35,21 @@ pub fn Another() -> impl IntoView {
         }
         hint.set("");
         model.set_token(token.get_untracked().trim());
-        go(Wanted {
+        go(ModelRequest {
             model: Some(name),
-            ..address.wanted.get_untracked()
+            ..address.request.get_untracked()
         });
     };
     let own = move |_| {
-        go(Wanted {
+        go(ModelRequest {
             model: None,
-            ..address.wanted.get_untracked()
+            ..address.request.get_untracked()
         });
         // The button disappears, so the focus moves.
         focus("another");
     };
     let is_another =
-        move || model.is_from_files() || address.wanted.with(|wanted| wanted.model.is_some());
+        move || model.is_from_files() || address.request.with(|request| request.model.is_some());
     view! {
         <section class="card another" aria-labelledby="another-title">
             <h2 id="another-title">{words::ANOTHER}</h2>

@@ -27,7 +27,7 @@ pub fn DropZone() -> impl IntoView {
                 // An empty folder is ignored.
                 Ok(files) if files.length() == 0 => {}
                 Ok(files) => model.start_from(files),
-                Err(trouble) => model.fail(trouble),
+                Err(error) => model.fail(error),
             }
         });
     });

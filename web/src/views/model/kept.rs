@@ -35,7 +35,7 @@ pub fn KeptModels() -> impl IntoView {
                     failed.set(String::new());
                     announcer.say(words::DELETED);
                 }
-                Err(trouble) => failed.set(words::not_deleted(&trouble.message)),
+                Err(error) => failed.set(words::not_deleted(&error.message)),
             }
             look();
         });

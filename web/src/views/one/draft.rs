@@ -10,7 +10,7 @@ use web_sys::AbortController;
 
 use crate::components::announcer::Announcer;
 use crate::model::Model;
-use crate::starsight::{Rating, Trouble};
+use crate::starsight::{Rating, ScriptError};
 use crate::views::one::pull::{Pulls, Variants};
 use crate::words::one as words;
 
@@ -37,9 +37,9 @@ pub struct Draft {
     /// The text.
     pub text: RwSignal<String>,
     /// The text's rating, or that of a slightly earlier text.
-    pub answer: RwSignal<Option<Result<Answer, Trouble>>>,
+    pub answer: RwSignal<Option<Result<Answer, ScriptError>>>,
     /// How the words change the rating, once known for exactly this text.
-    pub pulls: RwSignal<Option<Result<Pulls, Trouble>>>,
+    pub pulls: RwSignal<Option<Result<Pulls, ScriptError>>>,
     asking: StoredValue<bool>,
     due: StoredValue<Option<TimeoutHandle>>,
     weighing: StoredValue<Option<AbortController>, LocalStorage>,
@@ -116,7 +116,7 @@ impl Draft {
                 match &answer {
                     Ok(answer) => self.announcer.say(words::verdict(&answer.rating)),
                     // Another model is being loaded and will rate the text.
-                    Err(trouble) if trouble.is_cancel() => break,
+                    Err(error) if error.is_cancel() => break,
                     Err(_) => {}
                 }
                 let tokens = answer.as_ref().ok().map(|answer| answer.tokens);
@@ -153,7 +153,7 @@ impl Draft {
                 .map(|text| wasm_bindgen::JsValue::from(&text))
                 .collect();
             let ratings = self.model.rate_variants(&texts, &signal).await;
-            let is_over = signal.aborted() || ratings.as_ref().is_err_and(Trouble::is_cancel);
+            let is_over = signal.aborted() || ratings.as_ref().is_err_and(ScriptError::is_cancel);
             if is_over || self.text.with_untracked(|now| *now != text) {
                 return;
             }

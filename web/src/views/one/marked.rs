@@ -89,10 +89,10 @@ fn named(pulls: &Pulls, up: bool) -> impl IntoView + use<> {
         .into_any()
 }
 
-fn note(pulls: Option<&Result<Pulls, crate::starsight::Trouble>>, blank: bool) -> String {
+fn note(pulls: Option<&Result<Pulls, crate::starsight::ScriptError>>, blank: bool) -> String {
     match pulls {
         Some(Ok(pulls)) => words::weighed(pulls.words_a_piece),
-        Some(Err(trouble)) => format!("{}: {}", words::NOT_WEIGHED, trouble.message),
+        Some(Err(error)) => format!("{}: {}", words::NOT_WEIGHED, error.message),
         None if blank => words::WHAT_PULLS_ARE.into(),
         None => String::new(),
     }

@@ -24,7 +24,7 @@ pub fn Verdict(draft: Draft) -> impl IntoView {
     let stars = Signal::derive(move || rating.get().map(|rating| rating.stars));
     let verdict = move || match (draft.answer.get(), rating.get()) {
         (_, Some(rating)) => words::verdict(&rating),
-        (Some(Err(trouble)), _) => format!("{}: {}", words::FAILED, trouble.message),
+        (Some(Err(error)), _) => format!("{}: {}", words::FAILED, error.message),
         _ if draft.is_blank() || model.is_ready() => words::NOTHING_TYPED.into(),
         _ => words::WAITING.into(),
     };

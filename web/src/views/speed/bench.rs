@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 use web_sys::AbortController;
 
 use crate::model::Model;
-use crate::starsight::{Batch, Row, Trouble, Ways};
+use crate::starsight::{Batch, Row, ScriptError, Ways};
 use crate::words::speed as words;
 
 /// Synthetic reviews: a part of samples/reviews.csv, with the lengths of real reviews (median 7
@@ -39,7 +39,7 @@ pub enum Phase {
     /// The reader stopped it.
     Stopped,
     /// It stopped with an error.
-    Failed(Trouble),
+    Failed(ScriptError),
 }
 
 /// A setting: reviews per call, milliseconds of latency, workers.
@@ -163,12 +163,12 @@ impl Bench {
                         })
                         .await?;
                 }
-                Ok::<(), Trouble>(())
+                Ok::<(), ScriptError>(())
             };
             let phase = match measured.await {
                 Ok(()) => Phase::Done,
-                Err(trouble) if trouble.is_cancel() => Phase::Stopped,
-                Err(trouble) => Phase::Failed(trouble),
+                Err(error) if error.is_cancel() => Phase::Stopped,
+                Err(error) => Phase::Failed(error),
             };
             self.phase.set(phase);
             finished();

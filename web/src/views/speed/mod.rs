@@ -87,6 +87,6 @@ fn status(bench: Bench, model: Model) -> String {
             _ => words::DONE.into(),
         },
         Phase::Stopped => words::STOPPED.into(),
-        Phase::Failed(trouble) => format!("{}: {}", words::FAILED, trouble.message),
+        Phase::Failed(error) => format!("{}: {}", words::FAILED, error.message),
     }
 }

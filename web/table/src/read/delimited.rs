@@ -3,7 +3,7 @@
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
 use super::header::is_header;
-use crate::encoding::settle;
+use crate::encoding::decode_columns;
 use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
@@ -127,7 +127,7 @@ impl Delimited {
             columns.push(surplus);
             names.push(SURPLUS.to_vec());
         }
-        let encoding = settle(&mut columns, &names, &mut problems);
+        let encoding = decode_columns(&mut columns, &names, &mut problems);
         Table {
             columns,
             rows: lines.len(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::lines::Split;
-use crate::encoding::{Census, text};
+use crate::encoding::{EncodingStats, text};
 use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
@@ -43,7 +43,7 @@ impl JsonLines {
             columns,
             lines,
             problems,
-            census,
+            stats,
             ..
         } = &mut self.rows;
         let (lines, problems) = (std::mem::take(lines), std::mem::take(problems));
@@ -55,7 +55,7 @@ impl JsonLines {
             .map(|column| Column::new(column.name.as_str(), CellKind::Json))
             .collect();
         let columns = std::mem::replace(columns, fresh);
-        let (rows, encoding) = (lines.len(), census.encoding());
+        let (rows, encoding) = (lines.len(), stats.encoding());
         Table {
             columns,
             rows,
@@ -77,7 +77,7 @@ struct JsonRows {
     /// The line of each row.
     lines: Vec<u32>,
     problems: Problems,
-    census: Census,
+    stats: EncodingStats,
 }
 
 impl JsonRows {
@@ -86,7 +86,7 @@ impl JsonRows {
             return self.problems.note(Fault::EmptyLine, number);
         }
         // JSON must be UTF-8, but some old programs write other encodings.
-        if !self.census.is_utf8(line) {
+        if !self.stats.is_utf8(line) {
             self.problems.note(Fault::NotUtf8, number);
         }
         let line = text(line);

@@ -1,6 +1,6 @@
 //! Reads text files with one review per line.
 
-use crate::encoding::settle;
+use crate::encoding::decode_columns;
 use crate::protocol::Fault;
 use crate::read::Problems;
 use crate::table::{CellKind, Column, Table};
@@ -58,7 +58,7 @@ impl Lines {
         } = &mut self.rows;
         let (lines, mut problems) = (std::mem::take(lines), std::mem::take(problems));
         let mut columns = vec![std::mem::replace(reviews, Column::new("", CellKind::Text))];
-        let encoding = settle(&mut columns, &[NAME.to_vec()], &mut problems);
+        let encoding = decode_columns(&mut columns, &[NAME.to_vec()], &mut problems);
         Table {
             columns,
             rows: lines.len(),

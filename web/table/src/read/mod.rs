@@ -14,9 +14,14 @@ use crate::error::Error;
 use crate::protocol::{Encoding, Fault, Opening, Problem};
 use crate::table::Table;
 
+pub use parquet::has_valid_sizes;
+
 /// The largest file size in bytes. The table needs about as much memory again, of the 4 GiB that
 /// WebAssembly has.
 const MOST_BYTES: u64 = 1 << 30;
+
+/// The most cells of a Parquet file, for the same reason: compressed, they take hardly any bytes.
+const MOST_CELLS: u64 = 1 << 26;
 
 /// The number of rows that a problem lists.
 const NAMED: usize = 5;

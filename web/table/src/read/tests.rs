@@ -483,7 +483,7 @@ fn what_cannot_be_read_is_told() {
             .err()
             .unwrap()
             .to_string()
-            .contains("3221 MB, and a page takes up to 1073 MB")
+            .contains("3221 MB, but a page reads at most 1073 MB")
     );
 }
 

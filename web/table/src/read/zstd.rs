@@ -1,7 +1,8 @@
 //! Reads Parquet pages that are compressed with Zstandard. The parquet crate uses a C library for
 //! them, which cannot be compiled for the browser. Here the pages are read as if they were
-//! uncompressed, and then decompressed in Rust.
+//! uncompressed, and then decompressed in Rust. The values of all pages are counted.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use parquet::file::reader::RowGroupReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
+
+use super::MOST_CELLS;
 
 /// A row group whose pages may also be compressed with Zstandard.
 pub struct RowGroup<'a> {
@@ -32,27 +35,18 @@ impl RowGroupReader for RowGroup<'_> {
     }
 
     fn get_column_page_reader(&self, i: usize) -> Result<Box<dyn PageReader>> {
-        let column = self.metadata.column(i);
-        let rows = usize::try_from(self.metadata.num_rows())?;
-        if !matches!(column.compression(), Compression::ZSTD(_)) {
-            return Ok(Box::new(SerializedPageReader::new(
-                self.file.clone(),
-                column,
-                rows,
-                None,
-            )?));
+        let mut column = Cow::Borrowed(self.metadata.column(i));
+        let is_zstd = matches!(column.compression(), Compression::ZSTD(_));
+        if is_zstd {
+            let plain = column.into_owned().into_builder();
+            column = Cow::Owned(plain.set_compression(Compression::UNCOMPRESSED).build()?);
         }
-        let plain = column
-            .clone()
-            .into_builder()
-            .set_compression(Compression::UNCOMPRESSED)
-            .build()?;
-        Ok(Box::new(Pages(SerializedPageReader::new(
-            self.file.clone(),
-            &plain,
-            rows,
-            None,
-        )?)))
+        let rows = usize::try_from(self.metadata.num_rows())?;
+        Ok(Box::new(Pages {
+            pages: SerializedPageReader::new(self.file.clone(), &column, rows, None)?,
+            is_zstd,
+            left: MOST_CELLS,
+        }))
     }
 
     fn get_column_bloom_filter(&self, _: usize) -> Option<&Sbbf> {
@@ -64,8 +58,14 @@ impl RowGroupReader for RowGroup<'_> {
     }
 }
 
-/// The pages of a column, decompressed as they are read.
-struct Pages(SerializedPageReader<Bytes>);
+/// The pages of a column.
+struct Pages {
+    pages: SerializedPageReader<Bytes>,
+    /// Whether they are decompressed here.
+    is_zstd: bool,
+    /// How many more values they may hold: a few bytes can stand for billions of equal values.
+    left: u64,
+}
 
 impl Iterator for Pages {
     type Item = Result<Page>;
@@ -77,9 +77,18 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let Some(mut page) = self.0.get_next_page()? else {
+        let Some(mut page) = self.pages.get_next_page()? else {
             return Ok(None);
         };
+        self.left = self
+            .left
+            .checked_sub(page.num_values().into())
+            .ok_or_else(|| {
+                ParquetError::General(format!("a column holds more than {MOST_CELLS} values"))
+            })?;
+        if !self.is_zstd {
+            return Ok(Some(page));
+        }
         match &mut page {
             Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
                 *buf = decompressed(buf, 0)?;
@@ -91,7 +100,10 @@ impl PageReader for Pages {
                 is_compressed: true,
                 ..
             } => {
-                *buf = decompressed(buf, (*def_levels_byte_len + *rep_levels_byte_len) as usize)?;
+                *buf = decompressed(
+                    buf,
+                    *def_levels_byte_len as usize + *rep_levels_byte_len as usize,
+                )?;
             }
             Page::DataPageV2 { .. } => {}
         }
@@ -99,19 +111,18 @@ impl PageReader for Pages {
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
-        self.0.peek_next_page()
+        self.pages.peek_next_page()
     }
 
     fn skip_next_page(&mut self) -> Result<()> {
-        self.0.skip_next_page()
+        self.pages.skip_next_page()
     }
 }
 
 /// Decompresses a page whose first `plain` bytes are not compressed.
 fn decompressed(page: &Bytes, plain: usize) -> Result<Bytes> {
-    let wrong = |why: String| {
-        ParquetError::General(format!("a page is not what Zstandard compressed: {why}"))
-    };
+    let wrong =
+        |why: String| ParquetError::General(format!("a page is not valid Zstandard data: {why}"));
     let (levels, values) = page
         .split_at_checked(plain)
         .ok_or_else(|| wrong("it is too short".into()))?;

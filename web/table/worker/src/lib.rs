@@ -3,7 +3,7 @@
 
 use js_sys::{Array, Function, Uint8Array, Uint32Array};
 use starsight_table::protocol::{Form, Opening, Request};
-use starsight_table::{Board, Reader};
+use starsight_table::{RatedTable, Reader};
 use wasm_bindgen::prelude::*;
 
 /// Makes a panic print its location on the console.
@@ -43,14 +43,14 @@ impl Reading {
     pub fn finish(self) -> Result<Desk, JsValue> {
         self.0
             .finish()
-            .map(|table| Desk(Board::new(table)))
+            .map(|table| Desk(RatedTable::new(table)))
             .map_err(|e| error(&e.to_string()))
     }
 }
 
 /// A table and its ratings.
 #[wasm_bindgen]
-pub struct Desk(Board);
+pub struct Desk(RatedTable);
 
 #[wasm_bindgen]
 impl Desk {
