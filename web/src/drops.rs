@@ -26,7 +26,7 @@ pub fn take_drops(view: View, is_over: RwSignal<bool>, take: impl Fn(DataTransfe
     let in_sight = move || address.view.get_untracked() == view;
     let hang = move |now: bool| is_over.maybe_update(|over| std::mem::replace(over, now) != now);
     window_event_listener(ev::dragover, move |event| {
-        hang(in_sight() && files_of(&event).is_some())
+        hang(in_sight() && files_of(&event).is_some());
     });
     // Without a related target, the pointer has left the window.
     window_event_listener(ev::dragleave, move |event| {

@@ -79,7 +79,7 @@ impl Meter {
                 at,
                 samples,
                 tokens,
-            })
+            });
         });
     }
 

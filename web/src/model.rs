@@ -153,7 +153,7 @@ impl Model {
         self.state.set(ModelState::Loading);
         let listeners = Rc::new(Listeners {
             on_progress: Closure::new(move |progress: LoadProgress| {
-                self.progress.set(DownloadProgress::of(&progress))
+                self.progress.set(DownloadProgress::of(&progress));
             }),
             on_notice: Closure::new(move |notice| self.notice.set(Some(notice))),
             on_newer: Closure::new(move || self.is_outdated.set(true)),
@@ -214,7 +214,7 @@ impl Model {
         let ratings = Rc::new(RefCell::new(vec![None; texts.length() as usize]));
         let found = Rc::clone(&ratings);
         let gather = move |some: &mut dyn Iterator<Item = (usize, Rating)>| {
-            some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating))
+            some.for_each(|(place, rating)| found.borrow_mut()[place] = Some(rating));
         };
         self.rate(texts, signal, Meter::count, |_| {}, gather)
             .await?;

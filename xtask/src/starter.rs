@@ -20,7 +20,7 @@ const DATA: &str =
 const TEACHER: &str =
     "--lr 3e-4 --layer-decay 0.9 --freeze-layers 6 --max-length 64 --epochs 1 --precision bf16";
 const SHAPE: &str = "--layers 3 --hidden 192 --heads 6 --vocab-size 24000";
-const STUDENT: &str = "--teacher-share 0.7 --teacher-temperature 1 --lr 1e-3 --epochs 2 --int8 0.1 --max-length 128 --decode balanced --precision bf16";
+const STUDENT: &str = "--teacher-share 0.7 --teacher-temperature 1 --lr 1e-3 --epochs 5 --int8 0.1 --max-length 128 --decode balanced --precision bf16";
 const LANGUAGES: &str = "en,id,ko,zh,pt,fa,vi,es,fr,de,ar,tr,ru,uz,it,th";
 
 /// The sources of the starter.

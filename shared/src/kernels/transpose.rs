@@ -90,10 +90,6 @@ mod avx512 {
     /// Transposes a block in four rounds: neighbouring rows exchange single elements, then pairs,
     /// then groups of four, then groups of eight.
     #[target_feature(enable = "avx512f")]
-    #[expect(
-        clippy::large_types_passed_by_value,
-        reason = "registers, once it is inlined"
-    )]
     fn block(rows: [__m512; BLOCK]) -> [__m512; BLOCK] {
         let (mut x, mut y) = (rows, rows);
         for i in (0..BLOCK).step_by(2) {

@@ -29,6 +29,10 @@ pub struct Setup<'a> {
     /// Tokens computed at once; `None` for the device's default.
     pub token_budget: Option<usize>,
     /// Largest number of reviews in a step.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "a GPU's buffers are sized by it")
+    )]
     pub reviews_a_step: usize,
     /// Seed of dropout.
     pub seed: u64,

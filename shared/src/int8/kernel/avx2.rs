@@ -62,10 +62,6 @@ unsafe fn tile<const R: usize>(x: &[u8], panel: Panel<'_>, sums: &mut [Sums]) {
         }
     }
     for (sums, totals) in sums.iter_mut().zip(&totals) {
-        #[expect(
-            clippy::cast_ptr_alignment,
-            reason = "the stores below take any address"
-        )]
         let out = sums.as_mut_ptr().cast::<__m256i>();
         // SAFETY: 16 sums are two vectors.
         unsafe {

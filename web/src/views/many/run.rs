@@ -226,7 +226,7 @@ impl Run {
                         .map(|(place, rating)| (rows[place], rating))
                         .collect();
                     self.pace.update(|pace| {
-                        pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count()
+                        pace.guesses += rated.iter().filter(|(_, rating)| rating.guess).count();
                     });
                     worker.rate(table, &rated);
                     self.sheet.look_soon();

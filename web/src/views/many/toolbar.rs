@@ -19,7 +19,7 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
     let announcer = expect_context::<Announcer>();
     let arrangement = shown.arrangement;
     let mut search = debounce(PAUSE, move |query: String| {
-        shown.change(|arrangement| arrangement.query = query)
+        shown.change(|arrangement| arrangement.query = query);
     });
     let has_labels = Memo::new(move |_| sheet.choice.get().label.is_some());
     let orders = move || {
@@ -45,7 +45,7 @@ pub fn Toolbar(sheet: Sheet, shown: Shown) -> impl IntoView {
             .and_then(|i: usize| words::ORDERS.get(i))
         {
             shown.change(|arrangement| {
-                (arrangement.key, arrangement.descending) = (*key, *descending)
+                (arrangement.key, arrangement.descending) = (*key, *descending);
             });
         }
     };

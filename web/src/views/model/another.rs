@@ -21,9 +21,9 @@ pub fn Another() -> impl IntoView {
     // The address may already name this model while local files are used instead.
     let go = move |request: ModelRequest| {
         if request == address.request.get_untracked() {
-            model.start_wanted()
+            model.start_wanted();
         } else {
-            address.ask_for(&request)
+            address.ask_for(&request);
         }
     };
     let load = move |event: leptos::ev::SubmitEvent| {

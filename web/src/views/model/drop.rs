@@ -52,7 +52,7 @@ pub fn DropZone() -> impl IntoView {
     let open = |input: NodeRef<html::Input>| {
         move |_| {
             if let Some(input) = input.get_untracked() {
-                input.click()
+                input.click();
             }
         }
     };

@@ -117,7 +117,7 @@ impl Bench {
         } else {
             self.cores.min(MOST_WORKERS)
         };
-        let mut workers: Vec<u32> = (0..)
+        let mut workers: Vec<u32> = (0..u32::BITS)
             .map(|power| 1 << power)
             .take_while(|&count| count < most)
             .collect();
@@ -159,7 +159,7 @@ impl Bench {
                     let texts = samples(count.unwrap_or_else(|| self.many()));
                     model
                         .bench(&texts, &ways, &signal, move |row| {
-                            self.rows.update(|rows| rows.push(row))
+                            self.rows.update(|rows| rows.push(row));
                         })
                         .await?;
                 }

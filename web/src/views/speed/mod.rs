@@ -42,7 +42,7 @@ fn Benchmark(bench: Bench) -> impl IntoView {
             bench.cancel();
         } else if untrack(able) {
             bench.start(model, move || {
-                announcer.say(untrack(|| status(bench, model)))
+                announcer.say(untrack(|| status(bench, model)));
             });
         }
     };
