@@ -700,8 +700,8 @@ fn fewer_reviews_of_the_training_split_are_learned() {
 }
 
 /// A visitor tries the starter on a word or two. These 121 short reviews in sixteen languages were
-/// invented for this test; three in four must be rated low, middle or high as intended. The aim is
-/// nine in ten: the starter of this version gets 96 right, its teacher 109.
+/// invented for this test; four in five must be rated low, middle or high as intended. The aim is
+/// nine in ten: the starter of this version gets 101 right, its teacher 109.
 #[test]
 fn the_starter_knows_good_from_bad_in_short_reviews() {
     let dir = folder_with("short.csv", include_str!("fixtures/short_reviews.csv"));
@@ -733,7 +733,7 @@ fn the_starter_knows_good_from_bad_in_short_reviews() {
     }
     assert_eq!(table.len(), 121);
     assert!(
-        wrong.len() * 4 <= table.len(),
+        wrong.len() * 5 <= table.len(),
         "{} of {} are rated wrong:\n{}",
         wrong.len(),
         table.len(),

@@ -27,7 +27,7 @@ pub fn attention_forward(tokens: usize, heads: usize, size: usize) -> impl FnMut
             q: &q,
             kv: &kv,
             heads,
-            size,
+            head_size: size,
             dropout: None,
         };
         attention::forward(operands, &mut out, &mut scratch);
@@ -46,7 +46,7 @@ pub fn attention_backward(tokens: usize, heads: usize, size: usize) -> impl FnMu
             q: &q,
             kv: &kv,
             heads,
-            size,
+            head_size: size,
             dropout,
         };
         attention::backward(operands, &grad, &mut dq, &mut dkv, &mut scratch);

@@ -258,14 +258,15 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Initialises the missing tensors of the head from `seed`, as transformers does when a bare
-    /// encoder is fine-tuned, and returns their names.
+    /// Initialises the missing tensors of the head from `seed`, from the distributions that
+    /// transformers uses when a bare encoder is fine-tuned, and returns their names.
     ///
     /// # Errors
     /// [`Error::Compute`] when a tensor cannot be created.
     pub fn fill_head(&mut self, config: &EncoderConfig, seed: u64) -> Result<Vec<String>, Error> {
         let mut fresh = Vec::new();
         for (i, spec) in specs(config).into_iter().enumerate() {
+            // A tensor's numbers depend on its place among all, not on which others are missing.
             if spec.head && !self.tensors.contains_key(&spec.name) {
                 fresh.push(spec.name.clone());
                 self.insert_fresh(spec, config, rng::stream(seed, i as u64))?;

@@ -39,15 +39,16 @@ pub fn get(cache: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Links the script to where the tests look for it.
+/// Makes [`LINK`], where the browser tests look for the script, a link to `script`.
 pub fn link(script: &Path) -> Result {
     let link = crate::root().join(LINK);
-    if fs::read_link(&link).is_ok_and(|there| there == script) {
+    if fs::read_link(&link).is_ok_and(|current| current == script) {
         return Ok(());
     }
-    if let Some(target) = link.parent() {
-        fs::create_dir_all(target).map_err(at(target))?;
+    if let Some(folder) = link.parent() {
+        fs::create_dir_all(folder).map_err(at(folder))?;
     }
+    // Even a link that leads nowhere.
     if link.symlink_metadata().is_ok() {
         fs::remove_file(&link).map_err(at(&link))?;
     }

@@ -89,15 +89,16 @@ pub fn generate(rows: usize, seed: u64) -> String {
     csv
 }
 
-/// The stars of a reviewer whose words suggest `star`.
+/// Draws the stars that a reviewer gives with a text that reads like `star`: mostly these, at times
+/// a neighbour (at the ends perhaps the same), at times any, by their frequencies.
 fn given_stars(star: u8, random: &mut Random) -> u8 {
     if random.chance(MISLABELLED) {
         random.weighted(&STARS)
     } else if random.chance(MILDER_OR_HARSHER) {
         if random.chance(0.5) {
-            star.min(4) + 1
+            (star + 1).min(5)
         } else {
-            star.max(2) - 1
+            (star - 1).max(1)
         }
     } else {
         star

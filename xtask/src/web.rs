@@ -62,7 +62,8 @@ impl Kit {
         })
     }
 
-    /// A program, ours before others of the same name, in the environment for WebAssembly.
+    /// A command that runs `program` from the root in the environment for WebAssembly: the set-up's
+    /// copy if there is one, else the one on PATH.
     pub fn cmd(&self, program: &str) -> Cmd {
         let ours = self.bin.join(program);
         let cmd = if ours.exists() {

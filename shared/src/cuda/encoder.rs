@@ -512,7 +512,7 @@ impl Core {
         self.linear(&at.attention_output, rows, context, x)?;
         let added = Added {
             x,
-            by: &at.attention_output,
+            layer: &at.attention_output,
             rate: self.attention_output_dropout(),
             site: site::attention_output(layer.index),
         };
@@ -551,7 +551,7 @@ impl Core {
         self.linear(&at.feed_forward_out, rows, active, x)?;
         let added = Added {
             x,
-            by: &at.feed_forward_out,
+            layer: &at.feed_forward_out,
             rate: self.config.hidden_dropout,
             site: site::output(layer.index),
         };
@@ -571,7 +571,8 @@ impl Core {
         )
     }
 
-    /// y = LayerNorm(residual + added); the sum and its moments are kept.
+    /// y = LayerNorm(residual + dropout(added)), for all tokens or for the first of each review. The
+    /// sum and its moments are kept for the backward pass.
     #[allow(
         clippy::too_many_arguments,
         reason = "a kernel takes its operands one by one"
@@ -579,24 +580,28 @@ impl Core {
     unsafe fn add_norm(
         &self,
         batch: &DeviceBatch,
-        first: bool,
+        first_tokens: bool,
         added: Added<'_>,
         residual: Address,
-        at: &NormAt,
-        kept: &Normed,
+        norm: &NormAt,
+        for_backward: &Normed,
         y: Address,
     ) -> Result<(), Error> {
-        let rows = if first { batch.reviews } else { batch.tokens };
+        let rows = if first_tokens {
+            batch.reviews
+        } else {
+            batch.tokens
+        };
         let (threshold, drop_scale) = Core::dropout(batch, added.rate);
         let arguments = AddNorm {
             x: added.x.into(),
-            x_bias: self.bias(added.by).into(),
+            x_bias: self.bias(added.layer).into(),
             residual: residual.into(),
-            at: Core::rows(batch, first),
-            scale: self.values.at(at.scale.start).into(),
-            bias: self.values.at(at.bias.start).into(),
-            sum: kept.sum.start().into(),
-            moments: kept.moments.start().into(),
+            at: Core::rows(batch, first_tokens),
+            scale: self.values.at(norm.scale.start).into(),
+            bias: self.values.at(norm.bias.start).into(),
+            sum: for_backward.sum.start().into(),
+            moments: for_backward.moments.start().into(),
             y: y.into(),
             site: added.site,
             rows: rows as u32,
@@ -634,8 +639,10 @@ pub(super) enum Write {
 
 /// A linear layer's output that is added to the residual, and its dropout.
 struct Added<'a> {
+    /// The output without its bias.
     x: Address,
-    by: &'a LinearAt,
+    /// The layer, for its bias.
+    layer: &'a LinearAt,
     rate: f32,
     site: u64,
 }

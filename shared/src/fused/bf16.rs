@@ -229,11 +229,11 @@ fn by_panels(
         }
     };
     match threads {
-        Threads::Shared => y
+        Threads::Pool => y
             .par_chunks_mut(TASK * n)
             .enumerate()
             .for_each(|(i, y)| rows(i * TASK, y)),
-        Threads::Own => rows(0, y),
+        Threads::Caller => rows(0, y),
     }
 }
 
@@ -505,7 +505,7 @@ mod tests {
                 let at = |v: View<'_>, i: usize, j: usize| {
                     rounded(v.data[i * v.row_stride + j * v.column_stride])
                 };
-                for (write, threads) in [(Write::Set, Threads::Own), (Write::Add, Threads::Shared)]
+                for (write, threads) in [(Write::Set, Threads::Caller), (Write::Add, Threads::Pool)]
                 {
                     for kernel in [Bf16Kernel::Plain, Bf16Kernel::best()] {
                         let mut y = before.clone();

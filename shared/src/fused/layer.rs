@@ -82,7 +82,7 @@ impl<'a> Layer<'a> {
             q,
             kv,
             heads: config.heads,
-            size: config.hidden_size / config.heads,
+            head_size: config.hidden_size / config.heads,
             dropout: Dropout::new(config.attention_dropout).zip(self.keys.get(review).map(stream)),
         }
     }

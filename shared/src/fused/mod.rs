@@ -188,9 +188,9 @@ impl Fused {
         let arithmetic = Arithmetic {
             matrices,
             threads: if shards < rayon::current_num_threads() {
-                Threads::Shared
+                Threads::Pool
             } else {
-                Threads::Own
+                Threads::Caller
             },
         };
         Pass {

@@ -24,10 +24,10 @@ pub(super) enum Write {
 /// Which threads compute a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Threads {
-    /// All threads share it.
-    Shared,
-    /// The calling thread computes it.
-    Own,
+    /// All threads of the pool share it.
+    Pool,
+    /// The calling thread alone computes it.
+    Caller,
 }
 
 impl Threads {
@@ -37,7 +37,7 @@ impl Threads {
         if m * n * k > 1 << 18 {
             self
         } else {
-            Threads::Own
+            Threads::Caller
         }
     }
 }

@@ -64,7 +64,7 @@ fn product(
     if precision == Precision::Bf16 {
         return bf16::product(write, &mut y[..m * n], (m, n, k), a, b, threads);
     }
-    if threads == Threads::Own
+    if threads == Threads::Caller
         && b.row_stride == 1
         && let Some(tiles) = panels::tiles(n)
     {
@@ -87,10 +87,10 @@ fn product(
     unsafe { gemm_product(write, y, (m, n, k), a, b, threads) };
 }
 
-/// Like [`product`] in f32, by the gemm crate.
+/// y (m, n) = a (m, k) b (k, n) in f32, or += with [`Write::Add`], by the gemm crate. y is row-major.
 ///
 /// # Safety
-/// The operands must be as large as the shape requires.
+/// y must hold m n elements; a and b must reach (m, k) and (k, n) with their strides.
 unsafe fn gemm_product(
     write: Write,
     y: &mut [f32],
@@ -100,9 +100,15 @@ unsafe fn gemm_product(
     threads: Threads,
 ) {
     let parallelism = match threads {
-        Threads::Shared => Parallelism::Rayon(0),
-        Threads::Own => Parallelism::None,
+        // As many as the pool has.
+        Threads::Pool => Parallelism::Rayon(0),
+        Threads::Caller => Parallelism::None,
     };
+    let [y_column_stride, y_row_stride] = [1, n as isize];
+    let adds_to_y = write == Write::Add;
+    // y = factor_of_y y + factor_of_product a b
+    let [factor_of_y, factor_of_product] = [1.0, 1.0];
+    let [conjugate_y, conjugate_a, conjugate_b] = [false; 3];
     // SAFETY: the caller guarantees the operands.
     unsafe {
         gemm::gemm(
@@ -110,20 +116,20 @@ unsafe fn gemm_product(
             n,
             k,
             y.as_mut_ptr(),
-            1,
-            n as isize,
-            write == Write::Add,
+            y_column_stride,
+            y_row_stride,
+            adds_to_y,
             a.data.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
             b.data.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
+            factor_of_y,
+            factor_of_product,
+            conjugate_y,
+            conjugate_a,
+            conjugate_b,
             parallelism,
         );
     }
@@ -154,7 +160,7 @@ pub fn square(precision: Precision, side: usize, a: &[f32], b: &[f32], y: &mut [
         (side, side, side),
         a,
         b,
-        Threads::Own,
+        Threads::Caller,
     );
 }
 
@@ -240,7 +246,7 @@ pub(super) fn linear_weight(
             column_stride: 1,
             row_stride: at.inputs,
         },
-        Threads::Own,
+        Threads::Caller,
     );
 }
 
@@ -284,10 +290,10 @@ mod tests {
                     (m, n, k),
                     a,
                     b,
-                    Threads::Own,
+                    Threads::Caller,
                 );
                 // SAFETY: the operands were created for the shape.
-                unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, Threads::Own) };
+                unsafe { gemm_product(write, &mut gemm, (m, n, k), a, b, Threads::Caller) };
                 for (i, (found, wanted)) in panels.iter().zip(&gemm).enumerate() {
                     assert!(
                         (found - wanted).abs() <= 1e-5 * (1.0 + wanted.abs()),
@@ -326,8 +332,8 @@ mod tests {
             matrices: Matrices::F32(&values),
             threads,
         };
-        linear(&at, &x, &mut y, arithmetic(Threads::Own));
-        linear_input(&at, &dy, Write::Add, &mut dx, arithmetic(Threads::Shared));
+        linear(&at, &x, &mut y, arithmetic(Threads::Caller));
+        linear_input(&at, &dy, Write::Add, &mut dx, arithmetic(Threads::Pool));
         linear_weight(&at, 3, &dy, &x, Write::Set, &mut dw, Precision::F32);
         for r in 0..rows {
             for o in 0..outputs {

@@ -29,7 +29,14 @@ struct Matrix<'a> {
     stride: usize,
 }
 
-/// out (R, columns) = a (R, k) b (k, columns), where the rows of `out` are `stride` apart.
+impl Matrix<'_> {
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        rows.saturating_sub(1) * self.stride + columns <= self.data.len()
+    }
+}
+
+/// out (R, columns) = a (R, k) b (k, columns) in f32, where the rows of `out` are `out_stride` apart.
+/// Attention computes in f32; only the linear layers use integers.
 #[inline(always)]
 fn product<const R: usize>(
     a: Matrix<'_>,
@@ -37,43 +44,40 @@ fn product<const R: usize>(
     k: usize,
     columns: usize,
     out: &mut [f32],
-    stride: usize,
+    out_stride: usize,
 ) {
-    let reaches = |rows: usize, stride: usize, width: usize, length: usize| {
-        rows.saturating_sub(1) * stride + width <= length
-    };
     assert!(
-        reaches(R, a.stride, k, a.data.len()) && reaches(k, b.stride, columns, b.data.len()),
-        "operands of a product of attention"
+        a.holds(R, k) && b.holds(k, columns),
+        "an operand of attention is smaller than its shape"
     );
-    let mut at = 0;
-    while at + LANES <= columns {
-        // SAFETY: the assertion above checks the operands.
-        unsafe { block::<R, LANES>(a, b, k, at, out, stride) };
-        at += LANES;
+    let mut column = 0;
+    while column + LANES <= columns {
+        // SAFETY: the assertion above checks the operands; writing to `out` is checked there.
+        unsafe { block::<R, LANES>(a, b, k, column, out, out_stride) };
+        column += LANES;
     }
-    while at < columns {
-        // SAFETY: the assertion above checks the operands.
-        unsafe { block::<R, 1>(a, b, k, at, out, stride) };
-        at += 1;
+    while column < columns {
+        // SAFETY: as above.
+        unsafe { block::<R, 1>(a, b, k, column, out, out_stride) };
+        column += 1;
     }
 }
 
-/// Computes N columns of a product, from column `at`.
+/// Computes N columns of a product, from column `column`.
 ///
 /// # Safety
-/// `a` must have R rows of k elements, and `b` k rows of at least `at + N` elements.
+/// `a` must have R rows of k elements, and `b` k rows of at least `column + N` elements.
 #[inline(always)]
 unsafe fn block<const R: usize, const N: usize>(
     a: Matrix<'_>,
     b: Matrix<'_>,
     k: usize,
-    at: usize,
+    column: usize,
     out: &mut [f32],
-    stride: usize,
+    out_stride: usize,
 ) {
     let mut sums = [[0f32; N]; R];
-    let (mut a_at, mut b_at) = (a.data.as_ptr(), b.data.as_ptr().wrapping_add(at));
+    let (mut a_at, mut b_at) = (a.data.as_ptr(), b.data.as_ptr().wrapping_add(column));
     for _ in 0..k {
         // SAFETY: the caller guarantees it.
         let b_row = unsafe { *b_at.cast::<[f32; N]>() };
@@ -88,7 +92,7 @@ unsafe fn block<const R: usize, const N: usize>(
         b_at = b_at.wrapping_add(b.stride);
     }
     for (r, sums) in sums.iter().enumerate() {
-        out[r * stride + at..][..N].copy_from_slice(sums);
+        out[r * out_stride + column..][..N].copy_from_slice(sums);
     }
 }
 
@@ -161,10 +165,10 @@ fn attend_queries<const R: usize>(
 ) {
     let (padded, size) = (keys.stride, keys.data.len() / keys.stride);
     product::<R>(q, keys, size, padded, weights, padded);
-    weights
-        .chunks_exact_mut(padded)
-        .take(R)
-        .for_each(|x| softmax(x, tokens, scale));
+    // A plain loop: a closure might be compiled without the instruction set of this version.
+    for row in weights.chunks_exact_mut(padded).take(R) {
+        softmax(row, tokens, scale);
+    }
     product::<R>(
         Matrix {
             data: weights,

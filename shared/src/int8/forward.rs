@@ -201,7 +201,9 @@ fn layer(model: &Int8, at: &Layer, work: &mut Workspace, last: bool) {
 multiversion! {
     /// y += x
     fn add(y: &mut [f32], x: &[f32]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
     }
 }
 

@@ -114,13 +114,18 @@ impl Linear {
 
 multiversion! {
     /// Writes the results of a panel to the first `n` columns of y, whose rows are `stride` apart.
+    // Plain loops: a closure that the compiler does not inline is compiled without the instruction
+    // set of this version, and ran as scalar code.
     fn results(sums: &[Sums], spans: &[Span], columns: &Columns, y: &mut [f32], stride: usize, n: usize) {
         let Columns { scale, total, bias } = columns;
-        let result = |sums: &Sums, span: &Span, i: usize| sums[i] as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i]);
         for ((sums, span), y) in sums.iter().zip(spans).zip(y.chunks_mut(stride)) {
+            let mut row = [0f32; PANEL];
+            for i in 0..PANEL {
+                row[i] = sums[i] as f32 * (span.scale * scale[i]) + (span.middle * total[i] + bias[i]);
+            }
             match y.first_chunk_mut::<PANEL>() {
-                Some(y) if n == PANEL => (0..PANEL).for_each(|i| y[i] = result(sums, span, i)),
-                _ => (0..n).for_each(|i| y[i] = result(sums, span, i)),
+                Some(y) if n == PANEL => *y = row,
+                _ => y[..n].copy_from_slice(&row[..n]),
             }
         }
     }

@@ -130,7 +130,9 @@ multiversion! {
     fn gelu_quantise(x: &mut [f32], width: usize, values: &mut [u8], spans: &mut [Span]) {
         let padded = width.next_multiple_of(STEP);
         for ((x, values), span) in x.chunks_exact_mut(width).zip(values.chunks_exact_mut(padded)).zip(spans) {
-            x.iter_mut().for_each(|x| *x = gelu(*x));
+            for x in x.iter_mut() {
+                *x = gelu(*x);
+            }
             *span = integers(x, bounds(x), values);
         }
     }

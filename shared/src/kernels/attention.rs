@@ -13,7 +13,7 @@ use super::simd::{LANES, exp};
 use super::transpose::transpose;
 use crate::rng;
 
-/// The operands of one review, with heads of `size`: q (queries, width), and kv (tokens, 2 width),
+/// The operands of one review, with heads of `head_size`: q (queries, width), and kv (tokens, 2 width),
 /// whose rows are a row of k followed by a row of v.
 ///
 /// There are as many queries as tokens, or only one in the last layer, which needs only the first
@@ -23,7 +23,7 @@ pub(crate) struct Operands<'a> {
     pub q: &'a [f32],
     pub kv: &'a [f32],
     pub heads: usize,
-    pub size: usize,
+    pub head_size: usize,
     /// Dropout of the attention weights, with the review's random stream.
     pub dropout: Option<(Dropout, u64)>,
 }
@@ -31,15 +31,16 @@ pub(crate) struct Operands<'a> {
 /// Buffers for one head, reused between reviews.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// qᵀ / sqrt(d), and the transposed gradient of the output, (size, padded queries) each.
+    /// qᵀ / sqrt(d), and the transposed gradient of the output, (head size, padded queries) each.
     q_columns: Aligned<f32>,
     grad_columns: Aligned<f32>,
     /// The weights; and in the backward pass their gradient, then the gradient of the scores,
     /// (tokens, padded queries) each.
     weights: Aligned<f32>,
     d_weights: Aligned<f32>,
-    /// The factors by which dropout multiplies the weights of some queries, (tokens).
-    kept: Aligned<[f32; LANES]>,
+    /// The factors by which dropout multiplies the weights of some queries, (tokens); 1 without
+    /// dropout.
+    dropout_factors: Aligned<[f32; LANES]>,
 }
 
 /// The elements of `block` in each row of x (rows, blocks).
@@ -94,27 +95,33 @@ fn streams(key: u64, head: usize, first: usize) -> [u64; LANES] {
 }
 
 /// Computes the scores of one head, (tokens, padded queries): k qᵀ / sqrt(d), where k starts at
-/// column `at`.
+/// column `head_start`.
 #[inline(always)]
-fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], out: &mut [f32]) {
-    let (d, width) = (of.size, of.heads * of.size);
+fn scores(
+    operands: &Operands<'_>,
+    head_start: usize,
+    padded: usize,
+    q_columns: &mut [f32],
+    out: &mut [f32],
+) {
+    let (d, width) = (operands.head_size, operands.heads * operands.head_size);
     transpose(
         Rows {
-            data: &of.q[at..],
+            data: &operands.q[head_start..],
             row_stride: width,
         },
-        of.q.len() / width,
+        operands.q.len() / width,
         d,
         q_columns,
         padded,
     );
     let scale = 1.0 / (d as f32).sqrt();
     q_columns.iter_mut().for_each(|q| *q *= scale);
-    let shape = (of.kv.len() / (2 * width), padded, d);
+    let shape = (operands.kv.len() / (2 * width), padded, d);
     product(
         shape,
         View {
-            data: &of.kv[at..],
+            data: &operands.kv[head_start..],
             column_stride: 1,
             row_stride: 2 * width,
         },
@@ -131,30 +138,33 @@ fn scores(of: &Operands<'_>, at: usize, padded: usize, q_columns: &mut [f32], ou
 
 multiversion! {
     /// Computes the attention output, (queries, width).
-    pub(crate) fn forward(of: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
-        let (d, width) = (of.size, of.heads * of.size);
-        let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
+    pub(crate) fn forward(operands: Operands<'_>, out: &mut [f32], scratch: &mut Scratch) {
+        let (d, width) = (operands.head_size, operands.heads * operands.head_size);
+        let (tokens, queries) = (operands.kv.len() / (2 * width), operands.q.len() / width);
         let blocks = queries.div_ceil(LANES);
         let padded = blocks * LANES;
         let (q_columns, weights) = (scratch.q_columns.sized(d * padded), scratch.weights.sized(tokens * padded));
-        let kept = scratch.kept.sized(tokens);
-        kept.fill([1.0; LANES]);
-        for head in 0..of.heads {
-            let at = head * d;
-            scores(&of, at, padded, q_columns, weights);
+        let factors = scratch.dropout_factors.sized(tokens);
+        factors.fill([1.0; LANES]);
+        for head in 0..operands.heads {
+            let head_start = head * d;
+            scores(&operands, head_start, padded, q_columns, weights);
             let p_lanes = weights.as_chunks_mut().0;
             for block in 0..blocks {
-                let inverse = softmax(p_lanes, blocks, block);
-                if let Some((dropout, key)) = of.dropout {
-                    dropout.factors(&streams(key, head, block * LANES), kept);
+                let inverse_sums = softmax(p_lanes, blocks, block);
+                if let Some((dropout, random_key)) = operands.dropout {
+                    dropout.factors(&streams(random_key, head, block * LANES), factors);
                 }
-                for (p, kept) in lanes(p_lanes, blocks, block).zip(kept.iter()) {
-                    let kept = *kept;
-                    update(p, |i, p| p * inverse[i] * kept[i]);
+                for (p, factors) in lanes(p_lanes, blocks, block).zip(factors.iter()) {
+                    let factors = *factors;
+                    update(p, |i, p| p * inverse_sums[i] * factors[i]);
                 }
             }
-            let weights = View { data: weights, column_stride: padded, row_stride: 1 };
-            product((queries, d, tokens), weights, Rows { data: &of.kv[width + at..], row_stride: 2 * width }, Rows { data: &mut out[at..], row_stride: width });
+            // A row for each query: the weights are stored by token.
+            let by_query = View { data: weights, column_stride: padded, row_stride: 1 };
+            let values = Rows { data: &operands.kv[width + head_start..], row_stride: 2 * width };
+            let out = Rows { data: &mut out[head_start..], row_stride: width };
+            product((queries, d, tokens), by_query, values, out);
         }
     }
 }
@@ -162,50 +172,50 @@ multiversion! {
 multiversion! {
     /// Computes the gradients dq (queries, width) and dkv (tokens, 2 width) from `grad` (queries,
     /// width), the gradient of the output.
-    pub(crate) fn backward(of: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
-        let (d, width) = (of.size, of.heads * of.size);
-        let (tokens, queries) = (of.kv.len() / (2 * width), of.q.len() / width);
+    pub(crate) fn backward(operands: Operands<'_>, grad: &[f32], dq: &mut [f32], dkv: &mut [f32], scratch: &mut Scratch) {
+        let (d, width) = (operands.head_size, operands.heads * operands.head_size);
+        let (tokens, queries) = (operands.kv.len() / (2 * width), operands.q.len() / width);
         let blocks = queries.div_ceil(LANES);
         let padded = blocks * LANES;
         let (q_columns, grad_columns) = (scratch.q_columns.sized(d * padded), scratch.grad_columns.sized(d * padded));
         let (weights, d_weights) = (scratch.weights.sized(tokens * padded), scratch.d_weights.sized(tokens * padded));
-        let kept = scratch.kept.sized(tokens);
-        kept.fill([1.0; LANES]);
+        let factors = scratch.dropout_factors.sized(tokens);
+        factors.fill([1.0; LANES]);
         let scale = 1.0 / (d as f32).sqrt();
-        for head in 0..of.heads {
-            let at = head * d;
-            scores(&of, at, padded, q_columns, weights);
+        for head in 0..operands.heads {
+            let head_start = head * d;
+            scores(&operands, head_start, padded, q_columns, weights);
             // With m the dropout mask: out = (p m) v, so dv = (p m)ᵀ grad, dp = (grad vᵀ) m, ds = p
             // (dp - Σ p dp), dq = ds k / sqrt(d), dk = dsᵀ q / sqrt(d)
-            transpose(Rows { data: &grad[at..], row_stride: width }, queries, d, grad_columns, padded);
-            let v = View { data: &of.kv[width + at..], column_stride: 1, row_stride: 2 * width };
+            transpose(Rows { data: &grad[head_start..], row_stride: width }, queries, d, grad_columns, padded);
+            let v = View { data: &operands.kv[width + head_start..], column_stride: 1, row_stride: 2 * width };
             product((tokens, padded, d), v, Rows { data: grad_columns, row_stride: padded }, Rows { data: d_weights, row_stride: padded });
             let (p_lanes, dp_lanes) = (weights.as_chunks_mut().0, d_weights.as_chunks_mut().0);
             for block in 0..blocks {
-                let inverse = softmax(p_lanes, blocks, block);
-                if let Some((dropout, key)) = of.dropout {
-                    dropout.factors(&streams(key, head, block * LANES), kept);
+                let inverse_sums = softmax(p_lanes, blocks, block);
+                if let Some((dropout, random_key)) = operands.dropout {
+                    dropout.factors(&streams(random_key, head, block * LANES), factors);
                 }
                 let mut totals = [0f32; LANES];
-                for ((p, dp), kept) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(kept.iter()) {
-                    let kept = *kept;
-                    update(p, |i, p| p * inverse[i]);
-                    update(dp, |i, dp| dp * kept[i]);
+                for ((p, dp), factors) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(factors.iter()) {
+                    let factors = *factors;
+                    update(p, |i, p| p * inverse_sums[i]);
+                    update(dp, |i, dp| dp * factors[i]);
                     let (p, dp) = (*p, *dp);
                     update(&mut totals, |i, total| total + p[i] * dp[i]);
                 }
-                for ((p, dp), kept) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(kept.iter()) {
-                    let (kept, weights) = (*kept, *p);
+                for ((p, dp), factors) in lanes(p_lanes, blocks, block).zip(lanes(dp_lanes, blocks, block)).zip(factors.iter()) {
+                    let (factors, weights) = (*factors, *p);
                     update(dp, |i, dp| weights[i] * (dp - totals[i]) * scale);
-                    update(p, |i, p| p * kept[i]);
+                    update(p, |i, p| p * factors[i]);
                 }
             }
             // Only the columns of real queries are multiplied; the padding is left out.
             let by_query = View { data: d_weights, column_stride: padded, row_stride: 1 };
-            product((queries, d, tokens), by_query, Rows { data: &of.kv[at..], row_stride: 2 * width }, Rows { data: &mut dq[at..], row_stride: width });
+            product((queries, d, tokens), by_query, Rows { data: &operands.kv[head_start..], row_stride: 2 * width }, Rows { data: &mut dq[head_start..], row_stride: width });
             let (d_scores, dropped) = (View { column_stride: 1, row_stride: padded, ..by_query }, View { data: weights, column_stride: 1, row_stride: padded });
-            product((tokens, d, queries), d_scores, Rows { data: &of.q[at..], row_stride: width }, Rows { data: &mut dkv[at..], row_stride: 2 * width });
-            product((tokens, d, queries), dropped, Rows { data: &grad[at..], row_stride: width }, Rows { data: &mut dkv[width + at..], row_stride: 2 * width });
+            product((tokens, d, queries), d_scores, Rows { data: &operands.q[head_start..], row_stride: width }, Rows { data: &mut dkv[head_start..], row_stride: 2 * width });
+            product((tokens, d, queries), dropped, Rows { data: &grad[head_start..], row_stride: width }, Rows { data: &mut dkv[width + head_start..], row_stride: 2 * width });
         }
     }
 }

@@ -122,7 +122,7 @@ fn attention_is_the_same_but_for_rounding() {
                 q: &q,
                 kv: &kv,
                 heads,
-                size,
+                head_size: size,
                 dropout: Dropout::new(0.2).map(|dropout| (dropout, 9)),
             };
             let (mut out, mut dq, mut dkv) = (

@@ -78,7 +78,7 @@ impl Attention {
             q: &q[start..end],
             kv: &kv[2 * start..2 * end],
             heads: self.heads,
-            size: width / self.heads,
+            head_size: width / self.heads,
             dropout,
         }
     }
@@ -102,8 +102,8 @@ impl CustomOp2 for Attention {
         );
         let (_, width) = q_layout.shape().dims2()?;
         let mut out = vec![0f32; q.len()];
-        let reviews = parallel::split(&mut out, self.lengths().map(|n| n * width));
-        parallel::for_each(reviews.into_iter().enumerate().collect(), |(i, out)| {
+        let outputs = parallel::split(&mut out, self.lengths().map(|n| n * width));
+        parallel::for_each(outputs.into_iter().enumerate().collect(), |(i, out)| {
             attention::forward(self.operands(i, q, kv, width), out, &mut Scratch::default());
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))

@@ -69,27 +69,22 @@ impl CustomOp3 for LayerNorm {
         x: &Tensor,
         scale: &Tensor,
         bias: &Tensor,
-        y: &Tensor,
+        _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, width) = x.dims2()?;
-        let (values, scales, biases, mut dx) = (
-            elements(x)?,
-            elements(scale)?,
-            elements(bias)?,
-            elements(grad)?,
-        );
+        let [values, scales, biases] = [elements(x)?, elements(scale)?, elements(bias)?];
+        // The op keeps no moments, so they are computed again; the output itself is not needed.
         let mut moments = vec![[0.0; 2]; values.len() / width];
-        norm::forward(
-            Norm {
-                scale: &scales,
-                bias: &biases,
-                eps: self.eps,
-            },
-            &values,
-            &mut elements(y)?,
-            &mut moments,
-        );
+        let mut discarded = vec![0f32; values.len()];
+        let norm = Norm {
+            scale: &scales,
+            bias: &biases,
+            eps: self.eps,
+        };
+        norm::forward(norm, &values, &mut discarded, &mut moments);
+        // The gradient of the output becomes that of the input in place.
+        let mut dx = elements(grad)?;
         let (mut d_scale, mut d_bias) = (vec![0f32; width], vec![0f32; width]);
         norm::backward(
             &scales,
@@ -99,11 +94,11 @@ impl CustomOp3 for LayerNorm {
             &mut d_scale,
             &mut d_bias,
         );
-        let vector = |values: Vec<f32>| Tensor::from_vec(values, width, x.device());
+        let of_width = |values: Vec<f32>| Tensor::from_vec(values, width, x.device());
         Ok((
             Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-            Some(vector(d_scale)?),
-            Some(vector(d_bias)?),
+            Some(of_width(d_scale)?),
+            Some(of_width(d_bias)?),
         ))
     }
 }

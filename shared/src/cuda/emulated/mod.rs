@@ -72,7 +72,8 @@ impl Emulated {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, operation: Operation) {
+    /// Queues an operation; it runs, in order, when its result is waited for.
+    fn enqueue(&self, operation: Operation) {
         let mut inner = self.inner();
         inner.queue.push_back(operation);
         inner.sent += 1;
@@ -251,17 +252,17 @@ impl Device for Emulated {
     }
 
     unsafe fn zero(&self, at: Address, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Zero(at, bytes));
+        self.enqueue(Operation::Zero(at, bytes));
         Ok(())
     }
 
     unsafe fn upload(&self, from: *const u8, to: Address, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Copy(from as Address, to, bytes));
+        self.enqueue(Operation::Copy(from as Address, to, bytes));
         Ok(())
     }
 
     unsafe fn download(&self, from: Address, to: *mut u8, bytes: usize) -> Result<(), Error> {
-        self.send(Operation::Copy(from, to as Address, bytes));
+        self.enqueue(Operation::Copy(from, to as Address, bytes));
         Ok(())
     }
 
@@ -286,8 +287,9 @@ impl Device for Emulated {
         threads: u32,
         arguments: &[MaybeUninit<u8>],
     ) -> Result<(), Error> {
+        // Errors of the kernel surface when its result is waited for, as on a GPU.
         let entry = self.inner().entries[function.0 as usize].clone();
-        self.send(Operation::Launch(
+        self.enqueue(Operation::Launch(
             entry,
             blocks,
             threads,
@@ -297,7 +299,7 @@ impl Device for Emulated {
     }
 
     unsafe fn multiply(&self, product: &Product) -> Result<(), Error> {
-        self.send(Operation::Multiply(*product));
+        self.enqueue(Operation::Multiply(*product));
         Ok(())
     }
 

@@ -601,7 +601,7 @@ fn check_attention(rig: &Rig, first: bool, drops: bool) {
             q: &q[query_rows.clone()],
             kv: &kv[span.clone()],
             heads,
-            size: h / heads,
+            head_size: h / heads,
             dropout,
         };
         attention::forward(operands, &mut wanted[query_rows.clone()], &mut scratch);

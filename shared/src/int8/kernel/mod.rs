@@ -158,13 +158,14 @@ impl Int8Kernel {
 
     /// The kernels that this processor can run, probably the fastest first, the reference last.
     pub fn available() -> Vec<Int8Kernel> {
-        let mut kernels = Int8Kernel::fast();
+        let mut kernels = Int8Kernel::simd();
         kernels.push(Int8Kernel::PORTABLE);
         kernels
     }
 
+    /// The kernels that are faster than the reference, probably the fastest first.
     #[cfg(target_arch = "x86_64")]
-    fn fast() -> Vec<Int8Kernel> {
+    fn simd() -> Vec<Int8Kernel> {
         let vnni = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
         let kernels = [
             (
@@ -188,8 +189,9 @@ impl Int8Kernel {
             .collect()
     }
 
+    /// The kernels that are faster than the reference, probably the fastest first.
     #[cfg(target_arch = "wasm32")]
-    fn fast() -> Vec<Int8Kernel> {
+    fn simd() -> Vec<Int8Kernel> {
         let kernels: &[Int8Kernel] = &[
             #[cfg(feature = "relaxed-simd")]
             Int8Kernel {
@@ -210,8 +212,9 @@ impl Int8Kernel {
         kernels.to_vec()
     }
 
+    /// The kernels that are faster than the reference, probably the fastest first.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "wasm32")))]
-    fn fast() -> Vec<Int8Kernel> {
+    fn simd() -> Vec<Int8Kernel> {
         Vec::new()
     }
 
