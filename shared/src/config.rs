@@ -142,38 +142,13 @@ impl EncoderConfig {
         let source: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|e| Error::Config(format!("not a JSON object: {e}")))?;
         let fields = Fields(&source);
-        let architecture = match fields.text("model_type")? {
-            Some("distilbert") => Architecture::DistilBert,
-            Some("bert") => Architecture::Bert,
-            Some(other) => {
-                return Err(Error::Config(format!(
-                    "model_type is \"{other}\"; supported are \"distilbert\" and \"bert\""
-                )));
-            }
-            None => {
-                return Err(Error::Config(
-                    "no model_type; wanted \"distilbert\" or \"bert\"".into(),
-                ));
-            }
-        };
+        let architecture = architecture(&fields)?;
         let distil = architecture == Architecture::DistilBert;
         // Hugging Face names the same settings differently in the two architectures. The defaults
         // are those of transformers' configuration classes.
         let name =
             |distilbert: &'static str, bert: &'static str| if distil { distilbert } else { bert };
-        let activation = match fields
-            .text(name("activation", "hidden_act"))?
-            .unwrap_or("gelu")
-        {
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            other => {
-                return Err(Error::Config(format!(
-                    "{} is \"{other}\"; supported are \"gelu\" and \"relu\"",
-                    name("activation", "hidden_act")
-                )));
-            }
-        };
+        let activation = activation(&fields, name("activation", "hidden_act"))?;
         if let Some(kind) = fields.text("position_embedding_type")?
             && kind != "absolute"
         {
@@ -214,33 +189,39 @@ impl EncoderConfig {
             initializer_range: fields.number("initializer_range", 0.02)?,
             source,
         };
-        if !config.hidden_size.is_multiple_of(config.heads) {
+        config.check_sizes(name("n_layers", "num_hidden_layers"))?;
+        Ok(config)
+    }
+
+    /// Checks the sizes against each other and against limits. `layers_key` is the file's name for
+    /// the number of layers.
+    fn check_sizes(&self, layers_key: &str) -> Result<(), Error> {
+        if !self.hidden_size.is_multiple_of(self.heads) {
             return Err(Error::Config(format!(
                 "a hidden size of {} is not divisible by {} attention heads",
-                config.hidden_size, config.heads
+                self.hidden_size, self.heads
             )));
         }
-        if config.layers > MOST_LAYERS {
+        if self.layers > MOST_LAYERS {
             return Err(Error::Config(format!(
                 "{} is {}; wanted at most {MOST_LAYERS}",
-                name("n_layers", "num_hidden_layers"),
-                config.layers
+                layers_key, self.layers
             )));
         }
-        if config.weights() > MOST_WEIGHTS {
+        if self.weights() > MOST_WEIGHTS {
             return Err(Error::Config(format!(
                 "these sizes make a model of {} weights; wanted at most {MOST_WEIGHTS}",
-                config.weights()
+                self.weights()
             )));
         }
         // [CLS] and [SEP] must fit.
-        if config.max_positions < 2 {
+        if self.max_positions < 2 {
             return Err(Error::Config(format!(
                 "max_position_embeddings is {}; wanted at least 2",
-                config.max_positions
+                self.max_positions
             )));
         }
-        Ok(config)
+        Ok(())
     }
 
     /// The `config.json` of a fine-tuned bundle: all fields of the base model's file, with the
@@ -314,6 +295,31 @@ impl EncoderConfig {
         self.attention_dropout = rate;
         self.classifier_dropout = rate;
         self
+    }
+}
+
+/// The architecture that `model_type` names.
+fn architecture(fields: &Fields<'_>) -> Result<Architecture, Error> {
+    match fields.text("model_type")? {
+        Some("distilbert") => Ok(Architecture::DistilBert),
+        Some("bert") => Ok(Architecture::Bert),
+        Some(other) => Err(Error::Config(format!(
+            "model_type is \"{other}\"; supported are \"distilbert\" and \"bert\""
+        ))),
+        None => Err(Error::Config(
+            "no model_type; wanted \"distilbert\" or \"bert\"".into(),
+        )),
+    }
+}
+
+/// The activation that the field `key` names; GELU without it.
+fn activation(fields: &Fields<'_>, key: &str) -> Result<Activation, Error> {
+    match fields.text(key)?.unwrap_or("gelu") {
+        "gelu" => Ok(Activation::Gelu),
+        "relu" => Ok(Activation::Relu),
+        other => Err(Error::Config(format!(
+            "{key} is \"{other}\"; supported are \"gelu\" and \"relu\""
+        ))),
     }
 }
 

@@ -96,3 +96,23 @@ async fn the_element_rates_in_another_sites_page() {
     );
     browser.close().await;
 }
+
+/// `examples/element.html` with a site beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_shows_the_mean_of_its_reviews() {
+    let dir = trained();
+    good(dir.path(), &words("site --model model --out site"));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/element.html");
+    std::fs::copy(example, dir.path().join("example.html")).expect("copied");
+    let address = host(dir.path()).await;
+    let browser = Browser::open().await;
+    let page = format!("{address}/example.html");
+    browser.client.goto(&page).await.expect("the example");
+    let run = "const reviews = [...document.querySelectorAll('star-rating-review')];
+        const mean = document.getElementById('mean');
+        while (reviews.some(({ rating }) => !rating)) await new Promise((resolve) => setTimeout(resolve, 50));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const expected = reviews.reduce((sum, { rating }) => sum + rating.expected, 0) / reviews.length;
+        return [reviews.length, mean.textContent === expected.toFixed(2)]";
+    assert_eq!(browser.call(run, json!({})).await, json!([3, true]));
+}

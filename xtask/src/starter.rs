@@ -36,98 +36,114 @@ pub struct Sources {
 /// Builds the starter. An interrupted run resumes.
 pub fn run(sources: &Sources) -> Result {
     crate::cargo("build --locked --release --package starsight").run()?;
-    let [texts, split, encoder, teacher, base, student] =
-        ["texts", "split", "encoder", "teacher", "base", "starter"]
-            .map(|name| format!("{OUT}/{name}"));
-    let [reviews, made, unlabelled] =
-        ["reviews", "made", "unlabelled"].map(|name| format!("{texts}/{name}.parquet"));
-    let [train, validation] = ["train", "val"].map(|part| format!("{split}/{part}.parquet"));
-    step("Preparing the texts", || {
-        let prepare = crate::cargo(
-            "run --quiet --locked --release --package starsight --example starter_texts --",
-        );
-        prepare
-            .arg(&sources.play)
-            .arg(&sources.multilingual)
-            .arg(&texts)
-            .run()?;
-        starsight("split --split-by given:part")
-            .words("--data")
-            .arg(&reviews)
-            .words("--out")
-            .arg(&split)
-            .run()
-    })?;
-    let missing = |folder: &str| !crate::root().join(folder).join("config.json").is_file();
-    if missing(&encoder) {
-        step("Trimming the encoder's vocabulary", || {
-            starsight("trim --model")
-                .arg(&sources.encoder)
-                .words("--data")
-                .arg(&train)
-                .arg(&validation)
-                .words("--out")
-                .arg(&encoder)
-                .run()
-        })?;
+    step("Preparing the texts", || prepare(sources))?;
+    if is_missing("encoder") {
+        step("Trimming the encoder's vocabulary", || trim(sources))?;
     }
-    step("Fine-tuning the teacher", || {
-        starsight("train --model")
-            .arg(&encoder)
-            .words("--data")
-            .arg(&reviews)
-            .words(DATA)
-            .words(TEACHER)
-            .words("--out")
-            .arg(&teacher)
-            .run()
-    })?;
-    if missing(&base) {
-        step("Building the student's vocabulary", || {
-            let init = starsight("init --weight-column weight --pieces-of")
-                .arg(&encoder)
-                .words(SHAPE);
-            init.words("--data")
-                .arg(&train)
-                .words("--out")
-                .arg(&base)
-                .run()
-        })?;
+    step("Fine-tuning the teacher", train_teacher)?;
+    if is_missing("base") {
+        step("Making the student's vocabulary", init_student)?;
     }
-    step("Distilling the student", || {
-        let train = starsight("train --model")
-            .arg(&base)
-            .words("--teacher")
-            .arg(&teacher)
-            .words("--unlabelled")
-            .arg(&unlabelled);
-        train
-            .words("--data")
-            .arg(&reviews)
-            .arg(&made)
-            .words(DATA)
-            .words(STUDENT)
-            .words("--out")
-            .arg(&student)
-            .run()
-    })?;
+    step("Teaching the student", train_student)?;
     let fresh = crate::root().join(OUT).join("kept");
-    if fresh.is_dir() {
-        fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
-    }
-    step("Copying the int8 model to models/starter", || {
-        let publish = starsight("publish --integers --notes")
-            .arg(NOTES)
-            .words("--languages")
-            .arg(LANGUAGES);
-        publish
-            .words("--model")
-            .arg(&student)
-            .words("--out")
-            .arg(format!("{OUT}/kept"))
-            .run()
-    })?;
+    step("Keeping its integers", || publish(&fresh))?;
     replace(&crate::root().join(KEPT), &fresh)
+}
+
+/// A folder of the run.
+fn folder(name: &str) -> String {
+    format!("{OUT}/{name}")
+}
+
+/// One of the prepared tables: `texts/reviews`, `split/train` and so on.
+fn table(name: &str) -> String {
+    format!("{OUT}/{name}.parquet")
+}
+
+/// Whether a model is still to be made.
+fn is_missing(model: &str) -> bool {
+    let config = crate::root().join(OUT).join(model).join("config.json");
+    !config.is_file()
+}
+
+fn prepare(sources: &Sources) -> Result {
+    crate::cargo("run --quiet --locked --release --package starsight --example starter_texts --")
+        .arg(&sources.play)
+        .arg(&sources.multilingual)
+        .arg(folder("texts"))
+        .run()?;
+    starsight("split --split-by given:part --data")
+        .arg(table("texts/reviews"))
+        .words("--out")
+        .arg(folder("split"))
+        .run()
+}
+
+fn trim(sources: &Sources) -> Result {
+    starsight("trim --model")
+        .arg(&sources.encoder)
+        .words("--data")
+        .arg(table("split/train"))
+        .arg(table("split/val"))
+        .words("--out")
+        .arg(folder("encoder"))
+        .run()
+}
+
+fn train_teacher() -> Result {
+    starsight("train --model")
+        .arg(folder("encoder"))
+        .words("--data")
+        .arg(table("texts/reviews"))
+        .words(DATA)
+        .words(TEACHER)
+        .words("--out")
+        .arg(folder("teacher"))
+        .run()
+}
+
+fn init_student() -> Result {
+    starsight("init --weight-column weight --pieces-of")
+        .arg(folder("encoder"))
+        .words(SHAPE)
+        .words("--data")
+        .arg(table("split/train"))
+        .words("--out")
+        .arg(folder("base"))
+        .run()
+}
+
+fn train_student() -> Result {
+    starsight("train --model")
+        .arg(folder("base"))
+        .words("--teacher")
+        .arg(folder("teacher"))
+        .words("--unlabelled")
+        .arg(table("texts/unlabelled"))
+        .words("--data")
+        .arg(table("texts/reviews"))
+        .arg(table("texts/made"))
+        .words(DATA)
+        .words(STUDENT)
+        .words("--out")
+        .arg(folder("starter"))
+        .run()
+}
+
+/// Copies the student's integers, card and tokeniser to `fresh`.
+fn publish(fresh: &Path) -> Result {
+    if fresh.is_dir() {
+        fs::remove_dir_all(fresh).map_err(at(fresh))?;
+    }
+    starsight("publish --integers --notes")
+        .arg(NOTES)
+        .words("--languages")
+        .arg(LANGUAGES)
+        .words("--model")
+        .arg(folder("starter"))
+        .words("--out")
+        .arg(fresh)
+        .run()
 }
 
 /// Replaces the folder `kept` with `fresh`.

@@ -237,17 +237,17 @@ fn print_outcome(outcome: &Outcome, json: bool, out: &Path) -> Result<()> {
         out!("{}", serde_json::to_string(outcome)?);
     } else {
         print_metrics("test", &outcome.test);
+        out!(
+            "  {:<28}{:>8.4}",
+            "Loss before calibration",
+            outcome.uncalibrated_loss
+        );
         if let Some(unseen) = &outcome.unseen {
             print_metrics(
                 "test, reviews whose text is not in the training split",
                 unseen,
             );
         }
-        out!(
-            "  {:<28}{:>8.4}",
-            "Loss before calibration",
-            outcome.uncalibrated_loss
-        );
         let memory = outcome
             .peak_memory_mb
             .map(|megabytes| format!("; peak memory {megabytes} MB"))
