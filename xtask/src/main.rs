@@ -32,7 +32,7 @@ Commands:
   hosts                        build the page, and test the site on Debian's nginx and Python's http.server (installs nginx)
   fuzz [SECONDS]               run each fuzz target for SECONDS (default 60), and fail if one fails
   starter PLAY MULTILINGUAL ENCODER
-                               rebuild models/starter from two files of reviews and the folder of a pretrained encoder (two hours)
+                               rebuild models/starter from two files of reviews and the folder of a pretrained encoder (three hours)
   samples                      regenerate samples/reviews.csv, the same each time
 
 All commands except `check`, `fuzz`, `samples` and `starter` begin with the set-up, which skips what is installed. An interrupted command can be run again.
