@@ -50,7 +50,7 @@ pub fn write_pending_table(path: &Path, batch: &RecordBatch) -> Result<PendingFi
                 .iter()
                 .map(|field| field.name().as_str());
             let writer = RowWriter::delimited(out, delimiter, line_end, names)?;
-            write_rows(writer, batch, false)
+            write_rows(writer, batch, &Cell::Empty)
         }),
         Format::JsonLines => files::write_pending(path, |out| {
             let names = batch
@@ -58,7 +58,11 @@ pub fn write_pending_table(path: &Path, batch: &RecordBatch) -> Result<PendingFi
                 .fields()
                 .iter()
                 .map(|field| field.name().as_str());
-            write_rows(RowWriter::json_lines(out, names), batch, true)
+            write_rows(
+                RowWriter::json_lines(out, names),
+                batch,
+                &Cell::Json("null".into()),
+            )
         }),
     }
 }
@@ -139,8 +143,12 @@ fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// Writes the rows of `batch`: text in CSV and TSV, values in JSON lines.
-fn write_rows<W: Write>(mut writer: RowWriter<W>, batch: &RecordBatch, json: bool) -> Result<()> {
+/// Writes the rows of `batch`. A missing value is written as `null`.
+fn write_rows<W: Write>(
+    mut writer: RowWriter<W>,
+    batch: &RecordBatch,
+    null: &Cell<'static>,
+) -> Result<()> {
     let columns = formatters(batch)?;
     for row in 0..batch.num_rows() {
         let mut cells = Vec::with_capacity(columns.len());
@@ -149,11 +157,7 @@ fn write_rows<W: Write>(mut writer: RowWriter<W>, batch: &RecordBatch, json: boo
             let is_value =
                 column.data_type().is_numeric() || *column.data_type() == DataType::Boolean;
             cells.push(if column.is_null(row) {
-                if json {
-                    Cell::Json("null".into())
-                } else {
-                    Cell::Empty
-                }
+                null.clone()
             } else if is_value && serde_json::from_str::<Value>(&text).is_ok() {
                 Cell::Json(text.into())
             } else {
